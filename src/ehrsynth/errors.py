@@ -1,0 +1,37 @@
+"""Everything that can be wrong with what a user gave us.
+
+    EhrsynthError
+      └─ InputError          exit status 2: one line, no traceback
+           ├─ FileError      missing, unreadable, wrong checksum, empty
+           ├─ TableError     a column, a row or a value that does not fit
+           ├─ SchemaError    two schemas, or a schema and a model, that do not fit
+           └─ OptionError    an option of the command line or a config value
+
+Every message says which file, column, row or option; what was found; what would be right. It never
+quotes the value of a patient's cell beyond what is needed to find it (the row number and column).
+Anything else that is raised is our own fault and keeps its traceback (exit status 1).
+"""
+
+
+class EhrsynthError(Exception):
+    """Root of the errors this package raises on purpose."""
+
+
+class InputError(EhrsynthError):
+    """The user's input is wrong; the message is one line and names the culprit."""
+
+
+class FileError(InputError):
+    """A file is missing, unreadable, empty, or not the one that was promised."""
+
+
+class TableError(InputError):
+    """A table has a column, a row or a value that does not fit."""
+
+
+class SchemaError(InputError):
+    """A schema is malformed or does not fit the table, model or checkpoint it meets."""
+
+
+class OptionError(InputError):
+    """An option or configuration value is unknown or out of range."""

@@ -1,0 +1,69 @@
+"""The seam of evaluation: fit on real records once, score many synthetic tables."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ehrsynth.errors import EhrsynthError
+from ehrsynth.evaluation.card import Card
+from ehrsynth.layout import Layout, Records
+from ehrsynth.schema import Schema
+
+
+class NotApplicable(EhrsynthError):
+    """The data lack what the metric needs (an outcome, a sex column, ...); the score is skipped."""
+
+
+@dataclass(frozen=True)
+class RealData:
+    """The real side of an evaluation.
+
+    Attributes:
+        schema: the columns.
+        train: R, the rows the generator was trained on.
+        holdout: H, real rows it never saw (the validation rows while a run is still choosing).
+    """
+
+    schema: Schema
+    train: Records
+    holdout: Records
+
+    @property
+    def layout(self) -> Layout:
+        """The encoded columns, the same for R, H and S."""
+        return self.train.layout
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number of one metric, with a 95 % interval where there is one."""
+
+    value: float
+    ci: tuple[float, float] | None = None
+
+
+class Scorer(Protocol):
+    """Scores a synthetic table against the real data it was fitted on."""
+
+    def __call__(self, synthetic: Records, seed: int) -> Mapping[str, Value]:
+        """Return one value per card name; a card that is left out counts as failed."""
+
+
+class Evaluator(ABC):
+    """One question put to a synthetic table.
+
+    An evaluator is stateless: its constructor takes the options of the question, ``fit`` does all
+    work that needs only real rows, and the scorer it returns may be called any number of times.
+    ``fit`` and the scorer draw only from streams derived from the seed they are given.
+    """
+
+    cards: tuple[Card, ...]
+
+    @abstractmethod
+    def fit(self, real: RealData, seed: int) -> Scorer:
+        """Prepare for scoring.
+
+        Raises:
+            NotApplicable: the data lack what the question needs; all its cards are skipped.
+        """

@@ -1,0 +1,169 @@
+"""How the columns of a schema lie in a tensor.
+
+    [ bits | one-hot groups | values ]
+      codes, missing          categorical    continuous and count columns,
+      indicators              columns        min-max scaled by the training rows
+
+The part left of the values is binary, so ``Records`` keeps it as bytes. Blocks know their own
+activation: sigmoid for bits, softmax for each group, sigmoid for the values in [0, 1].
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from ehrsynth.schema import Schema
+
+FieldKind = Literal["bit", "missing", "level", "value"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One encoded column: its name, the schema column it comes from, and what it encodes."""
+
+    name: str
+    column: str
+    kind: FieldKind
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The order of the encoded columns and the blocks they form."""
+
+    fields: tuple[Field, ...]
+
+    @classmethod
+    def of(cls, schema: Schema) -> "Layout":
+        """Lay out a schema.
+
+        A categorical column that may be missing gets one more level, named ``COLUMN:missing``; a
+        numeric one gets a bit of that name among the codes, so that missingness is generated too.
+        """
+        bits = [Field(c.name, c.name, "bit") for c in schema.columns if c.kind == "binary"]
+        gaps = [Field(f"{c.name}:missing", c.name, "missing") for c in schema.columns if c.numeric and c.missing]
+        levels = [
+            Field(name, c.name, "level")
+            for c in schema.columns
+            if c.kind == "categorical"
+            for name in [f"{c.name}={level}" for level in c.levels] + ([f"{c.name}:missing"] if c.missing else [])
+        ]
+        values = [Field(c.name, c.name, "value") for c in schema.columns if c.numeric]
+        return cls((*bits, *gaps, *levels, *values))
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Encoded column names in order."""
+        return [field.name for field in self.fields]
+
+    @property
+    def width(self) -> int:
+        """Number of encoded columns, p in the definitions of the metrics."""
+        return len(self.fields)
+
+    @cached_property
+    def bits(self) -> slice:
+        """Independent 0/1 columns: codes, then missing indicators."""
+        return slice(0, sum(field.kind in ("bit", "missing") for field in self.fields))
+
+    @cached_property
+    def groups(self) -> dict[str, slice]:
+        """One slice per categorical column, by its name."""
+        found, start = {}, self.bits.stop
+        levels = [field for field in self.fields if field.kind == "level"]
+        for name, members in groupby(levels, key=lambda field: field.column):
+            stop = start + len(list(members))
+            found[name] = slice(start, stop)
+            start = stop
+        return found
+
+    @cached_property
+    def binary(self) -> slice:
+        """All 0/1 columns, one-hot indicators included: B in the definitions of the metrics."""
+        return slice(0, sum(field.kind != "value" for field in self.fields))
+
+    @cached_property
+    def values(self) -> slice:
+        """Min-max scaled columns: C in the definitions of the metrics."""
+        return slice(self.binary.stop, self.width)
+
+    def missing_bits(self) -> list[tuple[int, int]]:
+        """Pairs (encoded column of the indicator, position within the value block) of what may be missing."""
+        position = {field.column: i for i, field in enumerate(self.fields[self.values])}
+        return [(i, position[field.column]) for i, field in enumerate(self.fields) if field.kind == "missing"]
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Map logits [..., p] to probabilities: sigmoid for bits and values, softmax per group."""
+        parts = [logits[..., self.bits].sigmoid()]
+        parts += [logits[..., group].softmax(-1) for group in self.groups.values()]
+        return torch.cat([*parts, logits[..., self.values].sigmoid()], dim=-1)
+
+    def harden(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Turn probabilities [n, p] into hard records [n, p] of 0/1 bits and one-hot groups.
+
+        Args:
+            x: per-column probabilities or scores; values are clipped to [0, 1] and kept.
+            generator: draw bits (Bernoulli) and levels (categorical) with it; without one, bits are
+                thresholded at 0.5 and each group takes its largest entry.
+        """
+        hard = x.clamp(0, 1)
+        bits = hard[:, self.bits]
+        if generator is None:
+            hard[:, self.bits] = (bits > 0.5).to(x.dtype)
+        else:
+            hard[:, self.bits] = torch.bernoulli(bits, generator=generator)
+        for group in self.groups.values():
+            if generator is None:
+                chosen = x[:, group].argmax(-1)
+            else:
+                weights = hard[:, group] + torch.finfo(x.dtype).tiny  # a row of zeros becomes uniform
+                chosen = torch.multinomial(weights, 1, generator=generator).squeeze(-1)
+            hard[:, group] = one_hot(chosen, group.stop - group.start).to(x.dtype)
+        return hard
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists and dictionaries, as a checkpoint holds them."""
+        return {"fields": [asdict(field) for field in self.fields]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Layout":
+        """Inverse of ``to_dict``."""
+        return cls(tuple(Field(**entry) for entry in content["fields"]))
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Encoded records in compact form: bytes for what is binary, float32 for the rest.
+
+    Attributes:
+        layout: the meaning of the columns.
+        bits: uint8 [n, B], bits and one-hot indicators.
+        values: float32 [n, C], scaled by the training minimum and maximum; NaN where missing.
+    """
+
+    layout: Layout
+    bits: Tensor
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.bits)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Records":
+        return Records(self.layout, self.bits[rows], self.values[rows])
+
+    def dense(self, rows: Tensor | slice = slice(None)) -> Tensor:
+        """Return the chosen rows as float32 [m, p]; missing values stay NaN."""
+        return torch.cat([self.bits[rows].to(torch.float32), self.values[rows]], dim=1)
+
+    @classmethod
+    def of_dense(cls, layout: Layout, x: Tensor) -> "Records":
+        """Compact hard records [n, p]; values under a set missing indicator become NaN."""
+        values = x[:, layout.values].to(torch.float32).clone()
+        for bit, value in layout.missing_bits():
+            values[x[:, bit] > 0.5, value] = torch.nan
+        return cls(layout, (x[:, layout.binary] > 0.5).to(torch.uint8), values)

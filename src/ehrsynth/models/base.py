@@ -1,0 +1,111 @@
+"""What every generator is: a LightningModule that can be trained on encoded records and sampled."""
+
+import importlib
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from ehrsynth.errors import FileError, SchemaError
+from ehrsynth.files import require
+from ehrsynth.layout import Layout, Records
+from ehrsynth.schema import Schema
+from ehrsynth.seeding import torch_rng
+
+
+class SyntheticModel(pl.LightningModule, ABC):
+    """A generator of encoded EHR records.
+
+    A subclass has a keyword-only constructor whose arguments are ``schema``, ``seed`` and plain
+    hyper-parameters. It calls ``super().__init__(schema=schema, seed=seed)``, then
+    ``self.save_hyperparameters(ignore=["schema"])``, builds its networks, and implements
+    ``training_step(batch, batch_idx)``, ``configure_optimizers`` and ``sample``. A batch is a
+    float32 tensor [batch, p] laid out by ``self.layout``, without missing values.
+
+    Attributes:
+        schema: the columns the model generates.
+        layout: how they lie in a tensor.
+        seed: of the initial weights and of every draw during training.
+    """
+
+    def __init__(self, *, schema: Schema, seed: int) -> None:
+        super().__init__()
+        self.schema = schema
+        self.layout = Layout.of(schema)
+        self.seed = seed
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw ``n`` hard records [n, p]: 0/1 bits, one-hot groups, values in [0, 1].
+
+        Called without gradients and in evaluation mode; every draw must use ``generator``, which
+        lives on the model's device.
+        """
+
+    def observe(self, train: Records) -> None:
+        """Look at all training records once before training; most models need nothing from this."""
+
+    def step_rng(self, batch_idx: int) -> torch.Generator:
+        """Return the stream of one training step.
+
+        It depends on seed, epoch, step and rank only, so a resumed training draws what an
+        uninterrupted one would have drawn, without any generator state in the checkpoint.
+        """
+        return torch_rng(
+            self.seed, "train", self.current_epoch, batch_idx, self.global_rank, device=self.device
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what a reader needs to rebuild the model: class, schema and layout as plain data."""
+        cls = type(self)
+        checkpoint["model"] = f"{cls.__module__}.{cls.__qualname__}"
+        checkpoint["schema"] = self.schema.to_dict()
+        checkpoint["layout"] = self.layout.to_dict()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint as plain tensors and containers; nothing in it can run code.
+
+    Raises:
+        FileError: missing, truncated, or not a checkpoint of this package.
+    """
+    require(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for a file that is not its own
+        raise FileError(f"{path}: not readable as a checkpoint ({type(error).__name__})") from error
+    if not isinstance(content, dict) or not {"model", "schema", "layout", "state_dict"} <= set(content):
+        raise FileError(f"{path}: not an ehrsynth checkpoint (model, schema, layout and weights expected)")
+    return content
+
+
+def load_model(path: Path, schema: Schema | None = None) -> SyntheticModel:
+    """Rebuild the model of a checkpoint, in evaluation mode.
+
+    Args:
+        path: a file under a run's ``checkpoints/``.
+        schema: the schema the caller works with; must equal the checkpoint's.
+
+    Raises:
+        FileError: the file is no checkpoint.
+        SchemaError: the checkpoint comes from another schema.
+    """
+    content = read_checkpoint(path)
+    own = Schema.from_dict(content["schema"])
+    if schema is not None and schema != own:
+        differing = [c.name for c in schema.columns if own.by_name.get(c.name) != c]
+        differing += [name for name in own.names if name not in schema.by_name]
+        raise SchemaError(
+            f"{path}: the checkpoint comes from another schema ({len(differing)} columns differ,"
+            f" first {differing[:1]}); use the matrix it was trained on"
+        )
+    module, name = content["model"].rsplit(".", 1)
+    cls = getattr(importlib.import_module(module), name)
+    if not (isinstance(cls, type) and issubclass(cls, SyntheticModel)):
+        raise FileError(f"{path}: {content['model']} is not a model")
+    model = cls(schema=own, **content["hyper_parameters"])
+    model.load_state_dict(content["state_dict"])
+    return model.eval()

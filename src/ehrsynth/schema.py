@@ -1,0 +1,209 @@
+"""The data contract on one screen: what a column is, and whether a table fits.
+
+A schema is frozen, ordered and round-trips through JSON. It travels with the matrix folder, with
+every checkpoint and with every synthetic table, so that any two of them can be compared.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+from ehrsynth.errors import SchemaError, TableError
+from ehrsynth.files import read_json, write_json
+
+Kind = Literal["binary", "categorical", "continuous", "count"]
+Role = Literal["feature", "outcome", "demographic", "sensitive", "quasi_identifier"]
+
+SUBJECT = "subject_id"  # names the patient in a matrix folder; no model and no metric sees it
+CODE_DOMAINS = frozenset({"diagnosis", "procedure", "medication"})  # what "codes per record" counts
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the EHR matrix.
+
+    Attributes:
+        name: unique name, as in the table's header.
+        kind: ``binary`` (0/1), ``categorical`` (one of ``levels``), ``continuous`` or ``count``
+            (a whole number, scaled like a continuous one).
+        levels: the allowed values of a categorical column, in the order of its indicators.
+        bounds: smallest and largest training value of a continuous or count column.
+        missing: whether cells may be empty. A binary column is never empty: declare such a column
+            categorical.
+        role: what the column is to the study; ``outcome`` is what utility models predict.
+        domain: where it comes from (``demographics``, ``diagnosis``, ``medication``, ``vital``, ...).
+        label: plain words for people.
+        decimals: digits after the point in the training data, so that decoding is an exact inverse.
+    """
+
+    name: str
+    kind: Kind
+    levels: tuple[str, ...] = ()
+    bounds: tuple[float, float] | None = None
+    missing: bool = False
+    role: Role = "feature"
+    domain: str = "other"
+    label: str = ""
+    decimals: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise SchemaError(f"column {self.name!r}: kind {self.kind!r} is none of {get_args(Kind)}")
+        if self.role not in get_args(Role):
+            raise SchemaError(f"column {self.name!r}: role {self.role!r} is none of {get_args(Role)}")
+        if self.kind == "categorical" and len(set(self.levels)) != max(len(self.levels), 1):
+            raise SchemaError(f"column {self.name!r}: a categorical column needs distinct levels")
+        if self.numeric and (self.bounds is None or not self.bounds[0] <= self.bounds[1]):
+            raise SchemaError(f"column {self.name!r}: a {self.kind} column needs bounds [low, high]")
+        if self.kind == "binary" and self.missing:
+            raise SchemaError(f"column {self.name!r}: binary columns cannot be missing; make it categorical")
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the column holds numbers to be scaled (continuous or count)."""
+        return self.kind in ("continuous", "count")
+
+    @property
+    def is_code(self) -> bool:
+        """Whether the column is a clinical code, counted by "codes per record"."""
+        return self.kind == "binary" and self.domain in CODE_DOMAINS
+
+    def check(self, cells: pd.Series, table: str) -> None:
+        """Raise a ``TableError`` naming table, column and first bad row unless ``cells`` fit."""
+        bad, expected = self._misfit(cells)
+        if bad.any():
+            row = int(np.flatnonzero(bad.to_numpy())[0])
+            raise TableError(
+                f"{table}: column {self.name!r}, row {row}: {expected}"
+                f" ({int(bad.sum())} of {len(cells)} rows do not fit)"
+            )
+
+    def _misfit(self, cells: pd.Series) -> tuple["pd.Series[bool]", str]:
+        empty = cells.isna()
+        if empty.any() and not self.missing:
+            return empty, "the cell is empty, but the schema declares the column never missing"
+        if self.kind == "categorical":
+            return ~(empty | cells.astype(str).isin(self.levels)), f"not a level; the schema has {_some(self.levels)}"
+        if is_bool_dtype(cells):
+            cells = cells.astype(float)
+        numbers = cells if is_numeric_dtype(cells) else pd.to_numeric(cells, errors="coerce")
+        text = numbers.isna() & ~empty
+        if text.any():
+            return text, f"text where a {self.kind} column needs a number"
+        if self.kind == "binary":
+            return ~numbers.isin((0, 1)), "a binary column holds 0 or 1"
+        if not np.isfinite(numbers[~empty].to_numpy(float)).all():
+            return ~(empty | np.isfinite(numbers.to_numpy(float))), "the number is not finite"
+        whole = ~(empty | (numbers % 1 == 0)) if self.kind == "count" else empty & False
+        return whole, "a count column holds whole numbers"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The ordered columns of an EHR matrix."""
+
+    columns: tuple[Column, ...]
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        doubled = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        if doubled or not names:
+            raise SchemaError(f"schema: duplicate columns {_some(doubled)}" if doubled else "schema: no columns")
+
+    @cached_property
+    def by_name(self) -> dict[str, Column]:
+        """Columns by their names."""
+        return {column.name: column for column in self.columns}
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return [column.name for column in self.columns]
+
+    @property
+    def outcomes(self) -> list[Column]:
+        """Columns whose role is ``outcome``."""
+        return [column for column in self.columns if column.role == "outcome"]
+
+    def validate(self, frame: pd.DataFrame, table: str) -> pd.DataFrame:
+        """Check that ``frame`` fits and return its schema columns in schema order.
+
+        Args:
+            frame: decoded values; a ``subject_id`` column is allowed and left out of the result.
+            table: what to call the table in an error, usually its file name.
+
+        Raises:
+            TableError: no row, a missing, extra or repeated column, or a cell that does not fit.
+        """
+        if not len(frame):
+            raise TableError(f"{table}: the table has no rows; at least one is needed")
+        if not frame.columns.is_unique:
+            doubled = frame.columns[frame.columns.duplicated()]
+            raise TableError(f"{table}: repeated columns {_some(list(doubled))}; names must be unique")
+        absent = [name for name in self.names if name not in frame.columns]
+        if absent:
+            raise TableError(f"{table}: missing columns {_some(absent)}; the schema has {len(self.names)} columns")
+        extra = [str(name) for name in frame.columns if name not in self.by_name and name != SUBJECT]
+        if extra:
+            raise TableError(f"{table}: extra columns {_some(extra)}; the schema does not have them")
+        for column in self.columns:
+            column.check(frame[column.name], table)
+        return frame[self.names]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists and dictionaries, as ``schema.json`` holds them."""
+        return {"version": self.version, "columns": [_plain(asdict(column)) for column in self.columns]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Schema":
+        """Inverse of ``to_dict``.
+
+        Raises:
+            SchemaError: an unknown version, key, kind or role.
+        """
+        if content.get("version") != 1:
+            raise SchemaError(f"schema: version {content.get('version')!r} is unknown; this program reads version 1")
+        columns = []
+        for entry in content.get("columns", []):
+            unknown = sorted(set(entry) - set(Column.__dataclass_fields__))
+            if unknown or "name" not in entry or "kind" not in entry:
+                raise SchemaError(f"schema: column {entry.get('name')!r}: needs name and kind; unknown keys {unknown}")
+            bounds = entry.get("bounds")
+            columns.append(
+                Column(
+                    **{
+                        **entry,
+                        "levels": tuple(entry.get("levels") or ()),
+                        "bounds": tuple(bounds) if bounds else None,
+                    }
+                )
+            )
+        return cls(tuple(columns))
+
+    def save(self, path: Path) -> None:
+        """Write ``schema.json``."""
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: Path) -> "Schema":
+        """Read ``schema.json``; a ``SchemaError`` names the file."""
+        try:
+            return cls.from_dict(read_json(path))
+        except SchemaError as error:
+            raise SchemaError(f"{path}: {error}") from None
+
+
+def _plain(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in entry.items()}
+
+
+def _some(names: list[str] | tuple[str, ...], most: int = 5) -> str:
+    shown = ", ".join(map(repr, names[:most]))
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
