@@ -82,10 +82,7 @@ def read_table(path: Path, *, dtype: Any = None) -> pd.DataFrame:
     if not path.name.endswith(TABLE_SUFFIXES):
         raise FileError(f"{path}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
     try:
-        if path.suffix == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            frame = pd.read_csv(path, dtype=dtype)
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=dtype)
     except pd.errors.EmptyDataError:
         raise FileError(f"{path}: the table is empty; at least one row is needed") from None
     except (pd.errors.ParserError, UnicodeDecodeError, OSError, EOFError, pa.ArrowInvalid) as error:

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from ehrsynth.constraints import Constraint
 from ehrsynth.errors import EhrsynthError
 from ehrsynth.evaluation.card import Card
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Schema
 
 
-class NotApplicable(EhrsynthError):
+class NotApplicableError(EhrsynthError):
     """The data lack what the metric needs (an outcome, a sex column, ...); the score is skipped."""
 
 
@@ -23,11 +24,13 @@ class RealData:
         schema: the columns.
         train: R, the rows the generator was trained on.
         holdout: H, real rows it never saw (the validation rows while a run is still choosing).
+        constraints: the rules declared for the data.
     """
 
     schema: Schema
     train: Records
     holdout: Records
+    constraints: tuple[Constraint, ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -59,11 +62,13 @@ class Evaluator(ABC):
     """
 
     cards: tuple[Card, ...]
+    uses_holdout: bool = False
+    """Whether the scores look at H; then fresh real rows must be taken out of H to stand in for S."""
 
     @abstractmethod
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Prepare for scoring.
 
         Raises:
-            NotApplicable: the data lack what the question needs; all its cards are skipped.
+            NotApplicableError: the data lack what the question needs; all its cards are skipped.
         """

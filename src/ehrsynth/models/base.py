@@ -54,9 +54,7 @@ class SyntheticModel(pl.LightningModule, ABC):
         It depends on seed, epoch, step and rank only, so a resumed training draws what an
         uninterrupted one would have drawn, without any generator state in the checkpoint.
         """
-        return torch_rng(
-            self.seed, "train", self.current_epoch, batch_idx, self.global_rank, device=self.device
-        )
+        return torch_rng(self.seed, "train", self.current_epoch, batch_idx, self.global_rank, device=self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a reader needs to rebuild the model: class, schema and layout as plain data."""
