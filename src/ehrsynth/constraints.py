@@ -6,7 +6,7 @@ sampling and as a validity score, so the three cannot disagree.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,10 @@ class Constraint(ABC):
     @abstractmethod
     def describe(self) -> str:
         """Return the rule in plain words."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry of ``constraints.json``."""
 
 
 @dataclass(frozen=True)
@@ -49,47 +53,21 @@ class OnlyIf(Constraint):
         """Return the rule in plain words."""
         return f"{self.column} only if {self.given}"
 
-
-@dataclass(frozen=True)
-class AtMostOne(Constraint):
-    """At most one of ``columns`` may be one (exclusive diagnoses or states).
-
-    Attributes:
-        columns: encoded names of 0/1 columns.
-    """
-
-    columns: tuple[str, ...] = field(default_factory=tuple)
-
-    def violation(self, x: Tensor, layout: Layout) -> Tensor:
-        """Return how far the sum of the columns lies above one."""
-        return (x[:, [layout.names.index(name) for name in self.columns]].sum(1) - 1).clamp_min(0)
-
-    def describe(self) -> str:
-        """Return the rule in plain words."""
-        return f"at most one of {', '.join(self.columns)}"
-
-
-_RULES: dict[str, type[OnlyIf | AtMostOne]] = {"only_if": OnlyIf, "at_most_one": AtMostOne}
-
-
-def to_dicts(constraints: Sequence[Constraint]) -> list[dict[str, Any]]:
-    """Return plain dictionaries, each with the name of its rule."""
-    names = {cls: name for name, cls in _RULES.items()}
-    return [{"rule": names[type(c)], **asdict(c)} for c in constraints]  # type: ignore[index,call-overload]
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry of ``constraints.json``."""
+        return {"rule": "only_if", **asdict(self)}
 
 
 def from_dict(content: Mapping[str, Any]) -> Constraint:
-    """Inverse of one entry of ``to_dicts``."""
-    rule = _RULES.get(content.get("rule", ""))
-    if rule is None:
-        raise SchemaError(f"constraint: rule {content.get('rule')!r} is unknown; use one of {sorted(_RULES)}")
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k != "rule"}
-    return rule(**options)
+    """Read one entry of ``constraints.json``."""
+    if content.get("rule") != "only_if" or not {"column", "given"} <= set(content):
+        raise SchemaError(f"constraint {dict(content)}: expected rule only_if with column and given")
+    return OnlyIf(str(content["column"]), str(content["given"]))
 
 
 def save(path: Path, constraints: Sequence[Constraint]) -> None:
     """Write ``constraints.json``."""
-    write_json(path, {"version": 1, "constraints": to_dicts(constraints)})
+    write_json(path, {"version": 1, "constraints": [constraint.to_dict() for constraint in constraints]})
 
 
 def load(path: Path) -> tuple[Constraint, ...]:
