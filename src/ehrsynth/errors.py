@@ -1,11 +1,12 @@
 """Everything that can be wrong with what a user gave us.
 
     EhrsynthError
-      └─ InputError          exit status 2: one line, no traceback
-           ├─ FileError      missing, unreadable, wrong checksum, empty
-           ├─ TableError     a column, a row or a value that does not fit
-           ├─ SchemaError    two schemas, or a schema and a model, that do not fit
-           └─ OptionError    an option of the command line or a config value
+      ├─ InputError          exit status 2: one line, no traceback
+      │    ├─ FileError      missing, unreadable, wrong checksum, empty
+      │    ├─ TableError     a column, a row or a value that does not fit
+      │    ├─ SchemaError    two schemas, or a schema and a model, that do not fit
+      │    └─ OptionError    an option of the command line or a config value
+      └─ TrainingError       training left the finite numbers (exit status 1)
 
 Every message says which file, column, row or option; what was found; what would be right. It never
 quotes the value of a patient's cell beyond what is needed to find it (the row number and column).
@@ -35,3 +36,7 @@ class SchemaError(InputError):
 
 class OptionError(InputError):
     """An option or configuration value is unknown or out of range."""
+
+
+class TrainingError(EhrsynthError):
+    """Training diverged: a loss is not a finite number any more, and going on cannot mend it."""

@@ -46,11 +46,18 @@ class Value:
     ci: tuple[float, float] | None = None
 
 
+@dataclass(frozen=True)
+class Undefined:
+    """Why a metric has no value for this synthetic table (a constant outcome, a code that never occurs)."""
+
+    reason: str
+
+
 class Scorer(Protocol):
     """Scores a synthetic table against the real data it was fitted on."""
 
-    def __call__(self, synthetic: Records, seed: int) -> Mapping[str, Value]:
-        """Return one value per card name; a card that is left out counts as failed."""
+    def __call__(self, synthetic: Records, seed: int) -> Mapping[str, Value | Undefined]:
+        """Return one result per card name; ``Undefined`` and a card that is left out count as failed."""
 
 
 class Evaluator(ABC):

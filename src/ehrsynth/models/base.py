@@ -2,6 +2,8 @@
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from ehrsynth.errors import FileError, SchemaError
+from ehrsynth.errors import FileError, SchemaError, TrainingError
 from ehrsynth.files import require
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Schema
-from ehrsynth.seeding import torch_rng
+from ehrsynth.seeding import derive, torch_rng
 
 
 class SyntheticModel(pl.LightningModule, ABC):
@@ -21,7 +23,8 @@ class SyntheticModel(pl.LightningModule, ABC):
 
     A subclass has a keyword-only constructor whose arguments are ``schema``, ``seed`` and plain
     hyper-parameters. It calls ``super().__init__(schema=schema, seed=seed)``, then
-    ``self.save_hyperparameters(ignore=["schema"])``, builds its networks, and implements
+    ``self.save_hyperparameters(ignore=["schema"])``, builds its networks under
+    ``with self.seeded_init():``, and implements
     ``training_step(batch, batch_idx)``, ``configure_optimizers`` and ``sample``. A batch is a
     float32 tensor [batch, p] laid out by ``self.layout``, without missing values.
 
@@ -29,7 +32,10 @@ class SyntheticModel(pl.LightningModule, ABC):
         schema: the columns the model generates.
         layout: how they lie in a tensor.
         seed: of the initial weights and of every draw during training.
+        sample_batch: records that sampling asks for at a time, unless told otherwise.
     """
+
+    sample_batch = 4096
 
     def __init__(self, *, schema: Schema, seed: int) -> None:
         super().__init__()
@@ -47,6 +53,27 @@ class SyntheticModel(pl.LightningModule, ABC):
 
     def observe(self, train: Records) -> None:
         """Look at all training records once before training; most models need nothing from this."""
+
+    @contextmanager
+    def seeded_init(self) -> Iterator[None]:
+        """Draw the initial weights made in this block from ``seed``; the caller's stream is untouched."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive(self.seed, "init"))
+            yield
+
+    def log_losses(self, batch_idx: int, **losses: Tensor) -> None:
+        """Log epoch means as ``loss/NAME``; call it before the backward pass.
+
+        Raises:
+            TrainingError: a loss is not finite. Raised before it can reach the weights.
+        """
+        for name, loss in losses.items():
+            if not loss.isfinite():
+                raise TrainingError(
+                    f"{type(self).__name__}: loss/{name} is {loss.item()} in epoch {self.current_epoch}, batch"
+                    f" {batch_idx}; lower the learning rate, or check the training table for extreme values"
+                )
+            self.log(f"loss/{name}", loss.detach(), on_step=False, on_epoch=True, sync_dist=True)
 
     def step_rng(self, batch_idx: int) -> torch.Generator:
         """Return the stream of one training step.

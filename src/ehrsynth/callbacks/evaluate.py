@@ -1,0 +1,92 @@
+"""Judge a generator while it trains: sample, score, write the scores, keep the weights."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+
+from ehrsynth.evaluation.suite import FittedSuite
+from ehrsynth.files import write_table
+from ehrsynth.models.base import SyntheticModel
+from ehrsynth.sampling import sample_records
+
+
+class EvaluateCheckpoints(pl.Callback):
+    """Score the model every few epochs and save a checkpoint beside each row of ``metrics.csv``.
+
+    Every draw comes from a stream of its own, so training with and without this callback gives
+    identical weights. Scores reach every logger. Rank 0 samples and scores while the others wait.
+
+    Args:
+        suite: the quick suite, fitted on training and validation rows.
+        rows: synthetic records to draw for scoring.
+        seed: of the sampling; the same at every checkpoint, so that scores differ by the model only.
+        every: epochs between evaluations; the last epoch is always evaluated.
+        folder: the run folder.
+        show: called with the row just scored, for people who watch.
+    """
+
+    def __init__(
+        self,
+        *,
+        suite: FittedSuite,
+        rows: int,
+        seed: int,
+        every: int,
+        folder: Path,
+        show: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        self.suite = suite
+        self.rows = rows
+        self.seed = seed
+        self.every = every
+        self.folder = folder
+        self.show = show
+        self.scored: list[dict[str, Any]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Evaluate if it is time."""
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every and epoch != trainer.max_epochs and not trainer.should_stop:
+            return
+        assert isinstance(pl_module, SyntheticModel)
+        path = checkpoint_path(self.folder, epoch)
+        if trainer.is_global_zero:
+            row = self._score(pl_module, epoch, path)
+            for logger in trainer.loggers:
+                numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+                logger.log_metrics({**numbers, "epoch": epoch}, step=trainer.global_step)
+        trainer.strategy.barrier()
+        aside = path.with_name(f".{path.name}")
+        trainer.save_checkpoint(aside)
+        if trainer.is_global_zero:
+            os.replace(aside, path)
+        trainer.strategy.barrier()
+
+    def _score(self, model: SyntheticModel, epoch: int, path: Path) -> dict[str, Any]:
+        start = perf_counter()
+        synthetic = sample_records(model, self.rows, self.seed)
+        scores = self.suite.score(synthetic, self.seed)
+        row: dict[str, Any] = {"epoch": epoch, "checkpoint": path.name, "seconds": perf_counter() - start}
+        row |= {score.metric: score.value for score in scores}
+        self.scored.append(row)
+        write_table(self.folder / "metrics.csv", pd.DataFrame(self.scored))
+        self.show(row)
+        return row
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows scored so far, so that a resumed run keeps them."""
+        return {"scored": self.scored}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the rows of the run that is being resumed."""
+        self.scored = list(state_dict["scored"])
+
+
+def checkpoint_path(folder: Path, epoch: int) -> Path:
+    """Return where the checkpoint after ``epoch`` epochs lies."""
+    return folder / "checkpoints" / f"epoch={epoch:06d}.ckpt"

@@ -1,0 +1,49 @@
+"""What a person at a terminal sees: progress bars on stderr, results on stdout."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
+
+Advance = Callable[[int, int | None], None]
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Advance]:
+    """Show a bar while the block runs, if stderr is a terminal.
+
+    Yields:
+        A function ``advance(done, total)`` that sets the bar; ``total=None`` keeps the one given here.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+
+        def advance(done: int, new_total: int | None = None) -> None:
+            bar.update(task, completed=done, total=total if new_total is None else new_total)
+
+        yield advance
+
+
+@contextmanager
+def steps(what: str, total: int | None = None) -> Iterator[Callable[[str], None]]:
+    """Like ``progress`` for named steps: every call finishes one and names the next."""
+    with progress(what, total) as advance:
+        done = 0
+
+        def step(name: str) -> None:
+            nonlocal done
+            advance(done, None)
+            done += 1
+
+        yield step

@@ -1,0 +1,43 @@
+"""``ehrsynth generate``: a run folder -> a synthetic table."""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from ehrsynth.cli.console import out, progress
+from ehrsynth.cli.main import run
+from ehrsynth.cli.run_folder import RunFolder
+from ehrsynth.data.matrix import read_low_prevalence
+from ehrsynth.errors import OptionError
+from ehrsynth.files import TABLE_SUFFIXES, write_table
+from ehrsynth.models.base import load_model
+from ehrsynth.sampling import synthesize
+
+
+def task(cfg: DictConfig) -> Path:
+    """Draw ``cfg.n`` records from the chosen checkpoint of ``cfg.run`` and write them to ``cfg.out``."""
+    folder = RunFolder.open(Path(cfg.run))
+    target = Path(cfg.out)
+    if not target.name.endswith(TABLE_SUFFIXES):
+        raise OptionError(f"out={target}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
+    n = folder.provenance["rows"]["train"] if cfg.n is None else cfg.n
+    if not isinstance(n, int) or n < 1:
+        raise OptionError(f"n={cfg.n}: a whole number above zero was expected")
+    model = load_model(folder.chosen_checkpoint)
+    with progress("generating", n) as advance:
+        frame = synthesize(
+            model,
+            n,
+            cfg.seed,
+            condition={str(column): str(value) for column, value in cfg.condition.items()},
+            low_prevalence=read_low_prevalence(folder.path) if cfg.reintroduce else (),
+            progress=lambda done: advance(done, None),
+        )
+    write_table(target, frame)
+    out.print(f"{len(frame):,} records x {frame.shape[1]} columns  {target}")
+    return target
+
+
+if __name__ == "__main__":
+    run("generate", sys.argv[1:])

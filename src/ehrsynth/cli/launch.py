@@ -1,0 +1,108 @@
+"""Compose the config of a verb with Hydra and turn what goes wrong into an exit status."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ehrsynth.errors import EhrsynthError, InputError, OptionError
+
+Task = Callable[[DictConfig], object]
+
+log = logging.getLogger(__name__)
+
+
+def conf_dir() -> Path:
+    """Return the folder of the YAML files: beside the package in a wheel, at the top level of a checkout."""
+    packaged = Path(__file__).parents[1] / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "conf"
+
+
+def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], None] = lambda: None) -> int:
+    """Run ``task`` on the config that ``arguments`` compose.
+
+    Args:
+        verb: name of the config and of the command in messages.
+        task: what to do with a composed config; once a job in a sweep.
+        arguments: Hydra overrides and flags.
+        finish: called when all jobs are over, whether or not some failed.
+
+    Returns:
+        0 done; 2 the input is wrong (one line on stderr, no traceback); 1 our fault (traceback);
+        130 interrupted. ``HYDRA_FULL_ERROR=1`` shows the traceback in every case.
+    """
+    explain = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
+    sys.argv = [f"ehrsynth {verb}", *_open_conditions(arguments)]
+
+    failure: list[Exception] = []
+
+    def checked(cfg: DictConfig) -> object:
+        try:
+            return checked_task(cfg)
+        except Exception as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # Hydra runs the other jobs and raises the first error at the end
+            failure.append(error)  # raised below, where Hydra cannot add lines of its own
+            return None
+
+    def checked_task(cfg: DictConfig) -> object:
+        absent = sorted(key for key in OmegaConf.missing_keys(cfg) if not key.startswith("hydra."))
+        if absent:
+            raise OptionError(f"{absent[0]}= is required and was not given; see ehrsynth {verb} --help")
+        return task(cfg)
+
+    try:
+        try:
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(checked)()
+        finally:
+            finish()
+        if failure:
+            raise failure[0]
+        return 0
+    except KeyboardInterrupt:
+        print(f"ehrsynth {verb}: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        message = users_fault(error)
+        if explain or message is None:
+            traceback.print_exc()
+        if message is not None:
+            print(f"ehrsynth {verb}: error: {message}", file=sys.stderr)
+        elif isinstance(error, EhrsynthError):
+            print(f"ehrsynth {verb}: failed: {error}", file=sys.stderr)
+        return 1 if message is None else 2
+
+
+def users_fault(error: BaseException) -> str | None:
+    """Return the one-line message of an error the user can mend, or None if the fault is ours.
+
+    Hydra wraps what a constructor raises, so the chain of causes is searched.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, InputError):
+            return _one_line(cause)
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        root = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
+        return _one_line(error) + (f" {_one_line(root)}" if root else "")
+    return None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _open_conditions(arguments: list[str]) -> list[str]:
+    """Let ``condition.COLUMN=VALUE`` name any column: in Hydra's grammar a new key needs a plus sign."""
+    return [f"+{argument}" if argument.startswith("condition.") else argument for argument in arguments]

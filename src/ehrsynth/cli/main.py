@@ -1,0 +1,145 @@
+"""``ehrsynth VERB [overrides]``: the door. Nothing heavy is imported until a verb runs."""
+
+import importlib
+import os
+import sys
+
+# With a busy neighbour, spinning OpenMP threads slow a training step several times. Must be set before torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+VERBS = {
+    "prepare": "raw tables -> a matrix folder (schema, splits, provenance)",
+    "train": "matrix -> trained model, judged at checkpoints, best one chosen, synthetic data, report",
+    "generate": "a run folder -> a synthetic table",
+    "evaluate": "any real and any synthetic table -> report",
+    "rank": "several runs -> one ranking for a use case",
+}
+
+USAGE = """\
+ehrsynth: train, judge, choose and hand over generators of synthetic health records
+
+usage: ehrsynth VERB [option=value ...]
+
+  {verbs}
+
+start here:
+  ehrsynth train                                       a VAE on the simulated demo hospital
+  ehrsynth train -m model=emr_wgan,vae,ehrdiff experiment=demo
+  ehrsynth rank runs='runs/demo-n10000/**' profile=ml_development
+
+ehrsynth VERB --help teaches a verb by example.
+"""
+
+HELP = {
+    "prepare": """\
+ehrsynth prepare: raw tables -> a matrix folder
+
+examples:
+  ehrsynth prepare source=demo out=matrices/demo
+  ehrsynth prepare source=demo source.n=200000 source.write_raw=raw out=matrices/big
+  ehrsynth prepare source=diabetes130 source.path=diabetic_data.csv.gz out=matrices/diabetes
+  ehrsynth prepare source=diabetes130 source.path=FILE source.codes=phecode source.phecode_map=MAP.csv.gz out=DIR
+
+options:
+  source=demo|diabetes130        where the tables come from; source.OPTION=... are its own
+  out=DIR                        the matrix folder to write
+  seed=0                         of the split and of nothing else
+  split.holdout=0.3              share of subjects no model and no choice ever sees
+  split.validation=0.07          share of subjects that checkpoints are chosen on
+  preprocess.outliers=clip|drop  what happens to values outside the plausible range
+  preprocess.max_missing=0.5     columns with a larger missing share are left out
+  preprocess.min_prevalence=5e-5 rarer codes are left out (and may come back at generation)
+""",
+    "train": """\
+ehrsynth train: matrix -> model, scores at checkpoints, chosen checkpoint, synthetic data, report
+
+examples:
+  ehrsynth train                                        VAE on the simulated demo hospital
+  ehrsynth train -m model=emr_wgan,vae,ehrdiff seed=0,1,2 experiment=demo
+  ehrsynth train data.matrix=matrices/diabetes model=ehrdiff trainer.max_epochs=200
+  ehrsynth train data.n=100000 model=vae trainer=gpu logger.mode=online
+
+options:
+  data=demo                 or data.matrix=DIR, a folder that prepare wrote
+  model=vae                 emr_wgan, vae, ehrdiff, independent, train_copy; model.OPTION=... are its own
+  experiment=demo           budgets and learning rates for two cores and a minute; the papers' own otherwise
+  trainer=default           or gpu, ddp; trainer.max_epochs=, trainer.max_time=00:00:10:00
+  seed=0                    of weights, batches and samples
+  study=NAME                runs go to runs/STUDY/MODEL/RUN_ID
+  profile=ml_development    the use case whose weights choose the checkpoint
+  evaluation.checkpoints=10 how many times the quick suite looks at the model
+  logger.mode=offline       W&B: offline, online or disabled
+  -m                        sweep over comma-separated values; repeating a sweep finishes what is missing
+""",
+    "generate": """\
+ehrsynth generate: a run folder -> a synthetic table
+
+examples:
+  ehrsynth generate run=runs/demo-n10000/vae/3f2a91c0b7 n=50000 out=synthetic.parquet
+  ehrsynth generate run=RUN n=1000 seed=7 out=women.csv condition.sex=F
+
+options:
+  run=DIR                  a finished run
+  n=N                      records to draw (as many as the training rows by default)
+  out=FILE                 .csv, .csv.gz or .parquet
+  seed=0
+  condition.COLUMN=VALUE   only records with this value
+  reintroduce=false        bring back codes that were too rare to train on, at their training prevalence
+""",
+    "evaluate": """\
+ehrsynth evaluate: any real and any synthetic table -> report.json and report.html
+
+examples:
+  ehrsynth evaluate train=train.csv holdout=holdout.csv synthetic=synthetic.csv out=report
+  ehrsynth evaluate train=M/train.parquet holdout=M/holdout.parquet synthetic=s.parquet schema=M/schema.json out=report
+
+options:
+  train=FILE holdout=FILE synthetic=FILE   csv, csv.gz or parquet; the holdout is real rows the generator never saw
+  schema=FILE                              schema.json; inferred from the training table without it
+  out=DIR
+  suite=full                               or quick
+  seed=0
+""",
+    "rank": """\
+ehrsynth rank: several runs -> one ranking for a use case
+
+examples:
+  ehrsynth rank runs='runs/demo-n10000/**'
+  ehrsynth rank runs='runs/diabetes/**' profile=education out=ranking.csv
+
+options:
+  runs=GLOB                 folders of finished runs
+  profile=ml_development    or education, nc_education, medical_ai_development, system_design
+  out=FILE                  .csv or .parquet; a comparison report of the same name (.html) is written beside it
+""",
+}
+
+
+def main() -> None:
+    """Entry point of the ``ehrsynth`` command."""
+    arguments = sys.argv[1:]
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("-h", "--help", "help"):
+        print(USAGE.format(verbs="\n  ".join(f"{name:<10}{what}" for name, what in VERBS.items())))
+        raise SystemExit(0)
+    if verb == "--version":
+        from ehrsynth import __version__
+
+        print(__version__)
+        raise SystemExit(0)
+    if verb not in VERBS:
+        print(f"ehrsynth: error: unknown verb {verb!r}; use one of {', '.join(VERBS)}", file=sys.stderr)
+        raise SystemExit(2)
+    run(verb, arguments[1:])
+
+
+def run(verb: str, arguments: list[str]) -> None:
+    """Run a verb with its overrides; ``python -m ehrsynth.cli.VERB`` comes here too."""
+    if {"-h", "--help"} & set(arguments):
+        print(HELP[verb])
+        raise SystemExit(0)
+    from ehrsynth.cli.launch import launch
+
+    module = importlib.import_module(f"ehrsynth.cli.{verb}")
+    finish = {"finish": module.finish} if verb == "train" else {}  # a sweep ends with a ranking
+    raise SystemExit(launch(verb, module.task, arguments, **finish))

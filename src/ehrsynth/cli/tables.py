@@ -1,0 +1,65 @@
+"""Tables for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.evaluation.ranking import Ranking
+from ehrsynth.evaluation.score import ANCHORS, Score
+
+HEADLINES = {  # what a person watches during training, shortest name first
+    "fidelity/apd": "apd",
+    "fidelity/correlation_distance": "corr",
+    "fidelity/concept_abundance": "abundance",
+    "utility/tstr_auroc": "tstr",
+    "privacy/membership_auc": "membership",
+}
+
+
+def number(value: float | None) -> str:
+    """Format a score: four significant digits, a dash where there is none."""
+    return "-" if value is None or pd.isna(value) else f"{value:.4g}"
+
+
+def checkpoint_line(row: Mapping[str, Any]) -> str:
+    """Return one line with the epoch and the headline scores."""
+    shown = [f"{short} {number(row[name])}" for name, short in HEADLINES.items() if name in row]
+    return f"  epoch {row['epoch']:>6}  " + "  ".join(shown)
+
+
+def score_table(scores: Sequence[Score], title: str) -> Table:
+    """Return every score beside its anchors."""
+    table = Table("metric", "value", "better", *[anchor.replace("_", " ") for anchor in ANCHORS], title=title)
+    for score in scores:
+        value = number(score.value) if score.status == "ok" else f"{score.status}: {score.reason}"
+        table.add_row(score.metric, value, score.direction, *[number(score.anchors.get(a)) for a in ANCHORS])
+    return table
+
+
+def matrix_table(matrix: Matrix) -> Table:
+    """Return what became of the rows and columns at each step of the preparation."""
+    table = Table("step", "rows", "columns", title=f"matrix {matrix.folder}")
+    for step in matrix.provenance["steps"]:
+        table.add_row(step["step"], f"{step['rows']:,}", f"{step['columns']:,}")
+    return table
+
+
+def ranking_table(ranking: Ranking) -> Table:
+    """Return the weighted ranks, best first, with their intervals and what they rest on."""
+    table = Table(
+        "", "model", "runs", "weighted rank", "95 % interval", "", title=f"ranking for {ranking.profile.name}"
+    )
+    for group, row in ranking.table.iterrows():
+        interval = "-" if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}"
+        tied = "not told apart from the next" if row["tied_with_next"] else ""
+        table.add_row(str(row["position"]), str(group), str(row["runs"]), f"{row['weighted_rank']:.2f}", interval, tied)
+    notes = [f"the interval of a single run is a {basis}" for basis in set(ranking.table["basis"]) if "boot" in basis]
+    if ranking.missing:
+        notes.append(f"not measured in every run, weights shared among the rest: {', '.join(ranking.missing)}")
+    notes += [f"{Path(run).name}: {metric} failed and ranks last" for run, metric in ranking.failed]
+    table.caption = "\n".join(notes) or None
+    return table

@@ -1,0 +1,122 @@
+"""The comparison report: several runs ranked for a use case and set side by side."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ehrsynth.evaluation.gallery import NamedFigure
+from ehrsynth.evaluation.html import FAMILIES, environment
+from ehrsynth.evaluation.ranking import Ranking
+from ehrsynth.evaluation.reading import family
+from ehrsynth.evaluation.report import Report, read_report
+from ehrsynth.evaluation.score import ANCHORS, Score
+from ehrsynth.files import write_text
+
+
+@dataclass(frozen=True)
+class MetricLine:
+    """One metric over all groups.
+
+    Attributes:
+        metric: its name.
+        direction: ``lower`` or ``higher`` is better.
+        weight: in the ranking, after renormalisation.
+        anchors: the mean of each anchor over the runs that have it.
+        values: group -> mean over its runs.
+        spreads: group -> standard deviation over its runs, where there are several.
+        failures: group -> why no run of it has a value.
+    """
+
+    metric: str
+    direction: str
+    weight: float
+    anchors: dict[str, float | None]
+    values: dict[str, float]
+    spreads: dict[str, float]
+    failures: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The metric without its family, in words."""
+        return self.metric.split("/", 1)[1].replace("_", " ")
+
+    @property
+    def best(self) -> float | None:
+        """The best value of any group."""
+        choose = min if self.direction == "lower" else max
+        return choose(self.values.values()) if self.values else None
+
+
+def comparison_html(
+    path: Path, ranking: Ranking, reports: Mapping[str, Path], figures: Sequence[NamedFigure] = ()
+) -> None:
+    """Write the comparison of ranked runs.
+
+    Args:
+        path: of the page.
+        ranking: of all runs in ``reports``.
+        reports: run -> its ``report.json``; a ``report.html`` beside it is linked by relative path.
+        figures: to show below the tables, from ``gallery.comparison_figures``.
+
+    Raises:
+        FileError: a report is missing or malformed.
+    """
+    read = {run: read_report(file) for run, file in reports.items()}
+    pages = {run: file.with_suffix(".html") for run, file in reports.items()}
+    links = {run: Path(os.path.relpath(page, path.parent)).as_posix() for run, page in pages.items() if page.is_file()}
+    lines = _lines(ranking, read)
+    order = [name for name in FAMILIES if any(family(line.metric) == name for line in lines)]
+    order += sorted({family(line.metric) for line in lines} - set(order))
+    text = (
+        environment()
+        .get_template("comparison.html.j2")
+        .render(
+            title=f"{len(ranking.table)} models compared: {ranking.profile.name.replace('_', ' ')}",
+            ranking=ranking,
+            places=ranking.table.to_dict(orient="index"),
+            links=links,
+            families={name: [line for line in lines if family(line.metric) == name] for name in order},
+            same_data=_same_data(read),
+            figures=figures,
+        )
+    )
+    write_text(path, text)
+
+
+def _lines(ranking: Ranking, reports: Mapping[str, Report]) -> list[MetricLine]:
+    found: dict[str, dict[str, Score]] = {}
+    for run, report in reports.items():
+        for score in report.scores:
+            found.setdefault(score.metric, {})[run] = score
+    return [_line(metric, scores, ranking) for metric, scores in found.items()]
+
+
+def _line(metric: str, scores: Mapping[str, Score], ranking: Ranking) -> MetricLine:
+    values: dict[str, list[float]] = {}
+    failures = {}
+    for run, score in scores.items():
+        if score.value is None:
+            failures[ranking.groups[run]] = f"{score.status}: {score.reason}"
+        else:
+            values.setdefault(ranking.groups[run], []).append(score.value)
+    anchors: dict[str, float | None] = {}
+    for name in ANCHORS:
+        known = [anchor for score in scores.values() if (anchor := score.anchors.get(name)) is not None]
+        anchors[name] = float(np.mean(known)) if known else None
+    return MetricLine(
+        metric,
+        next(iter(scores.values())).direction,
+        ranking.weights.get(metric, 0.0),
+        anchors,
+        {group: float(np.mean(numbers)) for group, numbers in values.items()},
+        {group: float(np.std(numbers, ddof=1)) for group, numbers in values.items() if len(numbers) > 1},
+        {group: reason for group, reason in failures.items() if group not in values},
+    )
+
+
+def _same_data(reports: Mapping[str, Report]) -> bool:
+    """Whether all runs were judged on the same real tables."""
+    return len({(report.data.get("train"), report.data.get("holdout")) for report in reports.values()}) == 1

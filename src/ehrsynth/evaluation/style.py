@@ -1,0 +1,79 @@
+"""One calm look for all figures: the Okabe-Ito colours, safe for colour-blind readers, on white."""
+
+from base64 import b64encode
+from collections.abc import Callable
+from functools import wraps
+from io import BytesIO
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+from cycler import cycler
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+TRAIN, HOLDOUT, SYNTHETIC, MARK = "#0072B2", "#9aa0a6", "#D55E00", "#333333"
+WIDTH = 9.6  # inches; at DPI this is a little wider than the text column of the report
+DPI = 130
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.labelcolor": "#444444",
+    "axes.edgecolor": "#bbbbbb",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#eeeeee",
+    "xtick.color": "#666666",
+    "ytick.color": "#666666",
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "axes.prop_cycle": cycler(color=[TRAIN, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", MARK]),
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Run ``draw`` under ``STYLE``, leaving matplotlib's global settings as they were."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        with rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def panels(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure of report width with ``count`` panels in rows of ``columns``, each row ``height`` inches."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    axes = list(np.ravel(grid))
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return figure, axes[:count]
+
+
+@styled
+def png(figure: Figure) -> bytes:
+    """Render ``figure`` as PNG."""
+    stream = BytesIO()
+    figure.savefig(stream, format="png", dpi=DPI)
+    return stream.getvalue()
+
+
+def data_uri(figure: Figure) -> str:
+    """Render ``figure`` as a ``data:`` address, so that a page needs no other file."""
+    return "data:image/png;base64," + b64encode(png(figure)).decode("ascii")

@@ -1,0 +1,42 @@
+"""Violations of common medical knowledge: codes of one sex in records of the other."""
+
+import torch
+from torch import Tensor
+
+CHANCE = 5.0  # records expected in the other sex if sex did not matter; fewer, and zero may be luck
+
+
+def one_sex_codes(codes: Tensor, sex: Tensor, other: Tensor, top: int = 3) -> list[int]:
+    """Return the most prevalent codes that R has in one sex and never in the other.
+
+    Args:
+        codes: uint8 [n, k] of R.
+        sex: bool [n], whether a record is of the one sex.
+        other: bool [n], whether it is of the other.
+        top: at most so many codes.
+
+    Returns:
+        Positions of codes, the most prevalent first. A code counts only if at least 5 records of
+        the other sex would have it were sex of no matter.
+    """
+    inside, outside = codes[sex].sum(0, dtype=torch.int64), codes[other].sum(0, dtype=torch.int64)
+    expected = inside.double() * other.sum() / (sex | other).sum()
+    eligible = torch.where((outside == 0) & (expected >= CHANCE), inside, 0)
+    order = eligible.argsort(descending=True, stable=True)[:top]
+    return [int(code) for code in order if eligible[code] > 0]
+
+
+def violation_share(codes: Tensor, sex: Tensor, other: Tensor) -> float | None:
+    """Return the mean over codes of the share of positives that are of the other sex.
+
+    Args:
+        codes: uint8 [n, k] of S, the codes of one sex only.
+        sex: bool [n], whether a record is of the sex of the codes.
+        other: bool [n], whether it is of the other.
+
+    Returns:
+        In [0, 1]; None if none of the codes occurs.
+    """
+    wrong, right = codes[other].sum(0, dtype=torch.int64), codes[sex].sum(0, dtype=torch.int64)
+    seen = wrong + right > 0
+    return float((wrong[seen] / (wrong + right)[seen]).double().mean()) if seen.any() else None

@@ -1,0 +1,59 @@
+"""Dimension-wise prediction: can each code be predicted from the others as it can with real data?"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from torch import Tensor
+
+from ehrsynth.metrics.neighbours import Points
+
+
+def entropy(prevalence: Tensor) -> Tensor:
+    """Return the binary entropy in bits, in [0, 1], of each prevalence."""
+    nats: Tensor = torch.special.entr(prevalence) + torch.special.entr(1 - prevalence)
+    return nats / math.log(2)
+
+
+def design_matrix(points: Points) -> sparse.csc_array:
+    """Return the records [n, p] as sparse float64 columns."""
+    bits = sparse.csr_array(points.bits.numpy()).astype(np.float64)
+    return sparse.csc_array(sparse.hstack([bits, sparse.csr_array(points.values.double().numpy())]))
+
+
+def code_f1(train: sparse.csc_array, test: sparse.csc_array, codes: list[int]) -> NDArray[np.float64]:
+    """Return, per code, F1 on ``test`` of a logistic regression fitted on ``train``.
+
+    Each code is predicted from all other columns, with L2 penalty 1 and a cut at 0.5. A code that is
+    constant in ``train`` is predicted by that constant.
+
+    Args:
+        train: [n, p].
+        test: [m, p].
+        codes: positions of the codes to predict.
+
+    Returns:
+        [len(codes)] in [0, 1]; 0 where nothing is predicted positive.
+    """
+    scores = np.zeros(len(codes))
+    for i, code in enumerate(codes):
+        others = np.delete(np.arange(train.shape[1]), code)
+        label, truth = (table[:, [code]].toarray().ravel() > 0 for table in (train, test))
+        if label.all() or not label.any():
+            predicted = np.full(len(truth), label[0])
+        else:
+            model = LogisticRegression(solver="liblinear", tol=1e-3)
+            predicted = model.fit(train[:, others], label).predict(test[:, others])
+        scores[i] = f1_score(truth, predicted, zero_division=0.0)
+    return scores
+
+
+def agreement(real: NDArray[np.float64], synthetic: NDArray[np.float64]) -> tuple[float, float]:
+    """Return Pearson r (0 if either side is constant) and the mean of F1_real - F1_synthetic."""
+    constant = np.ptp(real) == 0 or np.ptp(synthetic) == 0
+    r = 0.0 if constant else float(np.corrcoef(real, synthetic)[0, 1])
+    return r, float(np.mean(real - synthetic))

@@ -1,0 +1,31 @@
+"""EDM training loss: Karras et al. 2022, section 5."""
+
+import torch
+from torch import Tensor
+
+from ehrsynth.models.diffusion.precondition import Network, denoise
+
+
+def edm_loss(
+    network: Network, x: Tensor, generator: torch.Generator, *, sigma_data: Tensor, log_mean: float, log_std: float
+) -> Tensor:
+    """Return the weighted denoising error at one random noise level per row.
+
+    ln sigma ~ N(log_mean, log_std^2), and the weight (sigma^2 + sigma_data^2) / (sigma sigma_data)^2
+    is 1 / c_out^2, so that an untrained network has a loss near one at every level.
+
+    Args:
+        network: F of the preconditioning.
+        x: clean rows [n, p].
+        generator: draws the noise levels and the noise.
+        sigma_data: standard deviation of the data, one number or one per column [p].
+        log_mean: of ln sigma.
+        log_std: of ln sigma.
+
+    Returns:
+        A scalar, the mean over rows and columns.
+    """
+    sigma = (log_mean + log_std * torch.randn(len(x), 1, generator=generator, device=x.device)).exp()
+    noise = sigma * torch.randn(x.shape, generator=generator, device=x.device)
+    weight = (sigma.square() + sigma_data.square()) / (sigma * sigma_data).square()
+    return (weight * (denoise(network, x + noise, sigma, sigma_data) - x).square()).mean()

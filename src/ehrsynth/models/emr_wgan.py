@@ -1,0 +1,155 @@
+"""EMR-WGAN: a Wasserstein GAN directly on the rows of the EHR matrix.
+
+Zhang et al., Ensuring electronic medical record simulation through better training, modeling, and
+evaluation, JAMIA 2020; here in the form of the tutorial of Yan et al., JMIR AI 2024, and its code.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer, RMSprop
+
+from ehrsynth.layout import Layout, Records
+from ehrsynth.models.adversarial import gradient_penalty
+from ehrsynth.models.base import SyntheticModel
+from ehrsynth.models.nn import ResidualStack, glorot_, marginal_logits
+from ehrsynth.schema import Schema
+
+
+class Generator(nn.Module):
+    """Noise [n, z] to rows [n, p] in [0, 1]: Dense, BatchNorm, ReLU layers with residuals, then the heads."""
+
+    def __init__(self, layout: Layout, noise_width: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.layout = layout
+        inputs = [noise_width] + [width] * (depth - 1)
+        # Keras keeps 0.99 of the running statistics per step, which torch writes as momentum 0.01.
+        self.trunk = ResidualStack(
+            nn.Sequential(nn.Linear(before, width), nn.BatchNorm1d(width, eps=1e-5, momentum=0.01), nn.ReLU())
+            for before in inputs
+        )
+        self.heads = nn.Linear(width, layout.width)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """Return a softmax per one-hot group and a sigmoid elsewhere."""
+        return self.layout.activate(self.heads(self.trunk(noise)))
+
+
+class Critic(nn.Module):
+    """Rows [n, p] to scores [n, 1]: Dense, ReLU, LayerNorm layers with residuals, then one unit."""
+
+    def __init__(self, columns: int, width: int, depth: int) -> None:
+        super().__init__()
+        inputs = [columns] + [width] * (depth - 1)
+        self.trunk = ResidualStack(
+            nn.Sequential(nn.Linear(before, width), nn.ReLU(), nn.LayerNorm(width, eps=1e-5)) for before in inputs
+        )
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return one unbounded score per row."""
+        score: Tensor = self.score(self.trunk(rows))
+        return score
+
+
+class EMRWGAN(SyntheticModel):
+    """Residual BatchNorm generator against a LayerNorm critic under the gradient penalty.
+
+    The paper describes the networks and the loss; sizes, learning rates and the order of updates are
+    those of the tutorial's code: each batch trains the critic, with the generator's BatchNorm in
+    inference mode, and every ``n_critic``-th batch the generator.
+
+    Args:
+        schema: columns to generate.
+        seed: of weights and noise.
+        noise_width: z, dimensions of the standard normal input.
+        width: units of every hidden layer of both networks.
+        depth: hidden layers of each network.
+        lr_generator: RMSprop learning rate of the generator.
+        lr_critic: RMSprop learning rate of the critic.
+        n_critic: critic updates per generator update.
+        penalty: weight of the gradient penalty.
+        marginal_bias: start the heads at the training prevalences instead of one half; not in the paper.
+        decoding: ``threshold`` at one half, as published, or ``bernoulli`` draws from the outputs.
+    """
+
+    def __init__(
+        self,
+        *,
+        schema: Schema,
+        seed: int = 0,
+        noise_width: int = 128,
+        width: int = 384,
+        depth: int = 5,
+        lr_generator: float = 1e-5,
+        lr_critic: float = 2e-5,
+        n_critic: int = 1,
+        penalty: float = 10.0,
+        marginal_bias: bool = False,
+        decoding: Literal["threshold", "bernoulli"] = "threshold",
+    ) -> None:
+        super().__init__(schema=schema, seed=seed)
+        self.save_hyperparameters(ignore=["schema"])
+        self.automatic_optimization = False
+        self.noise_width, self.n_critic, self.penalty = noise_width, n_critic, penalty
+        self.lr_generator, self.lr_critic = lr_generator, lr_critic
+        self.marginal_bias, self.decoding = marginal_bias, decoding
+        with self.seeded_init():
+            self.generator = Generator(self.layout, noise_width, width, depth).apply(glorot_)
+            self.critic = Critic(self.layout.width, width, depth).apply(glorot_)
+
+    def observe(self, train: Records) -> None:
+        """Start the heads at the training prevalences if ``marginal_bias`` asks for it."""
+        if self.marginal_bias:
+            self.generator.heads.bias.data.copy_(marginal_logits(train))
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Train the critic on ``batch`` [n, p], then, every ``n_critic`` batches, the generator."""
+        rng = self.step_rng(batch_idx)
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        of_generator, of_critic = optimizers
+
+        self.generator.eval()
+        with torch.no_grad():
+            fake = self._rows(len(batch), rng)
+        gap = self.critic(fake).mean() - self.critic(batch).mean()
+        loss = gap + self.penalty * gradient_penalty(self.critic, batch, fake, rng)
+        self.log_losses(batch_idx, critic=loss, wasserstein=-gap)
+        of_critic.zero_grad()
+        self.manual_backward(loss)
+        of_critic.step()
+
+        if (batch_idx + 1) % self.n_critic:
+            return
+        self.generator.train()
+        self.toggle_optimizer(of_generator)
+        loss = -self.critic(self._rows(len(batch), rng)).mean()
+        self.log_losses(batch_idx, generator=loss)
+        of_generator.zero_grad()
+        self.manual_backward(loss)
+        of_generator.step()
+        self.untoggle_optimizer(of_generator)
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """RMSprop for both networks, with the decay 0.9 and epsilon 1e-7 of Keras (torch: 0.99 and 1e-8)."""
+        return [
+            RMSprop(self.generator.parameters(), lr=self.lr_generator, alpha=0.9, eps=1e-7),
+            RMSprop(self.critic.parameters(), lr=self.lr_critic, alpha=0.9, eps=1e-7),
+        ]
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw hard records [n, p], by threshold and largest level or by chance as ``decoding`` says."""
+        rows = self.generator(self._noise(n, generator))
+        return self.layout.harden(rows, generator if self.decoding == "bernoulli" else None)
+
+    def _rows(self, n: int, rng: torch.Generator) -> Tensor:
+        """Return what the critic is shown: the outputs themselves, as published, or draws from them."""
+        rows: Tensor = self.generator(self._noise(n, rng))
+        if self.decoding == "threshold":
+            return rows
+        return rows + (self.layout.harden(rows.detach(), rng) - rows).detach()
+
+    def _noise(self, n: int, rng: torch.Generator) -> Tensor:
+        return torch.randn(n, self.noise_width, generator=rng, device=self.device)

@@ -1,0 +1,49 @@
+"""Independent marginals: the floor every model must beat."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ehrsynth.layout import Records
+from ehrsynth.models.gradient_free import GradientFree
+from ehrsynth.schema import Schema
+
+GRID = 1_001  # quantiles kept of every value column, in steps of 0.1 %
+
+
+class IndependentMarginals(GradientFree):
+    """Every schema column drawn alone from its training distribution.
+
+    Bits by their prevalence, missing indicators included; one-hot groups by the shares of their levels;
+    values by linear interpolation between 1,001 quantiles of the observed ones.
+
+    Args:
+        schema: columns to generate.
+        seed: kept with the checkpoint; learning draws nothing.
+    """
+
+    probabilities: Tensor
+    quantiles: Tensor
+
+    def __init__(self, *, schema: Schema, seed: int = 0) -> None:
+        super().__init__(schema=schema, seed=seed)
+        self.save_hyperparameters(ignore=["schema"])
+        binary = self.layout.binary.stop
+        self.register_buffer("probabilities", torch.zeros(binary))
+        self.register_buffer("quantiles", torch.zeros(GRID, self.layout.width - binary))
+
+    def observe(self, train: Records) -> None:
+        """Take prevalences, shares and quantiles; a column without any observed value becomes zero."""
+        self.probabilities.copy_(train.bits.sum(0) / len(train))
+        for i, column in enumerate(train.values.T.numpy()):
+            observed = column[~np.isnan(column)]
+            if len(observed):
+                self.quantiles[:, i] = torch.from_numpy(np.quantile(observed, np.linspace(0, 1, GRID)))
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw hard records [n, p]."""
+        columns = self.quantiles.shape[1]
+        place = torch.rand(n, columns, generator=generator, device=self.device) * (GRID - 1)
+        below = place.long().clamp(max=GRID - 2)
+        values = torch.lerp(self.quantiles.gather(0, below), self.quantiles.gather(0, below + 1), place - below)
+        return self.layout.harden(torch.cat([self.probabilities.expand(n, -1), values], dim=1), generator)

@@ -1,0 +1,43 @@
+"""Train copy: what a memoriser would score."""
+
+import torch
+from torch import Tensor
+
+from ehrsynth.layout import Records
+from ehrsynth.models.gradient_free import GradientFree
+from ehrsynth.schema import Schema
+
+
+class TrainCopy(GradientFree):
+    """The training rows themselves, in a random order, repeated when more are asked for than there are.
+
+    Its checkpoint IS patient rows, and so is everything it generates: an anchor for the metrics, never
+    to be handed to anyone who may not see the training data.
+
+    Args:
+        schema: columns to generate.
+        seed: kept with the checkpoint; learning draws nothing.
+    """
+
+    sample_batch = 1_000_000  # within one call no row comes twice before each came once
+    bits: Tensor
+    values: Tensor
+
+    def __init__(self, *, schema: Schema, seed: int = 0) -> None:
+        super().__init__(schema=schema, seed=seed)
+        self.save_hyperparameters(ignore=["schema"])
+        binary = self.layout.binary.stop
+        self.register_buffer("bits", torch.zeros(0, binary, dtype=torch.uint8))
+        self.register_buffer("values", torch.zeros(0, self.layout.width - binary))
+
+    def observe(self, train: Records) -> None:
+        """Keep every row."""
+        self.bits, self.values = train.bits.to(self.device), train.values.to(self.device)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return ``n`` training rows [n, p]: each once before any comes twice."""
+        rows = len(self.bits)
+        rounds = -(-n // rows)
+        order = torch.cat([torch.randperm(rows, generator=generator, device=self.device) for _ in range(rounds)])[:n]
+        # A missing value is filled with zero here: its indicator says that it is missing.
+        return Records(self.layout, self.bits, self.values).dense(order).nan_to_num(0.0)

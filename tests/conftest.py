@@ -1,0 +1,66 @@
+"""Fixtures: a small demo matrix, finished runs on it, and the command line called in this process."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+Cli = Callable[..., int]
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real open data beside the checkout; tests that need it skip without it."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data sets are not beside the checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cli() -> Cli:
+    """Call ``ehrsynth VERB ...`` in this process and return its exit status."""
+    from ehrsynth.cli.main import run
+
+    def call(verb: str, *arguments: object) -> int:
+        with pytest.raises(SystemExit) as ended:
+            run(verb, [str(argument) for argument in arguments])
+        assert isinstance(ended.value.code, int)
+        return ended.value.code
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def matrix(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
+    """A prepared demo matrix of 800 simulated patients."""
+    folder = tmp_path_factory.mktemp("matrices") / "small"
+    assert cli("prepare", "source.n=800", f"out={folder}") == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory, cli: Cli, matrix: Path) -> Path:
+    """A finished sweep of two models on the small matrix."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert cli("train", "-m", "model=vae,independent", *small(matrix, runs)) == 0
+    return runs / "small"
+
+
+def small(matrix: Path, runs: Path) -> list[str]:
+    """Overrides for a run of seconds: two epochs, the quick suite instead of the full one, no tracking."""
+    return [
+        f"data.matrix={matrix}",
+        f"paths.runs={runs}",
+        "study=small",
+        "data.batch_size=128",
+        "trainer.max_epochs=2",
+        "trainer.accelerator=cpu",
+        "evaluation.checkpoints=2",
+        "evaluation.rows=300",
+        "suite@evaluation.full=quick",
+        "logger.mode=disabled",
+    ]

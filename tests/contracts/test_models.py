@@ -1,0 +1,202 @@
+"""What every model must keep, whichever paper it is from. A new model is one more entry in MODELS."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ehrsynth.errors import SchemaError, TrainingError
+from ehrsynth.layout import Layout, Records
+from ehrsynth.models.base import SyntheticModel, load_model, read_checkpoint
+from ehrsynth.models.ehrdiff import EHRDiff
+from ehrsynth.models.emr_wgan import EMRWGAN
+from ehrsynth.models.independent import IndependentMarginals
+from ehrsynth.models.train_copy import TrainCopy
+from ehrsynth.models.vae import VAE
+from ehrsynth.sampling import sample_records
+from ehrsynth.schema import Column, Schema
+
+MODELS: dict[str, tuple[type[SyntheticModel], dict[str, Any]]] = {
+    "emr_wgan": (EMRWGAN, {"width": 16, "depth": 3, "noise_width": 8, "lr_generator": 1e-3, "lr_critic": 1e-3}),
+    "emr_wgan_bernoulli": (EMRWGAN, {"width": 16, "depth": 2, "marginal_bias": True, "decoding": "bernoulli"}),
+    "vae": (VAE, {"latent_width": 4, "hidden": [16, 8]}),
+    "ehrdiff": (EHRDiff, {"widths": [16, 8, 16], "time_width": 8, "warmup_steps": 3, "steps": 4}),
+    "ehrdiff_bernoulli": (EHRDiff, {"widths": [16], "time_width": 8, "steps": 3, "decoding": "bernoulli"}),
+    "independent": (IndependentMarginals, {}),
+    "train_copy": (TrainCopy, {}),
+}
+TRAINED = [name for name in MODELS if name not in ("independent", "train_copy")]
+# Lightning's own use of a spelling that torch has since deprecated; and small tensors need no worker processes.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+]
+each = pytest.mark.parametrize("name", MODELS)
+each_trained = pytest.mark.parametrize("name", TRAINED)
+
+SCHEMA = Schema(
+    (
+        *(Column(f"code{i}", "binary", domain="diagnosis") for i in range(6)),
+        Column("sex", "categorical", ("F", "M")),
+        Column("race", "categorical", ("a", "b", "c"), missing=True),
+        Column("age", "count", bounds=(18, 90)),
+        Column("bmi", "continuous", bounds=(10, 60), missing=True),
+    )
+)
+ROWS = 48
+
+
+def toy_records(n: int = ROWS, seed: int = 0) -> Records:
+    layout = Layout.of(SCHEMA)
+    rng = torch.Generator().manual_seed(seed)
+    return Records.of_dense(layout, layout.harden(torch.rand(n, layout.width, generator=rng) * 0.8, rng))
+
+
+def filled(records: Records) -> Tensor:
+    return records.dense().nan_to_num(0.5)
+
+
+def batches(rows: Tensor | None = None) -> DataLoader[Tensor]:
+    rows = filled(toy_records()) if rows is None else rows
+    return DataLoader(rows.split(16), batch_size=None)  # type: ignore[arg-type]
+
+
+def make(name: str, seed: int = 0, **more: Any) -> SyntheticModel:
+    cls, options = MODELS[name]
+    model = cls(schema=SCHEMA, seed=seed, **options, **more)
+    model.observe(toy_records())
+    return model
+
+
+def trainer(epochs: int) -> pl.Trainer:
+    return pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def trained(name: str, seed: int = 0, epochs: int = 2) -> SyntheticModel:
+    model = make(name, seed)
+    trainer(epochs).fit(model, batches())
+    return model
+
+
+def assert_same_weights(a: SyntheticModel, b: SyntheticModel) -> None:
+    left, right = a.state_dict(), b.state_dict()
+    assert left.keys() == right.keys()
+    for key, tensor in left.items():
+        torch.testing.assert_close(tensor, right[key], rtol=0, atol=0, equal_nan=True, msg=key)
+
+
+@each
+def test_samples_are_hard_records_of_the_schema(name: str) -> None:
+    model = trained(name)
+    layout = model.layout
+    model.eval()
+    with torch.inference_mode():
+        rows = model.sample(100, torch.Generator().manual_seed(1))
+    assert rows.shape == (100, layout.width)
+    assert rows.dtype == torch.float32
+    assert rows.isfinite().all()
+    assert set(rows[:, layout.binary].unique().tolist()) <= {0.0, 1.0}
+    for group in layout.groups.values():
+        assert (rows[:, group].sum(1) == 1).all()
+    assert rows[:, layout.values].min() >= 0
+    assert rows[:, layout.values].max() <= 1
+
+
+@each_trained
+def test_the_same_seed_trains_the_same_weights_and_another_seed_others(name: str) -> None:
+    torch.manual_seed(1)
+    first = trained(name)
+    torch.manual_seed(2)
+    assert_same_weights(first, trained(name))
+    other = trained(name, seed=1).state_dict()
+    assert any(not tensor.equal(other[key]) for key, tensor in first.state_dict().items())
+
+
+@each
+def test_building_training_and_sampling_leave_the_global_stream_alone(name: str) -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    model = make(name)
+    assert torch.equal(torch.get_rng_state(), before)
+    trainer(1).fit(model, batches())
+    sample_records(model, 5, seed=0)
+    after_fit = torch.get_rng_state()
+    sample_records(model, 5, seed=0)
+    assert torch.equal(torch.get_rng_state(), after_fit)
+
+
+@each_trained
+def test_training_changes_the_samples(name: str) -> None:
+    before, after = sample_records(make(name), 40, seed=0), sample_records(trained(name, epochs=8), 40, seed=0)
+    assert not torch.equal(before.dense().nan_to_num(-1), after.dense().nan_to_num(-1))
+
+
+@each
+def test_checkpoint_round_trip(name: str, tmp_path: Path) -> None:
+    model = make(name)
+    fit = trainer(2)
+    fit.fit(model, batches())
+    path = tmp_path / "model.ckpt"
+    fit.save_checkpoint(path)
+    loaded = load_model(path, SCHEMA)  # read_checkpoint loads with weights_only=True
+    assert type(loaded) is type(model)
+    assert not loaded.training
+    assert_same_weights(model, loaded)
+    assert dict(loaded.hparams) == dict(model.hparams)
+    one, two = sample_records(model, 20, seed=3), sample_records(loaded, 20, seed=3)
+    assert torch.equal(one.bits, two.bits)
+    assert torch.equal(one.values.nan_to_num(-1), two.values.nan_to_num(-1))
+    assert read_checkpoint(path)["layout"] == Layout.of(SCHEMA).to_dict()
+    with pytest.raises(SchemaError, match="another schema"):
+        load_model(path, Schema(SCHEMA.columns[1:]))
+
+
+@each_trained
+def test_resuming_equals_an_uninterrupted_training(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "half.ckpt"
+
+    class SaveAfterSecond(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.current_epoch == 1:
+                trainer.save_checkpoint(path)
+
+    whole = make(name)
+    fit = trainer(4)
+    fit.callbacks.append(SaveAfterSecond())  # type: ignore[attr-defined]
+    fit.fit(whole, batches())
+    resumed = make(name)
+    again = trainer(4)
+    again.fit(resumed, batches(), ckpt_path=path, weights_only=True)
+    assert again.current_epoch == 4
+    assert_same_weights(whole, resumed)
+
+
+@each_trained
+def test_a_diverging_loss_stops_training_before_it_reaches_the_weights(name: str) -> None:
+    model = make(name)
+    poisoned = filled(toy_records())
+    poisoned[20, -1] = torch.nan  # in the second batch
+    fit = trainer(1)
+    with pytest.raises(TrainingError, match=r"loss/\w+ is nan in epoch 0, batch 1"):
+        fit.fit(model, batches(poisoned))
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+@each_trained
+def test_losses_are_logged_as_epoch_means(name: str) -> None:
+    model = make(name)
+    fit = trainer(1)
+    fit.fit(model, batches())
+    assert fit.callback_metrics
+    assert all(metric.startswith("loss/") and value.isfinite() for metric, value in fit.callback_metrics.items())

@@ -1,0 +1,91 @@
+"""EHRDiff: the paper's size, its embedding, averages, learning rate and decoding."""
+
+import math
+
+import pytest
+import torch
+
+from ehrsynth.layout import Layout, Records
+from ehrsynth.models.ehrdiff import DenoisingMLP, EHRDiff, Sinusoid, _largest, _warmed_up_average, _warmup_cosine
+from ehrsynth.schema import Column, Schema
+
+
+def codes(n: int) -> Schema:
+    return Schema(tuple(Column(f"c{i}", "binary", domain="diagnosis") for i in range(n)))
+
+
+def test_parameter_count_at_the_width_of_mimic() -> None:
+    network = DenoisingMLP(1782, (1024, 384, 384, 384, 1024), 384)
+    layers = 1782 * 1024 + 1024 + 2 * (1024 * 384) + 384 + 1024 + 2 * (384 * 384 + 384) + 1024 * 1782 + 1782
+    embedding = 1782 * 384 + 384 + 384 * 384 + 384
+    shifts = (1782 + 1024 + 384 + 384 + 384 + 1024) * 385
+    total = sum(parameter.numel() for parameter in network.parameters())
+    assert total == layers + embedding + shifts
+    assert round(total / 1e6, 2) == 7.49
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 8])
+def test_sinusoid_of_any_width(width: int) -> None:
+    embedded = Sinusoid(width)(torch.tensor([[0.5], [-1.0]]))
+    assert embedded.shape == (2, width)
+    if width > 1:
+        half = width // 2
+        assert embedded[0, 0].item() == pytest.approx(math.cos(0.5))  # the highest frequency is 1
+        assert embedded[0, half].item() == pytest.approx(math.sin(0.5))
+    if width % 2:
+        assert (embedded[:, -1] == 0).all()
+
+
+def test_the_network_takes_one_noise_level_for_all_rows() -> None:
+    network = DenoisingMLP(5, (4,), 3)
+    x = torch.randn(6, 5)
+    torch.testing.assert_close(network(x, torch.full((6, 1), 0.3)), network(x, torch.full((1, 1), 0.3)))
+
+
+def test_activation_comes_before_every_linear_layer() -> None:
+    network = DenoisingMLP(2, (), 3)
+    with torch.no_grad():
+        network.shifts[0].weight.zero_()
+        network.shifts[0].bias.zero_()
+        network.layers[0].weight.copy_(torch.eye(2))
+        network.layers[0].bias.zero_()
+    out = network(torch.tensor([[-1.0, 2.0]]), torch.zeros(1, 1))
+    assert out.tolist() == [[0.0, 2.0]]
+
+
+def test_learning_rate_warms_up_then_falls_along_a_cosine() -> None:
+    rates = [_warmup_cosine(10, 110, step) for step in (0, 5, 10, 60, 110, 120)]
+    assert rates == pytest.approx([0, 0.5, 1, 0.5, 0, 0])
+
+
+@pytest.mark.parametrize(("updates", "kept"), [(0, 0.1), (8, 0.5), (10**6, 0.999)])
+def test_the_average_keeps_less_at_first(updates: int, kept: float) -> None:
+    average, weight = torch.tensor([1.0]), torch.tensor([0.0])
+    _warmed_up_average(0.999, [average], [weight], torch.tensor(updates))
+    assert average.item() == pytest.approx(kept)
+
+
+def test_samples_come_from_the_averaged_weights() -> None:
+    model = EHRDiff(schema=codes(6), widths=[8], time_width=4, steps=3).eval()
+    with torch.no_grad():
+        before = model.sample(50, torch.Generator().manual_seed(0))
+        for parameter in model.network.parameters():
+            parameter.fill_(torch.nan)
+        assert torch.equal(model.sample(50, torch.Generator().manual_seed(0)), before)
+
+
+def test_prevalence_decoding_takes_the_largest_scores() -> None:
+    scores = torch.tensor([[0.1, 5.0], [0.4, -1.0], [0.3, 0.0], [-2.0, 0.2]])
+    hard = _largest(scores, torch.tensor([0.5, 0.25]), torch.Generator().manual_seed(0))
+    assert hard.tolist() == [[0, 1], [1, 0], [1, 0], [0, 0]]
+    rare = [_largest(scores[:, :1], torch.tensor([0.05]), torch.Generator().manual_seed(s)).sum() for s in range(500)]
+    assert torch.stack(rare).mean().item() == pytest.approx(4 * 0.05, abs=0.06)  # right on average
+
+
+def test_own_scales_are_the_standard_deviations_of_the_columns() -> None:
+    schema = Schema((*codes(2).columns, Column("age", "continuous", bounds=(0, 1), missing=True)))
+    rows = torch.tensor([[1, 0, 0, 0.2], [0, 0, 0, 0.6], [0, 0, 1, 0.0], [0, 0, 0, 0.4]])  # bit 2: age missing
+    model = EHRDiff(schema=schema, widths=[4], time_width=4, sigma_data=None)
+    model.observe(Records.of_dense(Layout.of(schema), rows))
+    expected = [math.sqrt(0.25 * 0.75), 0.5, math.sqrt(0.25 * 0.75), math.sqrt(0.08 / 3)]
+    assert model.sigma_data.tolist() == pytest.approx(expected)  # a constant column: 1 / sqrt(rows)

@@ -1,0 +1,114 @@
+"""EMR-WGAN: the sizes of the reference, the penalty, and who is trained when."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ehrsynth.layout import Layout, Records
+from ehrsynth.models.adversarial import gradient_penalty
+from ehrsynth.models.emr_wgan import EMRWGAN
+from ehrsynth.models.nn import ResidualStack, glorot_, marginal_logits, mlp
+from ehrsynth.schema import Column, Schema
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def mimic_like() -> Schema:
+    """The 1,460 columns of the tutorial: race in six levels, 1,450 bits and four values."""
+    bits = [Column(f"b{i}", "binary") for i in range(1450)]
+    values = [Column(f"v{i}", "continuous", bounds=(0, 1)) for i in range(4)]
+    return Schema((*bits, Column("race", "categorical", tuple("abcdef")), *values))
+
+
+def test_parameter_counts_of_the_tutorial() -> None:
+    model = EMRWGAN(schema=mimic_like())
+    assert model.layout.width == 1460
+    # 128*384+384, four times 384*384+384, five times 2*384 of BatchNorm, 384*1460+1460
+    assert count(model.generator) == 49_536 + 4 * 147_840 + 5 * 768 + 562_100  # 1.207 M
+    # 1460*384+384, the same four, five LayerNorms, 384+1
+    assert count(model.critic) == 561_024 + 4 * 147_840 + 5 * 768 + 385  # 1.157 M
+
+
+@pytest.mark.parametrize("norm", [0.0, 1.0, 2.5])
+def test_penalty_of_a_linear_critic_is_its_distance_from_slope_one(norm: float) -> None:
+    weights = torch.tensor([3.0, 4.0, 0.0]) / 5 * norm
+    weights.requires_grad_()
+    rng = torch.Generator().manual_seed(0)
+    penalty = gradient_penalty(lambda x: x @ weights, torch.rand(8, 3), torch.rand(8, 3), rng)
+    assert penalty.item() == pytest.approx((norm - 1) ** 2, abs=1e-6)
+    if norm:
+        penalty.backward()
+        expected = 2 * (norm - 1) * torch.tensor([0.6, 0.8, 0.0])
+        torch.testing.assert_close(weights.grad, expected)
+
+
+def test_penalty_is_taken_between_real_and_fake_with_one_share_per_row() -> None:
+    seen: list[torch.Tensor] = []
+
+    def critic(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.detach())
+        return x.square().sum(1)
+
+    real, fake = torch.zeros(50, 2), torch.ones(50, 2) * torch.tensor([1.0, 10.0])
+    gradient_penalty(critic, real, fake, torch.Generator().manual_seed(0))
+    shares = seen[0] / fake
+    torch.testing.assert_close(shares[:, 0], shares[:, 1])
+    assert len(shares[:, 0].unique()) == 50
+    assert ((shares >= 0) & (shares <= 1)).all()
+
+
+def test_residuals_start_at_the_second_layer() -> None:
+    stack = ResidualStack([nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)])
+    with torch.no_grad():
+        for layer, weight in zip(stack.layers, (3.0, 2.0, 10.0), strict=True):
+            layer.weight.fill_(weight)
+    assert stack(torch.ones(1, 1)).item() == 3 * (1 + 2) * (1 + 10)
+
+
+def test_keras_start_values() -> None:
+    layer = nn.Linear(300, 100)
+    glorot_(layer)
+    limit = math.sqrt(6 / 400)
+    assert layer.bias.abs().max() == 0
+    assert 0.95 * limit < layer.weight.abs().max() <= limit
+
+
+def test_mlp_ends_without_activation() -> None:
+    assert [type(layer).__name__ for layer in mlp([4, 3, 2])] == ["Linear", "ReLU", "Linear"]
+
+
+def small_records() -> Records:
+    schema = Schema(
+        (
+            Column("half", "binary"),
+            Column("none", "binary"),
+            Column("sex", "categorical", ("F", "M")),
+            Column("age", "continuous", bounds=(0, 1), missing=True),
+        )
+    )
+    layout = Layout.of(schema)  # half, none, age:missing, sex=F, sex=M, age
+    rows = torch.tensor([[1, 0, 0, 1, 0, 0.2], [0, 0, 0, 1, 0, 0.4], [1, 0, 0, 1, 0, 0.6], [0, 0, 1, 0, 1, 0.0]])
+    return Records.of_dense(layout, rows)
+
+
+def test_marginal_logits_give_the_smoothed_training_means() -> None:
+    train = small_records()
+    means = train.layout.activate(marginal_logits(train))
+    expected = torch.tensor([2.5 / 5, 0.5 / 5, 1.5 / 5, 3.5 / 5, 1.5 / 5, 0.4])  # the missing age is left out
+    torch.testing.assert_close(means, expected)
+
+
+def test_drawn_rows_pass_the_gradient_straight_through() -> None:
+    schema = Schema((Column("a", "binary"), Column("b", "binary")))
+    model = EMRWGAN(schema=schema, width=4, depth=1, decoding="bernoulli")
+    rows = model._rows(32, torch.Generator().manual_seed(0))
+    assert set(rows.detach().round(decimals=5).abs().unique().tolist()) == {0.0, 1.0}
+    rows.sum().backward()
+    assert model.generator.heads.bias.grad is not None
+    assert model.generator.heads.bias.grad.abs().min() > 0
+    published = EMRWGAN(schema=schema, width=4, depth=1)
+    assert published._rows(32, torch.Generator().manual_seed(0)).detach().unique().numel() > 2

@@ -1,0 +1,98 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t
+
+from ehrsynth.errors import OptionError
+from ehrsynth.evaluation.ranking import Profile, choose_checkpoint, metric_ranks, rank_runs, tabulate
+from ehrsynth.evaluation.score import Score
+
+BOTH = Profile("both", "", {"fidelity/a": 3.0, "utility/b": 1.0}, "")
+DIRECTIONS = {"fidelity/a": "lower", "utility/b": "higher"}
+
+
+def frame(a: list[float], b: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({"fidelity/a": a, "utility/b": b}, index=[f"run{i}" for i in range(len(a))])
+
+
+def test_ties_share_the_mean_rank_and_direction_decides_what_is_best() -> None:
+    ranks = metric_ranks(frame([0.1, 0.1, 0.3], [0.7, 0.9, 0.8]), DIRECTIONS)
+    assert ranks["fidelity/a"].tolist() == [1.5, 1.5, 3.0]
+    assert ranks["utility/b"].tolist() == [3.0, 1.0, 2.0]
+
+
+def test_weights_are_renormalised_and_a_metric_that_one_run_lacks_is_named() -> None:
+    ranking = rank_runs(frame([0.3, 0.2, 0.1], [0.9, np.nan, 0.8]), DIRECTIONS, BOTH)
+    assert ranking.weights == {"fidelity/a": 1.0}
+    assert ranking.missing == {"utility/b": 1.0}
+    assert ranking.table.index.tolist() == ["run2", "run1", "run0"]
+    both = rank_runs(frame([0.3, 0.2, 0.1], [0.9, 0.5, 0.8]), DIRECTIONS, BOTH)
+    assert both.weights == {"fidelity/a": 0.75, "utility/b": 0.25}
+    assert both.table["weighted_rank"].to_dict() == {"run2": 1.25, "run1": 2.25, "run0": 2.5}
+
+
+def test_a_failed_score_ranks_last_and_a_skipped_one_takes_the_metric_out() -> None:
+    good = Score("utility/b", 0.6, "higher", ci=(0.5, 0.7))
+    failed = Score("utility/b", None, "higher", status="failed", reason="one class only")
+    skipped = Score("fidelity/a", None, "lower", status="skipped", reason="no outcome")
+    table = tabulate({"x": [good, skipped], "y": [failed, Score("fidelity/a", 1.0, "lower")], "z": [failed]})
+    ranking = rank_runs(table.values, table.directions, BOTH, errors=table.errors)
+    assert ranking.ranks["utility/b"].to_dict() == {"x": 1.0, "y": 2.5, "z": 2.5}
+    assert ranking.failed == [("y", "utility/b"), ("z", "utility/b")]
+    assert list(ranking.missing) == ["fidelity/a"]
+    assert table.errors.loc["x", "utility/b"] == pytest.approx(0.1 / 1.959964)
+
+
+def test_no_common_metric_is_the_users_error() -> None:
+    with pytest.raises(OptionError, match=r"profile=both.*fidelity/a, utility/b"):
+        rank_runs(pd.DataFrame({"privacy/c": [1.0]}, index=["run"]), {"privacy/c": "lower"}, BOTH)
+
+
+def test_seeds_of_one_group_give_a_student_interval() -> None:
+    values = pd.DataFrame({"fidelity/a": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}, index=list("abcdef"))
+    groups = dict(zip("abcdef", ["vae"] * 3 + ["gan"] * 3, strict=True))
+    table = rank_runs(values, DIRECTIONS, BOTH, groups=groups).table
+    ranks = np.array([1.0, 2.0, 3.0])
+    half = t.ppf(0.975, 2) * ranks.std(ddof=1) / np.sqrt(3)
+    assert table.loc["vae", "weighted_rank"] == 2.0
+    assert table.loc["vae", "high"] == pytest.approx(2 + half)
+    assert table.loc["vae", "low"] == 1.0, "a weighted rank is never below one"
+    assert table.loc["vae", "basis"] == "3 seeds"
+    assert table["tied_with_next"].tolist() == [True, False]
+
+
+def test_bootstrap_tells_far_runs_apart_and_near_ones_not() -> None:
+    values = pd.DataFrame({"fidelity/a": [0.0, 0.01, 9.0]}, index=["x", "y", "z"])
+    errors = pd.DataFrame({"fidelity/a": [1.0, 1.0, 0.1]}, index=["x", "y", "z"])
+    table = rank_runs(values, DIRECTIONS, BOTH, errors=errors, seed=0).table
+    assert table["tied_with_next"].tolist() == [True, False, False]
+    assert table.loc["z", ["low", "high"]].tolist() == [3.0, 3.0]
+    again = rank_runs(values, DIRECTIONS, BOTH, errors=errors, seed=0).table
+    pd.testing.assert_frame_equal(table, again)
+
+
+def test_without_any_interval_nothing_is_told_apart() -> None:
+    table = rank_runs(frame([1, 2], [2, 1]), DIRECTIONS, BOTH).table
+    assert table["low"].isna().all()
+    assert table["basis"].tolist() == ["none", "none"]
+    assert table["tied_with_next"].tolist() == [True, False]
+
+
+def test_the_best_checkpoint_is_not_the_last_and_equals_go_to_the_earliest() -> None:
+    rows = frame([0.3, 0.1, 0.2], [0.5, 0.7, 0.6]).set_axis([10, 20, 30])
+    rows["checkpoint"] = ["a.ckpt", "b.ckpt", "c.ckpt"]
+    assert choose_checkpoint(rows, DIRECTIONS, BOTH) == 20
+    assert choose_checkpoint(rows.loc[[30, 20, 20]].set_axis([40, 8, 5]), DIRECTIONS, BOTH) == 5
+
+
+def test_a_checkpoint_whose_score_failed_ranks_last_on_it() -> None:
+    rows = frame([0.1, 0.2, 0.3], [np.nan, 0.7, 0.6]).set_axis([1, 2, 3])
+    only_b = Profile("b", "", {"utility/b": 1.0}, "")
+    assert choose_checkpoint(rows, DIRECTIONS, only_b) == 2
+    with pytest.raises(OptionError, match="profile=b"):
+        choose_checkpoint(rows.assign(**{"utility/b": np.nan}), DIRECTIONS, only_b)
+
+
+def test_profile_refuses_weights_that_rank_nothing() -> None:
+    with pytest.raises(OptionError, match="must be > 0"):
+        Profile("none", "", {"fidelity/a": 0.0}, "")
