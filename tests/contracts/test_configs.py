@@ -60,7 +60,7 @@ def test_every_verb_has_a_config_and_help_that_names_its_options(verb: str) -> N
     assert f"ehrsynth {verb}" in HELP[verb]
 
 
-@pytest.mark.parametrize("experiment", ["null", *EXPERIMENTS])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_composes_under_every_experiment(model: str, experiment: str) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

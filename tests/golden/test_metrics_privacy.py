@@ -48,6 +48,14 @@ def test_copies_are_equal_in_every_cell() -> None:
     assert copied(Points(1 - bits[:1], values[:1]), originals) == 0
 
 
+def test_copies_equal_those_of_a_set_of_rows() -> None:
+    originals, table = (Points(part.bits[:, :6], part.values[:, :0]) for part in (points(40, 1), points(200, 2)))
+    known = {tuple(row) for row in originals.bits.tolist()}
+    expected = sum(tuple(row) in known for row in table.bits.tolist())
+    assert 0 < expected < 200
+    assert copied(table, originals) == expected
+
+
 def test_membership_by_hand() -> None:
     members, others = torch.tensor([0.0, 1.0, 5.0, 9.0]), torch.tensor([1.0, 6.0])
     value, (low, high) = membership.membership_f1(members, others, 5.0)

@@ -54,6 +54,7 @@ def test_values_lie_in_the_range_of_their_cards_and_repeat(make: Callable[[], Ev
     for card in make().cards:
         value = found[card.name]
         assert isinstance(value, Value)
+        assert type(value.value) is float  # and no NumPy number, which JSON would refuse
         assert card.low <= value.value <= card.high
         if value.ci:
             assert value.ci[0] <= value.value <= value.ci[1]

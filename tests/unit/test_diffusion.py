@@ -11,7 +11,7 @@ from ehrsynth.models.diffusion.sampler import heun, karras_schedule
 
 
 def test_coefficients_at_a_point_worked_out_by_hand() -> None:
-    c = coefficients(torch.tensor(0.4), torch.tensor(0.3))  # sigma^2 + sigma_data^2 = 0.25
+    c = coefficients(torch.tensor(0.4), 0.3)  # sigma^2 + sigma_data^2 = 0.25
     assert c.skip.item() == pytest.approx(0.36)
     assert c.out.item() == pytest.approx(0.24)
     assert c.input.item() == pytest.approx(2.0)
@@ -20,7 +20,7 @@ def test_coefficients_at_a_point_worked_out_by_hand() -> None:
 
 @pytest.mark.parametrize("sigma", [0.02, 0.14, 1.0, 80.0])
 def test_scaled_input_and_target_have_unit_variance(sigma: float) -> None:
-    sigma_data = torch.tensor(0.14)
+    sigma_data = 0.14
     c = coefficients(torch.tensor(sigma), sigma_data)
     assert (c.input**2 * (sigma**2 + sigma_data**2)).item() == pytest.approx(1, rel=1e-5)
     # target (x0 - skip * (x0 + noise)) / out: variance of its two independent parts
@@ -31,7 +31,7 @@ def test_scaled_input_and_target_have_unit_variance(sigma: float) -> None:
 def test_denoise_without_a_network_is_the_skip_alone() -> None:
     x = torch.ones(2, 3)
     sigma = torch.tensor([[0.4], [1.2]])
-    out = denoise(lambda x, noise: torch.zeros_like(x), x, sigma, torch.tensor(0.3))
+    out = denoise(lambda x, noise: torch.zeros_like(x), x, sigma, 0.3)
     torch.testing.assert_close(out[:, 0], torch.tensor([0.36, 0.09 / 1.53]))
 
 
@@ -78,7 +78,7 @@ def test_heun_calls_the_network_twice_a_step_less_one() -> None:
 
 
 def test_the_loss_of_a_perfect_and_of_a_zero_network() -> None:
-    sigma_data = torch.tensor([0.14, 0.5])
+    sigma_data = 0.14
     x = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0)) * sigma_data
 
     def loss(network: object) -> float:
@@ -98,7 +98,7 @@ def test_noise_levels_are_log_normal() -> None:
         return x
 
     rng = torch.Generator().manual_seed(0)
-    edm_loss(network, torch.zeros(20_000, 1), rng, sigma_data=torch.tensor(0.14), log_mean=-1.2, log_std=1.2)
+    edm_loss(network, torch.zeros(20_000, 1), rng, sigma_data=0.14, log_mean=-1.2, log_std=1.2)
     log_sigma = 4 * seen[0]
     assert log_sigma.shape == (20_000, 1)
     assert log_sigma.mean().item() == pytest.approx(-1.2, abs=0.03)

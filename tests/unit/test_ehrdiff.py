@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from ehrsynth.layout import Layout, Records
 from ehrsynth.models.ehrdiff import DenoisingMLP, EHRDiff, Sinusoid, _largest, _warmed_up_average, _warmup_cosine
 from ehrsynth.schema import Column, Schema
 
@@ -80,12 +79,3 @@ def test_prevalence_decoding_takes_the_largest_scores() -> None:
     assert hard.tolist() == [[0, 1], [1, 0], [1, 0], [0, 0]]
     rare = [_largest(scores[:, :1], torch.tensor([0.05]), torch.Generator().manual_seed(s)).sum() for s in range(500)]
     assert torch.stack(rare).mean().item() == pytest.approx(4 * 0.05, abs=0.06)  # right on average
-
-
-def test_own_scales_are_the_standard_deviations_of_the_columns() -> None:
-    schema = Schema((*codes(2).columns, Column("age", "continuous", bounds=(0, 1), missing=True)))
-    rows = torch.tensor([[1, 0, 0, 0.2], [0, 0, 0, 0.6], [0, 0, 1, 0.0], [0, 0, 0, 0.4]])  # bit 2: age missing
-    model = EHRDiff(schema=schema, widths=[4], time_width=4, sigma_data=None)
-    model.observe(Records.of_dense(Layout.of(schema), rows))
-    expected = [math.sqrt(0.25 * 0.75), 0.5, math.sqrt(0.25 * 0.75), math.sqrt(0.08 / 3)]
-    assert model.sigma_data.tolist() == pytest.approx(expected)  # a constant column: 1 / sqrt(rows)

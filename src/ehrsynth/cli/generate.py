@@ -24,6 +24,7 @@ def task(cfg: DictConfig) -> Path:
     n = folder.provenance["rows"]["train"] if cfg.n is None else cfg.n
     if not isinstance(n, int) or n < 1:
         raise OptionError(f"n={cfg.n}: a whole number above zero was expected")
+    rare = [(code.column, code.prevalence) for code in read_low_prevalence(folder.path)] if cfg.reintroduce else []
     model = load_model(folder.chosen_checkpoint)
     with progress("generating", n) as advance:
         frame = synthesize(
@@ -31,7 +32,7 @@ def task(cfg: DictConfig) -> Path:
             n,
             cfg.seed,
             condition={str(column): str(value) for column, value in cfg.condition.items()},
-            low_prevalence=read_low_prevalence(folder.path) if cfg.reintroduce else (),
+            low_prevalence=rare,
             progress=lambda done: advance(done, None),
         )
     write_table(target, frame)

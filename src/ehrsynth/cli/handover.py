@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 from pathlib import Path
 from time import perf_counter
 
@@ -20,6 +21,7 @@ from ehrsynth.cli.console import progress, steps
 from ehrsynth.cli.run_folder import RunFolder, resolved, variant
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
+from ehrsynth.data.matrix import LOW_PREVALENCE
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.gallery import report_figures
@@ -84,7 +86,8 @@ def hand_over(
     for figure in figures:
         write_bytes(pictures[figure.name], png(figure.figure))
     matrix, name = data.matrix, folder.path.parent.name
-    hashes = matrix.hashes | {"synthetic": sha256(folder.synthetic)}
+    hashes = {Path(file).stem: digest for file, digest in matrix.provenance["outputs"].items()}
+    hashes["synthetic"] = sha256(folder.synthetic)
     report = build_report(scores, real, synthetic, data=hashes)
     command = f"ehrsynth train {shlex.join(HydraConfig.get().overrides.task)}"
     facts = {
@@ -116,7 +119,7 @@ def hand_over(
         is_train_copy=name == "train_copy",
     )
     write_text(folder.path / "card.md", card)
-    matrix.copy_low_prevalence(folder.path)
+    shutil.copy(matrix.folder / LOW_PREVALENCE, folder.path / LOW_PREVALENCE)
     tracker.log_final({s.metric: s.value for s in scores if s.value is not None}, pictures, folder.html)
     seconds["report"] = perf_counter() - start
     provenance = {

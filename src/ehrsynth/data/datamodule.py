@@ -1,6 +1,6 @@
-"""Batches of the EHR matrix for Lightning, and its encoded splits for the evaluators."""
+"""Encoded records for training: index batches of tensors, in an order that depends on seed and epoch only."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytorch_lightning as pl
 import torch
@@ -8,81 +8,113 @@ from torch import Tensor
 
 from ehrsynth.data.encoding import Encoder, fill_missing
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.split import SPLITS
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Records
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
 
 
-class EhrDataModule(pl.LightningDataModule):
-    """The matrix, encoded once, in compact form.
+class IndexBatches:
+    """Shuffled float32 batches [batch, p] of compact records.
+
+    The order of an epoch depends on ``seed`` and ``epoch()`` only, so a resumed training sees what an uninterrupted
+    one would have seen. Rank r of w takes every w-th row of each batch, so that the ranks' batches together are the
+    batch of one process.
 
     Args:
-        matrix: a prepared matrix folder.
-        batch_size: records per optimisation step, over all processes together.
-        seed: of the imputation of missing values and of the order of the batches.
-        drop_last: leave out a last, smaller batch, as the reference implementations do.
+        records: rows to serve, without missing values.
+        batch_size: rows over all ranks; more than there are rows means all of them.
+        seed: of the order.
+        epoch: returns the number of the epoch that is about to start.
+        drop_last: leave out a last, smaller batch.
+        rank, world: this process and the number of processes.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        *,
+        batch_size: int,
+        seed: int,
+        epoch: Callable[[], int],
+        drop_last: bool,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.records = records
+        self.seed = seed
+        self.epoch = epoch
+        self.rank = rank
+        self.world = world
+        even = len(records) // world * world  # every rank must take as many steps of as many rows
+        self.batch_size = min(batch_size, even)
+        self.rows = even // self.batch_size * self.batch_size if drop_last else even
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.randperm(len(self.records), generator=torch_rng(self.seed, "shuffle", self.epoch()))
+        order = order[: self.rows].to(self.records.bits.device)
+        for batch in order.split(self.batch_size):
+            yield self.records.dense(batch[self.rank :: self.world])
+
+
+class EhrDataModule(pl.LightningDataModule):
+    """The records of a matrix folder.
+
+    Args:
+        matrix: the folder.
+        batch_size: rows of a training step, over all processes.
+        seed: of the order of the rows and of the values that stand in for missing ones.
+        drop_last: leave out a last, smaller batch of an epoch.
 
     Attributes:
-        records: ``train``, ``validation`` and ``holdout``, missing values as NaN; filled by ``setup``.
+        schema: the columns.
+        records: ``train``, ``validation`` and ``holdout``, as evaluators want them: NaN where missing.
     """
 
     def __init__(self, *, matrix: Matrix, batch_size: int, seed: int, drop_last: bool = True) -> None:
         super().__init__()
+        if batch_size < 1:
+            raise OptionError(f"data.batch_size={batch_size}: a whole number above zero was expected")
         self.matrix = matrix
+        self.schema: Schema = matrix.schema
         self.batch_size = batch_size
         self.seed = seed
         self.drop_last = drop_last
         self.records: dict[str, Records] = {}
 
-    @property
-    def schema(self) -> Schema:
-        """The columns of the matrix."""
-        return self.matrix.schema
-
     def setup(self, stage: str | None = None) -> None:
-        """Encode the three splits; missing training values get draws from their column's observed ones."""
+        """Encode all parts once and fill the gaps of the training rows by marginal sampling."""
         if self.records:
             return
         encoder = Encoder(self.schema)
-        frames = {
-            "train": self.matrix.train,
-            "validation": self.matrix.validation,
-            "holdout": self.matrix.holdout,
-        }
-        self.records = {name: encoder.encode(frame) for name, frame in frames.items()}
+        self.records = {part: encoder.encode(getattr(self.matrix, part)) for part in SPLITS}
         train = self.records["train"]
-        self._filled = fill_missing(train, train, torch_rng(self.seed, "impute"))
+        self._filled = fill_missing(train, train, torch_rng(self.seed, "fill missing"))
 
-    def train_dataloader(self) -> "EpochBatches":
-        """Return the batches of one epoch after the other, in an order that depends on seed and epoch only."""
-        world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+    def train_dataloader(self) -> IndexBatches:
+        """Return the training batches, on the device of this process; without a trainer, those of epoch 0.
+
+        Raises:
+            OptionError: the processes cannot share the batch evenly, or there are more of them than rows.
+        """
+        trainer = self.trainer
+        world = trainer.world_size if trainer else 1
         if self.batch_size % world:
-            raise OptionError(f"data.batch_size={self.batch_size}: must be divisible by the {world} processes")
-        return EpochBatches(self, self._filled, rank, world)
-
-
-class EpochBatches:
-    """Dense batches [batch, p], chosen by index from compact records; nothing is done row by row.
-
-    Under DDP every rank takes each ``world``-th record of a global batch. A global batch larger than
-    the table is the whole table.
-    """
-
-    def __init__(self, data: EhrDataModule, records: Records, rank: int, world: int) -> None:
-        self.data = data
-        self.records = records
-        self.rank = rank
-        self.world = world
-        self.size = min(data.batch_size, len(records) // world * world)
-
-    def __len__(self) -> int:
-        whole, rest = divmod(len(self.records), self.size)
-        return whole + (rest >= self.world and not self.data.drop_last)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        epoch = self.data.trainer.current_epoch if self.data.trainer else 0
-        order = torch.randperm(len(self.records), generator=torch_rng(self.data.seed, "shuffle", epoch))
-        for start in range(0, len(self) * self.size, self.size):
-            chosen = order[start : start + self.size]
-            yield self.records.dense(chosen[self.rank : len(chosen) // self.world * self.world : self.world])
+            raise OptionError(f"data.batch_size={self.batch_size}: a multiple of the {world} processes was expected")
+        if len(self._filled) < world:
+            raise OptionError(f"trainer.devices: {world} processes for {len(self._filled)} training rows")
+        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        on_device = Records(self._filled.layout, self._filled.bits.to(device), self._filled.values.to(device))
+        return IndexBatches(
+            on_device,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            epoch=lambda: trainer.current_epoch if trainer else 0,
+            drop_last=self.drop_last,
+            rank=trainer.global_rank if trainer else 0,
+            world=world,
+        )

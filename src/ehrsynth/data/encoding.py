@@ -14,7 +14,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from ehrsynth.errors import TableError
 from ehrsynth.layout import Layout, Records
-from ehrsynth.schema import SUBJECT, Column, Schema
+from ehrsynth.schema import SUBJECT, Column, Kind, Schema
 
 MOST_DECIMALS = 6
 
@@ -147,7 +147,7 @@ def infer_schema(frame: pd.DataFrame) -> Schema:
         elif not missing and seen.isin((0, 1)).all():
             columns.append(Column(str(name), "binary"))
         else:
-            kind = "count" if (seen.astype(float) % 1 == 0).all() else "continuous"
+            kind: Kind = "count" if (seen.astype(float) % 1 == 0).all() else "continuous"
             columns.append(fit_numbers(Column(str(name), kind, bounds=(0, 0), missing=missing), seen))
     return Schema(tuple(columns))
 

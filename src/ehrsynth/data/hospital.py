@@ -139,7 +139,7 @@ class Patients:
         table = conditions()
         index = [list(CLUSTERS).index(cluster) for cluster in table["cluster"]]
         boost = np.array([CLUSTERS[cluster].boost for cluster in table["cluster"]])
-        odds = self.active[:, index] * boost + BURDEN * self.frailty[:, None]
+        odds: Floats = self.active[:, index] * boost + BURDEN * self.frailty[:, None]
         odds[~self.female[:, None] & (table["sex"] == "F").to_numpy()] = -np.inf
         odds[self.female[:, None] & (table["sex"] == "M").to_numpy()] = -np.inf
         odds[(self.age[:, None] > 50) & (table["cluster"] == "pregnancy").to_numpy()] = -np.inf
@@ -149,7 +149,7 @@ class Patients:
         """Return the log-odds [n] of death within a year without its intercept."""
         names = list(CLUSTERS)
         odds = AGE_DEATH * (self.age - 60) / 15 + FRAILTY_DEATH * self.frailty
-        odds += self.active @ np.array([cluster.death for cluster in CLUSTERS.values()])
+        odds = odds + self.active @ np.array([cluster.death for cluster in CLUSTERS.values()])
         for (one, other), weight in INTERACTIONS.items():
             odds += weight * (self.active[:, names.index(one)] & self.active[:, names.index(other)])
         return odds
@@ -168,7 +168,8 @@ def draw_deaths(patients: Patients, rng: np.random.Generator) -> Flags:
 
 def death_probability(patients: Patients) -> Floats:
     """Return each patient's true probability [n] of dying within a year: no prediction can be better."""
-    return expit(patients.death_odds() + _death_intercept())
+    probability: Floats = expit(patients.death_odds() + _death_intercept())
+    return probability
 
 
 @cache

@@ -71,7 +71,7 @@ def _simulate_chunk(subjects: Integers, first_admission: int, rng: np.random.Gen
             "admittime": stays.admitted,
             "dischtime": stays.discharged,
             "race": pd.Categorical.from_codes(
-                patients.race[stays.patient], [MIMIC_RACE.get(race, race.upper()) for race in RACES]
+                patients.race[stays.patient], pd.Index([MIMIC_RACE.get(race, race.upper()) for race in RACES])
             ),
         }
     )
@@ -81,7 +81,7 @@ def _simulate_chunk(subjects: Integers, first_admission: int, rng: np.random.Gen
     people = pd.DataFrame(
         {
             "subject_id": subjects,
-            "gender": pd.Categorical.from_codes(patients.female.astype(int), ["M", "F"]),
+            "gender": pd.Categorical.from_codes(patients.female.astype(int), pd.Index(["M", "F"])),
             "anchor_age": patients.age,
             "anchor_year": year,
             "dod": np.where(dies, death, np.datetime64("NaT")).astype("datetime64[s]"),
@@ -145,7 +145,7 @@ def _diagnoses(sick: Flags, stays: _Stays, admissions: pd.DataFrame, rng: np.ran
             "subject_id": admissions["subject_id"].to_numpy()[stay],
             "hadm_id": admissions["hadm_id"].to_numpy()[stay],
             "seq_num": (np.arange(len(stay)) - np.searchsorted(stay, stay) + 1).astype(np.int16),
-            "icd_code": pd.Categorical.from_codes(which[np.where(old, what, what + len(table))], names),
+            "icd_code": pd.Categorical.from_codes(which[np.where(old, what, what + len(table))], pd.Index(names)),
             "icd_version": np.where(old, 9, 10).astype(np.int8),
         }
     )

@@ -3,8 +3,9 @@
 The steps are those of the JMIR AI 2024 tutorial on synthetic EHR data, which fitted some of them before its split.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ import pandas as pd
 
 from ehrsynth.data.encoding import as_decoded, fit_numbers
 from ehrsynth.data.sources.base import ColumnSpec
-from ehrsynth.data.split import SPLITS
 from ehrsynth.errors import OptionError, TableError
-from ehrsynth.schema import Column, Schema
+from ehrsynth.schema import SUBJECT, Column, Schema
+
+Tables = Mapping[str, pd.DataFrame]
 
 OTHER = "other"  # the level that takes what training rows have never shown
 
@@ -78,7 +80,7 @@ class Preprocess:
         self.min_prevalence = min_prevalence
         self.min_count = min_count
 
-    def apply(self, tables: Mapping[str, pd.DataFrame], specs: Mapping[str, ColumnSpec]) -> Prepared:
+    def apply(self, tables: Tables, specs: Mapping[str, ColumnSpec]) -> Prepared:
         """Fit on ``tables["train"]`` and apply to all.
 
         Args:
@@ -88,44 +90,90 @@ class Preprocess:
         Raises:
             TableError: no rows are left in a part, or an outcome is constant in training.
         """
-        work = _Work({name: tables[name] for name in SPLITS}, dict(specs))
-        self._outliers(work)
-        self._mostly_missing(work)
-        rare = self._rare_codes(work)
-        _gaps(work)
-        schema = _fit(work)
-        parts = {name: as_decoded(table, schema) for name, table in work.tables.items()}
-        return Prepared(schema, parts, rare, work.steps)
+        steps: list[dict[str, Any]] = []
 
-    def _outliers(self, work: "_Work") -> None:
-        found: dict[str, int] = {}
-        wrong = {name: np.zeros(len(table), bool) for name, table in work.tables.items()}
-        for column, spec in work.specs.items():
-            if spec.plausible is None:
-                continue
-            low, high = spec.plausible
-            for name, table in work.tables.items():
-                outside = ((table[column] < low) | (table[column] > high)).to_numpy()
-                found[column] = found.get(column, 0) + int(outside.sum())
-                wrong[name] |= outside
-                if self.outliers == "clip" and outside.any():
-                    work.tables[name] = table = table.assign(**{column: table[column].clip(low, high)})
-        if self.outliers == "drop":
-            work.tables = {name: table[~wrong[name]] for name, table in work.tables.items()}
-        work.done(f"outliers ({self.outliers})", {column: count for column, count in found.items() if count})
+        def done(step: str, columns: Mapping[str, ColumnSpec], detail: Mapping[str, int]) -> None:
+            rows = sum(len(table) for table in tables.values())
+            steps.append({"step": step, "rows": rows, "columns": len(columns), "detail": dict(detail)})
 
-    def _mostly_missing(self, work: "_Work") -> None:
-        share = work.train[list(work.specs)].isna().mean()
-        dropped = share[share > self.max_missing]
-        work.leave_out(list(dropped.index))
-        work.done("mostly missing columns", {name: round(len(work.train) * s) for name, s in dropped.items()})
+        tables, outliers = self._without_outliers(tables, specs)
+        done(f"outliers: {self.outliers}", specs, outliers)
+        empty = self._mostly_missing(tables["train"], specs)
+        specs = {name: spec for name, spec in specs.items() if name not in empty}
+        done("columns mostly missing", specs, empty)
+        rare = self._rare_codes(tables["train"], specs)
+        counts = {code.column.name: round(code.prevalence * len(tables["train"])) for code in rare}
+        specs = {name: spec for name, spec in specs.items() if name not in counts}
+        done("rare codes", specs, counts)
+        tables, gaps = _without_new_gaps(tables, specs)
+        done("rows with gaps that training never has", specs, gaps)
+        tables, specs, unseen = _known_levels(tables, specs)
+        done("levels that training never has", specs, unseen)
+        for name, table in tables.items():
+            if table.empty:
+                raise TableError(f"{name}: no rows are left after preprocessing; every part needs at least one")
+        schema = Schema(tuple(_fitted(name, spec, tables["train"][name]) for name, spec in specs.items()))
+        fitting = {name: as_decoded(table[[SUBJECT, *schema.names]], schema) for name, table in tables.items()}
+        return Prepared(schema, fitting, rare, steps)
 
-    def _rare_codes(self, work: "_Work") -> tuple[RareCode, ...]:
-        codes = [name for name, spec in work.specs.items() if _column(name, spec).is_code]
-        counts = work.train[codes].sum()
-        prevalence = counts / len(work.train)
-        rare = counts.index[(prevalence < self.min_prevalence) | (counts < self.min_count)]
-        kept = tuple(RareCode(_column(name, work.specs[name]), float(prevalence[name])) for name in rare)
-        work.leave_out(list(rare))
-        work.done("rare codes", {name: int(counts[name]) for name in rare})
-        return kept
+    def _without_outliers(self, tables: Tables, specs: Mapping[str, ColumnSpec]) -> tuple[Tables, dict[str, int]]:
+        found: Counter[str] = Counter()
+        cleaned = {}
+        for part, table in tables.items():
+            implausible = np.zeros(len(table), bool)
+            clipped = {}
+            for name, spec in specs.items():
+                if spec.plausible is not None:
+                    low, high = spec.plausible
+                    outside = ((table[name] < low) | (table[name] > high)).to_numpy()
+                    found[name] += int(outside.sum())
+                    implausible |= outside
+                    clipped[name] = table[name].clip(low, high)
+            cleaned[part] = table.assign(**clipped) if self.outliers == "clip" else table[~implausible]
+        return cleaned, dict(+found)
+
+    def _mostly_missing(self, train: pd.DataFrame, specs: Mapping[str, ColumnSpec]) -> dict[str, int]:
+        gaps = train[list(specs)].isna().sum()
+        return {str(name): int(count) for name, count in gaps.items() if count > self.max_missing * len(train)}
+
+    def _rare_codes(self, train: pd.DataFrame, specs: Mapping[str, ColumnSpec]) -> tuple[RareCode, ...]:
+        codes = [column for name, spec in specs.items() if (column := _column(name, spec)).is_code]
+        counts = train[[column.name for column in codes]].sum()
+        least = max(self.min_count, self.min_prevalence * len(train))
+        return tuple(RareCode(c, float(counts[c.name] / len(train))) for c in codes if counts[c.name] < least)
+
+
+def _without_new_gaps(tables: Tables, specs: Mapping[str, ColumnSpec]) -> tuple[Tables, dict[str, int]]:
+    """Leave out validation and holdout rows with a gap in a column that is complete in training: they have no code."""
+    complete = [name for name in specs if not tables["train"][name].isna().any()]
+    gaps = {part: table[complete].isna().any(axis=1) for part, table in tables.items()}
+    counts = {part: int(gap.sum()) for part, gap in gaps.items() if gap.any()}
+    return {part: table[~gaps[part]] if part in counts else table for part, table in tables.items()}, counts
+
+
+def _known_levels(
+    tables: Tables, specs: Mapping[str, ColumnSpec]
+) -> tuple[Tables, dict[str, ColumnSpec], dict[str, int]]:
+    """Learn undeclared levels from training, with one more, ``OTHER``, for what it has never shown."""
+    specs, unseen = dict(specs), Counter[str]()
+    for name, spec in specs.items():
+        if spec.kind == "categorical" and not spec.levels:
+            seen = sorted(tables["train"][name].dropna().astype(str).unique())
+            specs[name] = replace(spec, levels=tuple(dict.fromkeys([*seen, OTHER])))
+            for part, table in tables.items():
+                new = table[name].notna() & ~table[name].astype(str).isin(seen)
+                unseen[name] += int(new.sum())
+                tables = {**tables, part: table.assign(**{name: table[name].mask(new, OTHER)})}
+    return tables, specs, dict(+unseen)
+
+
+def _fitted(name: str, spec: ColumnSpec, train: pd.Series) -> Column:
+    column = replace(_column(name, spec), missing=bool(train.isna().any()))
+    if column.role == "outcome" and train.nunique() < 2:
+        raise TableError(f"train: column {name!r}: a constant outcome; nothing can be learned from it")
+    return fit_numbers(column, train) if column.numeric else column
+
+
+def _column(name: str, spec: ColumnSpec) -> Column:
+    bounds = (0.0, 0.0) if spec.kind in ("continuous", "count") else None  # replaced by the training rows' own
+    return Column(name, spec.kind, spec.levels, bounds, role=spec.role, domain=spec.domain, label=spec.label)

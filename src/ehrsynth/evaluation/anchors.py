@@ -57,19 +57,25 @@ def anchor_scores(suite: Suite, real: RealData, seed: int, on_step: OnStep | Non
     Returns:
         Anchor, metric, value; None where the metric has none.
     """
-    fitted = suite.fit(real, seed, on_step)
-    held_in = Suite(evaluators=[evaluator for evaluator in suite.evaluators if evaluator.uses_holdout])
-    held_out = Suite(evaluators=[evaluator for evaluator in suite.evaluators if not evaluator.uses_holdout])
     half, rest = halves(real.holdout, seed)
-    tables = {
-        "fresh_real": [
-            *held_out.fit(real, seed, on_step).score(real.holdout, seed, _named("fresh_real", on_step)),
-            *held_in.fit(replace(real, holdout=rest), seed, on_step).score(half, seed, _named("fresh_real", on_step)),
-        ],
-        "train_copy": fitted.score(real.train, seed, _named("train_copy", on_step)),
-        "independent": fitted.score(independent(real.train, seed), seed, _named("independent", on_step)),
+    plain = Suite(evaluators=[evaluator for evaluator in suite.evaluators if not evaluator.uses_holdout])
+    guarded = Suite(evaluators=[evaluator for evaluator in suite.evaluators if evaluator.uses_holdout])
+    on_train = plain.fit(real, seed, on_step)
+    on_both = guarded.fit(real, seed, on_step)
+    on_rest = guarded.fit(replace(real, holdout=rest), seed, on_step)
+    stand_ins = {
+        "fresh_real": ((on_train, real.holdout), (on_rest, half)),
+        "train_copy": ((on_train, real.train), (on_both, real.train)),
+        "independent": ((on_train, loose := independent(real.train, seed)), (on_both, loose)),
     }
-    return {anchor: {score.metric: score.value for score in tables[anchor]} for anchor in ANCHORS}
+    return {
+        anchor: {
+            score.metric: score.value
+            for fitted, table in stand_ins[anchor]
+            for score in fitted.score(table, seed, _named(anchor, on_step))
+        }
+        for anchor in ANCHORS
+    }
 
 
 def with_anchors(scores: Sequence[Score], anchors: Mapping[str, Mapping[str, float | None]]) -> list[Score]:

@@ -32,7 +32,8 @@ ON_TRAIN = Card(
     high=1,
     definition=f"{DEFAULT}; on R. Interval: bootstrap over records.",
     reading="How well hidden codes of a training patient are guessed. Medicine itself makes codes predictable, so"
-    " most of this is knowledge and no leak: read attribute_f1_excess.",
+    " most of this is knowledge and no leak: read attribute_f1_excess. Continuous columns have the most entropy, so"
+    " they weigh most.",
     paper=PAPER,
 )
 ON_HOLDOUT = Card(
@@ -90,7 +91,7 @@ class AttributeInference(Evaluator):
 
     Args:
         known: how many of the most frequent codes the attacker knows; None leaves half of the positives hidden.
-        max_rows: of each of R, H and S, drawn at random; None takes all.
+        max_rows: of each of R and H to attack, drawn at random; None takes all. S is never thinned out.
     """
 
     cards: tuple[Card, ...] = (ON_TRAIN, ON_HOLDOUT, EXCESS, KNOWN, POSITIVES)
@@ -109,7 +110,7 @@ class AttributeInference(Evaluator):
         ]
 
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
-            source = attack.cut(capped(synthetic, self.max_rows, seed, "attribute/synthetic"))
+            source = attack.cut(synthetic)
             (train, draws), (holdout, control) = (
                 attack.score(target, source, numpy_rng(seed, "bootstrap", side)) for side, target in enumerate(targets)
             )
@@ -129,7 +130,7 @@ class PublishedAttributeInference(Evaluator):
 
     Args:
         known: number of known codes.
-        max_rows: of R and S, drawn at random; None takes all.
+        max_rows: of R to attack, drawn at random; None takes all. S is never thinned out.
     """
 
     cards = (PUBLISHED,)
@@ -144,7 +145,7 @@ class PublishedAttributeInference(Evaluator):
         target = attack.cut(capped(real.train, self.max_rows, seed, "attribute/train"))
 
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
-            source = attack.cut(capped(synthetic, self.max_rows, seed, "attribute/synthetic"))
+            source = attack.cut(synthetic)
             return {PUBLISHED.name: _value(*attack.score(target, source, numpy_rng(seed, "bootstrap")))}
 
         return score

@@ -86,7 +86,8 @@ class Membership(Evaluator):
 
     Args:
         theta: threshold on the squared distance for the published F1.
-        max_rows: of each of R, H and S, drawn at random; None takes all.
+        max_rows: of each of R and H, drawn at random; None takes all. S is never thinned out: the attack on a
+            record rests on the very rows that resemble it.
     """
 
     cards = (MEMBERSHIP_F1, MEMBERSHIP_AUC, MEMBERSHIP_TPR, DCR)
@@ -110,7 +111,7 @@ class Membership(Evaluator):
         )
 
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
-            points = Points.of(capped(synthetic, self.max_rows, seed, "membership/synthetic"), means)
+            points = Points.of(synthetic, means)
             found = {}
             for name, table in (("train", train), ("holdout", holdout)):
                 to_table, from_equal = nearest(points, table[:size])

@@ -159,7 +159,7 @@ def _unknown(scores: Sequence[Score]) -> Finding:
     question = "What is not known?"
     if not absent and not mute:
         return Finding(question, "Every metric has a verdict.", "What they cannot tell stands beside each.", "none")
-    detail = f"{len(absent)} have no value{_named(absent)}; {len(mute)} cannot be judged{_named(mute)}."
+    detail = f"Without a value: {len(absent)}{_named(absent)}. Without a verdict: {len(mute)}{_named(mute)}."
     return Finding(question, f"{len(absent) + len(mute)} of {len(scores)} metrics.", detail, "none")
 
 

@@ -42,6 +42,7 @@ class SyntheticModel(pl.LightningModule, ABC):
         self.schema = schema
         self.layout = Layout.of(schema)
         self.seed = seed
+        self._losses: dict[str, list[Tensor]] = {}
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
@@ -62,7 +63,7 @@ class SyntheticModel(pl.LightningModule, ABC):
             yield
 
     def log_losses(self, batch_idx: int, **losses: Tensor) -> None:
-        """Log epoch means as ``loss/NAME``; call it before the backward pass.
+        """Add to the epoch means that are logged as ``loss/NAME``; call it before the backward pass.
 
         Raises:
             TrainingError: a loss is not finite. Raised before it can reach the weights.
@@ -73,7 +74,17 @@ class SyntheticModel(pl.LightningModule, ABC):
                     f"{type(self).__name__}: loss/{name} is {loss.item()} in epoch {self.current_epoch}, batch"
                     f" {batch_idx}; lower the learning rate, or check the training table for extreme values"
                 )
-            self.log(f"loss/{name}", loss.detach(), on_step=False, on_epoch=True, sync_dist=True)
+            self._losses.setdefault(name, []).append(loss.detach())
+
+    def on_train_epoch_start(self) -> None:
+        """Start the means of the epoch."""
+        self._losses.clear()
+
+    def on_train_batch_end(self, outputs: Any, batch: Tensor, batch_idx: int) -> None:
+        """Log the means once an epoch: Lightning's own averaging costs a tenth of a small model's step."""
+        if self.trainer.is_last_batch:
+            means = {f"loss/{name}": torch.stack(losses).mean() for name, losses in self._losses.items()}
+            self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
 
     def step_rng(self, batch_idx: int) -> torch.Generator:
         """Return the stream of one training step.

@@ -77,8 +77,7 @@ class EHRDiff(SyntheticModel):
         seed: of weights, noise levels and noise.
         widths: hidden layers of the network.
         time_width: width of the embedded noise level.
-        sigma_data: standard deviation of the data assumed by the preconditioning; None takes each column's
-            own from the training rows, which is not in the paper.
+        sigma_data: standard deviation of the data assumed by the preconditioning.
         log_sigma_mean: of ln sigma during training.
         log_sigma_std: of ln sigma during training.
         learning_rate: of AdamW after warm-up.
@@ -94,7 +93,6 @@ class EHRDiff(SyntheticModel):
             shrinks what is uncertain towards zero; this one keeps their order and mends the number.
     """
 
-    sigma_data: Tensor
     prevalence: Tensor
 
     def __init__(
@@ -104,7 +102,7 @@ class EHRDiff(SyntheticModel):
         seed: int = 0,
         widths: Sequence[int] = (1024, 384, 384, 384, 1024),
         time_width: int = 384,
-        sigma_data: float | None = 0.14,
+        sigma_data: float = 0.14,
         log_sigma_mean: float = -1.2,
         log_sigma_std: float = 1.2,
         learning_rate: float = 3e-4,
@@ -118,10 +116,8 @@ class EHRDiff(SyntheticModel):
     ) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
-        self.log_sigma_mean, self.log_sigma_std = log_sigma_mean, log_sigma_std
-        self.own_scales = sigma_data is None
+        self.sigma_data, self.log_sigma_mean, self.log_sigma_std = sigma_data, log_sigma_mean, log_sigma_std
         self.register_buffer("prevalence", torch.full((self.layout.bits.stop,), 0.5))
-        self.register_buffer("sigma_data", torch.full((self.layout.width,), sigma_data or 1.0))
         self.learning_rate, self.warmup_steps, self.decoding = learning_rate, warmup_steps, decoding
         self.sigmas = karras_schedule(steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)
         with self.seeded_init():
@@ -130,13 +126,8 @@ class EHRDiff(SyntheticModel):
         self.average.requires_grad_(False)
 
     def observe(self, train: Records) -> None:
-        """Take the prevalences of the bits, and each column's scale if ``sigma_data`` is None."""
+        """Take the training prevalences of the bits, which only ``decoding="prevalence"`` uses."""
         self.prevalence.copy_(train.bits[:, self.layout.bits].to(torch.float32).mean(0))
-        if self.own_scales:
-            bits = train.bits.to(torch.float32).std(0, correction=0)
-            values = (train.values.square().nanmean(0) - train.values.nanmean(0).square()).sqrt()
-            scales = torch.cat([bits, values.nan_to_num(0.0)])
-            self.sigma_data.copy_(scales.clamp(min=len(train) ** -0.5))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the EDM loss of ``batch`` [n, p]."""

@@ -73,7 +73,7 @@ class VAE(SyntheticModel):
         latent = mean + (0.5 * log_variance).exp() * noise
         reconstruction = self.negative_log_likelihood(batch, self.decoder(latent)).mean()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
-        total = reconstruction + self.kl_weight * kl
+        total: Tensor = reconstruction + self.kl_weight * kl
         self.log_losses(batch_idx, total=total, reconstruction=reconstruction, kl=kl)
         return total
 

@@ -72,18 +72,22 @@ class Source(ABC):
 def event_table(*, subject_id: Any, time: Any, code: Any, numeric_value: Any = np.nan) -> pd.DataFrame:
     """Return events in the long form of MEDS: ``subject_id, time, code, numeric_value, text_value``.
 
-    Codes are kept as a categorical, so that millions of events stay small.
+    Args:
+        subject_id: of each event.
+        time: of each event, or None where the source has no dates.
+        code: column name of each event, or one for all of them. Kept as a categorical, so that millions stay small.
+        numeric_value: what was measured, or NaN for a clinical code.
     """
     n = len(subject_id)
+    nothing = pd.Categorical.from_codes(np.full(n, -1, np.int8), pd.Index([], dtype=str))
+    one_code = pd.Categorical.from_codes(np.zeros(n, np.int8), pd.Index([code])) if isinstance(code, str) else None
     return pd.DataFrame(
         {
             "subject_id": np.asarray(subject_id),
-            "time": np.asarray(time, dtype="datetime64[s]") if time is not None else np.datetime64("NaT", "s"),
-            "code": pd.Categorical.from_codes(np.zeros(n, np.int8), [code])
-            if isinstance(code, str)
-            else pd.Categorical(code),
-            "numeric_value": np.asarray(numeric_value, dtype=float) + np.zeros(n),
-            "text_value": pd.Categorical.from_codes(np.full(n, -1, np.int8), np.array([], dtype=str)),
+            "time": np.full(n, np.datetime64("NaT", "s")) if time is None else np.asarray(time, "datetime64[s]"),
+            "code": pd.Categorical(code) if one_code is None else one_code,
+            "numeric_value": np.broadcast_to(np.asarray(numeric_value, float), n),
+            "text_value": nothing,
         }
     )
 

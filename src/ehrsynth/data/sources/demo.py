@@ -16,6 +16,7 @@ from ehrsynth.errors import OptionError
 from ehrsynth.files import write_table
 
 OUTCOME = "died_within_year"
+SECONDS_PER_DAY = 86_400
 
 
 class Demo(Source):
@@ -69,7 +70,7 @@ class Demo(Source):
     def subjects(self) -> pd.DataFrame:
         """Return demographics, utilisation and outcome of each patient."""
         patients, admissions = self.tables.patients.set_index("subject_id"), self.tables.admissions
-        stay = (admissions["dischtime"] - admissions["admittime"]) / pd.Timedelta(days=1)
+        stay = (admissions["dischtime"] - admissions["admittime"]).dt.total_seconds() / SECONDS_PER_DAY
         stays = admissions.assign(days=stay).groupby("subject_id")
         race = admissions.drop_duplicates("subject_id").set_index("subject_id")["race"]
         survived = patients["dod"] - stays["dischtime"].max()
@@ -101,7 +102,7 @@ class Demo(Source):
             subject_id=diagnoses["subject_id"],
             time=admissions["admittime"].to_numpy()[stay],
             code=pd.Categorical.from_codes(
-                np.where(diagnoses["icd_version"] == 9, old, new), [f"dx_{icd9}" for icd9 in table["icd9"]]
+                np.where(diagnoses["icd_version"] == 9, old, new), pd.Index("dx_" + table["icd9"])
             ),
         )
 

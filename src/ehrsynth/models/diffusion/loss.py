@@ -7,7 +7,7 @@ from ehrsynth.models.diffusion.precondition import Network, denoise
 
 
 def edm_loss(
-    network: Network, x: Tensor, generator: torch.Generator, *, sigma_data: Tensor, log_mean: float, log_std: float
+    network: Network, x: Tensor, generator: torch.Generator, *, sigma_data: float, log_mean: float, log_std: float
 ) -> Tensor:
     """Return the weighted denoising error at one random noise level per row.
 
@@ -18,7 +18,7 @@ def edm_loss(
         network: F of the preconditioning.
         x: clean rows [n, p].
         generator: draws the noise levels and the noise.
-        sigma_data: standard deviation of the data, one number or one per column [p].
+        sigma_data: standard deviation of the data.
         log_mean: of ln sigma.
         log_std: of ln sigma.
 
@@ -27,5 +27,5 @@ def edm_loss(
     """
     sigma = (log_mean + log_std * torch.randn(len(x), 1, generator=generator, device=x.device)).exp()
     noise = sigma * torch.randn(x.shape, generator=generator, device=x.device)
-    weight = (sigma.square() + sigma_data.square()) / (sigma * sigma_data).square()
+    weight = (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
     return (weight * (denoise(network, x + noise, sigma, sigma_data) - x).square()).mean()

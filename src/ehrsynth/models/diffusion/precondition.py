@@ -10,7 +10,7 @@ Network = Callable[[Tensor, Tensor], Tensor]
 
 
 class Coefficients(NamedTuple):
-    """The four scalings of table 1: ``noise`` has the shape of sigma, the others that of sigma * sigma_data."""
+    """The four scalings of table 1, each of the shape of sigma."""
 
     skip: Tensor
     out: Tensor
@@ -18,30 +18,30 @@ class Coefficients(NamedTuple):
     noise: Tensor
 
 
-def coefficients(sigma: Tensor, sigma_data: Tensor) -> Coefficients:
+def coefficients(sigma: Tensor, sigma_data: float) -> Coefficients:
     """Return the scalings that keep a network's input and target at unit variance at every noise level.
 
     Args:
         sigma: noise levels, positive.
-        sigma_data: standard deviation of the data, one number or one per column [p].
+        sigma_data: standard deviation of the data.
     """
-    variance = sigma.square() + sigma_data.square()
+    variance = sigma.square() + sigma_data**2
     return Coefficients(
-        skip=sigma_data.square() / variance,
+        skip=sigma_data**2 / variance,
         out=sigma * sigma_data * variance.rsqrt(),
         input=variance.rsqrt(),
         noise=sigma.log() / 4,
     )
 
 
-def denoise(network: Network, x: Tensor, sigma: Tensor, sigma_data: Tensor) -> Tensor:
+def denoise(network: Network, x: Tensor, sigma: Tensor, sigma_data: float) -> Tensor:
     """Return D(x; sigma) [n, p], the expected clean rows given noisy ones (equation 7).
 
     Args:
         network: F in the paper.
         x: noisy rows [n, p].
         sigma: their noise levels [n, 1], or [1, 1] for all rows.
-        sigma_data: standard deviation of the data, one number or one per column [p].
+        sigma_data: standard deviation of the data.
     """
     c = coefficients(sigma, sigma_data)
     return c.skip * x + c.out * network(c.input * x, c.noise)

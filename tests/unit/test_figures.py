@@ -1,0 +1,130 @@
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ehrsynth.evaluation import figures
+from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.evaluation.figures import Tables
+from ehrsynth.evaluation.gallery import comparison_figures, report_figures
+from ehrsynth.evaluation.ranking import Profile, rank_runs
+from ehrsynth.evaluation.style import png
+from ehrsynth.layout import Layout, Records
+from ehrsynth.schema import Column, Schema
+
+SCHEMA = Schema(
+    (
+        *(Column(f"code{i}", "binary", domain="diagnosis") for i in range(6)),
+        Column("sex", "categorical", levels=("F", "M")),
+        Column("age", "count", bounds=(18, 90), label="age (years)"),
+        Column("bmi", "continuous", bounds=(12, 60), missing=True, decimals=1),
+    )
+)
+
+
+def records(n: int, seed: int, schema: Schema = SCHEMA) -> Records:
+    layout = Layout.of(schema)
+    uniform = torch.rand(n, layout.width, generator=torch.Generator().manual_seed(seed))
+    return Records.of_dense(layout, layout.harden(uniform))
+
+
+def real(schema: Schema = SCHEMA) -> RealData:
+    return RealData(schema, records(40, 0, schema), records(30, 1, schema))
+
+
+def test_the_report_shows_every_figure_the_data_can_fill_and_each_renders() -> None:
+    scores = pd.DataFrame({"fidelity/apd": [0.3, 0.2], "checkpoint": ["a", "b"], "seconds": [1, 1]}, index=[5, 10])
+    losses = pd.DataFrame({"loss/critic": [1.0, 0.5, 0.2]}, index=[1, 2, 3])
+    shown = report_figures(real(), records(35, 2), seed=0, losses=losses, scores=scores, chosen=10)
+    assert [f.name for f in shown] == [
+        "prevalence",
+        "correlations",
+        "codes_per_record",
+        "values",
+        "distances",
+        "training",
+    ]
+    for figure in shown:
+        assert png(figure.figure).startswith(b"\x89PNG")
+        assert figure.caption
+        assert figure.alt
+    assert len(shown[-1].figure.axes) == 2, "columns of metrics.csv that are no metric get no panel"
+
+
+def test_figures_without_data_are_left_out() -> None:
+    bits = Schema((Column("a", "binary"), Column("b", "binary")))
+    assert [f.name for f in report_figures(real(bits), records(9, 2, bits), seed=0)] == [
+        "prevalence",
+        "correlations",
+        "distances",
+    ]
+
+
+def test_the_same_seed_draws_the_same_picture() -> None:
+    first, again, other = (png(report_figures(real(), records(35, 2), seed=seed)[4].figure) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_values_are_shown_in_their_own_units_with_missing_shares() -> None:
+    synthetic = records(35, 2)
+    figure = report_figures(real(), synthetic, seed=0)[3].figure
+    age, bmi = figure.axes
+    edges = age.patches[-1].get_data().edges
+    assert 17 < edges[0] < edges[-1] < 91
+    share = float(synthetic.values[:, 1].isnan().double().mean())
+    assert bmi.get_xlabel().endswith(f"{share:.1%}")
+
+
+def test_the_codes_histogram_is_that_of_the_records() -> None:
+    counts = Tables(np.array([0.0, 1, 1, 3]), np.array([0.0, 1]), np.array([2.0, 2, 2, 3]))
+    axis = figures.codes_per_record(counts).axes[0]
+    synthetic = axis.patches[-1].get_data()
+    assert synthetic.edges.tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5]
+    assert synthetic.values.tolist() == [0, 0, 0.75, 0.25]
+
+
+def test_prevalence_corner_and_zero_axis() -> None:
+    tables = Tables(np.array([0.1, 0.2, 0.3]), np.array([0.1, 0.2, 0.3]), np.array([0.0, 0.1, 0.2]))
+    linear, log = figures.prevalence_scatter(tables, 0.01).axes
+    assert linear.texts[0].get_text() == "r = 1.000\nMAE = 0.1"
+    assert log.get_ylim()[0] < 0, "lost columns stay visible at zero"
+
+
+def test_cluster_order_puts_correlated_columns_side_by_side() -> None:
+    correlation = np.eye(4)
+    correlation[0, 2] = correlation[2, 0] = 0.9
+    correlation[1, 3] = correlation[3, 1] = -0.9
+    order = figures.cluster_order(correlation).tolist()
+    assert abs(order.index(0) - order.index(2)) == 1
+    assert abs(order.index(1) - order.index(3)) == 1
+
+
+def test_the_chosen_checkpoint_is_marked() -> None:
+    scores = pd.DataFrame({"fidelity/apd": [0.3, 0.2]}, index=[5, 10])
+    (axis,) = figures.training_curves(pd.DataFrame(), scores, 5).axes
+    assert list(axis.lines[-1].get_xdata()) == [5, 5]
+
+
+def test_the_comparison_shows_ranking_and_one_cloud_per_model() -> None:
+    values = pd.DataFrame({"fidelity/apd": [0.1, 0.2]}, index=["vae", "gan"])
+    ranking = rank_runs(values, {"fidelity/apd": "lower"}, Profile("p", "", {"fidelity/apd": 1.0}, ""))
+    bars, clouds = comparison_figures(ranking, real(), {"vae": records(9, 2), "gan": records(9, 3)})
+    assert [label.get_text() for label in bars.figure.axes[0].get_yticklabels()] == ["vae", "gan"]
+    shown = [axis for axis in clouds.figure.axes if axis.get_visible()]
+    assert [axis.get_title(loc="left") for axis in shown] == ["vae", "gan"]
+    assert len({axis.get_xlim() for axis in shown}) == 1
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_tiny_tables_still_draw(n: int) -> None:
+    data = RealData(SCHEMA, records(n, 0), records(n, 1))
+    for figure in report_figures(data, records(n, 2), seed=0):
+        png(figure.figure)
+
+
+def test_global_settings_are_left_alone() -> None:
+    before = dict(matplotlib.rcParams)
+    report_figures(real(), records(9, 2), seed=0)
+    assert dict(matplotlib.rcParams) == before

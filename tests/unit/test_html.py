@@ -1,0 +1,146 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.gallery import NamedFigure
+from ehrsynth.evaluation.html import interval, number, write_html
+from ehrsynth.evaluation.model_card import card_md
+from ehrsynth.evaluation.score import Score
+
+ROWS = {"train": 7000, "holdout": 3000, "synthetic": 5000}
+ANCHORS = {"fresh_real": 0.1, "train_copy": 0.0, "independent": 0.5}
+SCORES = [
+    Score("fidelity/correlation_distance", 0.12, "lower", (0.11, 0.13), anchors=ANCHORS),
+    Score("utility/tstr_auroc", None, "higher", status="skipped", reason="no outcome <column>"),
+    Score("privacy/membership_auc", 0.95, "lower", anchors={"fresh_real": 0.5, "train_copy": 1.0}),
+    Score("novel/metric", 1.0, "higher"),
+]
+CARD = Card("fidelity/correlation_distance", "lower", 0, 2, "Mean abs difference.", "Cannot see triples.", "EHRDiff")
+
+
+class Checker(HTMLParser):
+    """Collects addresses and checks that every tag is closed in order."""
+
+    VOID = ("meta", "img", "br", "col")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def page(tmp_path: Path) -> str:
+    figure = NamedFigure("f", "A figure", "How to read it.", "alt text", Figure(figsize=(1, 1)))
+    write_html(
+        tmp_path / "report.html",
+        title="VAE & co",
+        facts={"model": "vae"},
+        rows=ROWS,
+        scores=SCORES,
+        cards=[CARD],
+        figures=[figure],
+        provenance={"command": "ehrsynth train"},
+    )
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
+    checker = Checker()
+    checker.feed(page(tmp_path))
+    assert checker.open == []
+    assert checker.addresses
+    assert all(address.startswith("data:image/png;base64,") for address in checker.addresses)
+    assert not checker.tags & {"script", "link", "svg", "iframe"}
+
+
+def test_every_score_stands_with_anchors_verdict_word_and_reason(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    rows = {name: row for row in re.findall(r"<tr class=.*?</tr>", text, re.S) for name in _metric(row)}
+    assert set(rows) == {"correlation distance", "tstr auroc", "membership auc", "metric"}
+    kept = rows["correlation distance"]
+    assert 'class="good"' in kept
+    assert "close to fresh real" in kept
+    assert "0.110 to 0.130" in kept
+    assert "left:80.0%" in kept, "t = 0.95 lies at (0.95 + 0.25) / 1.5 of the scale"
+    assert "no outcome &lt;column&gt;" in rows["tstr auroc"]
+    assert "leaks" in rows["membership auc"]
+    assert "no anchors" in rows["metric"]
+
+
+def test_the_page_explains_itself(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    for piece in (
+        "Cannot see triples.",
+        "Position t =",
+        "VAE &amp; co",
+        "How to read it.",
+        'alt="alt text"',
+        "Yes: treat",
+    ):
+        assert piece in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "\N{EN DASH}"),
+        (0.0, "0"),
+        (0.5, "0.500"),
+        (-1.25, "\N{MINUS SIGN}1.25"),
+        (12345.6, "12,346"),
+        (0.0000123, "1.23\N{MULTIPLICATION SIGN}10⁻⁵"),
+        (461.0, "461"),
+    ],
+)
+def test_numbers_have_three_digits(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_an_absent_interval_is_a_dash() -> None:
+    assert interval(None) == "\N{EN DASH}"
+
+
+def card(is_train_copy: bool) -> str:
+    return card_md(
+        title="Card",
+        facts={"model": "train_copy"},
+        rows=ROWS,
+        data={"train": "ab" * 32},
+        choice="The only checkpoint.",
+        scores=SCORES,
+        command="ehrsynth train model=train_copy",
+        is_train_copy=is_train_copy,
+    )
+
+
+def test_the_card_of_a_copy_says_first_that_it_is_patient_data() -> None:
+    assert card(True).splitlines()[2].startswith("> **WARNING: THIS TABLE IS REAL PATIENT DATA.**")
+    assert "WARNING" not in card(False)
+
+
+def test_the_card_tells_what_how_and_what_for() -> None:
+    text = card(False)
+    for piece in ("7,000", "ab" * 32, "The only checkpoint.", "not a proof", "ehrsynth train model=train_copy"):
+        assert piece in text
+    line = next(line for line in text.splitlines() if line.startswith("| fidelity/correlation_distance"))
+    assert line == (
+        "| fidelity/correlation_distance | lower | 0.120 | 0.110 to 0.130 | 0.100 | 0 | 0.500 | close to fresh real |"
+    )
+
+
+def _metric(row: str) -> list[str]:
+    return [name.strip() for name in re.findall(r'<td class="metric">.*</span> (.*?)</td>', row)]
