@@ -57,7 +57,9 @@ def bare(model: SyntheticModel, table: torch.Tensor) -> float:
     model.log = MethodType(lambda self, *args, **kwargs: None, model)
     model.manual_backward = MethodType(lambda self, loss: loss.backward(), model)
     model.toggle_optimizer = model.untoggle_optimizer = MethodType(lambda self, optimizer: None, model)
-    model._trainer = type("Budget", (), {"estimated_stepping_batches": steps * EPOCHS, "current_epoch": 0, "global_rank": 0})()
+    model._trainer = type(
+        "Budget", (), {"estimated_stepping_batches": steps * EPOCHS, "current_epoch": 0, "global_rank": 0}
+    )()
     made = model.configure_optimizers()
     optimizers = made if isinstance(made, list) else [made["optimizer"] if isinstance(made, dict) else made]
     model.optimizers = MethodType(lambda self: optimizers, model)
@@ -78,7 +80,9 @@ def bare(model: SyntheticModel, table: torch.Tensor) -> float:
 
 def main() -> None:
     """Print one line a model."""
-    print(f"training: {platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    print(
+        f"training: {platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    )
     with TemporaryDirectory() as folder:
         matrix = prepare(Demo(n=30_000), Path(folder) / "m", preprocess=Preprocess(), split=Split(), seed=0)
         data = EhrDataModule(matrix=matrix, batch_size=BATCH, seed=0)

@@ -157,6 +157,14 @@ class Schema:
             column.check(frame[column.name], table)
         return frame[self.names]
 
+    def require_outcomes(self, frame: pd.DataFrame, table: str) -> None:
+        """Raise a ``TableError`` if an outcome has the same value in every row: nothing can be learned of it."""
+        for column in self.outcomes:
+            if frame[column.name].nunique() < 2:
+                raise TableError(
+                    f"{table}: column {column.name!r}: a constant outcome; rows of both classes are needed"
+                )
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and dictionaries, as ``schema.json`` holds them."""
         return {"version": self.version, "columns": [_plain(asdict(column)) for column in self.columns]}

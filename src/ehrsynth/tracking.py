@@ -73,10 +73,11 @@ def tracking(
     if mode == "disabled":
         yield Tracker([])
         return
+    os.environ.setdefault("WANDB_SILENT", "true")  # settings come too late for what it says while starting
     import wandb
 
     folder.mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(console="off", disable_git=True, save_code=False, silent=True)
+    settings = wandb.Settings(console="off", disable_git=True, save_code=False)
     logger = WandbLogger(
         project=project, entity=entity, group=group, name=name, id=run_id, save_dir=folder, mode=mode, settings=settings
     )

@@ -26,8 +26,10 @@ def task(cfg: DictConfig) -> None:
     files = {name: Path(cfg[name]) for name in ("train", "holdout", "synthetic")}
     frames = {name: read_table(path) for name, path in files.items()}
     folder = Path(cfg.out)
-    schema = schema_of(frames["train"], None if cfg.schema is None else Path(cfg.schema))
+    schema = schema_of(frames["train"], str(files["train"]), None if cfg.schema is None else Path(cfg.schema))
     tables = {name: schema.validate(frame, str(files[name])) for name, frame in frames.items()}
+    for name in ("train", "holdout"):
+        schema.require_outcomes(tables[name], str(files[name]))
     check_subjects(frames, files)
     if cfg.schema is None:
         schema.save(folder / "schema.json")
@@ -59,7 +61,7 @@ def task(cfg: DictConfig) -> None:
     out.print(f"report  {folder / 'report.html'}\nscores  {folder / 'report.json'}")
 
 
-def schema_of(train: pd.DataFrame, path: Path | None) -> Schema:
+def schema_of(train: pd.DataFrame, name: str, path: Path | None) -> Schema:
     """Read the schema, or infer it from the training table; bounds are those of the training rows.
 
     Raises:
@@ -68,11 +70,10 @@ def schema_of(train: pd.DataFrame, path: Path | None) -> Schema:
     columns = train.drop(columns=SUBJECT, errors="ignore")
     if path is None:
         if columns.columns.empty:
-            raise TableError("train: no columns besides the subject; at least one is needed")
+            raise TableError(f"{name}: no columns besides the subject; at least one is needed")
         return infer_schema(columns)
     schema = Schema.load(path)
-    schema.validate(train, "train")
-    return fit_bounds(schema, columns)
+    return fit_bounds(schema, schema.validate(train, name))
 
 
 def check_subjects(frames: dict[str, pd.DataFrame], files: dict[str, Path]) -> None:

@@ -144,7 +144,11 @@ def hand_over(
 
 def anchors_of(cfg: DictConfig, suite: Suite, real: RealData, fingerprint: str) -> Anchors:
     """Return the anchors of a suite on a matrix, computed once and kept beside the runs."""
-    key = {"suite": OmegaConf.to_container(cfg.evaluation.full), "seed": cfg.evaluation.seed, "data": fingerprint}
+    key = {
+        "suite": OmegaConf.to_container(cfg.evaluation.full, resolve=True),
+        "seed": cfg.evaluation.seed,
+        "data": fingerprint,
+    }
     digest = hashlib.sha256(json.dumps({**key, "version": __version__}, sort_keys=True).encode()).hexdigest()[:16]
     path = Path(cfg.paths.runs) / ".anchors" / f"{digest}.json"
     if not path.is_file():

@@ -40,7 +40,7 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
         0 done; 2 the input is wrong (one line on stderr, no traceback); 1 our fault (traceback);
         130 interrupted. ``HYDRA_FULL_ERROR=1`` shows the traceback in every case.
     """
-    explain = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    asked = os.environ.get("HYDRA_FULL_ERROR", "")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
     sys.argv = [f"ehrsynth {verb}", *_open_conditions(arguments)]
 
@@ -74,13 +74,15 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
         return 130
     except Exception as error:
         message = users_fault(error)
-        if explain or message is None:
+        if asked == "1" or message is None:
             traceback.print_exc()
         if message is not None:
             print(f"ehrsynth {verb}: error: {message}", file=sys.stderr)
         elif isinstance(error, EhrsynthError):
             print(f"ehrsynth {verb}: failed: {error}", file=sys.stderr)
         return 1 if message is None else 2
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = asked
 
 
 def users_fault(error: BaseException) -> str | None:

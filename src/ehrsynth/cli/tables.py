@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ehrsynth.data.matrix import Matrix
@@ -33,16 +34,21 @@ def checkpoint_line(row: Mapping[str, Any]) -> str:
 
 def score_table(scores: Sequence[Score], title: str) -> Table:
     """Return every score beside its anchors."""
-    table = Table("metric", "value", "better", *[anchor.replace("_", " ") for anchor in ANCHORS], title=title)
+    table = Table(title=title, box=SIMPLE_HEAD)
+    table.add_column("metric", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    for anchor in ANCHORS:
+        table.add_column(anchor.replace("_", " "), justify="right", style="dim")
     for score in scores:
         value = number(score.value) if score.status == "ok" else f"{score.status}: {score.reason}"
-        table.add_row(score.metric, value, score.direction, *[number(score.anchors.get(a)) for a in ANCHORS])
+        arrow = "\N{DOWNWARDS ARROW}" if score.direction == "lower" else "\N{UPWARDS ARROW}"
+        table.add_row(f"{arrow} {score.metric}", value, *[number(score.anchors.get(a)) for a in ANCHORS])
     return table
 
 
 def matrix_table(matrix: Matrix) -> Table:
     """Return what became of the rows and columns at each step of the preparation."""
-    table = Table("step", "rows", "columns", title=f"matrix {matrix.folder}")
+    table = Table("step", "rows", "columns", title=f"matrix {matrix.folder}", box=SIMPLE_HEAD)
     for step in matrix.provenance["steps"]:
         table.add_row(step["step"], f"{step['rows']:,}", f"{step['columns']:,}")
     return table

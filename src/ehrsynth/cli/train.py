@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
@@ -31,6 +32,8 @@ from ehrsynth.models.base import SyntheticModel
 from ehrsynth.tracking import Tracker, tracking
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+# Lightning's own use of a torch class that newer versions deprecate; nothing a user could mend.
+warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
 
 
 def task(cfg: DictConfig) -> None:

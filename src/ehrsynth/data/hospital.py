@@ -148,7 +148,7 @@ class Patients:
     def death_odds(self) -> Floats:
         """Return the log-odds [n] of death within a year without its intercept."""
         names = list(CLUSTERS)
-        odds = AGE_DEATH * (self.age - 60) / 15 + FRAILTY_DEATH * self.frailty
+        odds: Floats = AGE_DEATH * (self.age - 60) / 15 + FRAILTY_DEATH * self.frailty
         odds = odds + self.active @ np.array([cluster.death for cluster in CLUSTERS.values()])
         for (one, other), weight in INTERACTIONS.items():
             odds += weight * (self.active[:, names.index(one)] & self.active[:, names.index(other)])
@@ -197,9 +197,10 @@ def _death_intercept() -> float:
 
 def _solve(odds: Floats, prevalence: Floats) -> Floats:
     """Return the intercepts [m] that give the columns of ``odds`` [n, m] the wanted prevalence, by bisection."""
-    low, high = np.full(len(prevalence), -30.0), np.full(len(prevalence), 30.0)
+    low: Floats = np.full(len(prevalence), -30.0)
+    high: Floats = -low
     for _ in range(30):
         middle = (low + high) / 2
         above = expit(odds + middle).mean(0) > prevalence
         low, high = np.where(above, low, middle), np.where(above, middle, high)
-    return (low + high) / 2
+    return high

@@ -55,7 +55,7 @@ class Matrix:
         Raises:
             FileError: the folder or a file is missing, or a file is not the one that was written.
             SchemaError: ``schema.json`` is malformed.
-            TableError: a subject is in two parts, or a table does not fit the schema.
+            TableError: a subject is in two parts, a table does not fit the schema, or an outcome is constant.
         """
         if not folder.is_dir():
             raise FileError(f"{folder}: no such folder; a matrix folder, written by prepare, was expected")
@@ -65,6 +65,7 @@ class Matrix:
         matrix._check_subjects()
         for part in SPLITS:
             matrix.schema.validate(getattr(matrix, part), str(folder / f"{part}.parquet"))
+        matrix.schema.require_outcomes(matrix.train, str(folder / "train.parquet"))
         for name, expected in matrix.provenance["outputs"].items():
             if sha256(folder / name) != expected:
                 raise FileError(f"{folder / name}: changed since prepare wrote it (sha256 differs); prepare it again")

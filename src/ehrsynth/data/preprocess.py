@@ -137,7 +137,8 @@ class Preprocess:
         return {str(name): int(count) for name, count in gaps.items() if count > self.max_missing * len(train)}
 
     def _rare_codes(self, train: pd.DataFrame, specs: Mapping[str, ColumnSpec]) -> tuple[RareCode, ...]:
-        codes = [column for name, spec in specs.items() if (column := _column(name, spec)).is_code]
+        binary = (_column(name, spec) for name, spec in specs.items() if spec.kind == "binary")
+        codes = [column for column in binary if column.is_code]
         counts = train[[column.name for column in codes]].sum()
         least = max(self.min_count, self.min_prevalence * len(train))
         return tuple(RareCode(c, float(counts[c.name] / len(train))) for c in codes if counts[c.name] < least)

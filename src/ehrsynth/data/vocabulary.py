@@ -1,6 +1,5 @@
 """Rolling diagnosis codes up to the level a model can learn: ICD-9 categories or phecodes."""
 
-from collections import Counter
 from functools import cached_property
 from pathlib import Path
 
@@ -8,6 +7,8 @@ import pandas as pd
 
 from ehrsynth.errors import TableError
 from ehrsynth.files import read_table
+
+UNMAPPED = "unmapped_"
 
 
 def icd9_category(code: str) -> str:
@@ -23,18 +24,14 @@ class Phecodes:
     """The map from ICD-9 to phecodes (Wei et al., PLoS One 2017, version 1.2 of the PheWAS catalog).
 
     A code that is not in the map is shortened from its end until one is, but not beyond its category. What is not
-    found then keeps a name of its own, ``unmapped_CATEGORY``, and is counted in ``unmapped``.
+    found then keeps a name of its own, ``unmapped_CATEGORY``.
 
     Args:
         map_file: csv or csv.gz with the columns ``ICD9``, ``PheCode`` and ``Phenotype``.
-
-    Attributes:
-        unmapped: how often each unmapped category was met.
     """
 
     def __init__(self, map_file: Path) -> None:
         self.map_file = map_file
-        self.unmapped: Counter[str] = Counter()
 
     @cached_property
     def _table(self) -> pd.DataFrame:
@@ -52,10 +49,7 @@ class Phecodes:
 
     def map(self, codes: "pd.Series[str]") -> "pd.Series[str]":
         """Return the phecode, or ``unmapped_CATEGORY``, of each ICD-9 code (with its point, if it has decimals)."""
-        found = {code: self._lookup(code) for code in codes.unique()}
-        names = codes.map(found)
-        self.unmapped.update(names[names.str.startswith("unmapped_")].value_counts().to_dict())
-        return names
+        return codes.map({code: self._lookup(code) for code in codes.unique()})
 
     def _lookup(self, code: str) -> str:
         category = icd9_category(code)
@@ -64,4 +58,4 @@ class Phecodes:
             shorter = f"{category}.{decimals[:length]}" if length else category
             if shorter in self._table.index:
                 return str(self._table.at[shorter, "PheCode"])
-        return f"unmapped_{category}"
+        return f"{UNMAPPED}{category}"

@@ -44,8 +44,10 @@ def fit_trees(x: NDArray[np.float32], y: NDArray[Any], rounds: int, seed: int) -
 
 def importance(model: lightgbm.Booster, x: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the mean absolute SHAP value [p] of each feature over the records ``x`` [n, p] (TreeSHAP)."""
-    contributions = np.asarray(model.predict(x, pred_contrib=True))
-    return np.asarray(np.abs(contributions[:, :-1]).mean(axis=0))  # the last one is the expected value
+    import shap  # here, because it takes seconds to import
+
+    contributions = np.asarray(shap.TreeExplainer(model).shap_values(x))
+    return np.asarray(np.abs(contributions).mean(axis=0))
 
 
 def top_overlap(left: NDArray[np.float64], right: NDArray[np.float64], top: int = 20) -> float:

@@ -71,7 +71,8 @@ class EMRWGAN(SyntheticModel):
         n_critic: critic updates per generator update.
         penalty: weight of the gradient penalty.
         marginal_bias: start the heads at the training prevalences instead of one half; not in the paper.
-        decoding: ``threshold`` at one half, as published, or ``bernoulli`` draws from the outputs.
+        decoding: ``threshold`` at one half, as published, or ``bernoulli``: bits and levels are drawn from the
+            outputs, for the critic too (with a straight-through gradient), so that it judges what is generated.
     """
 
     def __init__(

@@ -31,7 +31,8 @@ class VAE(SyntheticModel):
         seed: of weights and latent draws.
         latent_width: dimensions of the latent vector.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
-        kl_weight: weight of the KL term; 1 is the evidence lower bound.
+        kl_weight: weight of the KL term; 1 is the evidence lower bound, under which most of the latent vector
+            stays unused on sparse codes.
         learning_rate: of Adam.
     """
 
@@ -42,7 +43,7 @@ class VAE(SyntheticModel):
         seed: int = 0,
         latent_width: int = 64,
         hidden: Sequence[int] = (512, 256),
-        kl_weight: float = 1.0,
+        kl_weight: float = 0.3,
         learning_rate: float = 1e-3,
     ) -> None:
         super().__init__(schema=schema, seed=seed)

@@ -19,7 +19,7 @@ import pandas as pd
 
 from ehrsynth.data.hospital import conditions
 from ehrsynth.data.sources.base import ColumnSpec, Source, event_table
-from ehrsynth.data.vocabulary import Phecodes, icd9_category
+from ehrsynth.data.vocabulary import UNMAPPED, Phecodes, icd9_category
 from ehrsynth.errors import FileError, OptionError, TableError
 from ehrsynth.files import require
 
@@ -74,9 +74,13 @@ class Diabetes130(Source):
         self.phecodes = None if phecode_map is None else Phecodes(Path(phecode_map))
         self.verify = verify
 
-    @cached_property
+    @property
     def encounters(self) -> pd.DataFrame:
-        """The encounters of patients of known sex, as text and whole numbers, in the order of their ids."""
+        """The encounters of patients of known sex, in the order of their ids."""
+        return self._all_encounters[self._all_encounters["gender"].isin(("Female", "Male"))]
+
+    @cached_property
+    def _all_encounters(self) -> pd.DataFrame:
         content = _decompressed(require(self.path))
         found = hashlib.sha256(content).hexdigest()
         if self.verify and found != SHA256:
@@ -91,15 +95,14 @@ class Diabetes130(Source):
         table = pd.read_csv(
             io.BytesIO(content), usecols=list(NEEDED), dtype=str, na_values=["?"], keep_default_na=False
         )
-        for name in ("encounter_id", "patient_nbr", "discharge_disposition_id", *SUMS):
+        table["age"] = table["age"].str.extract(r"^\[(\d+)-\d+\)$", expand=False)  # "[70-80)"
+        for name in ("encounter_id", "patient_nbr", "age", "discharge_disposition_id", *SUMS):
             numbers = pd.to_numeric(table[name], errors="coerce")
             if numbers.isna().any():
                 row = int(np.flatnonzero(numbers.isna())[0])
-                raise TableError(f"{self.path}: column {name!r}, row {row}: text where a whole number was expected")
+                raise TableError(f"{self.path}: column {name!r}, row {row}: not the whole number that was expected")
             table[name] = numbers.astype(np.int64)
-        known = table["gender"].isin(("Female", "Male"))
-        self._of_unknown_sex = table.loc[~known, "patient_nbr"].nunique()
-        return table[known].sort_values("encounter_id", ignore_index=True)
+        return table.sort_values("encounter_id", ignore_index=True)
 
     @cached_property
     def _diagnoses(self) -> pd.DataFrame:
@@ -109,7 +112,7 @@ class Diabetes130(Source):
             named = long["icd9"].map({code: f"icd9_{icd9_category(code)}" for code in long["icd9"].unique()})
         else:
             phecode = self.phecodes.map(long["icd9"])
-            named = phecode.where(phecode.str.startswith("unmapped_"), "phe_" + phecode)
+            named = phecode.where(phecode.str.startswith(UNMAPPED), "phe_" + phecode)
         return pd.DataFrame({"patient_nbr": long["patient_nbr"], "code": named})
 
     def columns(self) -> Mapping[str, ColumnSpec]:
@@ -135,7 +138,7 @@ class Diabetes130(Source):
         table = self.encounters
         table = table.assign(
             sex=table["gender"].str[0],
-            age=table["age"].str.extract(r"\[(\d+)-", expand=False).astype(np.int64) + 5,
+            age=table["age"] + 5,
             died=table["discharge_disposition_id"].isin(DIED).astype(np.int8),
             **{OUTCOME: (table["readmitted"] == "<30").astype(np.int8)},
         )
@@ -147,10 +150,9 @@ class Diabetes130(Source):
 
     def events(self) -> pd.DataFrame:
         """Return diagnoses and medications; the file has no dates, so their time is missing."""
+        table = self.encounters
         taken = [
-            pd.DataFrame({"patient_nbr": self.encounters.loc[self.encounters[drug] != "No", "patient_nbr"]}).assign(
-                code=f"drug_{drug}"
-            )
+            pd.DataFrame({"patient_nbr": table.loc[table[drug] != "No", "patient_nbr"], "code": f"drug_{drug}"})
             for drug in DRUGS
         ]
         all_events = pd.concat([self._diagnoses, *taken], ignore_index=True)
@@ -166,11 +168,13 @@ class Diabetes130(Source):
 
     def remarks(self) -> dict[str, int]:
         """Return the patients left out, and the diagnoses without a phecode."""
-        left_out = {"patients of unknown sex": self._of_unknown_sex}
-        if self.phecodes is None:
-            return left_out
-        unmapped = self.phecodes.unmapped
-        return {**left_out, "diagnoses without a phecode": unmapped.total(), "codes without a phecode": len(unmapped)}
+        patients = [table["patient_nbr"].nunique() for table in (self._all_encounters, self.encounters)]
+        counts = {"patients of unknown sex": patients[0] - patients[1]}
+        if self.phecodes is not None:
+            diagnoses = self._diagnoses["code"]
+            unmapped = diagnoses[diagnoses.str.startswith(UNMAPPED)]
+            counts |= {"diagnoses without a phecode": len(unmapped), "codes without a phecode": unmapped.nunique()}
+        return counts
 
     def _labels(self) -> dict[str, str]:
         if self.phecodes is not None:

@@ -1,0 +1,243 @@
+"""The main job on a small demo matrix, through the command line: every file, every verb, every way back in."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from ehrsynth.cli.run_folder import RunFolder
+from ehrsynth.data.encoding import Encoder
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.evaluation.ranking import choose_checkpoint
+from ehrsynth.files import sha256
+from tests.conftest import Cli, small
+
+CONTRACT = (
+    "config.yaml",
+    "checkpoints",
+    "metrics.csv",
+    "report.json",
+    "report.html",
+    "synthetic.parquet",
+    "card.md",
+    "provenance.json",
+)
+
+
+def runs_of(study: Path) -> dict[str, RunFolder]:
+    return {path.parent.parent.name: RunFolder(path.parent) for path in study.glob("*/*/report.json")}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_sweep_leaves_every_file_of_the_contract(study: Path, matrix: Path) -> None:
+    runs = runs_of(study)
+    assert set(runs) == {"vae", "independent"}
+    schema = Matrix.open(matrix).schema
+    for run in runs.values():
+        assert all((run.path / name).exists() for name in CONTRACT)
+        metrics = pd.read_csv(run.metrics)
+        assert metrics["epoch"].tolist() == [1, 2]
+        assert all((run.path / "checkpoints" / name).is_file() for name in metrics["checkpoint"])
+        synthetic = pd.read_parquet(run.synthetic)
+        assert len(schema.validate(synthetic, "synthetic")) == run.provenance["rows"]["train"]
+        assert "subject_id" not in synthetic
+        page = run.html.read_text(encoding="utf-8")
+        assert "<script" not in page
+        assert "http" not in page.replace("http://www.w3.org", ""), "the report must open offline"
+    assert (study / "ranking.html").is_file()
+    assert pd.read_csv(study / "ranking.csv")["position"].min() == 1
+
+
+def test_the_report_says_what_an_independent_computation_says(study: Path, matrix: Path) -> None:
+    """Prevalence differences from the files on disk, by pandas alone."""
+    opened = Matrix.open(matrix)
+    for run in runs_of(study).values():
+        real = pd.read_parquet(matrix / "train.parquet")
+        synthetic = pd.read_parquet(run.synthetic)
+        gaps = []
+        for column in opened.schema.columns:
+            if column.kind == "binary":
+                gaps.append(abs(real[column.name].mean() - synthetic[column.name].mean()))
+            elif column.kind == "categorical":
+                gaps += [
+                    abs((real[column.name] == level).mean() - (synthetic[column.name] == level).mean())
+                    for level in column.levels
+                ]
+            elif column.missing:
+                gaps.append(abs(real[column.name].isna().mean() - synthetic[column.name].isna().mean()))
+        value = next(score.value for score in run.scores() if score.metric == "fidelity/apd")
+        assert value == pytest.approx(sum(gaps) / len(gaps), abs=1e-6)
+
+
+def test_anchors_stand_where_they_must(study: Path) -> None:
+    for run in runs_of(study).values():
+        anchors = {score.metric: score.anchors for score in run.scores()}
+        assert anchors["fidelity/apd"]["train_copy"] == 0
+        assert anchors["fidelity/correlation_distance"]["train_copy"] == pytest.approx(0, abs=1e-9)
+        assert anchors["privacy/membership_auc"]["train_copy"] > 0.95
+        assert abs(anchors["privacy/membership_auc"]["fresh_real"] - 0.5) < 0.1
+
+
+def test_repeating_a_sweep_repeats_nothing(study: Path, matrix: Path, cli: Cli) -> None:
+    before = {path: path.stat().st_mtime_ns for path in study.glob("*/*/**/*") if path.is_file()}
+    assert cli("train", "-m", "model=vae,independent", *small(matrix, study.parent)) == 0
+    after = {path: path.stat().st_mtime_ns for path in study.glob("*/*/**/*") if path.is_file()}
+    assert after == before
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(
+    study: Path, matrix: Path, cli: Cli, tmp_path: Path
+) -> None:
+    assert cli("train", "-m", "model=vae", "seed=0,1", *small(matrix, tmp_path)) == 0
+    again = {
+        RunFolder(p.parent).provenance["seed"]: RunFolder(p.parent) for p in tmp_path.glob("small/*/*/report.json")
+    }
+    first = runs_of(study)["vae"]
+    assert again[0].path.name == first.path.name
+    assert sha256(again[0].synthetic) == sha256(first.synthetic)
+    same = [
+        (a.metric, a.value, a.ci) == (b.metric, b.value, b.ci)
+        for a, b in zip(again[0].scores(), first.scores(), strict=True)
+    ]
+    assert all(same)
+    assert sha256(again[1].synthetic) != sha256(first.synthetic)
+
+
+def test_the_chosen_checkpoint_is_the_one_the_profile_ranks_first(study: Path, cli: Cli) -> None:
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+
+    from ehrsynth.cli.launch import conf_dir
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train")
+    directions = {card.name: card.direction for card in instantiate(cfg.evaluation.quick).cards}
+    for run in runs_of(study).values():
+        rows = pd.read_csv(run.metrics).set_index("epoch")
+        assert run.provenance["epoch"] == choose_checkpoint(rows, directions, instantiate(cfg.profile))
+
+
+def test_a_failed_job_does_not_stop_the_others(
+    matrix: Path, cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = cli("train", "-m", "model=independent", "n=0,50,60", *small(matrix, tmp_path))
+    assert status == 2
+    sizes = {len(pd.read_parquet(path)) for path in tmp_path.glob("small/independent/*/synthetic.parquet")}
+    assert sizes == {50, 60}
+    assert "n=0: a whole number above zero was expected" in capsys.readouterr().err
+
+
+def test_generate(study: Path, matrix: Path, cli: Cli, tmp_path: Path) -> None:
+    run = runs_of(study)["vae"].path
+    assert cli("generate", f"run={run}", "n=70", f"out={tmp_path / 'a.csv'}") == 0
+    assert cli("generate", f"run={run}", "n=70", f"out={tmp_path / 'b.csv'}") == 0
+    assert cli("generate", f"run={run}", "n=70", "seed=1", f"out={tmp_path / 'c.parquet'}") == 0
+    a = pd.read_csv(tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert len(a) == 70
+    schema = Matrix.open(matrix).schema
+    c = schema.validate(pd.read_parquet(tmp_path / "c.parquet"), "c")
+    assert not torch.equal(Encoder(schema).encode(a).bits, Encoder(schema).encode(c).bits)
+
+
+def test_generate_with_a_condition_and_the_rare_codes(study: Path, cli: Cli, tmp_path: Path) -> None:
+    run = runs_of(study)["vae"]
+    out = tmp_path / "women.parquet"
+    assert cli("generate", f"run={run.path}", "n=40", f"out={out}", "condition.sex=F", "reintroduce=true") == 0
+    women = pd.read_parquet(out)
+    assert len(women) == 40
+    assert set(women["sex"]) == {"F"}
+    rare = json.loads((run.path / "low_prevalence.json").read_text(encoding="utf-8"))["codes"]
+    assert rare
+    assert {code["column"]["name"] for code in rare} <= set(women.columns)
+
+
+def test_evaluate_scores_two_files_as_train_did(study: Path, matrix: Path, cli: Cli, tmp_path: Path) -> None:
+    run = runs_of(study)["vae"]
+    status = cli(
+        "evaluate",
+        f"train={matrix / 'train.parquet'}",
+        f"holdout={matrix / 'holdout.parquet'}",
+        f"synthetic={run.synthetic}",
+        f"schema={matrix / 'schema.json'}",
+        f"out={tmp_path / 'report'}",
+        "suite=quick",
+    )
+    assert status == 0
+    found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    assert set(found) == {"scores", "rows", "versions", "data"}
+    expected = {score.metric: score for score in run.scores()}
+    for score in found["scores"]:
+        assert score["value"] == pytest.approx(expected[score["metric"]].value, abs=1e-9), score["metric"]
+        assert score["anchors"] == pytest.approx(dict(expected[score["metric"]].anchors), abs=1e-9)
+
+
+def test_evaluate_infers_a_schema_from_foreign_csv_files(matrix: Path, cli: Cli, tmp_path: Path) -> None:
+    for name in ("train", "holdout"):
+        frame = pd.read_parquet(matrix / f"{name}.parquet")
+        frame.iloc[:, :40].to_csv(tmp_path / f"{name}.csv", index=False)
+    pd.read_csv(tmp_path / "train.csv").drop(columns="subject_id").to_csv(tmp_path / "s.csv", index=False)
+    files = [
+        f"{name}={tmp_path / file}.csv"
+        for name, file in (("train", "train"), ("holdout", "holdout"), ("synthetic", "s"))
+    ]
+    assert cli("evaluate", *files, f"out={tmp_path / 'r'}", "suite=quick") == 0
+    scores = {
+        s["metric"]: s for s in json.loads((tmp_path / "r" / "report.json").read_text(encoding="utf-8"))["scores"]
+    }
+    assert scores["fidelity/apd"]["value"] == 0
+    assert scores["utility/tstr_auroc"]["status"] == "skipped"
+    assert (tmp_path / "r" / "schema.json").is_file()
+
+
+def test_rank_writes_a_table_and_a_comparison(study: Path, cli: Cli, tmp_path: Path) -> None:
+    assert cli("rank", f"runs={study}/**", "profile=education", f"out={tmp_path / 'ranking.csv'}") == 0
+    assert set(pd.read_csv(tmp_path / "ranking.csv")["group"]) == {"vae", "independent"}
+    assert "vae" in (tmp_path / "ranking.html").read_text(encoding="utf-8")
+
+
+def test_a_killed_sweep_goes_on_where_it_stopped(matrix: Path, tmp_path: Path) -> None:
+    """SIGKILL after the second checkpoint of the second run; then the same command again."""
+    options = [o for o in small(matrix, tmp_path) if not o.startswith(("trainer.max_epochs", "evaluation.checkpoints"))]
+    command = [sys.executable, "-m", "ehrsynth.cli.train", "-m", "model=independent,vae", *options]
+    command += ["trainer.max_epochs=12", "evaluation.checkpoints=6"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("small/vae/*/checkpoints/epoch=*.ckpt"))) < 2:
+        assert process.poll() is None, "the sweep ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    (vae,) = tmp_path.glob("small/vae/*")
+    (done,) = tmp_path.glob("small/independent/*")
+    assert not (vae / "report.json").exists()
+    kept = {path: path.stat().st_mtime_ns for path in (vae / "checkpoints").glob("epoch=*.ckpt")}
+    finished = contents(done)
+
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert second.returncode == 0, second.stderr
+    assert "finished already" in second.stdout
+    assert contents(done) == finished
+    assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in kept.items())
+    metrics = pd.read_csv(vae / "metrics.csv")
+    assert metrics["epoch"].tolist() == [2, 4, 6, 8, 10, 12]
+    assert pd.read_csv(vae / "losses.csv")["epoch"].tolist() == list(range(1, 13))
+    for path in [*tmp_path.rglob("*.json"), *tmp_path.rglob("*.parquet")]:
+        assert not path.name.startswith("."), f"half-written file left behind: {path}"
+
+    unbroken = tmp_path / "unbroken"
+    whole = [option.replace(f"paths.runs={tmp_path}", f"paths.runs={unbroken}") for option in command]
+    assert subprocess.run(whole, capture_output=True, check=False).returncode == 0
+    (reference,) = unbroken.glob("small/vae/*")
+    assert sha256(vae / "synthetic.parquet") == sha256(reference / "synthetic.parquet")
+    drop = ["seconds"]
+    pd.testing.assert_frame_equal(metrics.drop(columns=drop), pd.read_csv(reference / "metrics.csv").drop(columns=drop))

@@ -1,0 +1,126 @@
+"""The matrix folder: written whole or not at all, reused, and checked when opened."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ehrsynth.constraints import OnlyIf
+from ehrsynth.data import matrix as module
+from ehrsynth.data.hospital import conditions
+from ehrsynth.data.matrix import Matrix, prepare, read_low_prevalence
+from ehrsynth.data.preprocess import Preprocess
+from ehrsynth.data.sources.demo import Demo
+from ehrsynth.data.split import Split
+from ehrsynth.errors import FileError, OptionError, TableError
+from ehrsynth.files import sha256
+
+
+def make(out: Path, n: int = 600, seed: int = 0, **preprocess: float) -> Matrix:
+    return prepare(Demo(n=n), out, preprocess=Preprocess(**preprocess), split=Split(), seed=seed)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    return make(tmp_path_factory.mktemp("matrices") / "demo")
+
+
+@pytest.fixture
+def folder(prepared: Matrix, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(prepared.folder, tmp_path / "copy"))
+
+
+def rewrite(path: Path, table: pd.DataFrame) -> None:
+    table.to_parquet(path, index=False)
+
+
+def test_what_is_in_the_folder(prepared: Matrix) -> None:
+    assert {path.name for path in prepared.folder.iterdir()} == {*module.OUTPUTS, module.PROVENANCE}
+    provenance = prepared.provenance
+    assert provenance["rows"] == {"train": 378, "validation": 42, "holdout": 180}
+    assert provenance["source"] == {"name": "demo", "n": 600, "seed": 0, "write_raw": None}
+    assert all({"step", "rows", "columns"} <= set(step) for step in provenance["steps"])
+    assert provenance["outputs"] == {name: sha256(prepared.folder / name) for name in module.OUTPUTS}
+    assert prepared.train.columns[0] == "subject_id"
+    assert prepared.train["dx_401"].dtype == "int8"
+    rare = read_low_prevalence(prepared.folder)
+    assert rare
+    assert not {code.column.name for code in rare} & set(prepared.schema.names)
+    assert str(prepared.folder) not in json.dumps(provenance)
+
+
+def test_constraints_are_clinical_and_hold(prepared: Matrix) -> None:
+    sexes = conditions().set_index("icd9")["sex"]
+    assert {rule.given for rule in prepared.constraints if isinstance(rule, OnlyIf)} == {"sex=F", "sex=M"}
+    for rule in prepared.constraints:
+        assert isinstance(rule, OnlyIf)
+        assert rule.given == f"sex={sexes[rule.column.removeprefix('dx_')]}"
+        assert prepared.train.loc[prepared.train[rule.column] == 1, "sex"].eq(rule.given[-1]).all()
+        assert prepared.train[rule.column].sum() >= 20
+
+
+def test_the_same_options_reuse_the_folder(prepared: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "widen", None)  # would fail if anything was read again
+    assert make(prepared.folder).fingerprint == prepared.fingerprint
+
+
+def test_other_options_are_refused_and_the_folder_stays(prepared: Matrix) -> None:
+    before = prepared.fingerprint
+    for other in ({"n": 700}, {"seed": 1}, {"max_missing": 0.2}):
+        with pytest.raises(OptionError, match=str(prepared.folder)):
+            make(prepared.folder, **other)  # type: ignore[arg-type]
+    assert Matrix.open(prepared.folder).fingerprint == before
+
+
+def test_something_else_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OptionError, match="something else is there"):
+        make(tmp_path)
+    assert make(tmp_path / "new" / "deep", n=200).name == "deep"
+
+
+def test_the_fingerprint_is_of_the_contents(prepared: Matrix, tmp_path: Path) -> None:
+    assert make(tmp_path / "elsewhere").fingerprint == prepared.fingerprint
+    assert make(tmp_path / "other", seed=1).fingerprint != prepared.fingerprint
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(module, "one_sex_rules", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        make(tmp_path / "out", n=200)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_or_file(folder: Path) -> None:
+    with pytest.raises(FileError, match="no such folder"):
+        Matrix.open(folder / "absent")
+    (folder / "holdout.parquet").unlink()
+    with pytest.raises(FileError, match=r"holdout\.parquet"):
+        Matrix.open(folder)
+
+
+def test_a_subject_in_two_parts(folder: Path) -> None:
+    train, holdout = pd.read_parquet(folder / "train.parquet"), pd.read_parquet(folder / "holdout.parquet")
+    holdout.loc[4, "subject_id"] = train["subject_id"].iloc[0]
+    rewrite(folder / "holdout.parquet", holdout)
+    with pytest.raises(TableError, match=r"holdout\.parquet: the subject of row 4 is also in train\.parquet"):
+        Matrix.open(folder)
+
+
+def test_a_table_that_does_not_fit(folder: Path) -> None:
+    train = pd.read_parquet(folder / "train.parquet")
+    rewrite(folder / "train.parquet", train.assign(age=train["age"].astype(str).replace(str(train["age"][0]), "old")))
+    with pytest.raises(TableError, match=r"train\.parquet: column 'age', row 0: text"):
+        Matrix.open(folder)
+
+
+def test_a_file_that_was_changed(folder: Path) -> None:
+    train = pd.read_parquet(folder / "train.parquet")
+    rewrite(folder / "train.parquet", train.assign(age=train["age"] + 1))
+    with pytest.raises(FileError, match=r"train\.parquet: changed"):
+        Matrix.open(folder)
