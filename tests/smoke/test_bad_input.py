@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
-from ehrsynth.files import sha256, write_json
-from ehrsynth.files import read_json as read
 from tests.conftest import Cli, small
+
+from ehrsynth.files import read_json as read
+from ehrsynth.files import sha256, write_json
 
 Case = tuple[list[object], str]
 
 
-@pytest.fixture()
+@pytest.fixture
 def refused(cli: Cli, capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
     """Run a verb, expect exit status 2 and one line with the given words."""
 
@@ -32,7 +32,7 @@ def refused(cli: Cli, capsys: pytest.CaptureFixture[str]) -> Callable[..., None]
     return check
 
 
-@pytest.fixture()
+@pytest.fixture
 def files(matrix: Path, tmp_path: Path) -> dict[str, Path]:
     """Copies of a matrix's tables as CSV, and its schema, to be spoiled."""
     found = {"schema": tmp_path / "schema.json", "out": tmp_path / "report"}

@@ -85,7 +85,6 @@ class Toy(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
 def test_lightning_trains_on_it(demo: Matrix, tmp_path: Path) -> None:
     data = EhrDataModule(matrix=demo, batch_size=64, seed=0)
     data.setup("fit")

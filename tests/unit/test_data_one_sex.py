@@ -24,7 +24,7 @@ def table(women: int, men: int, women_with: int, men_with: int) -> pd.DataFrame:
         ((100, 100, 19, 0), None),  # too few positives
         ((100, 100, 60, 1), None),  # an exception
         ((160, 40, 40, 0), None),  # 8 men expected under independence, 10 are needed
-        ((160, 40, 50, 0), OnlyIf("code", "sex=F")),
+        ((160, 40, 55, 0), OnlyIf("code", "sex=F")),
         ((100, 100, 0, 0), None),
     ],
 )

@@ -118,7 +118,8 @@ def test_no_rows_left() -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [{"outliers": "ignore"}, {"max_missing": 2}, {"min_prevalence": -1}, {"min_count": -1}]
+    "option",
+    [{"outliers": "ignore"}, {"max_missing": 2}, {"max_missing": "half"}, {"min_prevalence": -1}, {"min_count": -1}],
 )
 def test_impossible_options(option: dict[str, object]) -> None:
     with pytest.raises(OptionError, match=f"preprocess.{next(iter(option))}"):

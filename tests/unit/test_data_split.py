@@ -24,7 +24,7 @@ def test_the_seed_decides() -> None:
     assert not np.array_equal(split.assign(100, 0)["holdout"], split.assign(100, 1)["holdout"])
 
 
-@pytest.mark.parametrize(("holdout", "validation"), [(0.0, 0.1), (1.0, 0.1), (0.3, -0.1), (0.6, 0.4)])
+@pytest.mark.parametrize(("holdout", "validation"), [(0.0, 0.1), (1.0, 0.1), (0.3, -0.1), (0.6, 0.4), ("half", 0.1)])
 def test_impossible_shares(holdout: float, validation: float) -> None:
     with pytest.raises(OptionError, match="split"):
         Split(holdout=holdout, validation=validation)

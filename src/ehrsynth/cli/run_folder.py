@@ -82,7 +82,7 @@ class RunFolder:
     @property
     def chosen_checkpoint(self) -> Path:
         """The checkpoint the profile chose."""
-        return self.path / "checkpoints" / self.provenance["checkpoint"]
+        return self.path / "checkpoints" / str(self.provenance["checkpoint"])
 
     def scores(self) -> list[Score]:
         """Return the scores of the report."""

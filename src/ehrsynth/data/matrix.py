@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -97,18 +98,17 @@ class Matrix:
         return hashlib.sha256(json.dumps(self.provenance["outputs"], sort_keys=True).encode()).hexdigest()
 
     def _check_subjects(self) -> None:
-        seen: dict[object, str] = {}
         for part in SPLITS:
-            table = getattr(self, part)
-            file = self.folder / f"{part}.parquet"
-            if SUBJECT not in table:
+            if SUBJECT not in getattr(self, part):
+                file = self.folder / f"{part}.parquet"
                 raise TableError(f"{file}: no column {SUBJECT!r}; it must name the subject of each row")
-            for row, subject in enumerate(table[SUBJECT]):
-                if subject in seen:
-                    raise TableError(
-                        f"{file}: the subject of row {row} is also in {seen[subject]}; a subject is in one part only"
-                    )
-            seen |= dict.fromkeys(table[SUBJECT], file.name)
+        for one, other in combinations(SPLITS, 2):
+            shared = getattr(self, other)[SUBJECT].isin(getattr(self, one)[SUBJECT])
+            if shared.any():
+                raise TableError(
+                    f"{self.folder / other}.parquet: the subject of row {int(shared.argmax())} is also in {one}.parquet"
+                    f" ({int(shared.sum())} subjects are in both); a subject must be in one part only"
+                )
 
 
 def prepare(
@@ -156,8 +156,10 @@ def prepare(
         _write(aside, prepared, {**identity, "steps": [*steps, *prepared.steps]})
         try:
             os.rename(aside, out)
-        except OSError:  # another process was faster
-            return _existing(out, identity)
+        except OSError:
+            if not out.exists():
+                raise
+            return _existing(out, identity)  # another process was faster
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     progress("checking the folder")

@@ -71,9 +71,9 @@ class Preprocess:
         if outliers not in ("clip", "drop"):
             raise OptionError(f"preprocess.outliers={outliers}: clip or drop was expected")
         for name, share in (("max_missing", max_missing), ("min_prevalence", min_prevalence)):
-            if not 0 <= share <= 1:
+            if not (isinstance(share, float | int) and 0 <= share <= 1):
                 raise OptionError(f"preprocess.{name}={share}: a share from 0 to 1 was expected")
-        if min_count < 0:
+        if not isinstance(min_count, int) or min_count < 0:
             raise OptionError(f"preprocess.min_count={min_count}: a whole number of training rows was expected")
         self.outliers = outliers
         self.max_missing = max_missing

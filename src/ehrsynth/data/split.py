@@ -22,7 +22,7 @@ class Split:
 
     def __init__(self, *, holdout: float = 0.3, validation: float = 0.07) -> None:
         for name, share in (("holdout", holdout), ("validation", validation)):
-            if not 0 < share < 1:
+            if not (isinstance(share, float | int) and 0 < share < 1):
                 raise OptionError(f"split.{name}={share}: a share between 0 and 1 was expected")
         if holdout + validation >= 1:
             raise OptionError(

@@ -1,5 +1,6 @@
 """The utility models: gradient-boosted trees with the settings of the JMIR tutorial."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,7 +47,9 @@ def importance(model: lightgbm.Booster, x: NDArray[np.float32]) -> NDArray[np.fl
     """Return the mean absolute SHAP value [p] of each feature over the records ``x`` [n, p] (TreeSHAP)."""
     import shap  # here, because it takes seconds to import
 
-    contributions = np.asarray(shap.TreeExplainer(model).shap_values(x))
+    with warnings.catch_warnings():  # about a change of format between old versions of shap
+        warnings.filterwarnings("ignore", message="LightGBM binary classifier")
+        contributions = np.asarray(shap.TreeExplainer(model).shap_values(x))
     return np.asarray(np.abs(contributions).mean(axis=0))
 
 
