@@ -80,9 +80,7 @@ def bare(model: SyntheticModel, table: torch.Tensor) -> float:
 
 def main() -> None:
     """Print one line a model."""
-    print(
-        f"training: {platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    )
+    print(f"training on {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
     with TemporaryDirectory() as folder:
         matrix = prepare(Demo(n=30_000), Path(folder) / "m", preprocess=Preprocess(), split=Split(), seed=0)
         data = EhrDataModule(matrix=matrix, batch_size=BATCH, seed=0)

@@ -28,7 +28,7 @@ def one_sex_rules(schema: Schema, train: pd.DataFrame) -> tuple[OnlyIf, ...]:
     share = train[SEX].value_counts(normalize=True)
     rules = []
     for code in codes:
-        total, sex = int(positives[code].sum()), str(positives[code].idxmax())
+        total, sex = int(train[code].sum()), str(positives[code].idxmax())  # the total counts unknown sex too
         alone = positives.at[sex, code] == total
         if alone and total >= LEAST_POSITIVES and total * (1 - share[sex]) >= LEAST_EXPECTED:
             rules.append(OnlyIf(code, f"{SEX}={sex}"))

@@ -48,7 +48,7 @@ OUTCOME = "readmitted_30d"
 class Diabetes130(Source):
     """The UCI file.
 
-    The three patients of unknown sex are left out and counted in ``remarks``.
+    The sex of three patients is unknown, and missing in the table; ``remarks`` counts them.
 
     Args:
         path: ``diabetic_data.csv``, the same as .csv.gz, or the zip as downloaded.
@@ -74,13 +74,9 @@ class Diabetes130(Source):
         self.phecodes = None if phecode_map is None else Phecodes(Path(phecode_map))
         self.verify = verify
 
-    @property
-    def encounters(self) -> pd.DataFrame:
-        """The encounters of patients of known sex, in the order of their ids."""
-        return self._all_encounters[self._all_encounters["gender"].isin(("Female", "Male"))]
-
     @cached_property
-    def _all_encounters(self) -> pd.DataFrame:
+    def encounters(self) -> pd.DataFrame:
+        """The encounters in the order of their ids."""
         content = _decompressed(require(self.path))
         found = hashlib.sha256(content).hexdigest()
         if self.verify and found != SHA256:
@@ -137,7 +133,7 @@ class Diabetes130(Source):
         """Return what is known once per patient: first sex and age, first known race, and sums over the encounters."""
         table = self.encounters
         table = table.assign(
-            sex=table["gender"].str[0],
+            sex=table["gender"].map({"Female": "F", "Male": "M"}),  # three patients' is unknown
             age=table["age"] + 5,
             died=table["discharge_disposition_id"].isin(DIED).astype(np.int8),
             **{OUTCOME: (table["readmitted"] == "<30").astype(np.int8)},
@@ -167,9 +163,8 @@ class Diabetes130(Source):
         return [self.path] if self.phecodes is None else [self.path, self.phecodes.map_file]
 
     def remarks(self) -> dict[str, int]:
-        """Return the patients left out, and the diagnoses without a phecode."""
-        patients = [table["patient_nbr"].nunique() for table in (self._all_encounters, self.encounters)]
-        counts = {"patients of unknown sex": patients[0] - patients[1]}
+        """Return the patients of unknown sex, and the diagnoses without a phecode."""
+        counts = {"patients of unknown sex": int(self.subjects()["sex"].isna().sum())}
         if self.phecodes is not None:
             diagnoses = self._diagnoses["code"]
             unmapped = diagnoses[diagnoses.str.startswith(UNMAPPED)]
