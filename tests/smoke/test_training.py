@@ -1,0 +1,127 @@
+"""What must not change a training: being watched, being interrupted, being spread over processes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from ehrsynth.callbacks.curves import LossCurves
+from ehrsynth.callbacks.evaluate import EvaluateCheckpoints, checkpoint_path
+from ehrsynth.data.datamodule import EhrDataModule
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.evaluation.fidelity import Prevalence
+from ehrsynth.evaluation.suite import Suite
+from ehrsynth.models.base import SyntheticModel, read_checkpoint
+from ehrsynth.models.ehrdiff import EHRDiff
+from ehrsynth.models.emr_wgan import EMRWGAN
+from ehrsynth.models.vae import VAE
+from tests.conftest import Cli, small
+
+MODELS = [EMRWGAN, VAE, EHRDiff]
+
+
+def fit(model: SyntheticModel, data: EhrDataModule, epochs: int, *callbacks: pl.Callback, **options: object) -> None:
+    resume = options.pop("ckpt_path", None)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+    )
+    trainer.fit(model, data, ckpt_path=resume, weights_only=True)
+
+
+@pytest.fixture
+def data(matrix: Path) -> EhrDataModule:
+    module = EhrDataModule(matrix=Matrix.open(matrix), batch_size=128, seed=0)
+    module.setup("fit")
+    return module
+
+
+def judge(data: EhrDataModule, folder: Path) -> EvaluateCheckpoints:
+    real = RealData(data.schema, data.records["train"], data.records["validation"])
+    suite = Suite(evaluators=[Prevalence()]).fit(real, 0)
+    return EvaluateCheckpoints(suite=suite, rows=50, seed=0, every=1, folder=folder, show=lambda row: None)
+
+
+def same(a: SyntheticModel, b: SyntheticModel) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("cls", MODELS)
+def test_being_watched_changes_no_weight(cls: type[SyntheticModel], data: EhrDataModule, tmp_path: Path) -> None:
+    alone, watched = cls(schema=data.schema, seed=0), cls(schema=data.schema, seed=0)
+    fit(alone, data, 2)
+    before = torch.random.get_rng_state()
+    fit(watched, data, 2, LossCurves(folder=tmp_path), judge(data, tmp_path))
+    assert same(alone, watched)
+    assert torch.equal(before, torch.random.get_rng_state()), "training moved the global stream"
+    assert pd.read_csv(tmp_path / "losses.csv")["epoch"].tolist() == [1, 2]
+    assert not same(watched, cls(schema=data.schema, seed=1))
+
+
+@pytest.mark.parametrize("cls", MODELS)
+def test_resuming_gives_what_an_uninterrupted_training_gives(
+    cls: type[SyntheticModel], data: EhrDataModule, tmp_path: Path
+) -> None:
+    whole, broken = cls(schema=data.schema, seed=0), cls(schema=data.schema, seed=0)
+    fit(whole, data, 4, judge(data, tmp_path / "whole"))
+    # A process that dies after epoch 2 of 4 leaves this file; what follows starts from nothing else.
+    resumed = judge(data, tmp_path / "resumed")
+    fit(broken, data, 4, resumed, ckpt_path=checkpoint_path(tmp_path / "whole", 2))
+    assert same(whole, broken)
+    assert [row["epoch"] for row in resumed.scored] == [1, 2, 3, 4]
+
+
+def test_a_checkpoint_holds_plain_data_only(study: Path) -> None:
+    content = read_checkpoint(next(study.glob("vae/*/checkpoints/*.ckpt")))
+    assert {"model", "schema", "layout", "state_dict", "hyper_parameters"} <= set(content)
+    assert json.loads(json.dumps(content["hyper_parameters"])) == content["hyper_parameters"]
+
+
+@pytest.mark.parametrize("model", ["emr_wgan", "vae", "ehrdiff"])
+def test_two_processes_score_like_one(model: str, matrix: Path, tmp_path: Path) -> None:
+    """The same global batch over two CPU processes, evaluation callback included, through the command line."""
+    extra = ["experiment=demo", f"model={model}"]
+    values = {}
+    for trainer in ("default", "ddp"):
+        options = [*small(matrix, tmp_path / trainer), *extra, "trainer.max_epochs=6", f"trainer={trainer}"]
+        if trainer == "ddp":
+            options.remove("trainer.accelerator=cpu")
+        command = [sys.executable, "-m", "ehrsynth.cli.train", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        (report,) = (tmp_path / trainer).glob("small/*/*/report.json")
+        values[trainer] = {s["metric"]: s for s in json.loads(report.read_text(encoding="utf-8"))["scores"]}
+        assert pd.read_csv(report.with_name("metrics.csv"))["epoch"].tolist() == [3, 6]
+    one, two = values["default"], values["ddp"]
+    assert abs(one["fidelity/apd"]["value"] - two["fidelity/apd"]["value"]) < 0.01
+    assert abs(one["fidelity/correlation_distance"]["value"] - two["fidelity/correlation_distance"]["value"]) < 0.01
+    for metric in ("privacy/membership_auc", "utility/tstr_auroc"):
+        (low, high), other = one[metric]["ci"], two[metric]["ci"]
+        assert low <= other[1], metric
+        assert other[0] <= high, metric
+
+
+def test_offline_tracking_keeps_scores_and_no_patient(matrix: Path, tmp_path: Path, cli: Cli) -> None:
+    options = [option for option in small(matrix, tmp_path) if not option.startswith("logger.mode")]
+    assert cli("train", "model=vae", "logger.mode=offline", *options) == 0
+    (file,) = tmp_path.glob("small/vae/*/wandb/offline-run-*/run-*.wandb")
+    content = file.read_bytes()
+    for logged in (b"fidelity/apd", b"loss/", b"final/utility/tstr_auroc", b"figures/prevalence"):
+        assert logged in content
+    folder = file.parent
+    names = {path.suffix for path in (folder / "files").rglob("*") if path.is_file()}
+    assert names <= {".png", ".html", ".txt", ".json", ".yaml"}, "only figures, the report and run facts may be there"
+    subjects = pd.read_parquet(matrix / "train.parquet")["subject_id"].astype(str)
+    texts = [path.read_bytes() for path in folder.rglob("*") if path.suffix in (".wandb", ".json", ".yaml", ".txt")]
+    assert not any(f'"{subject}"'.encode() in text for subject in subjects for text in texts)
