@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from evaluation_toy import toy_records
 from scipy import sparse
 from sklearn.metrics import f1_score
 from sklearn.neighbors import NearestNeighbors
@@ -11,7 +12,6 @@ from ehrsynth.metrics import attributes, membership
 from ehrsynth.metrics.copies import copied
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.neighbours import Points, nearest
-from evaluation_toy import toy_records
 
 
 def points(n: int, seed: int) -> Points:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.conftest import Cli, small
 
 from ehrsynth.files import read_json as read
 from ehrsynth.files import sha256, write_json
+from tests.conftest import Cli, small
 
 Case = tuple[list[object], str]
 

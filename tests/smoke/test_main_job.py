@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from tests.conftest import Cli, small
 
 from ehrsynth.cli.run_folder import RunFolder
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.ranking import choose_checkpoint
 from ehrsynth.files import sha256
+from tests.conftest import Cli, small
 
 CONTRACT = (
     "config.yaml",
