@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from ehrsynth.files import read_json as read
 from ehrsynth.files import sha256, write_json
@@ -171,23 +172,24 @@ def test_generate_options(refused: Callable[..., None], study: Path, tmp_path: P
     assert not out.exists()
 
 
-def test_a_checkpoint_from_another_schema(
-    refused: Callable[..., None], study: Path, tmp_path: Path, matrix: Path
+def test_a_checkpoint_that_is_not_the_runs_own(
+    refused: Callable[..., None], study: Path, matrix: Path, tmp_path: Path
 ) -> None:
-    """A run whose checkpoint was replaced: the resumed or chosen weights would not fit the matrix."""
-    from ehrsynth.errors import SchemaError
-    from ehrsynth.models.base import load_model
-    from ehrsynth.schema import Schema
-
-    checkpoint = next(study.glob("vae/*/checkpoints/*.ckpt"))
-    columns = Schema.load(matrix / "schema.json").columns
-    with pytest.raises(SchemaError, match=r"another schema.*1 columns differ") as raised:
-        load_model(checkpoint, Schema(columns[:-1]))
-    assert str(checkpoint) in str(raised.value)
-    broken = tmp_path / "run"
-    shutil.copytree(checkpoint.parents[1], broken)
+    run = next(study.glob("vae/*"))
+    broken = tmp_path / "small" / "vae" / run.name
+    shutil.copytree(run, broken)
     chosen = broken / "checkpoints" / read(broken / "provenance.json")["checkpoint"]
+    schema = read(broken / "schema.json")
+    write_json(broken / "schema.json", schema | {"columns": schema["columns"][:-1]})
+    words = [chosen.name, "another schema", "1 columns differ"]
+    refused(words, "generate", f"run={broken}", f"out={tmp_path / 's.csv'}")
+    for checkpoint in chosen.parent.iterdir():  # of a run on another matrix, where this one would resume
+        content = torch.load(checkpoint, weights_only=True)
+        torch.save(content | {"schema": schema | {"columns": schema["columns"][1:]}}, checkpoint)
+    (broken / "report.json").unlink()
+    refused(["epoch=000002.ckpt", "another schema"], "train", "model=vae", *small(matrix, tmp_path))
     chosen.write_bytes(b"not a checkpoint")
+    (broken / "report.json").touch()
     refused([chosen.name, "not readable as a checkpoint"], "generate", f"run={broken}", f"out={tmp_path / 's.csv'}")
 
 

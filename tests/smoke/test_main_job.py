@@ -24,6 +24,7 @@ CONTRACT = (
     "report.json",
     "report.html",
     "synthetic.parquet",
+    "schema.json",
     "card.md",
     "provenance.json",
 )
@@ -148,14 +149,14 @@ def test_generate(study: Path, matrix: Path, cli: Cli, tmp_path: Path) -> None:
     assert not torch.equal(Encoder(schema).encode(a).bits, Encoder(schema).encode(c).bits)
 
 
-def test_generate_with_a_condition_and_the_rare_codes(study: Path, cli: Cli, tmp_path: Path) -> None:
+def test_generate_with_a_condition_and_the_rare_codes(study: Path, matrix: Path, cli: Cli, tmp_path: Path) -> None:
     run = runs_of(study)["vae"]
     out = tmp_path / "women.parquet"
     assert cli("generate", f"run={run.path}", "n=40", f"out={out}", "condition.sex=F", "reintroduce=true") == 0
     women = pd.read_parquet(out)
     assert len(women) == 40
     assert set(women["sex"]) == {"F"}
-    rare = json.loads((run.path / "low_prevalence.json").read_text(encoding="utf-8"))["codes"]
+    rare = json.loads((matrix / "low_prevalence.json").read_text(encoding="utf-8"))["codes"]
     assert rare
     assert {code["column"]["name"] for code in rare} <= set(women.columns)
 

@@ -13,6 +13,7 @@ from ehrsynth.errors import OptionError
 from ehrsynth.files import TABLE_SUFFIXES, write_table
 from ehrsynth.models.base import load_model
 from ehrsynth.sampling import synthesize
+from ehrsynth.schema import Column, Schema
 
 
 def task(cfg: DictConfig) -> Path:
@@ -24,8 +25,11 @@ def task(cfg: DictConfig) -> Path:
     n = folder.provenance["rows"]["train"] if cfg.n is None else cfg.n
     if not isinstance(n, int) or n < 1:
         raise OptionError(f"n={cfg.n}: a whole number above zero was expected")
-    rare = [(code.column, code.prevalence) for code in read_low_prevalence(folder.path)] if cfg.reintroduce else []
-    model = load_model(folder.chosen_checkpoint)
+    rare: list[tuple[Column, float]] = []
+    if cfg.reintroduce:  # the rare codes stay with the patients; a run folder does not carry them
+        matrix = Path(folder.provenance["matrix"]["folder"])
+        rare = [(code.column, code.prevalence) for code in read_low_prevalence(matrix)]
+    model = load_model(folder.chosen_checkpoint, Schema.load(folder.schema))
     with progress("generating", n) as advance:
         frame = synthesize(
             model,

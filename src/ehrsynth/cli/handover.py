@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import shlex
-import shutil
 from pathlib import Path
 from time import perf_counter
 
@@ -21,7 +20,6 @@ from ehrsynth.cli.console import progress, steps
 from ehrsynth.cli.run_folder import RunFolder, resolved, variant
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
-from ehrsynth.data.matrix import LOW_PREVALENCE
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.gallery import report_figures
@@ -119,7 +117,6 @@ def hand_over(
         is_train_copy=name == "train_copy",
     )
     write_text(folder.path / "card.md", card)
-    shutil.copy(matrix.folder / LOW_PREVALENCE, folder.path / LOW_PREVALENCE)
     tracker.log_final({s.metric: s.value for s in scores if s.value is not None}, pictures, folder.html)
     seconds["report"] = perf_counter() - start
     provenance = {

@@ -13,7 +13,8 @@ from ehrsynth.errors import FileError
 from ehrsynth.evaluation.report import read_report
 from ehrsynth.evaluation.score import Score
 from ehrsynth.files import read_json
-from ehrsynth.models.base import read_checkpoint
+from ehrsynth.models.base import read_checkpoint, require_schema
+from ehrsynth.schema import Schema
 
 # Where results go and who is told of them does not change what they are.
 NOT_IDENTITY = ("paths", "logger", "study", "experiment")
@@ -59,6 +60,11 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
+    def schema(self) -> Path:
+        """The columns of the synthetic table."""
+        return self.path / "schema.json"
+
+    @property
     def losses(self) -> Path:
         """One row of mean losses an epoch; models without a loss have none."""
         return self.path / "losses.csv"
@@ -88,12 +94,18 @@ class RunFolder:
         """Return the scores of the report."""
         return list(read_report(self.report).scores)
 
-    def latest_checkpoint(self) -> Path | None:
-        """Return the newest checkpoint, to resume from; files are renamed when complete, so it is whole."""
+    def latest_checkpoint(self, schema: Schema) -> Path | None:
+        """Return the newest checkpoint, to resume from.
+
+        Raises:
+            FileError: it is not readable, although files get their name only when they are complete.
+            SchemaError: it comes from another schema.
+        """
         found = sorted((self.path / "checkpoints").glob("epoch=*.ckpt"))
-        if found:
-            read_checkpoint(found[-1])
-        return found[-1] if found else None
+        if not found:
+            return None
+        require_schema(found[-1], Schema.from_dict(read_checkpoint(found[-1])["schema"]), schema)
+        return found[-1]
 
 
 def identity(config: Mapping[str, Any], fingerprint: str) -> str:

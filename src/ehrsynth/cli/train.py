@@ -73,6 +73,7 @@ def train(cfg: DictConfig) -> RunFolder:
         return folder
     out.print(f"{model_name} seed {cfg.seed}: {folder.path}")
     write_text(folder.config, OmegaConf.to_yaml(cfg, resolve=True))
+    matrix.schema.save(folder.schema)
     with tracking(
         **config["logger"],
         group=study.name,
@@ -139,7 +140,7 @@ def fit(cfg: DictConfig, model: SyntheticModel, data: EhrDataModule, folder: Run
             tracker.callback(),
         ]
         trainer: pl.Trainer = instantiate(cfg.trainer, _partial_=True)(callbacks=callbacks, logger=tracker.loggers)
-        trainer.fit(model, data, ckpt_path=folder.latest_checkpoint(), weights_only=True)
+        trainer.fit(model, data, ckpt_path=folder.latest_checkpoint(data.schema), weights_only=True)
     return perf_counter() - start
 
 

@@ -197,7 +197,7 @@ def _existing(out: Path, identity: dict[str, Any]) -> Matrix:
 
 
 def read_low_prevalence(folder: Path) -> tuple[RareCode, ...]:
-    """Read the codes that were too rare to train on, from a matrix or a run folder."""
+    """Read the codes that were too rare to train on, from a matrix folder."""
     entries = read_json(folder / LOW_PREVALENCE)["codes"]
     columns = Schema.from_dict({"version": 1, "columns": [e["column"] for e in entries]}).columns if entries else ()
     return tuple(RareCode(c, float(e["prevalence"])) for c, e in zip(columns, entries, strict=True))

@@ -118,6 +118,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def require_schema(path: Path, own: Schema, wanted: Schema) -> None:
+    """Raise a ``SchemaError`` if the schema of the checkpoint at ``path`` is not the wanted one."""
+    if own != wanted:
+        differing = [column.name for column in wanted.columns if own.by_name.get(column.name) != column]
+        differing += [name for name in own.names if name not in wanted.by_name]
+        raise SchemaError(
+            f"{path}: the checkpoint comes from another schema ({len(differing)} columns differ,"
+            f" first {differing[:1]}); use the matrix it was trained on"
+        )
+
+
 def load_model(path: Path, schema: Schema | None = None) -> SyntheticModel:
     """Rebuild the model of a checkpoint, in evaluation mode.
 
@@ -131,13 +142,8 @@ def load_model(path: Path, schema: Schema | None = None) -> SyntheticModel:
     """
     content = read_checkpoint(path)
     own = Schema.from_dict(content["schema"])
-    if schema is not None and schema != own:
-        differing = [c.name for c in schema.columns if own.by_name.get(c.name) != c]
-        differing += [name for name in own.names if name not in schema.by_name]
-        raise SchemaError(
-            f"{path}: the checkpoint comes from another schema ({len(differing)} columns differ,"
-            f" first {differing[:1]}); use the matrix it was trained on"
-        )
+    if schema is not None:
+        require_schema(path, own, schema)
     module, name = content["model"].rsplit(".", 1)
     cls = getattr(importlib.import_module(module), name)
     if not (isinstance(cls, type) and issubclass(cls, SyntheticModel)):
