@@ -22,14 +22,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Advance]:
     Yields:
         A function ``advance(done, total)`` that sets the bar; ``total=None`` keeps the one given here.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with _bar() as bar:
         task = bar.add_task(what, total=total)
 
         def advance(done: int, new_total: int | None = None) -> None:
@@ -41,12 +34,24 @@ def progress(what: str, total: int | None = None) -> Iterator[Advance]:
 @contextmanager
 def steps(what: str, total: int | None = None) -> Iterator[Callable[[str], None]]:
     """Like ``progress`` for named steps: every call finishes one and names the next."""
-    with progress(what, total) as advance:
+    with _bar() as bar:
+        task = bar.add_task(what, total=total)
         done = 0
 
         def step(name: str) -> None:
             nonlocal done
-            advance(done, None)
+            bar.update(task, completed=done, description=f"{what}: {name}")
             done += 1
 
         yield step
+
+
+def _bar() -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)

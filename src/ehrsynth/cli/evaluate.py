@@ -41,7 +41,7 @@ def task(cfg: DictConfig) -> None:
     train, holdout, synthetic = (encoder.encode(tables[name]) for name in ("train", "holdout", "synthetic"))
     real = RealData(schema, train, holdout)
     suite = instantiate(cfg.suite)
-    with steps("evaluating", 5 * len(suite.evaluators)) as step:
+    with steps("evaluating", 6 * len(suite.evaluators)) as step:
         scores = suite.fit(real, cfg.seed).score(synthetic, cfg.seed, step)
         scores = with_anchors(scores, anchor_scores(suite, real, cfg.seed, step))
     hashes = {name: sha256(path) for name, path in files.items()}

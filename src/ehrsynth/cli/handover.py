@@ -149,7 +149,7 @@ def anchors_of(cfg: DictConfig, suite: Suite, real: RealData, fingerprint: str) 
     digest = hashlib.sha256(json.dumps({**key, "version": __version__}, sort_keys=True).encode()).hexdigest()[:16]
     path = Path(cfg.paths.runs) / ".anchors" / f"{digest}.json"
     if not path.is_file():
-        with steps("evaluating the anchors", 4 * len(suite.evaluators)) as step:
+        with steps("evaluating the anchors", 5 * len(suite.evaluators)) as step:
             write_json(path, anchor_scores(suite, real, cfg.evaluation.seed, step))
     anchors: Anchors = read_json(path)
     return anchors

@@ -34,11 +34,11 @@ def checkpoint_line(row: Mapping[str, Any]) -> str:
 
 def score_table(scores: Sequence[Score], title: str) -> Table:
     """Return every score beside its anchors."""
-    table = Table(title=title, box=SIMPLE_HEAD)
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("metric", no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("value", justify="right", min_width=9, overflow="fold")
     for anchor in ANCHORS:
-        table.add_column(anchor.replace("_", " "), justify="right", style="dim")
+        table.add_column(anchor.replace("_", "\n"), justify="right", style="dim", no_wrap=True)
     for score in scores:
         value = number(score.value) if score.status == "ok" else f"{score.status}: {score.reason}"
         arrow = "\N{DOWNWARDS ARROW}" if score.direction == "lower" else "\N{UPWARDS ARROW}"
