@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from ehrsynth.errors import FileError
-from ehrsynth.evaluation.comparison import comparison_html
 from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs, tabulate
 from ehrsynth.evaluation.score import Score
 from ehrsynth.files import write_json
+from ehrsynth.reporting.comparison import comparison_html
 
 PROFILE = Profile("teaching", "For teaching.", {"fidelity/apd": 1.0, "utility/tstr_auroc": 1.0}, "a paper")
 

@@ -4,13 +4,13 @@ import pandas as pd
 import pytest
 import torch
 
-from ehrsynth.evaluation import figures
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.figures import Tables
-from ehrsynth.evaluation.gallery import comparison_figures, report_figures
 from ehrsynth.evaluation.ranking import Profile, rank_runs
-from ehrsynth.evaluation.style import png
 from ehrsynth.layout import Layout, Records
+from ehrsynth.reporting import figures
+from ehrsynth.reporting.figures import Tables
+from ehrsynth.reporting.gallery import comparison_figures, report_figures
+from ehrsynth.reporting.style import png
 from ehrsynth.schema import Column, Schema
 
 SCHEMA = Schema(

@@ -6,10 +6,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from ehrsynth.evaluation.card import Card
-from ehrsynth.evaluation.gallery import NamedFigure
-from ehrsynth.evaluation.html import interval, number, write_html
-from ehrsynth.evaluation.model_card import card_md
 from ehrsynth.evaluation.score import Score
+from ehrsynth.reporting.gallery import NamedFigure
+from ehrsynth.reporting.html import interval, number, write_html
+from ehrsynth.reporting.model_card import card_md
 
 ROWS = {"train": 7000, "holdout": 3000, "synthetic": 5000}
 ANCHORS = {"fresh_real": 0.1, "train_copy": 0.0, "independent": 0.5}

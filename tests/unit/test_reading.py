@@ -1,7 +1,7 @@
 import pytest
 
-from ehrsynth.evaluation.reading import judge, summarise
 from ehrsynth.evaluation.score import Score
+from ehrsynth.reporting.reading import judge, summarise
 
 ROWS = {"train": 7000, "holdout": 3000, "synthetic": 5000}
 

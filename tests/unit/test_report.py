@@ -8,10 +8,10 @@ import torch
 
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.report import build_report, read_report
 from ehrsynth.evaluation.score import Score
 from ehrsynth.files import write_json
 from ehrsynth.layout import Layout, Records
+from ehrsynth.reporting.report import build_report, read_report
 from ehrsynth.schema import Column, Schema
 
 SCHEMA = Schema((Column("code", "binary", domain="diagnosis"),))

@@ -14,10 +14,10 @@ from ehrsynth.data.encoding import Encoder, fit_bounds, infer_schema
 from ehrsynth.errors import TableError
 from ehrsynth.evaluation.anchors import anchor_scores, with_anchors
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.gallery import report_figures
-from ehrsynth.evaluation.html import write_html
-from ehrsynth.evaluation.report import build_report
 from ehrsynth.files import read_table, sha256, write_json
+from ehrsynth.reporting.gallery import report_figures
+from ehrsynth.reporting.html import write_html
+from ehrsynth.reporting.report import build_report
 from ehrsynth.schema import SUBJECT, Schema
 
 

@@ -22,15 +22,15 @@ from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.gallery import report_figures
-from ehrsynth.evaluation.html import write_html
-from ehrsynth.evaluation.model_card import card_md
 from ehrsynth.evaluation.ranking import choose_checkpoint
-from ehrsynth.evaluation.report import build_report
-from ehrsynth.evaluation.style import png
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.files import read_json, sha256, write_bytes, write_json, write_table, write_text
 from ehrsynth.models.base import load_model
+from ehrsynth.reporting.gallery import report_figures
+from ehrsynth.reporting.html import write_html
+from ehrsynth.reporting.model_card import card_md
+from ehrsynth.reporting.report import build_report
+from ehrsynth.reporting.style import png
 from ehrsynth.sampling import synthesize
 from ehrsynth.seeding import derive
 from ehrsynth.tracking import Tracker

@@ -16,11 +16,11 @@ from ehrsynth.cli.tables import ranking_table
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import FileError, OptionError
-from ehrsynth.evaluation.comparison import comparison_html
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.gallery import NamedFigure, comparison_figures
 from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs, tabulate
 from ehrsynth.files import TABLE_SUFFIXES, read_table, write_table
+from ehrsynth.reporting.comparison import comparison_html
+from ehrsynth.reporting.gallery import NamedFigure, comparison_figures
 
 
 def task(cfg: DictConfig) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ehrsynth.errors import FileError
-from ehrsynth.evaluation.report import read_report
 from ehrsynth.evaluation.score import Score
 from ehrsynth.files import read_json
 from ehrsynth.models.base import read_checkpoint, require_schema
+from ehrsynth.reporting.report import read_report
 from ehrsynth.schema import Schema
 
 # Where results go and who is told of them does not change what they are.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from ehrsynth.evaluation.style import HOLDOUT, MARK, SYNTHETIC, TRAIN, panels, styled
+from ehrsynth.reporting.style import HOLDOUT, MARK, SYNTHETIC, TRAIN, panels, styled
 
 Array = NDArray[np.float64]
 BINS = 40

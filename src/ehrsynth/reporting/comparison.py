@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ehrsynth.evaluation.gallery import NamedFigure
-from ehrsynth.evaluation.html import FAMILIES, environment
 from ehrsynth.evaluation.ranking import Ranking
-from ehrsynth.evaluation.reading import family
-from ehrsynth.evaluation.report import Report, read_report
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.files import write_text
+from ehrsynth.reporting.gallery import NamedFigure
+from ehrsynth.reporting.html import FAMILIES, environment
+from ehrsynth.reporting.reading import family
+from ehrsynth.reporting.report import Report, read_report
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ehrsynth.evaluation.card import Card
-from ehrsynth.evaluation.gallery import NamedFigure
-from ehrsynth.evaluation.reading import RULE, Verdict, family, judge, summarise
 from ehrsynth.evaluation.score import ANCHORS, Score
-from ehrsynth.evaluation.style import data_uri
 from ehrsynth.files import write_text
+from ehrsynth.reporting.gallery import NamedFigure
+from ehrsynth.reporting.reading import RULE, Verdict, family, judge, summarise
+from ehrsynth.reporting.style import data_uri
 
 FAMILIES = {
     "fidelity": "Do the columns, and the relations between them, look like the real ones?",
@@ -96,7 +96,7 @@ def by_family(lines: Sequence[ScoreLine]) -> dict[str, list[ScoreLine]]:
 def environment() -> Environment:
     """Return the templates with the filters they use; everything inserted into HTML is escaped."""
     templates = Environment(
-        loader=PackageLoader("ehrsynth.evaluation"),
+        loader=PackageLoader("ehrsynth.reporting"),
         autoescape=lambda name: bool(name and ".html" in name),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -9,15 +9,15 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ehrsynth.evaluation import figures
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.figures import Tables
 from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.layout import Records
 from ehrsynth.metrics.fidelity import prevalence
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.moments import Moments, correlation
 from ehrsynth.metrics.neighbours import Points, nearest
+from ehrsynth.reporting import figures
+from ehrsynth.reporting.figures import Tables
 from ehrsynth.schema import Column
 from ehrsynth.seeding import torch_rng
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from ehrsynth.evaluation.html import environment
-from ehrsynth.evaluation.reading import family, judge, summarise
 from ehrsynth.evaluation.score import ANCHORS, Score
+from ehrsynth.reporting.html import environment
+from ehrsynth.reporting.reading import family, judge, summarise
 
 HEADLINES = (
     "fidelity/dimension_wise_distance",
