@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from evaluation_toy import toy_records
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
@@ -12,6 +11,7 @@ from ehrsynth.metrics import classification, prediction
 from ehrsynth.metrics.boosting import fit_trees, importance, top_overlap
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.neighbours import Points
+from tests.evaluation_toy import toy_records
 
 
 def drawn(n: int = 400) -> tuple[np.ndarray, np.ndarray]:

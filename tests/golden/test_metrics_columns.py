@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from evaluation_toy import bits_only, code_schema, toy_records
 from scipy.stats import wasserstein_distance
 
 from ehrsynth.metrics import fidelity, latent
 from ehrsynth.metrics.knowledge import one_sex_codes, violation_share
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.moments import Moments, correlation, moments
+from tests.evaluation_toy import bits_only, code_schema, toy_records
 
 
 def test_prevalence_scores_by_hand() -> None:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from evaluation_toy import toy_records
 from scipy import sparse
 from sklearn.metrics import f1_score
 from sklearn.neighbors import NearestNeighbors
@@ -12,6 +11,7 @@ from ehrsynth.metrics import attributes, membership
 from ehrsynth.metrics.copies import copied
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.neighbours import Points, nearest
+from tests.evaluation_toy import toy_records
 
 
 def points(n: int, seed: int) -> Points:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from evaluation_toy import toy_real, toy_records
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from ehrsynth.evaluation.anchors import independent
 from ehrsynth.evaluation.attributes import half_of_positives
 from ehrsynth.evaluation.evaluator import Evaluator, Value
 from ehrsynth.layout import Records
+from tests.evaluation_toy import toy_real, toy_records
 
 REAL = toy_real()
 EVALUATORS: list[Callable[[], Evaluator]] = [

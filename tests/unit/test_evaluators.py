@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from evaluation_toy import CODES, bits_only, code_schema, toy_real, toy_records
 
 from ehrsynth.evaluation import attributes, fidelity, privacy, structure, utility, validity
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Undefined, Value
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Column, Schema
+from tests.evaluation_toy import CODES, bits_only, code_schema, toy_real, toy_records
 
 REAL = toy_real()
 ROWS = [[1, 0, 1, 0], [0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 1]] * 5

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from evaluation_toy import toy_real, toy_records
 
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.anchors import anchor_scores, halves, independent, with_anchors
@@ -15,6 +14,7 @@ from ehrsynth.evaluation.fidelity import Correlation, Prevalence
 from ehrsynth.evaluation.privacy import ExactCopies
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.layout import Records
+from tests.evaluation_toy import toy_real, toy_records
 
 REAL = toy_real(n=200, holdout=101)
 
