@@ -144,6 +144,17 @@ def test_unknown_overrides_and_values(refused: Callable[..., None], matrix: Path
     refused(["out="], "prepare")
     refused(["seed=zero"], "train", *runs, "seed=zero")
     refused(["data.batch_size=0"], "train", *runs, "data.batch_size=0")
+    for verb, key in (("train", "seed=a"), ("train", "evaluation.seed=a"), ("train", "trainer.max_epochs=0")):
+        refused([key], verb, *runs, key)
+    refused(["trainer.max_epochs=-1"], "train", *runs, "trainer.max_epochs=-1")
+    refused(["evaluation.checkpoints=None"], "train", *runs, "evaluation.checkpoints=null")
+    refused(["trainer.devices=3", "trainer=ddp"], "train", *runs, "trainer.devices=3")
+    refused(["seed=a"], "prepare", "seed=a", f"out={tmp_path / 'm'}")
+    refused(["seed=a"], "rank", "seed=a", f"runs={tmp_path}")
+    (tmp_path / "conf" / "profile").mkdir(parents=True)
+    odd = "_target_: ehrsynth.evaluation.ranking.Profile\nname: odd\ndescription: odd\npaper: none\n"
+    (tmp_path / "conf" / "profile" / "odd.yaml").write_text(f"{odd}weights: {{fidelity/none: 1}}\n", encoding="utf-8")
+    refused(["profile=odd"], "train", f"--config-dir={tmp_path / 'conf'}", "profile=odd", *runs)
     refused(["logger.mode=loud"], "train", *runs, "logger.mode=loud")
     refused(["split.holdout=1.5"], "prepare", "split.holdout=1.5", f"out={tmp_path / 'm'}")
     refused(["split.validation=0"], "prepare", "split.validation=0", f"out={tmp_path / 'm'}")
@@ -168,6 +179,9 @@ def test_generate_options(refused: Callable[..., None], study: Path, tmp_path: P
     refused(["out=", "s.xlsx", ".parquet"], "generate", f"run={run}", f"out={tmp_path / 's.xlsx'}")
     refused(["n=0"], "generate", f"run={run}", "n=0", f"out={out}")
     refused(["condition.colour"], "generate", f"run={run}", f"out={out}", "condition.colour=red")
+    refused(["seed=a"], "generate", f"run={run}", f"out={out}", "seed=a")
+    refused(["device=tpu"], "generate", f"run={run}", f"out={out}", "device=tpu")
+    refused(["condition.phe_250.2"], "generate", f"run={run}", f"out={out}", "condition.phe_250.2=1")
     refused(["condition.sex=Q", "F"], "generate", f"run={run}", f"out={out}", "condition.sex=Q")
     assert not out.exists()
 
@@ -197,9 +211,9 @@ def test_runs_of_two_matrices_are_not_ranked_together(
     refused: Callable[..., None], study: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(study, tmp_path / "study")
-    path = next((tmp_path / "study").glob("vae/*/provenance.json"))
+    path = next((tmp_path / "study").glob("vae/*/report.json"))
     content = read(path)
-    write_json(path, content | {"matrix": content["matrix"] | {"fingerprint": "other"}})
+    write_json(path, content | {"data": content["data"] | {"train": "other"}})
     refused(["different matrices"], "rank", f"runs={tmp_path / 'study'}/**")
 
 

@@ -1,6 +1,7 @@
 """The main job on a small demo matrix, through the command line: every file, every verb, every way back in."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -133,7 +134,7 @@ def test_a_failed_job_does_not_stop_the_others(
     assert status == 2
     sizes = {len(pd.read_parquet(path)) for path in tmp_path.glob("small/independent/*/synthetic.parquet")}
     assert sizes == {50, 60}
-    assert "n=0: a whole number above zero was expected" in capsys.readouterr().err
+    assert "n=0: a whole number, at least 1, was expected" in capsys.readouterr().err
 
 
 def test_generate(study: Path, matrix: Path, cli: Cli, tmp_path: Path) -> None:
@@ -203,6 +204,48 @@ def test_rank_writes_a_table_and_a_comparison(study: Path, cli: Cli, tmp_path: P
     assert cli("rank", f"runs={study}/**", "profile=education", f"out={tmp_path / 'ranking.csv'}") == 0
     assert set(pd.read_csv(tmp_path / "ranking.csv")["group"]) == {"vae", "independent"}
     assert "vae" in (tmp_path / "ranking.html").read_text(encoding="utf-8")
+
+
+def test_reports_of_evaluate_can_be_ranked_too(study: Path, matrix: Path, cli: Cli, tmp_path: Path) -> None:
+    real = [f"{name}={matrix / name}.parquet" for name in ("train", "holdout")]
+    for name, run in runs_of(study).items():
+        files = [*real, f"synthetic={run.synthetic}", f"schema={matrix / 'schema.json'}", f"out={tmp_path / name}"]
+        assert cli("evaluate", "suite=quick", *files) == 0
+    assert cli("rank", f"runs={tmp_path}/*/report.json", f"out={tmp_path / 'ranking.csv'}") == 0
+    assert set(pd.read_csv(tmp_path / "ranking.csv")["group"]) == {str(tmp_path / name) for name in runs_of(study)}
+
+
+def test_a_sweep_over_the_data_ranks_each_study(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [option for option in small(tmp_path, tmp_path) if not option.startswith(("study", "data.matrix"))]
+    options += [f"paths.matrices={tmp_path / 'matrices'}", "model=independent", "data.n=400,500"]
+    assert cli("train", "-m", *options) == 0
+    assert capsys.readouterr().out.count("lowest weighted rank is best") == 2
+    assert all((tmp_path / name / "ranking.html").is_file() for name in ("demo-n400", "demo-n500"))
+
+
+def test_losses_are_written_even_if_only_the_report_was_left_to_do(matrix: Path, cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "model=vae", *small(matrix, tmp_path)) == 0
+    (run,) = (tmp_path / "small" / "vae").iterdir()
+    before = (run / "losses.csv").read_bytes()
+    for name in ("losses.csv", "report.json"):
+        (run / name).unlink()
+    assert cli("train", "model=vae", *small(matrix, tmp_path)) == 0
+    assert (run / "losses.csv").read_bytes() == before
+
+
+def test_ctrl_c_says_how_to_go_on(matrix: Path, tmp_path: Path) -> None:
+    options = [*small(matrix, tmp_path), "trainer.max_epochs=100000", "evaluation.checkpoints=50000"]
+    command = [sys.executable, "-m", "ehrsynth.cli.train", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("small/vae/*/checkpoints/epoch=*.ckpt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on where it stopped" in errors
 
 
 def test_a_killed_sweep_goes_on_where_it_stopped(matrix: Path, tmp_path: Path) -> None:

@@ -50,7 +50,9 @@ def data(matrix: Path) -> EhrDataModule:
 def judge(data: EhrDataModule, folder: Path) -> EvaluateCheckpoints:
     real = RealData(data.schema, data.records["train"], data.records["validation"])
     suite = Suite(evaluators=[Prevalence()]).fit(real, 0)
-    return EvaluateCheckpoints(suite=suite, rows=50, seed=0, every=1, folder=folder, show=lambda row: None)
+    return EvaluateCheckpoints(
+        suite=suite, rows=50, seed=0, scoring_seed=0, every=1, folder=folder, show=lambda row: None
+    )
 
 
 def same(a: SyntheticModel, b: SyntheticModel) -> bool:

@@ -26,8 +26,8 @@ class LossCurves(pl.Callback):
         if losses:
             self.epochs.append({"epoch": trainer.current_epoch + 1, **losses})
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the file."""
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write the file; also when a finished training was only loaded again."""
         if trainer.is_global_zero and self.epochs:
             write_table(self.folder / "losses.csv", pd.DataFrame(self.epochs))
 

@@ -9,8 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 WIDTH = None if sys.stdout.isatty() else 140  # a file or a pipe has no width of its own; 80 would cut the tables
 
-out = Console(highlight=False, soft_wrap=True, width=WIDTH)
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, markup=False)
+# At a terminal both are one, or a line of results would be written into a bar that is still shown.
+together = sys.stdout.isatty() and sys.stderr.isatty()
+out = err if together else Console(highlight=False, markup=False, soft_wrap=True, width=WIDTH)
 
 Advance = Callable[[int, int | None], None]
 

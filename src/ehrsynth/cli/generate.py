@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from ehrsynth.cli.console import out, progress
 from ehrsynth.cli.main import run
+from ehrsynth.cli.options import device, path, whole_number
 from ehrsynth.cli.run_folder import RunFolder
 from ehrsynth.data.matrix import read_low_prevalence
 from ehrsynth.errors import OptionError
@@ -18,23 +19,22 @@ from ehrsynth.schema import Column, Schema
 
 def task(cfg: DictConfig) -> Path:
     """Draw ``cfg.n`` records from the chosen checkpoint of ``cfg.run`` and write them to ``cfg.out``."""
-    folder = RunFolder.open(Path(cfg.run))
-    target = Path(cfg.out)
+    folder = RunFolder.open(path(cfg, "run"))
+    target = path(cfg, "out")
     if not target.name.endswith(TABLE_SUFFIXES):
         raise OptionError(f"out={target}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
-    n = folder.provenance["rows"]["train"] if cfg.n is None else cfg.n
-    if not isinstance(n, int) or n < 1:
-        raise OptionError(f"n={cfg.n}: a whole number above zero was expected")
+    n = int(folder.provenance["rows"]["train"]) if cfg.n is None else whole_number(cfg, "n", least=1)
+    seed = whole_number(cfg, "seed")
     rare: list[tuple[Column, float]] = []
     if cfg.reintroduce:  # the rare codes stay with the patients; a run folder does not carry them
         matrix = Path(folder.provenance["matrix"]["folder"])
         rare = [(code.column, code.prevalence) for code in read_low_prevalence(matrix)]
-    model = load_model(folder.chosen_checkpoint, Schema.load(folder.schema))
+    model = load_model(folder.chosen_checkpoint, Schema.load(folder.schema)).to(device(cfg.device))
     with progress("generating", n) as advance:
         frame = synthesize(
             model,
             n,
-            cfg.seed,
+            seed,
             condition={str(column): str(value) for column, value in cfg.condition.items()},
             low_prevalence=rare,
             progress=lambda done: advance(done, None),

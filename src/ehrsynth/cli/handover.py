@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ehrsynth import __version__
 from ehrsynth.callbacks.evaluate import checkpoint_path
 from ehrsynth.cli.console import progress, steps
+from ehrsynth.cli.options import device
 from ehrsynth.cli.run_folder import RunFolder, resolved, variant
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
@@ -56,7 +57,8 @@ def hand_over(
 
     start = perf_counter()
     n = cfg.n or len(real.train)
-    model = load_model(chosen, data.schema)
+    where = device("cpu" if cfg.trainer.accelerator == "cpu" else "auto")
+    model = load_model(chosen, data.schema).to(where)
     with progress("generating", n) as advance:
         frame = synthesize(model, n, derive(cfg.seed, "hand over"), progress=lambda done: advance(done, None))
     write_table(folder.synthetic, frame)

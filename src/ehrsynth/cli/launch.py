@@ -42,7 +42,8 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
     """
     asked = os.environ.get("HYDRA_FULL_ERROR", "")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
-    sys.argv = [f"ehrsynth {verb}", *_open_conditions(arguments)]
+    conditions = [argument for argument in arguments if argument.startswith("condition.")]
+    sys.argv = [f"ehrsynth {verb}", *[argument for argument in arguments if argument not in conditions]]
 
     failure: list[Exception] = []
 
@@ -56,6 +57,10 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
             return None
 
     def checked_task(cfg: DictConfig) -> object:
+        if conditions:
+            # Past Hydra's grammar, which would split a column's name at its dots and read "true" as a boolean.
+            named = dict(argument.removeprefix("condition.").partition("=")[::2] for argument in conditions)
+            OmegaConf.update(cfg, "condition", named, force_add=True)
         absent = sorted(key for key in OmegaConf.missing_keys(cfg) if not key.startswith("hydra."))
         if absent:
             raise OptionError(f"{absent[0]}= is required and was not given; see ehrsynth {verb} --help")
@@ -103,8 +108,3 @@ def users_fault(error: BaseException) -> str | None:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
-
-
-def _open_conditions(arguments: list[str]) -> list[str]:
-    """Let ``condition.COLUMN=VALUE`` name any column: in Hydra's grammar a new key needs a plus sign."""
-    return [f"+{argument}" if argument.startswith("condition.") else argument for argument in arguments]

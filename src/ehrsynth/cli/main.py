@@ -1,11 +1,7 @@
 """``ehrsynth VERB [overrides]``: the door. Nothing heavy is imported until a verb runs."""
 
 import importlib
-import os
 import sys
-
-# With a busy neighbour, spinning OpenMP threads slow a training step several times. Must be set before torch loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 VERBS = {
     "prepare": "raw tables -> a matrix folder (schema, splits, provenance)",
@@ -84,6 +80,7 @@ options:
   out=FILE                 .csv, .csv.gz or .parquet
   seed=0
   condition.COLUMN=VALUE   only records with this value
+  device=auto              or cpu, cuda
   reintroduce=false        bring back codes that were too rare to train on, at their training prevalence
 """,
     "evaluate": """\

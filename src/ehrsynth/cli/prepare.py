@@ -1,13 +1,13 @@
 """``ehrsynth prepare``: raw tables -> a matrix folder."""
 
 import sys
-from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from ehrsynth.cli.console import out, steps
 from ehrsynth.cli.main import run
+from ehrsynth.cli.options import path, whole_number
 from ehrsynth.cli.tables import matrix_table
 from ehrsynth.data.matrix import Matrix, prepare
 
@@ -17,10 +17,10 @@ def task(cfg: DictConfig) -> Matrix:
     with steps("preparing") as step:
         matrix = prepare(
             instantiate(cfg.source),
-            Path(cfg.out),
+            path(cfg, "out"),
             preprocess=instantiate(cfg.preprocess),
             split=instantiate(cfg.split),
-            seed=cfg.seed,
+            seed=whole_number(cfg, "seed"),
             progress=step,
         )
     out.print(matrix_table(matrix))

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from ehrsynth.cli.console import out
 from ehrsynth.cli.main import run
+from ehrsynth.cli.options import path, whole_number
 from ehrsynth.cli.run_folder import RunFolder
 from ehrsynth.cli.tables import ranking_table
 from ehrsynth.data.encoding import Encoder
@@ -25,11 +26,12 @@ from ehrsynth.reporting.gallery import NamedFigure, comparison_figures
 
 def task(cfg: DictConfig) -> None:
     """Rank the runs that ``cfg.runs`` matches, print the table, and write it where ``cfg.out`` says."""
-    target = None if cfg.out is None else Path(cfg.out)
+    target = None if cfg.out is None else path(cfg, "out")
     if target is not None and not target.name.endswith(TABLE_SUFFIXES):
         raise OptionError(f"out={target}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
-    runs = find_runs(cfg.runs)
-    ranking = rank(runs, instantiate(cfg.profile), cfg.seed)
+    seed = whole_number(cfg, "seed")
+    runs = find_runs(str(cfg.runs))
+    ranking = rank(runs, instantiate(cfg.profile), seed)
     out.print(ranking_table(ranking))
     if target is not None:
         html = write_ranking(target, ranking, runs)
@@ -37,12 +39,13 @@ def task(cfg: DictConfig) -> None:
 
 
 def find_runs(pattern: str) -> list[RunFolder]:
-    """Return the finished runs among the folders that a glob matches.
+    """Return the finished runs, and the reports of ``evaluate``, among the paths that a glob matches.
 
     Raises:
         FileError: there is none.
     """
-    folders = sorted({Path(match) for match in glob(str(pattern), recursive=True)})
+    found = [Path(match) for match in glob(pattern, recursive=True)]
+    folders = sorted({match.parent if match.name == "report.json" else match for match in found})
     runs = [RunFolder(folder) for folder in folders if RunFolder(folder).finished]
     if not runs:
         raise FileError(f"runs={pattern}: no finished run among {len(folders)} matches; a run has a report.json")
@@ -53,27 +56,31 @@ def rank(runs: Sequence[RunFolder], profile: Profile, seed: int) -> Ranking:
     """Rank runs; those that differ in nothing but the seed form one group.
 
     Raises:
-        OptionError: the runs were trained on different matrices, so their scores cannot be compared.
+        OptionError: the runs were judged on different real rows, so their scores cannot be compared.
     """
-    fingerprints = {run.provenance["matrix"]["fingerprint"]: run for run in runs}
-    if len(fingerprints) > 1:
-        first, second = list(fingerprints.values())[:2]
+    judged_on = {run.real_data: run for run in runs}
+    if len(judged_on) > 1:
+        first, second = list(judged_on.values())[:2]
         raise OptionError(
-            f"runs: {first.path} and {second.path} come from different matrices; rank one study at a time"
+            f"runs: {first.path} and {second.path} were judged on different matrices; rank one study at a time"
         )
     table = tabulate({str(run.path): run.scores() for run in runs})
     return rank_runs(table.values, table.directions, profile, groups=group_names(runs), errors=table.errors, seed=seed)
 
 
 def group_names(runs: Sequence[RunFolder]) -> dict[str, str]:
-    """Return run -> group: the model's name, with the variant behind it where a model has several."""
-    facts = {str(run.path): run.provenance for run in runs}
+    """Return run -> group: the model's name, with the variant behind it where a model has several.
+
+    A report of ``evaluate`` stands alone, under the name of its folder.
+    """
+    facts = {str(run.path): run.provenance for run in runs if run.trained}
     variants = {(fact["model"], fact["variant"]) for fact in facts.values()}
     several = {model for model, count in Counter(model for model, _ in variants).items() if count > 1}
-    return {
-        path: f"{fact['model']} {fact['variant'][:4]}" if fact["model"] in several else str(fact["model"])
-        for path, fact in facts.items()
+    names = {
+        name: f"{fact['model']} {fact['variant'][:4]}" if fact["model"] in several else str(fact["model"])
+        for name, fact in facts.items()
     }
+    return {str(run.path): names.get(str(run.path), str(run.path)) for run in runs}
 
 
 def write_ranking(target: Path, ranking: Ranking, runs: Sequence[RunFolder]) -> Path:
@@ -85,11 +92,15 @@ def write_ranking(target: Path, ranking: Ranking, runs: Sequence[RunFolder]) -> 
 
 
 def figures(ranking: Ranking, runs: Sequence[RunFolder]) -> list[NamedFigure]:
-    """Draw the comparison from the matrix and one synthetic table a group; none if the matrix has moved."""
-    folder = Path(runs[0].provenance["matrix"]["folder"])
-    if not folder.is_dir():
+    """Draw the comparison from the matrix and one synthetic table a group, if all of them are still there."""
+    if not all(run.trained for run in runs):
         return []
-    matrix = Matrix.open(folder)
+    origin = runs[0].provenance["matrix"]
+    if not Path(origin["folder"]).is_dir():
+        return []
+    matrix = Matrix.open(Path(origin["folder"]))
+    if matrix.fingerprint != origin["fingerprint"]:
+        return []
     encoder = Encoder(matrix.schema)
     real = RealData(matrix.schema, encoder.encode(matrix.train), encoder.encode(matrix.holdout), matrix.constraints)
     first = {group: run for run, group in reversed(ranking.groups.items())}

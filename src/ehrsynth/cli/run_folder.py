@@ -86,6 +86,17 @@ class RunFolder:
         return content
 
     @property
+    def trained(self) -> bool:
+        """Whether ``train`` wrote this folder; a report of ``evaluate`` has no provenance."""
+        return (self.path / "provenance.json").is_file()
+
+    @property
+    def real_data(self) -> tuple[str | None, str | None]:
+        """Hashes of the training and held-out rows: scores on other rows cannot be compared."""
+        data = read_report(self.report).data
+        return data.get("train"), data.get("holdout")
+
+    @property
     def chosen_checkpoint(self) -> Path:
         """The checkpoint the profile chose."""
         return self.path / "checkpoints" / str(self.provenance["checkpoint"])

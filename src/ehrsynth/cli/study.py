@@ -11,19 +11,27 @@ from ehrsynth.cli.console import out
 from ehrsynth.cli.rank import find_runs, rank, write_ranking
 from ehrsynth.cli.run_folder import RunFolder
 from ehrsynth.cli.tables import ranking_table
+from ehrsynth.errors import InputError
+from ehrsynth.evaluation.ranking import Profile
 
 
 class StudyEnd(Callback):
     """Remember which sweep is running, so that it can be ranked when it is over, failed jobs or not.
 
     Hydra calls ``on_multirun_end`` only if every job succeeded; the start it always announces.
+
+    Attributes:
+        config: of the sweep; the swept values are not in it.
+        runs: the folders of the jobs that succeeded in this process.
     """
 
     config: ClassVar[DictConfig | None] = None
+    runs: ClassVar[list[RunFolder]] = []
 
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         """Note the config of the sweep."""
         StudyEnd.config = config
+        StudyEnd.runs.clear()
 
 
 def matrix_folder(cfg: DictConfig) -> Path:
@@ -37,16 +45,28 @@ def study_folder(cfg: DictConfig) -> Path:
 
 
 def finish_sweep() -> None:
-    """Print the ranking of the sweep that just ended and where its results are; nothing after a single run."""
+    """Rank each study of the sweep that just ended and print where its results are; nothing after a single run."""
     cfg, StudyEnd.config = StudyEnd.config, None
     if cfg is None:
         return
-    folder = study_folder(cfg)
-    if not list(folder.glob("*/*/report.json")):
-        return  # every job failed; their errors have been printed
-    runs = find_runs(f"{folder}/*/*")
-    ranking = rank(runs, instantiate(cfg.profile), seed=0)
+    # Jobs that a launcher ran in processes of their own are not in the list; their study is.
+    studies = dict.fromkeys(run.path.parents[1] for run in StudyEnd.runs) or {study_folder(cfg): None}
+    for study in studies:
+        try:
+            print_ranking(study, instantiate(cfg.profile))
+        except InputError as error:
+            out.print(f"{study}: not ranked: {error}")
+
+
+def print_ranking(study: Path, profile: Profile) -> None:
+    """Print the ranking of a study's finished runs, write it beside them, and print three paths.
+
+    Raises:
+        InputError: there is no finished run, or the runs cannot be compared.
+    """
+    runs = find_runs(f"{study}/*/*")
+    ranking = rank(runs, profile, seed=0)
     out.print(ranking_table(ranking))
-    report = write_ranking(folder / "ranking.csv", ranking, runs)
+    report = write_ranking(study / "ranking.csv", ranking, runs)
     best = RunFolder(Path(next(run for run, group in ranking.groups.items() if group == ranking.table.index[0])))
     out.print(f"comparison report  {report}\nbest run's report  {best.html}\nsynthetic data     {best.synthetic}")

@@ -56,9 +56,8 @@ def matrix_table(matrix: Matrix) -> Table:
 
 def ranking_table(ranking: Ranking) -> Table:
     """Return the weighted ranks, best first, with their intervals and what they rest on."""
-    table = Table(
-        "", "model", "runs", "weighted rank", "95 % interval", "", title=f"ranking for {ranking.profile.name}"
-    )
+    title = f"ranking for {ranking.profile.name}, the lowest weighted rank is best"
+    table = Table("", "model", "runs", "weighted rank", "95 % interval", "", title=title, box=SIMPLE_HEAD)
     for group, row in ranking.table.iterrows():
         interval = "-" if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}"
         tied = "not told apart from the next" if row["tied_with_next"] else ""

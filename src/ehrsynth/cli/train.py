@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from ehrsynth.callbacks.curves import LossCurves
@@ -20,8 +21,9 @@ from ehrsynth.cli.console import err, out, progress, steps
 from ehrsynth.cli.handover import hand_over
 from ehrsynth.cli.launch import users_fault
 from ehrsynth.cli.main import run
+from ehrsynth.cli.options import whole_number
 from ehrsynth.cli.run_folder import RunFolder, identity, resolved
-from ehrsynth.cli.study import finish_sweep, matrix_folder, study_folder
+from ehrsynth.cli.study import StudyEnd, finish_sweep, matrix_folder, study_folder
 from ehrsynth.cli.tables import checkpoint_line, score_table
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix, prepare
@@ -41,10 +43,11 @@ def task(cfg: DictConfig) -> None:
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         folder = train(cfg)
+        StudyEnd.runs.append(folder)
     except Exception as error:
-        if sweeping:  # the sweep goes on with the other jobs; its end repeats only the first error
+        if sweeping:  # it goes on with the other jobs; its end repeats only the first error
             job = " ".join(HydraConfig.get().overrides.task)
-            err.print(f"[red]failed[/red] {job}: {users_fault(error) or f'{type(error).__name__}: {error}'}")
+            err.print(f"failed {job}: {users_fault(error) or f'{type(error).__name__}: {error}'}", soft_wrap=True)
         raise
     if not sweeping:
         out.print(score_table(folder.scores(), f"{folder.path}"))
@@ -83,7 +86,10 @@ def train(cfg: DictConfig) -> RunFolder:
     ) as tracker:
         tracker.log_config(config)
         data = EhrDataModule(matrix=matrix, batch_size=cfg.data.batch_size, seed=cfg.seed, drop_last=cfg.data.drop_last)
-        model = instantiate(cfg.model, _partial_=True)(schema=matrix.schema, seed=cfg.seed)
+        try:
+            model = instantiate(cfg.model, _partial_=True)(schema=matrix.schema, seed=cfg.seed)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise OptionError(f"model={model_name}: its options do not fit ({error})") from error
         seconds = {"train": fit(cfg, model, data, folder, tracker)}
         hand_over(cfg, folder, data, tracker, seconds)
     return folder
@@ -91,12 +97,29 @@ def train(cfg: DictConfig) -> RunFolder:
 
 def check_options(cfg: DictConfig) -> None:
     """Raise an ``OptionError`` for values that no part below could explain as well."""
-    if not isinstance(cfg.seed, int):
-        raise OptionError(f"seed={cfg.seed}: a whole number was expected")
-    for key in ("evaluation.checkpoints", "evaluation.rows", "data.batch_size", "n"):
-        value = OmegaConf.select(cfg, key)
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise OptionError(f"{key}={value}: a whole number above zero was expected")
+    for key in ("seed", "evaluation.seed"):
+        whole_number(cfg, key)
+    for key in (
+        "trainer.max_epochs",
+        "evaluation.checkpoints",
+        "evaluation.rows",
+        "evaluation.trees",
+        "data.batch_size",
+    ):
+        whole_number(cfg, key, least=1)
+    if cfg.n is not None:
+        whole_number(cfg, "n", least=1)
+    if cfg.trainer.devices != 1 and cfg.trainer.strategy == "auto":
+        raise OptionError(
+            f"trainer.devices={cfg.trainer.devices}: several processes need a strategy; use trainer=ddp, or"
+            " trainer.strategy=ddp_fork_find_unused_parameters_true"
+        )
+    measured = {card.name for card in instantiate(cfg.evaluation.quick).cards}
+    if not measured & set(cfg.profile.weights):
+        raise OptionError(
+            f"profile={cfg.profile.name}: the suite at the checkpoints measures none of its metrics, so it could not"
+            " choose one; use another profile or suite@evaluation.quick"
+        )
 
 
 def open_matrix(cfg: DictConfig) -> Matrix:
@@ -104,15 +127,12 @@ def open_matrix(cfg: DictConfig) -> Matrix:
     folder = matrix_folder(cfg)
     if cfg.data.matrix is not None:
         return Matrix.open(folder)
-    with steps("simulating the demo hospital") as step:
-        return prepare(
-            instantiate(cfg.data.source),
-            folder,
-            preprocess=instantiate(cfg.data.preprocess),
-            split=instantiate(cfg.data.split),
-            seed=0,
-            progress=step,
-        )
+    source, preprocess, split = (instantiate(cfg.data[key]) for key in ("source", "preprocess", "split"))
+    try:
+        with steps("simulating the demo hospital") as step:
+            return prepare(source, folder, preprocess=preprocess, split=split, seed=0, progress=step)
+    except OptionError as error:
+        raise OptionError(f"{error}; paths.matrices=DIR keeps the demo's matrices elsewhere") from error
 
 
 def fit(cfg: DictConfig, model: SyntheticModel, data: EhrDataModule, folder: RunFolder, tracker: Tracker) -> float:
@@ -132,6 +152,7 @@ def fit(cfg: DictConfig, model: SyntheticModel, data: EhrDataModule, folder: Run
                 suite=suite,
                 rows=min(cfg.evaluation.rows, len(train_records)),
                 seed=cfg.seed,
+                scoring_seed=cfg.evaluation.seed,
                 every=max(1, -(-epochs // cfg.evaluation.checkpoints)),
                 folder=folder.path,
                 show=show_checkpoint,
@@ -139,8 +160,14 @@ def fit(cfg: DictConfig, model: SyntheticModel, data: EhrDataModule, folder: Run
             EpochProgress(advance=advance),
             tracker.callback(),
         ]
-        trainer: pl.Trainer = instantiate(cfg.trainer, _partial_=True)(callbacks=callbacks, logger=tracker.loggers)
-        trainer.fit(model, data, ckpt_path=folder.latest_checkpoint(data.schema), weights_only=True)
+        try:
+            trainer: pl.Trainer = instantiate(cfg.trainer, _partial_=True)(callbacks=callbacks, logger=tracker.loggers)
+        except (TypeError, MisconfigurationException) as error:
+            raise OptionError(f"trainer: {error}") from error
+        try:
+            trainer.fit(model, data, ckpt_path=folder.latest_checkpoint(data.schema), weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
     return perf_counter() - start
 
 

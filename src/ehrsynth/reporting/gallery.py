@@ -164,7 +164,8 @@ def _values(real: RealData, synthetic: Records) -> NamedFigure:
     decoded = {}
     for place, field in enumerate(fields[:MOST_VALUES]):
         column = real.schema.by_name[field.column]
-        decoded[column.label or column.name] = Tables(
+        title = column.label or column.name
+        decoded[title if title not in decoded else f"{title} ({column.name})"] = Tables(
             *(_decoded(records.values[:, place], column) for records in _three(real, synthetic))
         )
     rest = f" The first {MOST_VALUES} of {len(fields)} columns are shown." if len(fields) > MOST_VALUES else ""
