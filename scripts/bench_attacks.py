@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from ehrsynth.evaluation.attributes import AttributeInference
+from ehrsynth.evaluation.attributes import AttributeInference, PublishedAttributeInference
 from ehrsynth.evaluation.evaluator import Evaluator, RealData
 from ehrsynth.evaluation.privacy import Membership
 from ehrsynth.layout import Layout, Records
@@ -60,7 +60,10 @@ def main() -> None:
         simulate(layout, rows, name) for rows, name in ((ROWS, "train"), (HOLDOUT, "holdout"), (ROWS, "synthetic"))
     )
     real = RealData(schema, train, holdout)
-    seconds = {type(e).__name__: timed(e, real, synthetic) for e in (AttributeInference(), Membership())}
+    seconds = {
+        type(e).__name__: timed(e, real, synthetic)
+        for e in (AttributeInference(), PublishedAttributeInference(), Membership())
+    }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     start = perf_counter()
     blocked_loop(train.dense().numpy(), synthetic.dense().numpy())
@@ -70,7 +73,7 @@ def main() -> None:
         f" {torch.get_num_threads()} threads"
     )
     for name, value in seconds.items():
-        print(f"  {name:<20} {value:7.1f} s")
+        print(f"  {name:<28} {value:7.1f} s")
     total = sum(seconds.values())
     print(f"  together {total:.1f} s, {total / loop:.1f} times one plain pass over the distances; peak {peak:.2f} GB")
 

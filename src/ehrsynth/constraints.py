@@ -13,12 +13,17 @@ from typing import Any
 from torch import Tensor
 
 from ehrsynth.errors import SchemaError
-from ehrsynth.files import read_json, write_json
+from ehrsynth.files import read_object, write_json
 from ehrsynth.layout import Layout
 
 
 class Constraint(ABC):
     """A rule over encoded records."""
+
+    @property
+    @abstractmethod
+    def indicators(self) -> tuple[str, ...]:
+        """Encoded names of the 0/1 columns that the rule is about."""
 
     @abstractmethod
     def violation(self, x: Tensor, layout: Layout) -> Tensor:
@@ -45,6 +50,11 @@ class OnlyIf(Constraint):
     column: str
     given: str
 
+    @property
+    def indicators(self) -> tuple[str, ...]:
+        """Return ``column`` and ``given``."""
+        return self.column, self.given
+
     def violation(self, x: Tensor, layout: Layout) -> Tensor:
         """Return ``x[column] * (1 - x[given])``."""
         return x[:, layout.names.index(self.column)] * (1 - x[:, layout.names.index(self.given)])
@@ -59,9 +69,13 @@ class OnlyIf(Constraint):
 
 
 def from_dict(content: Mapping[str, Any]) -> Constraint:
-    """Read one entry of ``constraints.json``."""
-    if content.get("rule") != "only_if" or not {"column", "given"} <= set(content):
-        raise SchemaError(f"constraint {dict(content)}: expected rule only_if with column and given")
+    """Read one entry of ``constraints.json``.
+
+    Raises:
+        SchemaError: no rule, or an unknown one.
+    """
+    if not isinstance(content, Mapping) or content.get("rule") != "only_if" or not {"column", "given"} <= set(content):
+        raise SchemaError(f"constraint {content}: expected rule only_if with column and given")
     return OnlyIf(str(content["column"]), str(content["given"]))
 
 
@@ -70,6 +84,20 @@ def save(path: Path, constraints: Sequence[Constraint]) -> None:
     write_json(path, {"version": 1, "constraints": [constraint.to_dict() for constraint in constraints]})
 
 
-def load(path: Path) -> tuple[Constraint, ...]:
-    """Read ``constraints.json``."""
-    return tuple(from_dict(entry) for entry in read_json(path)["constraints"])
+def load(path: Path, layout: Layout) -> tuple[Constraint, ...]:
+    """Read ``constraints.json``.
+
+    Raises:
+        FileError: missing, not JSON, or without its list.
+        SchemaError: a rule is malformed or names a column that is no 0/1 column of ``layout``.
+    """
+    known = set(layout.names[layout.binary])
+    try:
+        rules = tuple(from_dict(entry) for entry in read_object(path, constraints=list)["constraints"])
+        for rule in rules:
+            for name in rule.indicators:
+                if name not in known:
+                    raise SchemaError(f"constraint '{rule.describe()}': the schema has no 0/1 column {name!r}")
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}") from None
+    return rules

@@ -3,8 +3,12 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import platform
+import re
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +19,44 @@ import pyarrow as pa
 from ehrsynth.errors import FileError
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
+ABANDONED = 86_400  # seconds after which nobody is still writing
+
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_ASIDE = re.compile(r"\.(?P<host>[0-9a-f]{8})-(?P<process>\d{1,7})-[0-9a-f]{8}\.(?P<name>.+)")
+
+
+def aside_of(path: Path) -> Path:
+    """Return a hidden name beside ``path`` to write under; it tells the machine and the process that write."""
+    return path.with_name(f".{_HOST}-{os.getpid()}-{uuid4().hex[:8]}.{path.name}")
+
+
+def sweep_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes have left under names of ``aside_of``.
+
+    A leftover is a file or folder whose process is gone from this machine, or that nobody has touched for a day: the
+    process may have run on another machine, or its number may be in use again.
+
+    Args:
+        folder: where to look, at any depth.
+        name: only what was to become ``folder / name``.
+    """
+    for path in list(folder.rglob(".*") if name is None else folder.glob(".*")):
+        aside = _ASIDE.fullmatch(path.name)
+        if aside is not None and name in (None, aside["name"]):
+            with suppress(FileNotFoundError):  # another process sweeps too
+                here = aside["host"] == _HOST
+                if (here and not _runs(int(aside["process"]))) or time.time() - path.stat().st_mtime > ABANDONED:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 @contextmanager
@@ -25,7 +67,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     included, the temporary file is removed and ``path`` is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{uuid4().hex[:8]}.{path.name}")
+    aside = aside_of(path)
     try:
         yield aside
         os.replace(aside, path)
@@ -63,6 +105,23 @@ def read_json(path: Path) -> Any:
         raise FileError(f"{path}: not readable as JSON ({type(error).__name__})") from None
 
 
+def read_object(path: Path, **wanted: type) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: of the file.
+        wanted: keys that must be there, with the type of their values (``list`` or ``dict``).
+
+    Raises:
+        FileError: the file is missing or not JSON, no object, or without one of the keys.
+    """
+    content = read_json(path)
+    for key, kind in wanted.items():
+        if not isinstance(content, dict) or not isinstance(content.get(key), kind):
+            raise FileError(f"{path}: no {key!r} in it; a JSON object with a {kind.__name__} of that name was expected")
+    return dict(content)
+
+
 def sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
@@ -77,8 +136,13 @@ def require(path: Path) -> Path:
     return path
 
 
-def read_table(path: Path, *, dtype: Any = None) -> pd.DataFrame:
+def read_table(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
     """Read a CSV (``.csv``, ``.csv.gz``) or Parquet table.
+
+    Args:
+        path: of the table.
+        text: columns of a CSV to read as the text that stands there, ``01``, ``NA`` and ``None`` included; only an
+            empty cell is missing. A Parquet file knows its types. Columns that the table lacks are passed over.
 
     Raises:
         FileError: missing, of an unknown type, unreadable, or without any row.
@@ -87,13 +151,21 @@ def read_table(path: Path, *, dtype: Any = None) -> pd.DataFrame:
     if not path.name.endswith(TABLE_SUFFIXES):
         raise FileError(f"{path}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=dtype)
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, text)
     except pd.errors.EmptyDataError:
         raise FileError(f"{path}: the table is empty; at least one row is needed") from None
     except (pd.errors.ParserError, UnicodeDecodeError, OSError, EOFError, pa.ArrowInvalid) as error:
         raise FileError(f"{path}: not readable as a table ({type(error).__name__})") from None
     if frame.empty:
         raise FileError(f"{path}: the table is empty; at least one row is needed")
+    return frame
+
+
+def _read_csv(path: Path, text: Collection[str]) -> pd.DataFrame:
+    frame = pd.read_csv(path, dtype=dict.fromkeys(text, str), low_memory=False)
+    here = frame.columns.intersection(pd.Index(list(text)))
+    if not here.empty:  # which words mean missing is an option of the whole table, so these columns are read apart
+        frame[here] = pd.read_csv(path, usecols=list(here), dtype=str, keep_default_na=False, na_values=[""])[here]
     return frame
 
 

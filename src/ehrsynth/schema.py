@@ -4,15 +4,16 @@ A schema is frozen, ordered and round-trips through JSON. It travels with the ma
 every checkpoint and with every synthetic table, so that any two of them can be compared.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
 from ehrsynth.errors import SchemaError, TableError
 from ehrsynth.files import read_json, write_json
@@ -89,7 +90,8 @@ class Column:
         if empty.any() and not self.missing:
             return empty, "the cell is empty, but the schema declares the column never missing"
         if self.kind == "categorical":
-            return ~(empty | cells.astype(str).isin(self.levels)), f"not a level; the schema has {_some(self.levels)}"
+            unknown = ~(empty | as_text(cells).isin(self.levels))
+            return unknown, f"not one of the schema's {len(self.levels)} levels; see schema.json"
         if is_bool_dtype(cells):
             cells = cells.astype(float)
         numbers = cells if is_numeric_dtype(cells) else pd.to_numeric(cells, errors="coerce")
@@ -126,6 +128,11 @@ class Schema:
     def names(self) -> list[str]:
         """Column names in order."""
         return [column.name for column in self.columns]
+
+    @property
+    def text_columns(self) -> list[str]:
+        """Columns to read from a file as the text that stands there: subjects and categorical columns."""
+        return [SUBJECT, *(column.name for column in self.columns if column.kind == "categorical")]
 
     @property
     def outcomes(self) -> list[Column]:
@@ -174,26 +181,13 @@ class Schema:
         """Inverse of ``to_dict``.
 
         Raises:
-            SchemaError: an unknown version, key, kind or role.
+            SchemaError: an unknown version, key, kind or role, or a value of the wrong type.
         """
+        if not isinstance(content, Mapping) or not isinstance(content.get("columns"), list | tuple):
+            raise SchemaError("schema: an object with version and a list of columns was expected")
         if content.get("version") != 1:
             raise SchemaError(f"schema: version {content.get('version')!r} is unknown; this program reads version 1")
-        columns = []
-        for entry in content.get("columns", []):
-            unknown = sorted(set(entry) - set(Column.__dataclass_fields__))
-            if unknown or "name" not in entry or "kind" not in entry:
-                raise SchemaError(f"schema: column {entry.get('name')!r}: needs name and kind; unknown keys {unknown}")
-            bounds = entry.get("bounds")
-            columns.append(
-                Column(
-                    **{
-                        **entry,
-                        "levels": tuple(entry.get("levels") or ()),
-                        "bounds": tuple(bounds) if bounds else None,
-                    }
-                )
-            )
-        return cls(tuple(columns))
+        return cls(tuple(_read_column(entry, number) for number, entry in enumerate(content["columns"])))
 
     def save(self, path: Path) -> None:
         """Write ``schema.json``."""
@@ -210,6 +204,45 @@ class Schema:
 
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in entry.items()}
+
+
+_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # people write schemas by hand
+    **dict.fromkeys(("name", "kind", "role", "domain", "label"), ("text", lambda value: isinstance(value, str))),
+    "levels": ("a list of text", lambda value: _each(value, (str, int))),
+    "bounds": (
+        "[low, high]",
+        lambda value: _each(value, (int, float)) and len(value) == 2 and all(map(isfinite, value)),
+    ),
+    "missing": ("true or false", lambda value: isinstance(value, bool)),
+    "decimals": ("a whole number", lambda value: type(value) is int and value >= 0),
+}
+
+
+def _read_column(entry: Any, number: int) -> Column:
+    """Read one entry of ``schema.json``; ``number`` names it where its own name cannot."""
+    if not isinstance(entry, Mapping):
+        raise SchemaError(f"schema: column {number}: an object with name and kind was expected")
+    column = f"schema: column {entry.get('name', number)!r}"
+    unknown = sorted(set(entry) - set(_TYPES))
+    if unknown or entry.get("name") is None or entry.get("kind") is None:
+        raise SchemaError(f"{column}: needs name and kind; unknown keys {unknown}")
+    given = {key: value for key, value in entry.items() if value is not None}
+    for key, value in given.items():
+        words, fits = _TYPES[key]
+        if not fits(value):
+            raise SchemaError(f"{column}: {key}: {words} was expected")
+    levels, bounds = tuple(map(str, given.get("levels", ()))), given.get("bounds")
+    return Column(**{**given, "levels": levels, "bounds": None if bounds is None else tuple(bounds)})
+
+
+def _each(values: Any, kinds: tuple[type, ...]) -> bool:
+    return isinstance(values, list) and all(type(value) in kinds for value in values)
+
+
+def as_text(cells: pd.Series) -> pd.Series:
+    """Return cells as the text of levels; whole numbers lose the point that pandas gives them beside gaps."""
+    text = cells.astype(str)
+    return text.str.removesuffix(".0") if is_float_dtype(cells) else text
 
 
 def _some(names: list[str] | tuple[str, ...], most: int = 5) -> str:

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ehrsynth.errors import SchemaError, TrainingError
+from ehrsynth.errors import OptionError, SchemaError, TrainingError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.base import SyntheticModel, load_model, read_checkpoint
 from ehrsynth.models.ehrdiff import EHRDiff
@@ -26,6 +27,7 @@ MODELS: dict[str, tuple[type[SyntheticModel], dict[str, Any]]] = {
     "vae": (VAE, {"latent_width": 4, "hidden": [16, 8]}),
     "ehrdiff": (EHRDiff, {"widths": [16, 8, 16], "time_width": 8, "warmup_steps": 3, "steps": 4}),
     "ehrdiff_bernoulli": (EHRDiff, {"widths": [16], "time_width": 8, "steps": 3, "decoding": "bernoulli"}),
+    "ehrdiff_prevalence": (EHRDiff, {"widths": [16], "time_width": 8, "steps": 3, "decoding": "prevalence"}),
     "independent": (IndependentMarginals, {}),
     "train_copy": (TrainCopy, {}),
 }
@@ -126,7 +128,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others(name: str
 @each
 def test_building_training_and_sampling_leave_the_global_stream_alone(name: str) -> None:
     torch.manual_seed(7)
-    before = torch.get_rng_state()
+    before, of_numpy = torch.get_rng_state(), np.random.get_state()[1:3]  # noqa: NPY002
     model = make(name)
     assert torch.equal(torch.get_rng_state(), before)
     trainer(1).fit(model, batches())
@@ -134,6 +136,7 @@ def test_building_training_and_sampling_leave_the_global_stream_alone(name: str)
     after_fit = torch.get_rng_state()
     sample_records(model, 5, seed=0)
     assert torch.equal(torch.get_rng_state(), after_fit)
+    np.testing.assert_equal(np.random.get_state()[1:3], of_numpy)  # noqa: NPY002
 
 
 @each_trained
@@ -200,3 +203,36 @@ def test_losses_are_logged_as_epoch_means(name: str) -> None:
     fit.fit(model, batches())
     assert fit.callback_metrics
     assert all(metric.startswith("loss/") and value.isfinite() for metric, value in fit.callback_metrics.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "wanted"),
+    [
+        ("ehrdiff", "decoding", "foo", "one of threshold, bernoulli, prevalence"),
+        ("ehrdiff", "widths", [], "a list of whole numbers above zero"),
+        ("ehrdiff", "widths", 64, "a list of whole numbers above zero"),
+        ("ehrdiff", "widths", [64, 0], "a list of whole numbers above zero"),
+        ("ehrdiff", "steps", 1, "a whole number, at least 2"),
+        ("ehrdiff", "warmup_steps", -1, "a whole number, at least 0"),
+        ("ehrdiff", "rho", 0, "a finite number above zero"),
+        ("ehrdiff", "log_sigma_mean", "low", "a finite number"),
+        ("ehrdiff", "sigma_min", 80.0, "less than model.sigma_max=80.0"),
+        ("emr_wgan", "decoding", "prevalence", "one of threshold, bernoulli"),
+        ("emr_wgan", "depth", 0, "a whole number, at least 1"),
+        ("emr_wgan", "n_critic", 1.5, "a whole number, at least 1"),
+        ("emr_wgan", "lr_critic", "fast", "a finite number above zero"),
+        ("emr_wgan", "penalty", -1, "a finite number, at least 0"),
+        ("vae", "latent_width", 0, "a whole number, at least 1"),
+        ("vae", "latent_width", True, "a whole number, at least 1"),
+        ("vae", "hidden", "512", "a list of whole numbers above zero"),
+        ("vae", "kl_weight", None, "a finite number, at least 0"),
+        ("vae", "learning_rate", float("nan"), "a finite number above zero"),
+    ],
+)
+def test_an_option_that_cannot_work_is_named_with_what_would(
+    name: str, option: str, value: object, wanted: str
+) -> None:
+    cls, options = MODELS[name]
+    with pytest.raises(OptionError) as error:
+        cls(schema=SCHEMA, seed=0, **{**options, option: value})
+    assert str(error.value).startswith(f"model.{option}={value}: {wanted}")

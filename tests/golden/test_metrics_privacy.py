@@ -1,5 +1,7 @@
 """Distances and attacks against brute force and other implementations."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -139,6 +141,22 @@ def test_resampled_f1_is_that_of_the_resampled_records() -> None:
     expected = np.mean([f1_score(truth[rows, i], guess[rows, i], zero_division=0.0) for i in range(4)])
     found = attributes.weighted_f1(counts, np.full(4, 0.25), times[None].astype(float))
     assert found[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_bootstrap_holds_few_resamplings_at_a_time_and_is_that_of_all_at_once() -> None:
+    n = 4_000
+    rng = np.random.default_rng(0)
+    truth, guess = (sparse.csr_array((rng.random((n, 3)) < 0.2).astype(float)) for _ in range(2))
+    nothing = np.zeros((n, 0))
+    counts = attributes.tally(attributes.Hidden(guess, nothing), attributes.Hidden(truth, nothing))
+    weights = np.array([0.2, 0.3, 0.5])
+    tracemalloc.start()
+    found = attributes.bootstrap_f1(counts, weights, np.random.default_rng(1))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    times = np.random.default_rng(1).multinomial(n, np.full(n, 1 / n), 200)
+    np.testing.assert_allclose(found, attributes.weighted_f1(counts, weights, times.astype(float)), atol=1e-12)
+    assert most < 4 * 20 * n * 8  # bytes; all at once the draws alone are 200 * n * 8
 
 
 def test_entropies_in_bits() -> None:

@@ -111,7 +111,7 @@ def test_an_unknown_level_or_gap_is_refused() -> None:
 
 def test_a_constant_column_has_width_one() -> None:
     frame = pd.DataFrame({"x": [3.5, 3.5]})
-    schema = infer_schema(frame)
+    schema = infer_schema(frame, "table")
     records = Encoder(schema).encode(frame)
     assert records.values.tolist() == [[0], [0]]
     pd.testing.assert_frame_equal(Encoder(schema).decode(records), frame)
@@ -129,7 +129,7 @@ def test_infer_schema() -> None:
             "ward": ["B", None, "A"],
         }
     )
-    schema = infer_schema(frame)
+    schema = infer_schema(frame, "table")
     found = {c.name: (c.kind, c.missing, c.bounds, c.decimals, c.levels) for c in schema.columns}
     assert found == {
         "flag": ("binary", False, None, None, ()),
@@ -140,8 +140,37 @@ def test_infer_schema() -> None:
         "ward": ("categorical", True, None, None, ("A", "B")),
     }
     schema.validate(frame, "table")
-    with pytest.raises(TableError, match="'empty': empty in all 2 rows"):
-        infer_schema(pd.DataFrame({"empty": [None, None]}))
+    with pytest.raises(TableError, match="table: column 'empty': empty in all 2 rows"):
+        infer_schema(pd.DataFrame({"empty": [None, None]}), "table")
+
+
+def text_column(distinct: int, rows: int, gaps: int = 0) -> pd.DataFrame:
+    return pd.DataFrame({"notes": [*(f"v{i % distinct}" for i in range(rows)), *[None] * gaps]})
+
+
+@pytest.mark.parametrize(("distinct", "rows", "gaps"), [(101, 1000, 0), (11, 20, 0), (20, 20, 980)])
+def test_identifiers_and_free_text_are_not_levels(distinct: int, rows: int, gaps: int) -> None:
+    words = rf"t\.csv: column 'notes': looks like an .*\({distinct} distinct values in {rows} rows\); leave it out"
+    with pytest.raises(TableError, match=words) as raised:
+        infer_schema(text_column(distinct, rows, gaps), "t.csv")
+    assert "v1" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("distinct", "rows"), [(100, 1000), (10, 20), (19, 19)])
+def test_levels_are_not_taken_for_identifiers(distinct: int, rows: int) -> None:
+    (column,) = infer_schema(text_column(distinct, rows), "t.csv").columns
+    assert len(column.levels) == distinct
+
+
+def test_no_columns_to_infer() -> None:
+    with pytest.raises(TableError, match=r"t\.csv: no columns besides the subject"):
+        infer_schema(pd.DataFrame({"subject_id": [1, 2]}), "t.csv")
+
+
+def test_whole_numbers_are_levels_that_are_digits() -> None:
+    encoder = Encoder(Schema((Column("code", "categorical", ("0", "1"), missing=True),)))
+    records = encoder.encode(pd.DataFrame({"code": [1.0, None, 0.0]}))
+    assert encoder.decode(records)["code"].fillna("gap").tolist() == ["1", "gap", "0"]
 
 
 def test_fit_bounds_replaces_bounds_and_decimals_only() -> None:

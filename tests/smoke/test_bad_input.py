@@ -83,12 +83,14 @@ def test_wrong_checksum(refused: Callable[..., None], tmp_path: Path) -> None:
             lambda f: pd.concat([f, pd.Series(1, f.index, name="extra")], axis=1),
             ["synthetic.csv", "extra columns 'extra'"],
         ),
-        ("synthetic", lambda f: f.assign(sex="X"), ["synthetic.csv", "'sex'", "row 0", "'F'"]),
+        ("synthetic", lambda f: f.assign(sex="X"), ["synthetic.csv", "'sex'", "row 0", "2 levels"]),
         ("synthetic", lambda f: f.assign(age="old"), ["synthetic.csv", "'age'", "text", "count"]),
         ("synthetic", lambda f: f.assign(age=1.5), ["synthetic.csv", "'age'", "whole"]),
         ("synthetic", lambda f: f.assign(sex=None), ["synthetic.csv", "'sex'", "empty"]),
         ("synthetic", lambda f: f.head(0), ["synthetic.csv", "empty"]),
         ("train", lambda f: f.head(0), ["train.csv", "empty"]),
+        ("train", lambda f: f.head(1), ["train.csv", "at least two rows are needed"]),
+        ("holdout", lambda f: f.head(1), ["holdout.csv", "at least two rows are needed"]),
         ("holdout", lambda f: f.assign(died_within_year=2), ["holdout.csv", "'died_within_year'", "0 or 1"]),
     ],
 )
@@ -122,8 +124,19 @@ def test_a_schema_that_does_not_fit(refused: Callable[..., None], files: dict[st
     refused(["schema.json", "version 9"], *evaluate(files))
     write_json(files["schema"], content | {"columns": [{**content["columns"][0], "kind": "numeric"}]})
     refused(["schema.json", "'numeric'"], *evaluate(files))
+    write_json(files["schema"], content | {"columns": ["a"]})
+    refused(["schema.json", "column 0"], *evaluate(files))
     files["schema"].write_text("{", encoding="utf-8")
     refused(["schema.json", "JSON"], *evaluate(files))
+
+
+def test_a_training_table_without_a_schema_to_infer(refused: Callable[..., None], files: dict[str, Path]) -> None:
+    del files["schema"]
+    spoil(files["train"], lambda frame: frame[["age"]].assign(name=[f"patient {i}" for i in range(60)]))
+    refused(["train.csv", "'name'", "identifier", "60 distinct values in 60 rows"], *evaluate(files))
+    spoil(files["train"], lambda frame: frame[["age"]].rename(columns={"age": "subject_id"}))
+    refused(["train.csv", "no columns besides the subject"], *evaluate(files))
+    assert not files["out"].exists()
 
 
 def test_a_matrix_that_was_changed(refused: Callable[..., None], matrix: Path, tmp_path: Path) -> None:
@@ -160,6 +173,8 @@ def test_unknown_overrides_and_values(refused: Callable[..., None], matrix: Path
     refused(["split.validation=0"], "prepare", "split.validation=0", f"out={tmp_path / 'm'}")
     refused(["preprocess.outliers=hide"], "prepare", "preprocess.outliers=hide", f"out={tmp_path / 'm'}")
     refused(["source.n=-1"], "prepare", "source.n=-1", f"out={tmp_path / 'm'}")
+    refused(["source.seed=a"], "prepare", "source.seed=a", f"out={tmp_path / 'm'}")
+    refused(["seed=a"], "evaluate", "seed=a", "train=a", "holdout=b", "synthetic=c", "out=d")
     assert not list(tmp_path.glob("**/m"))
 
 

@@ -1,6 +1,7 @@
 """The matrix folder: written whole or not at all, reused, and checked when opened."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from ehrsynth.data.matrix import Matrix, prepare, read_low_prevalence
 from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.sources.demo import Demo
 from ehrsynth.data.split import Split
-from ehrsynth.errors import FileError, OptionError, TableError
-from ehrsynth.files import sha256
+from ehrsynth.errors import FileError, OptionError, SchemaError, TableError
+from ehrsynth.files import aside_of, sha256, write_json
 
 
 def make(out: Path, n: int = 600, seed: int = 0, **preprocess: float) -> Matrix:
@@ -124,3 +125,65 @@ def test_a_file_that_was_changed(folder: Path) -> None:
     rewrite(folder / "train.parquet", train.assign(age=train["age"] + 1))
     with pytest.raises(FileError, match=r"train\.parquet: changed"):
         Matrix.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("constraints.json", "constraints"), ("provenance.json", "outputs"), ("schema.json", "columns")]
+)
+def test_a_file_without_its_key(folder: Path, name: str, key: str) -> None:
+    for content in ({"version": 1}, {"version": 1, key: None}, [1]):
+        write_json(folder / name, content)
+        with pytest.raises((FileError, SchemaError), match=rf"{name}: .*{key}"):
+            Matrix.open(folder)
+
+
+def test_rare_codes_without_their_key(folder: Path) -> None:
+    write_json(folder / "low_prevalence.json", {"version": 1})
+    with pytest.raises(FileError, match=r"low_prevalence\.json: no 'codes'"):
+        read_low_prevalence(folder)
+    for entry in (1, {"column": {"name": "x", "kind": "binary"}}, {"column": 1, "prevalence": 0.1}):
+        write_json(folder / "low_prevalence.json", {"codes": [entry]})
+        with pytest.raises(FileError, match=r"low_prevalence\.json: not a list of columns"):
+            read_low_prevalence(folder)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"rule": "only_if", "column": "dx_gone", "given": "sex=F"}, "no 0/1 column 'dx_gone'"),
+        ({"rule": "only_if", "column": "dx_401", "given": "sex=X"}, "no 0/1 column 'sex=X'"),
+        ({"rule": "only_if", "column": "age", "given": "sex=F"}, "no 0/1 column 'age'"),
+        ({"rule": "never"}, "expected rule only_if"),
+        ("dx_401", "expected rule only_if"),
+    ],
+)
+def test_a_constraint_that_does_not_fit(folder: Path, rule: object, words: str) -> None:
+    write_json(folder / "constraints.json", {"version": 1, "constraints": [rule]})
+    with pytest.raises(SchemaError, match=rf"constraints\.json: .*{words}"):
+        Matrix.open(folder)
+
+
+@pytest.mark.parametrize("part", ["validation", "holdout"])
+def test_a_part_of_one_row(folder: Path, part: str) -> None:
+    rewrite(folder / f"{part}.parquet", pd.read_parquet(folder / f"{part}.parquet").head(1))
+    with pytest.raises(TableError, match=rf"{part}\.parquet: .* is 1; at least two rows are needed"):
+        Matrix.open(folder)
+
+
+def test_a_file_that_provenance_does_not_vouch_for(folder: Path, prepared: Matrix) -> None:
+    outputs = {name: digest for name, digest in prepared.provenance["outputs"].items() if name != "train.parquet"}
+    write_json(folder / "provenance.json", prepared.provenance | {"outputs": outputs})
+    with pytest.raises(FileError, match=r"train\.parquet: changed"):
+        Matrix.open(folder)
+
+
+def test_what_a_killed_preparation_left_is_removed(tmp_path: Path) -> None:
+    gone = 4_194_304  # above the largest process number of Linux
+    names = {
+        out: aside_of(tmp_path / out).name.replace(f"-{os.getpid()}-", f"-{gone}-") for out in ("demo", "other")
+    } | {"running": aside_of(tmp_path / "demo").name}
+    for name in names.values():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.parquet").touch()
+    make(tmp_path / "demo", n=200)
+    assert {path.name for path in tmp_path.iterdir()} == {"demo", names["other"], names["running"]}

@@ -113,7 +113,7 @@ def test_a_constant_outcome() -> None:
 def test_no_rows_left() -> None:
     given = tables()
     given["holdout"]["bmi"] = 1000.0
-    with pytest.raises(TableError, match="holdout: no rows"):
+    with pytest.raises(TableError, match="holdout, after preprocessing: the number of rows is 0"):
         Preprocess(outliers="drop").apply(given, SPECS)
 
 

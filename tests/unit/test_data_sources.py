@@ -53,6 +53,11 @@ def test_demo_writes_raw_tables_in_the_layout_of_mimic(tmp_path: Path) -> None:
     }
 
 
+def test_demo_refuses_a_seed_that_is_no_whole_number() -> None:
+    with pytest.raises(OptionError, match=r"source\.seed=1\.5"):
+        Demo(seed=1.5)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("n", [0, 99, 1.5])
 def test_demo_refuses_too_few_patients(n: int) -> None:
     with pytest.raises(OptionError, match=r"source\.n"):
@@ -160,12 +165,20 @@ class Broken(Demo):
         good = super().events()
         if self.fault == "undeclared":
             good["code"] = good["code"].cat.rename_categories({"dx_401": "dx_new"})
+        if self.fault == "without a code":
+            good["code"] = good["code"].where(good.index >= 3)
         return good
 
 
 @pytest.mark.parametrize(
     ("fault", "message"),
-    [("twice", "twice"), ("nobody", "no subjects"), ("unknown", "unknown subject"), ("undeclared", "undeclared code")],
+    [
+        ("twice", "twice"),
+        ("nobody", "no subjects"),
+        ("unknown", "unknown subject"),
+        ("undeclared", "undeclared code"),
+        ("without a code", r"source demo: 3 of \d+ events have no code"),
+    ],
 )
 def test_a_broken_source_is_refused(fault: str, message: str) -> None:
     source: Source = Broken(fault)

@@ -31,5 +31,11 @@ def test_impossible_shares(holdout: float, validation: float) -> None:
 
 
 def test_an_empty_part() -> None:
-    with pytest.raises(OptionError, match="no validation rows in 5 subjects"):
+    with pytest.raises(OptionError, match="0 validation rows in 5 subjects"):
         Split().assign(5, 0)
+
+
+def test_a_part_of_one_row() -> None:
+    with pytest.raises(OptionError, match=r"1 validation rows in 20 subjects .*; at least two rows are needed"):
+        Split().assign(20, 0)
+    assert len(Split().assign(30, 0)["validation"]) == 2

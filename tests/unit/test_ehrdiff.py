@@ -73,6 +73,16 @@ def test_samples_come_from_the_averaged_weights() -> None:
         assert torch.equal(model.sample(50, torch.Generator().manual_seed(0)), before)
 
 
+def test_prevalence_decoding_of_few_records_ranks_them_in_a_full_batch() -> None:
+    model = EHRDiff(schema=codes(6), widths=[8], time_width=4, steps=2, decoding="prevalence").eval()
+    model.prevalence.copy_(torch.tensor([0.5, 0.4, 0.3, 0.2, 0.1, 0.01]))
+    with torch.no_grad():
+        full, few, one = (model.sample(n, torch.Generator().manual_seed(0)) for n in (model.sample_batch, 30, 1))
+    assert torch.equal(few, full[:30])
+    assert torch.equal(one, full[:1])
+    torch.testing.assert_close(full.mean(0), model.prevalence, rtol=0, atol=1 / model.sample_batch)
+
+
 def test_prevalence_decoding_takes_the_largest_scores() -> None:
     scores = torch.tensor([[0.1, 5.0], [0.4, -1.0], [0.3, 0.0], [-2.0, 0.2]])
     hard = _largest(scores, torch.tensor([0.5, 0.25]), torch.Generator().manual_seed(0))

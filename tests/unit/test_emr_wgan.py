@@ -3,9 +3,12 @@
 import math
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
+from ehrsynth.errors import OptionError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.adversarial import gradient_penalty
 from ehrsynth.models.emr_wgan import EMRWGAN
@@ -112,3 +115,20 @@ def test_drawn_rows_pass_the_gradient_straight_through() -> None:
     assert model.generator.heads.bias.grad.abs().min() > 0
     published = EMRWGAN(schema=schema, width=4, depth=1)
     assert published._rows(32, torch.Generator().manual_seed(0)).detach().unique().numel() > 2
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.parametrize(("sizes", "option"), [((1, 1), "data.batch_size=1"), ((3, 1), "data.drop_last=false")])
+def test_a_batch_of_one_row_is_the_users_to_mend(sizes: tuple[int, int], option: str) -> None:
+    model = EMRWGAN(schema=Schema((Column("a", "binary"), Column("b", "binary"))), width=4, depth=1)
+    batches = torch.zeros(sum(sizes), 2).split(sizes)
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with pytest.raises(OptionError, match=f"^{option}: at least 2 rows"):
+        trainer.fit(model, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]

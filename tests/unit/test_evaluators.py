@@ -93,6 +93,13 @@ def test_a_constant_real_outcome_is_not_applicable(side: str) -> None:
         utility.OutcomePrediction(rounds=5).fit(replace(REAL, **{side: constant}), 0)
 
 
+def test_a_categorical_outcome_is_skipped_with_the_reason() -> None:
+    schema = Schema((*code_schema(2).columns, Column("fate", "categorical", levels=("home", "died"), role="outcome")))
+    rows = bits_only([[1, 0, 1, 0], [0, 1, 0, 1]] * 5, schema)
+    with pytest.raises(NotApplicableError, match="no binary column with the role outcome \\('fate' is categorical\\)"):
+        utility.OutcomePrediction(rounds=5).fit(RealData(schema, rows, rows), 0)
+
+
 def test_knowledge_violation_counts_the_wrong_sex() -> None:
     scorer = validity.KnowledgeViolation().fit(REAL, 0)
     synthetic = toy_records(400, 5)
@@ -127,6 +134,23 @@ def test_the_attacker_knows_demographics_and_outcomes_and_half_of_the_positives(
     assert sum(counts[: int(known)]) * 2 <= sum(counts) < sum(counts[: int(known) + 1]) * 2
     missing = int(REAL.train.bits[:, CODES + 1].sum())
     assert value_of(found["privacy/attribute_hidden_positives"]) == sum(counts[int(known) :]) + missing
+
+
+def test_the_latent_space_of_more_synthetic_rows_is_that_of_as_many_as_were_trained_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = []
+
+    def measured(real: Records, synthetic: Records, *_: object) -> float:
+        sizes.append((len(real), len(synthetic)))
+        return -3.0
+
+    monkeypatch.setattr(structure, "latent_deviation", measured)
+    for evaluator in (structure.LatentDeviation(), structure.LatentDeviation(max_rows=200)):
+        scorer = evaluator.fit(REAL, 0)
+        for rows in (100, 1500):
+            scorer(toy_records(rows, 7), 0)
+    assert sizes == [(600, 100), (600, 600), (200, 100), (200, 200)]
 
 
 def test_row_caps_are_obeyed_and_seeded() -> None:

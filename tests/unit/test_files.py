@@ -1,13 +1,27 @@
 """Nothing half-written ever has its final name."""
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from ehrsynth.errors import FileError
-from ehrsynth.files import read_json, read_table, sha256, write_json, write_table, written_aside
+from ehrsynth.files import (
+    ABANDONED,
+    aside_of,
+    read_json,
+    read_object,
+    read_table,
+    sha256,
+    sweep_leftovers,
+    write_json,
+    write_table,
+    written_aside,
+)
 
 
 def write_until_full(path: Path) -> None:
@@ -63,3 +77,74 @@ def test_unreadable_tables_are_named(tmp_path: Path, name: str, content: bytes, 
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_text_stays_as_it_stands(tmp_path: Path, name: str) -> None:
+    frame = pd.DataFrame(
+        {
+            "subject_id": ["007", "08", "9"],
+            "dose": [1.5, None, 2],
+            "digits": ["1", None, "2"],
+            "padded": ["01", "02", None],
+            "words": ["None", "NA", "nan"],
+        }
+    ).astype({"digits": str, "padded": str})
+    write_table(tmp_path / name, frame)
+    text = ["words", "padded", "digits", "subject_id", "absent"]
+    pd.testing.assert_frame_equal(read_table(tmp_path / name, text=text), frame)
+
+
+def test_without_text_columns_words_for_missing_are_missing(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("lab,code\n1,NA\nNA,x\n")
+    frame = read_table(tmp_path / "a.csv", text=["code"])
+    assert frame["code"].tolist() == ["NA", "x"]
+    assert frame["lab"].isna().tolist() == [False, True]
+    assert read_table(tmp_path / "a.csv")["code"].isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("content", [[1], {"other": []}, {"codes": None}, {"codes": {}}])
+def test_an_object_without_its_key_is_named(tmp_path: Path, content: object) -> None:
+    write_json(tmp_path / "a.json", content)
+    with pytest.raises(FileError, match=r"a\.json: no 'codes' in it; .*list"):
+        read_object(tmp_path / "a.json", codes=list)
+
+
+def leave(path: Path) -> Path:
+    """Start a process that writes ``path`` aside, and kill it while it does."""
+    script = (
+        "import os, pathlib, sys; from ehrsynth.files import written_aside\n"
+        "with written_aside(pathlib.Path(sys.argv[1])) as aside:\n"
+        "    aside.write_text('patients'); os.kill(os.getpid(), 9)"
+    )
+    before = set(path.parent.glob(".*"))
+    assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == -9
+    (left,) = set(path.parent.glob(".*")) - before
+    return left
+
+
+def test_what_killed_processes_leave_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    dead, deep, other = leave(tmp_path / "a.csv"), leave(tmp_path / "checkpoints" / "b"), leave(tmp_path / "x.a.csv")
+    mine = aside_of(tmp_path / "a.csv")
+    foreign = tmp_path / dead.name.replace(dead.name[1:9], "0" * 8)
+    for path in (mine, foreign, tmp_path / "a.csv", tmp_path / ".hidden", tmp_path / ".1234abcd.a.csv"):
+        path.write_text("kept")
+    kept = {"a.csv", ".hidden", ".1234abcd.a.csv", mine.name, foreign.name, "checkpoints"}
+    sweep_leftovers(tmp_path, "a.csv")
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, other.name}
+    assert deep.exists()
+    sweep_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    assert not deep.exists()
+
+
+def test_leftovers_of_another_machine_are_swept_after_a_day(tmp_path: Path) -> None:
+    folder = tmp_path / f".00000000-{os.getpid()}-1234abcd.matrix"
+    folder.mkdir()
+    (folder / "train.csv").touch()
+    sweep_leftovers(tmp_path)
+    assert folder.exists()
+    os.utime(folder, (0, folder.stat().st_mtime - ABANDONED - 60))
+    sweep_leftovers(tmp_path)
+    assert not folder.exists()

@@ -10,7 +10,7 @@ import pandas as pd
 import pytorch_lightning as pl
 
 from ehrsynth.evaluation.suite import FittedSuite
-from ehrsynth.files import write_table
+from ehrsynth.files import aside_of, write_table
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.sampling import sample_records
 
@@ -64,7 +64,7 @@ class EvaluateCheckpoints(pl.Callback):
                 numbers = {name: value for name, value in row.items() if isinstance(value, float)}
                 logger.log_metrics({**numbers, "epoch": epoch}, step=trainer.global_step)
         trainer.strategy.barrier()
-        aside = path.with_name(f".{path.name}")
+        aside = Path(trainer.strategy.broadcast(str(aside_of(path))))  # one name for all ranks
         trainer.save_checkpoint(aside)
         if trainer.is_global_zero:
             os.replace(aside, path)

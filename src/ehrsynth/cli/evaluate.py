@@ -1,6 +1,7 @@
 """``ehrsynth evaluate``: any real and any synthetic table -> report."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -9,8 +10,10 @@ from omegaconf import DictConfig
 
 from ehrsynth.cli.console import out, steps
 from ehrsynth.cli.main import run
+from ehrsynth.cli.options import path, whole_number
 from ehrsynth.cli.tables import score_table
 from ehrsynth.data.encoding import Encoder, fit_bounds, infer_schema
+from ehrsynth.data.split import require_rows
 from ehrsynth.errors import TableError
 from ehrsynth.evaluation.anchors import anchor_scores, with_anchors
 from ehrsynth.evaluation.evaluator import RealData
@@ -18,15 +21,14 @@ from ehrsynth.files import read_table, sha256, write_json
 from ehrsynth.reporting.gallery import report_figures
 from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.report import build_report
-from ehrsynth.schema import SUBJECT, Schema
+from ehrsynth.schema import SUBJECT, Schema, as_text
 
 
 def task(cfg: DictConfig) -> None:
     """Score ``cfg.synthetic`` against ``cfg.train`` and ``cfg.holdout``; write the report into ``cfg.out``."""
-    files = {name: Path(cfg[name]) for name in ("train", "holdout", "synthetic")}
-    frames = {name: read_table(path) for name, path in files.items()}
-    folder = Path(cfg.out)
-    schema = schema_of(frames["train"], str(files["train"]), None if cfg.schema is None else Path(cfg.schema))
+    files = {name: path(cfg, name) for name in ("train", "holdout", "synthetic")}
+    folder, seed = path(cfg, "out"), whole_number(cfg, "seed")
+    schema, frames = read_tables(files, None if cfg.schema is None else path(cfg, "schema"))
     tables = {name: schema.validate(frame, str(files[name])) for name, frame in frames.items()}
     for name in ("train", "holdout"):
         schema.require_outcomes(tables[name], str(files[name]))
@@ -42,18 +44,18 @@ def task(cfg: DictConfig) -> None:
     real = RealData(schema, train, holdout)
     suite = instantiate(cfg.suite)
     with steps("evaluating", 6 * len(suite.evaluators)) as step:
-        scores = suite.fit(real, cfg.seed).score(synthetic, cfg.seed, step)
-        scores = with_anchors(scores, anchor_scores(suite, real, cfg.seed, step))
-    hashes = {name: sha256(path) for name, path in files.items()}
+        scores = suite.fit(real, seed).score(synthetic, seed, step)
+        scores = with_anchors(scores, anchor_scores(suite, real, seed, step))
+    hashes = {name: sha256(file) for name, file in files.items()}
     report = build_report(scores, real, synthetic, data=hashes)
     write_html(
         folder / "report.html",
         title=f"{files['synthetic'].name} against {files['train'].name}",
-        facts={name: path.name for name, path in files.items()} | {"seed": str(cfg.seed)},
+        facts={name: file.name for name, file in files.items()} | {"seed": str(seed)},
         rows=report["rows"],
         scores=scores,
         cards=suite.cards,
-        figures=report_figures(real, synthetic, seed=cfg.seed),
+        figures=report_figures(real, synthetic, seed=seed),
         provenance={f"{k} version": v for k, v in report["versions"].items()} | hashes,
     )
     write_json(folder / "report.json", report)
@@ -61,26 +63,33 @@ def task(cfg: DictConfig) -> None:
     out.print(f"report  {folder / 'report.html'}\nscores  {folder / 'report.json'}")
 
 
-def schema_of(train: pd.DataFrame, name: str, path: Path | None) -> Schema:
-    """Read the schema, or infer it from the training table; bounds are those of the training rows.
+def read_tables(files: Mapping[str, Path], schema_file: Path | None) -> tuple[Schema, dict[str, pd.DataFrame]]:
+    """Read the tables alike, categorical columns as the text that stands in them.
+
+    Args:
+        files: ``train``, which decides about the bounds, ``holdout`` and ``synthetic``.
+        schema_file: the schema, or None to infer it from the training table.
 
     Raises:
-        TableError: the training table has no columns to score.
+        InputError: a file is not readable, a real table has less than two rows, or the training table does not fit the
+            schema or none can be inferred from it.
     """
-    columns = train.drop(columns=SUBJECT, errors="ignore")
-    if path is None:
-        if columns.columns.empty:
-            raise TableError(f"{name}: no columns besides the subject; at least one is needed")
-        return infer_schema(columns)
-    schema = Schema.load(path)
-    return fit_bounds(schema, schema.validate(train, name))
+    train = str(files["train"])
+    known = infer_schema(read_table(files["train"]), train) if schema_file is None else Schema.load(schema_file)
+    frames = {name: read_table(file, text=known.text_columns) for name, file in files.items()}
+    for name in ("train", "holdout"):
+        require_rows(frames[name], str(files[name]))
+    if schema_file is None:  # again, now that text such as NA or None is known to be a level
+        return infer_schema(frames["train"], train), frames
+    return fit_bounds(known, known.validate(frames["train"], train)), frames
 
 
-def check_subjects(frames: dict[str, pd.DataFrame], files: dict[str, Path]) -> None:
+def check_subjects(frames: Mapping[str, pd.DataFrame], files: Mapping[str, Path]) -> None:
     """Raise a ``TableError`` if a subject is in both real tables: such a holdout is no control."""
     if not all(SUBJECT in frames[name] for name in ("train", "holdout")):
         return
-    both = int(frames["holdout"][SUBJECT].isin(frames["train"][SUBJECT]).sum())
+    known, held_out = (as_text(frames[name][SUBJECT].dropna()) for name in ("train", "holdout"))
+    both = int(held_out.isin(known).sum())
     if both:
         raise TableError(
             f"{files['holdout']}: column {SUBJECT!r}: {both} rows belong to subjects of {files['train']};"

@@ -29,7 +29,7 @@ from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix, prepare
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.files import write_text
+from ehrsynth.files import sweep_leftovers, write_text
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.tracking import Tracker, tracking
 
@@ -75,6 +75,7 @@ def train(cfg: DictConfig) -> RunFolder:
         out.print(f"{model_name} seed {cfg.seed}: finished already  {folder.path}")
         return folder
     out.print(f"{model_name} seed {cfg.seed}: {folder.path}")
+    sweep_leftovers(folder.path)
     write_text(folder.config, OmegaConf.to_yaml(cfg, resolve=True))
     matrix.schema.save(folder.schema)
     with tracking(

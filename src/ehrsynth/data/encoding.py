@@ -14,9 +14,11 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from ehrsynth.errors import TableError
 from ehrsynth.layout import Layout, Records
-from ehrsynth.schema import SUBJECT, Column, Kind, Schema
+from ehrsynth.schema import SUBJECT, Column, Kind, Schema, as_text
 
 MOST_DECIMALS = 6
+MOST_LEVELS = 100  # of a text column that nobody has declared; with more it would hold names, numbers or sentences
+ENOUGH_ROWS = 20  # to tell from the share of distinct values
 
 
 class Encoder:
@@ -126,24 +128,38 @@ def fill_missing(records: Records, donors: Records, generator: torch.Generator) 
     return Records(records.layout, records.bits, values)
 
 
-def infer_schema(frame: pd.DataFrame) -> Schema:
+def infer_schema(frame: pd.DataFrame, table: str) -> Schema:
     """Guess the schema of someone's training table.
 
     Booleans and columns of 0 and 1 are binary, text is categorical, whole numbers are counts, other numbers continuous.
     A 0/1 column with empty cells becomes a count from 0 to 1, since binary columns are never missing.
 
+    Args:
+        frame: decoded values; a ``subject_id`` column is left out.
+        table: what to call it in an error, usually its file name.
+
     Raises:
-        TableError: a column is empty in every row.
+        TableError: no columns, one that is empty in every row, or text that looks like an identifier or free text,
+            which would make patients' own values the levels of a schema.
     """
     columns = []
-    for name in frame.columns.drop(SUBJECT, errors="ignore"):
+    names = frame.columns.drop(SUBJECT, errors="ignore")
+    if names.empty:
+        raise TableError(f"{table}: no columns besides the subject; at least one is needed")
+    for name in names:
         cells = frame[name]
         seen = cells.dropna()
         if seen.empty:
-            raise TableError(f"column {name!r}: empty in all {len(cells)} rows; leave the column out")
+            raise TableError(f"{table}: column {name!r}: empty in all {len(cells)} rows; leave the column out")
         missing = len(seen) < len(cells)
         if not (is_numeric_dtype(cells) or is_bool_dtype(seen.infer_objects())):
-            columns.append(Column(str(name), "categorical", tuple(sorted(seen.astype(str).unique())), missing=missing))
+            levels = seen.astype(str).unique()
+            if len(levels) > MOST_LEVELS or (len(seen) >= ENOUGH_ROWS and len(levels) > len(seen) / 2):
+                raise TableError(
+                    f"{table}: column {name!r}: looks like an identifier or free text ({len(levels)} distinct values"
+                    f" in {len(seen)} rows); leave it out or declare it in schema="
+                )
+            columns.append(Column(str(name), "categorical", tuple(sorted(levels)), missing=missing))
         elif not missing and seen.isin((0, 1)).all():
             columns.append(Column(str(name), "binary"))
         else:
@@ -178,7 +194,7 @@ def _decimals(numbers: NDArray[np.float64]) -> int:
 
 
 def _level_numbers(cells: pd.Series, column: Column) -> NDArray[np.int64]:
-    numbers = pd.Index(column.levels).get_indexer(pd.Index(cells.astype(str)))
+    numbers = pd.Index(column.levels).get_indexer(pd.Index(as_text(cells)))
     empty = cells.isna().to_numpy()
     numbers = np.where(empty & column.missing, len(column.levels), numbers)
     if (numbers < 0).any():

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pandas as pd
 
@@ -21,10 +20,11 @@ from ehrsynth.constraints import Constraint
 from ehrsynth.data.one_sex import one_sex_rules
 from ehrsynth.data.preprocess import Prepared, Preprocess, RareCode
 from ehrsynth.data.sources.base import Source
-from ehrsynth.data.split import SPLITS, Split
+from ehrsynth.data.split import SPLITS, Split, require_rows
 from ehrsynth.data.wide import widen
-from ehrsynth.errors import FileError, OptionError, TableError
-from ehrsynth.files import read_json, read_table, require, sha256, write_json, write_table
+from ehrsynth.errors import FileError, OptionError, SchemaError, TableError
+from ehrsynth.files import aside_of, read_object, read_table, require, sha256, sweep_leftovers, write_json, write_table
+from ehrsynth.layout import Layout
 from ehrsynth.schema import SUBJECT, Schema
 
 LOW_PREVALENCE = "low_prevalence.json"
@@ -46,8 +46,8 @@ class Matrix:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.schema = Schema.load(folder / "schema.json")
-        self.constraints: tuple[Constraint, ...] = rules.load(folder / "constraints.json")
-        self.provenance: dict[str, Any] = read_json(folder / PROVENANCE)
+        self.constraints: tuple[Constraint, ...] = rules.load(folder / "constraints.json", Layout.of(self.schema))
+        self.provenance = read_object(folder / PROVENANCE, outputs=dict)
 
     @classmethod
     def open(cls, folder: Path) -> "Matrix":
@@ -55,8 +55,9 @@ class Matrix:
 
         Raises:
             FileError: the folder or a file is missing, or a file is not the one that was written.
-            SchemaError: ``schema.json`` is malformed.
-            TableError: a subject is in two parts, a table does not fit the schema, or an outcome is constant.
+            SchemaError: ``schema.json`` is malformed, or a constraint names a column that is not in it.
+            TableError: a subject is in two parts, a table does not fit the schema or has less than two rows, or an
+                outcome is constant.
         """
         if not folder.is_dir():
             raise FileError(f"{folder}: no such folder; a matrix folder, written by prepare, was expected")
@@ -65,10 +66,11 @@ class Matrix:
         matrix = cls(folder)
         matrix._check_subjects()
         for part in SPLITS:
-            matrix.schema.validate(getattr(matrix, part), str(folder / f"{part}.parquet"))
+            table = matrix.schema.validate(getattr(matrix, part), str(folder / f"{part}.parquet"))
+            require_rows(table, str(folder / f"{part}.parquet"))
         matrix.schema.require_outcomes(matrix.train, str(folder / "train.parquet"))
-        for name, expected in matrix.provenance["outputs"].items():
-            if sha256(folder / name) != expected:
+        for name in OUTPUTS:
+            if sha256(folder / name) != matrix.provenance["outputs"].get(name):
                 raise FileError(f"{folder / name}: changed since prepare wrote it (sha256 differs); prepare it again")
         return matrix
 
@@ -134,6 +136,7 @@ def prepare(
         InputError: the input is wrong, or ``out`` holds something else (``OptionError``).
     """
     progress("checking")
+    sweep_leftovers(out.parent, out.name)
     identity = {
         "source": {"name": source.name, **source.options()},
         "inputs": {path.name: sha256(require(path)) for path in source.inputs()},
@@ -150,7 +153,7 @@ def prepare(
     parts = {name: wide.iloc[rows] for name, rows in split.assign(len(wide), seed).items()}
     prepared = preprocess.apply(parts, source.columns())
     progress("writing")
-    aside = out.with_name(f".{uuid4().hex[:8]}.{out.name}")
+    aside = aside_of(out)
     aside.mkdir(parents=True)
     try:
         _write(aside, prepared, {**identity, "steps": [*steps, *prepared.steps]})
@@ -186,7 +189,7 @@ def _existing(out: Path, identity: dict[str, Any]) -> Matrix:
     """Open the folder if ``identity`` made it."""
     if not (out / PROVENANCE).is_file():
         raise OptionError(f"out={out}: something else is there; name a folder that does not exist yet")
-    there = read_json(out / PROVENANCE)
+    there = read_object(out / PROVENANCE, outputs=dict)
     for key, wanted in json.loads(json.dumps(identity)).items():
         if there.get(key) != wanted:
             raise OptionError(
@@ -197,7 +200,15 @@ def _existing(out: Path, identity: dict[str, Any]) -> Matrix:
 
 
 def read_low_prevalence(folder: Path) -> tuple[RareCode, ...]:
-    """Read the codes that were too rare to train on, from a matrix folder."""
-    entries = read_json(folder / LOW_PREVALENCE)["codes"]
-    columns = Schema.from_dict({"version": 1, "columns": [e["column"] for e in entries]}).columns if entries else ()
-    return tuple(RareCode(c, float(e["prevalence"])) for c, e in zip(columns, entries, strict=True))
+    """Read the codes that were too rare to train on, from a matrix folder.
+
+    Raises:
+        FileError: the file is missing or malformed.
+    """
+    path = folder / LOW_PREVALENCE
+    entries = read_object(path, codes=list)["codes"]
+    try:
+        columns = Schema.from_dict({"version": 1, "columns": [e["column"] for e in entries]}).columns if entries else ()
+        return tuple(RareCode(c, float(e["prevalence"])) for c, e in zip(columns, entries, strict=True))
+    except (SchemaError, KeyError, TypeError, ValueError) as error:
+        raise FileError(f"{path}: not a list of columns with their prevalence ({type(error).__name__})") from None

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ehrsynth.data.encoding import as_decoded, fit_numbers
 from ehrsynth.data.sources.base import ColumnSpec
+from ehrsynth.data.split import require_rows
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import SUBJECT, Column, Schema
 
@@ -88,7 +89,7 @@ class Preprocess:
             specs: what the source knows about the columns.
 
         Raises:
-            TableError: no rows are left in a part, or an outcome is constant in training.
+            TableError: less than two rows are left in a part, or an outcome is constant in training.
         """
         steps: list[dict[str, Any]] = []
 
@@ -110,8 +111,7 @@ class Preprocess:
         tables, specs, unseen = _known_levels(tables, specs)
         done("levels that training never has", specs, unseen)
         for name, table in tables.items():
-            if table.empty:
-                raise TableError(f"{name}: no rows are left after preprocessing; every part needs at least one")
+            require_rows(table, f"{name}, after preprocessing")
         schema = Schema(tuple(_fitted(name, spec, tables["train"][name]) for name, spec in specs.items()))
         fitting = {name: as_decoded(table[[SUBJECT, *schema.names]], schema) for name, table in tables.items()}
         return Prepared(schema, fitting, rare, steps)

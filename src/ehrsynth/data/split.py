@@ -1,12 +1,14 @@
 """Training, validation and holdout rows, by subject."""
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import OptionError, TableError
 from ehrsynth.seeding import numpy_rng
 
 SPLITS = ("train", "validation", "holdout")
+LEAST_ROWS = 2  # of each: one row alone has no spread, and no correlation
 
 
 class Split:
@@ -36,16 +38,22 @@ class Split:
         """Return the row numbers of each part, each in ascending order.
 
         Raises:
-            OptionError: a part would be empty.
+            OptionError: a part would have less than two rows.
         """
         held, validating = round(n * self.holdout), round(n * self.validation)
         order = numpy_rng(seed, "split").permutation(n)
         sizes = np.split(order, [n - held - validating, n - held])
         parts = {name: np.sort(rows) for name, rows in zip(SPLITS, sizes, strict=True)}
         for name, rows in parts.items():
-            if not len(rows):
+            if len(rows) < LEAST_ROWS:
                 raise OptionError(
-                    f"split: no {name} rows in {n} subjects with holdout={self.holdout},"
-                    f" validation={self.validation}; every part needs at least one"
+                    f"split: {len(rows)} {name} rows in {n} subjects with holdout={self.holdout},"
+                    f" validation={self.validation}; at least two rows are needed in every part"
                 )
         return parts
+
+
+def require_rows(frame: pd.DataFrame, table: str) -> None:
+    """Raise a ``TableError`` that names ``table`` if it has less than two rows."""
+    if len(frame) < LEAST_ROWS:
+        raise TableError(f"{table}: the number of rows is {len(frame)}; at least two rows are needed")

@@ -9,6 +9,7 @@ from ehrsynth.errors import TableError
 from ehrsynth.files import read_table
 
 UNMAPPED = "unmapped_"
+MAP_COLUMNS = ("ICD9", "PheCode", "Phenotype")
 
 
 def icd9_category(code: str) -> str:
@@ -35,8 +36,8 @@ class Phecodes:
 
     @cached_property
     def _table(self) -> pd.DataFrame:
-        table = read_table(self.map_file, dtype=str)
-        absent = {"ICD9", "PheCode", "Phenotype"} - set(table.columns)
+        table = read_table(self.map_file, text=MAP_COLUMNS)
+        absent = set(MAP_COLUMNS) - set(table.columns)
         if absent:
             raise TableError(f"{self.map_file}: missing columns {sorted(absent)}; a phecode map of ICD-9 was expected")
         return table.dropna(subset=["ICD9", "PheCode"]).drop_duplicates("ICD9").set_index("ICD9")

@@ -14,7 +14,8 @@ def widen(source: Source) -> pd.DataFrame:
     A binary column without an event is 0, a measurement without one is NaN; of several, the last counts.
 
     Raises:
-        TableError: no subjects, a repeated subject, an event of an unknown subject or of an undeclared code.
+        TableError: no subjects, a repeated subject, or an event without a code, of an undeclared code or of an unknown
+            subject.
     """
     specs, subjects, events = source.columns(), source.subjects(), source.events()
     ids = pd.Index(subjects[SUBJECT])
@@ -23,6 +24,11 @@ def widen(source: Source) -> pd.DataFrame:
         raise TableError(f"source {source.name}: {what}; one row per subject was expected")
     declared = pd.Index([name for name in specs if name not in subjects.columns])
     codes = events["code"].cat
+    if (codes.codes < 0).any():
+        raise TableError(
+            f"source {source.name}: {int((codes.codes < 0).sum())} of {len(events)} events have no code;"
+            " each event needs the name of a column"
+        )
     row, column = ids.get_indexer(events[SUBJECT]), declared.get_indexer(codes.categories)[codes.codes]
     if (row < 0).any() or (column < 0).any():
         what = "an unknown subject" if (row < 0).any() else "an undeclared code"

@@ -11,13 +11,12 @@ from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealDat
 from ehrsynth.evaluation.fidelity import BENCHMARK, JMIR
 from ehrsynth.evaluation.subsets import attributes_known_to_anyone, capped
 from ehrsynth.layout import Layout, Records
-from ehrsynth.metrics.attributes import Hidden, Tally, entropies, infer, tally, weighted_f1
+from ehrsynth.metrics.attributes import Hidden, Tally, bootstrap_f1, entropies, infer, tally, weighted_f1
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.neighbours import Points
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import numpy_rng
 
-RESAMPLINGS = 200
 ATTACK = (
     "The attacker knows demographics, outcomes and the {known} of a patient, takes the nearest records of S (squared"
     " L2 over the encoded known columns, k = 1, all ties vote) and guesses the rest: F1 of each hidden 0/1 column, the"
@@ -188,10 +187,8 @@ class _Attack:
     ) -> tuple[float, NDArray[np.float64]]:
         """Return the weighted F1 and its bootstrap draws."""
         counts: Tally = tally(infer(target[0], source[0], source[1]), target[1])
-        n = len(target[0])
-        value = weighted_f1(counts, self.weights, np.ones((1, n)))[0]
-        times = rng.multinomial(n, np.full(n, 1 / n), RESAMPLINGS).astype(np.float64)
-        return float(value), weighted_f1(counts, self.weights, times)
+        value = weighted_f1(counts, self.weights, np.ones((1, len(target[0]))))[0]
+        return float(value), bootstrap_f1(counts, self.weights, rng)
 
 
 def half_of_positives(counts: Sequence[int] | NDArray[np.integer]) -> int:

@@ -32,7 +32,7 @@ NONZERO = Card(
     high=1,
     definition="Share of the binary columns that are non-zero in R and also in S.",
     reading="How much of the vocabulary does the generator use at all? Rare codes are the first to go. Papers print the"
-    " number of columns; this is the share. More synthetic rows make it higher.",
+    " number of columns; this is the share. More synthetic rows make it higher: compare equal numbers of rows.",
     paper=EHRDIFF,
 )
 DISTANCE = Card(

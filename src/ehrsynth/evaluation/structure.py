@@ -24,8 +24,8 @@ LATENT = Card(
     low=-math.inf,
     high=-2,
     definition="log2 of the mean over k clusters of (share of real - 0.5)^2; R and S pooled, continuous columns"
-    " scaled by R, PCA to 80 % of variance, k-means with 10 seeded starts; with unequal sizes each side"
-    " weighs one half.",
+    " scaled by R, PCA to 80 % of variance, k-means with 10 seeded starts; an S with more rows than R is"
+    " drawn down to as many, and with unequal sizes each side weighs one half.",
     reading="Do synthetic patients fall into the same groups as real ones? One step is a factor of two. It depends on"
     " k and on the number of rows: compare only with anchors of the same. Lost rare codes hardly move it, and"
     " copies of the training rows score best.",
@@ -71,8 +71,8 @@ class LatentDeviation(Evaluator):
 
     Args:
         k: number of clusters; the papers use 3, 4 or 5 and 20.
-        max_rows: of each side, drawn at random; None takes all. The floor of the score falls by one
-            bit for each doubling.
+        max_rows: of each side, drawn at random; None takes all of R, and of S at most as many. The floor of
+            the score falls by one bit for each doubling of both sides.
     """
 
     cards = (LATENT,)
@@ -87,7 +87,7 @@ class LatentDeviation(Evaluator):
         train = capped(real.train, self.max_rows, seed, "latent/real")
 
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
-            drawn = capped(synthetic, self.max_rows, seed, "latent/synthetic")
+            drawn = capped(synthetic, len(train), seed, "latent/synthetic")  # as the anchors, which have no more
             starts = derive(seed, "k-means") % 2**32
             return {LATENT.name: Value(latent_deviation(train, drawn, means, self.k, starts))}
 
@@ -144,7 +144,8 @@ class DimensionWisePrediction(Evaluator):
 
         def f1(records: Records, seed: int) -> NDArray[np.float64]:
             train = capped(records, self.max_rows, seed, "prediction")
-            return prediction.code_f1(prediction.design_matrix(Points.of(train, means)), test, codes)
+            solver = derive(seed, "solver") % 2**32
+            return prediction.code_f1(prediction.design_matrix(Points.of(train, means)), test, codes, solver)
 
         expected = f1(real.train, seed)
 

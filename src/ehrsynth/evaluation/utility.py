@@ -16,7 +16,7 @@ from ehrsynth.seeding import derive
 
 Importance = NDArray[np.float64]  # mean |SHAP| per feature
 
-MODEL = "LightGBM with the tutorial's settings, all columns but the outcomes as features; mean over the outcome columns"
+MODEL = "LightGBM with the tutorial's settings, all columns but the outcomes as features; mean over the binary outcomes"
 
 
 def _card(measure: str, trained_on: str, definition: str, reading: str) -> Card:
@@ -68,7 +68,7 @@ OVERLAP = Card(
     low=0,
     high=1,
     definition="Share in common of the 20 features with the largest mean |SHAP| on rows of H (drawn at random), of"
-    " the models trained on R and on S; mean over the outcome columns.",
+    " the models trained on R and on S; mean over the binary outcome columns.",
     reading="Would a model trained on synthetic data explain itself by the same features? The order within the 20"
     " does not count, and features that stand for each other may swap.",
     paper=JMIR,
@@ -100,7 +100,10 @@ class OutcomePrediction(Evaluator):
         outcomes = [i for i, field in enumerate(fields) if field.column in names and field.kind == "bit"]
         features = [i for i, field in enumerate(fields) if field.column not in names]
         if not outcomes:
-            raise NotApplicableError("the schema has no binary column with the role outcome")
+            others = ", ".join(f"{column.name!r} is {column.kind}" for column in real.schema.outcomes)
+            raise NotApplicableError(
+                f"the schema has no binary column with the role outcome{others and f' ({others})'}"
+            )
         for table, records in (("training", real.train), ("held-out", real.holdout)):
             if constant := _constant(records, outcomes):
                 raise NotApplicableError(f"outcome {constant!r} is constant in the {table} rows")

@@ -13,6 +13,8 @@ from ehrsynth.metrics.neighbours import Points, References
 TIE = 1e-5  # float32 rounding of equal squared distances
 TILE = 2**24  # distances held at a time
 WITHIN = 0.1  # a continuous guess is right within this share of the true value
+RESAMPLINGS = 200  # draws of the bootstrap
+RESAMPLED = 20  # of them held at a time
 BINS = 10  # equal bins of a continuous column's range, for its entropy
 
 
@@ -96,6 +98,25 @@ def weighted_f1(counts: Tally, weights: NDArray[np.float64], times: NDArray[np.f
     """
     right, chances = (np.asarray((part.T @ times.T).T) for part in (counts.right, counts.chances))
     return np.asarray(np.divide(right, chances, out=np.zeros_like(right), where=chances > 0) @ weights)
+
+
+def bootstrap_f1(counts: Tally, weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return ``weighted_f1`` [200] of records drawn with replacement, as many as there are.
+
+    Twenty resamplings are held at a time: all of them would be 200 numbers per record.
+
+    Args:
+        counts: of [n] records.
+        weights: [h + c], summing to 1.
+        rng: draws the records.
+    """
+    n = counts.chances.shape[0]
+    chance = np.full(n, 1 / n)
+    draws = [
+        weighted_f1(counts, weights, rng.multinomial(n, chance, RESAMPLED).astype(np.float64))
+        for _ in range(RESAMPLINGS // RESAMPLED)
+    ]
+    return np.concatenate(draws)
 
 
 def entropies(hidden: Hidden) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ def design_matrix(points: Points) -> sparse.csc_array:
     return sparse.csc_array(sparse.hstack([bits, sparse.csr_array(points.values.double().numpy())]))
 
 
-def code_f1(train: sparse.csc_array, test: sparse.csc_array, codes: list[int]) -> NDArray[np.float64]:
+def code_f1(train: sparse.csc_array, test: sparse.csc_array, codes: list[int], seed: int) -> NDArray[np.float64]:
     """Return, per code, F1 on ``test`` of a logistic regression fitted on ``train``.
 
     Each code is predicted from all other columns, with L2 penalty 1 and a cut at 0.5. A code that is
@@ -35,6 +35,7 @@ def code_f1(train: sparse.csc_array, test: sparse.csc_array, codes: list[int]) -
         train: [n, p].
         test: [m, p].
         codes: positions of the codes to predict.
+        seed: of the solver, below 2**32; without one it would draw from NumPy's global stream.
 
     Returns:
         [len(codes)] in [0, 1]; 0 where nothing is predicted positive.
@@ -46,7 +47,7 @@ def code_f1(train: sparse.csc_array, test: sparse.csc_array, codes: list[int]) -
         if label.all() or not label.any():
             predicted = np.full(len(truth), label[0])
         else:
-            model = LogisticRegression(solver="liblinear", tol=1e-3)
+            model = LogisticRegression(solver="liblinear", tol=1e-3, random_state=seed)
             predicted = model.fit(train[:, others], label).predict(test[:, others])
         scores[i] = f1_score(truth, predicted, zero_division=0.0)
     return scores

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,16 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
+from ehrsynth.errors import OptionError
 from ehrsynth.layout import Records
+from ehrsynth.models import options
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.diffusion.loss import edm_loss
 from ehrsynth.models.diffusion.precondition import denoise
 from ehrsynth.models.diffusion.sampler import heun, karras_schedule
 from ehrsynth.schema import Schema
+
+Decoding = Literal["threshold", "bernoulli", "prevalence"]
 
 
 class Sinusoid(nn.Module):
@@ -88,9 +92,12 @@ class EHRDiff(SyntheticModel):
         sigma_min: last noise level above zero.
         rho: spacing of the noise levels.
         decoding: ``threshold`` at one half, as published, or ``bernoulli`` draws from the clipped result,
-            or ``prevalence``: in each batch sampled, as many of the largest scores as the column's training
-            prevalence asks for. Rounding at one half makes most codes too rare, since a squared error
-            shrinks what is uncertain towards zero; this one keeps their order and mends the number.
+            or ``prevalence``: as many of a column's largest scores as its training prevalence asks for, among
+            ``sample_batch`` records or more. Rounding at one half makes most codes too rare, since a squared
+            error shrinks what is uncertain towards zero; this one keeps their order and mends the number.
+
+    Raises:
+        OptionError: an option is not a value that can work.
     """
 
     prevalence: Tensor
@@ -112,10 +119,21 @@ class EHRDiff(SyntheticModel):
         sigma_max: float = 80.0,
         sigma_min: float = 0.02,
         rho: float = 7.0,
-        decoding: Literal["threshold", "bernoulli", "prevalence"] = "threshold",
+        decoding: Decoding = "threshold",
     ) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
+        options.widths(widths=widths)
+        options.whole(1, time_width=time_width)
+        options.whole(0, warmup_steps=warmup_steps)
+        options.whole(2, steps=steps)
+        options.number(log_sigma_mean=log_sigma_mean)
+        options.number(0, ema_decay=ema_decay)
+        options.positive(sigma_data=sigma_data, log_sigma_std=log_sigma_std, learning_rate=learning_rate)
+        options.positive(sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)
+        options.choice(get_args(Decoding), decoding=decoding)
+        if sigma_min >= sigma_max:
+            raise OptionError(f"model.sigma_min={sigma_min}: less than model.sigma_max={sigma_max} was expected")
         self.sigma_data, self.log_sigma_mean, self.log_sigma_std = sigma_data, log_sigma_mean, log_sigma_std
         self.register_buffer("prevalence", torch.full((self.layout.bits.stop,), 0.5))
         self.learning_rate, self.warmup_steps, self.decoding = learning_rate, warmup_steps, decoding
@@ -155,14 +173,20 @@ class EHRDiff(SyntheticModel):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw hard records [n, p] by solving the probability flow from pure noise, in float32."""
+        """Draw hard records [n, p] by solving the probability flow from pure noise, in float32.
+
+        With ``decoding="prevalence"`` a record's codes depend on its ranks among those drawn with it, and among
+        few records ranks say little: at least ``sample_batch`` are solved for and the first ``n`` returned, so
+        that a few cost as much as a full batch, and are the first of it.
+        """
         sigmas = self.sigmas.to(self.device)
-        noise = sigmas[0] * torch.randn(n, self.layout.width, generator=generator, device=self.device)
+        solved = max(n, self.sample_batch) if self.decoding == "prevalence" else n
+        noise = sigmas[0] * torch.randn(solved, self.layout.width, generator=generator, device=self.device)
         rows = heun(lambda x, sigma: denoise(self.average, x, sigma, self.sigma_data), noise, sigmas)
         if self.decoding == "prevalence":
             bits = self.layout.bits
             rows[:, bits] = _largest(rows[:, bits], self.prevalence, generator)
-        return self.layout.harden(rows, generator if self.decoding == "bernoulli" else None)
+        return self.layout.harden(rows[:n], generator if self.decoding == "bernoulli" else None)
 
 
 def _largest(scores: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:

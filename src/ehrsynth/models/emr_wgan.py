@@ -4,17 +4,21 @@ Zhang et al., Ensuring electronic medical record simulation through better train
 evaluation, JAMIA 2020; here in the form of the tutorial of Yan et al., JMIR AI 2024, and its code.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, RMSprop
 
+from ehrsynth.errors import OptionError
 from ehrsynth.layout import Layout, Records
+from ehrsynth.models import options
 from ehrsynth.models.adversarial import gradient_penalty
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.nn import ResidualStack, glorot_, marginal_logits
 from ehrsynth.schema import Schema
+
+Decoding = Literal["threshold", "bernoulli"]
 
 
 class Generator(nn.Module):
@@ -73,6 +77,9 @@ class EMRWGAN(SyntheticModel):
         marginal_bias: start the heads at the training prevalences instead of one half; not in the paper.
         decoding: ``threshold`` at one half, as published, or ``bernoulli``: bits and levels are drawn from the
             outputs, for the critic too (with a straight-through gradient), so that it judges what is generated.
+
+    Raises:
+        OptionError: an option is not a value that can work.
     """
 
     def __init__(
@@ -88,10 +95,14 @@ class EMRWGAN(SyntheticModel):
         n_critic: int = 1,
         penalty: float = 10.0,
         marginal_bias: bool = False,
-        decoding: Literal["threshold", "bernoulli"] = "threshold",
+        decoding: Decoding = "threshold",
     ) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
+        options.whole(1, noise_width=noise_width, width=width, depth=depth, n_critic=n_critic)
+        options.positive(lr_generator=lr_generator, lr_critic=lr_critic)
+        options.number(0, penalty=penalty)
+        options.choice(get_args(Decoding), decoding=decoding)
         self.automatic_optimization = False
         self.noise_width, self.n_critic, self.penalty = noise_width, n_critic, penalty
         self.lr_generator, self.lr_critic = lr_generator, lr_critic
@@ -106,7 +117,14 @@ class EMRWGAN(SyntheticModel):
             self.generator.heads.bias.data.copy_(marginal_logits(train))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Train the critic on ``batch`` [n, p], then, every ``n_critic`` batches, the generator."""
+        """Train the critic on ``batch`` [n, p], then, every ``n_critic`` batches, the generator.
+
+        Raises:
+            OptionError: a single row, which has no variance for the generator's BatchNorm.
+        """
+        if len(batch) < 2:
+            option = "data.drop_last=false" if batch_idx else f"data.batch_size={self.trainer.world_size}"
+            raise OptionError(f"{option}: at least 2 rows per batch and process were expected, for BatchNorm; found 1")
         rng = self.step_rng(batch_idx)
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)

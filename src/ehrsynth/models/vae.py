@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam, Optimizer
 
 from ehrsynth.layout import Records
+from ehrsynth.models import options
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.nn import marginal_logits, mlp
 from ehrsynth.schema import Schema
@@ -34,6 +35,9 @@ class VAE(SyntheticModel):
         kl_weight: weight of the KL term; 1 is the evidence lower bound, under which most of the latent vector
             stays unused on sparse codes.
         learning_rate: of Adam.
+
+    Raises:
+        OptionError: an option is not a value that can work.
     """
 
     def __init__(
@@ -48,6 +52,10 @@ class VAE(SyntheticModel):
     ) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
+        options.whole(1, latent_width=latent_width)
+        options.widths(hidden=hidden)
+        options.number(0, kl_weight=kl_weight)
+        options.positive(learning_rate=learning_rate)
         self.latent_width, self.kl_weight, self.learning_rate = latent_width, kl_weight, learning_rate
         layout = self.layout
         with self.seeded_init():

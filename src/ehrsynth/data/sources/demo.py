@@ -28,7 +28,7 @@ class Demo(Source):
         write_raw: a folder to write the raw tables to, in MIMIC-IV's layout (``hosp/patients.csv.gz``, ...).
 
     Raises:
-        OptionError: too few patients.
+        OptionError: too few patients, or a seed that is no whole number.
     """
 
     name = "demo"
@@ -36,6 +36,8 @@ class Demo(Source):
     def __init__(self, *, n: int = 10_000, seed: int = 0, write_raw: Path | str | None = None) -> None:
         if not isinstance(n, int) or n < 100:
             raise OptionError(f"source.n={n}: a whole number of at least 100 patients was expected")
+        if not isinstance(seed, int):
+            raise OptionError(f"source.seed={seed}: a whole number was expected")
         self.n = n
         self.seed = seed
         self.write_raw = write_raw
