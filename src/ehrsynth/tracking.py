@@ -73,14 +73,14 @@ def tracking(
     if mode == "disabled":
         yield Tracker([])
         return
-    os.environ.setdefault("WANDB_SILENT", "true")  # settings come too late for what it says while starting
     import wandb
 
     folder.mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(console="off", disable_git=True, save_code=False)
+    settings = wandb.Settings(console="off", disable_git=True, save_code=False, silent=True)
     logger = WandbLogger(
         project=project, entity=entity, group=group, name=name, id=run_id, save_dir=folder, mode=mode, settings=settings
     )
+    logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns that it has no effect
     code = 1
     try:
         yield Tracker([logger])

@@ -70,6 +70,17 @@ def test_every_model_composes_under_every_experiment(model: str, experiment: str
     get_class(cfg.model["_target_"])(schema=_schema(), seed=0, **_options(cfg.model))
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_has_the_last_word(experiment: str) -> None:
+    """What it sets is what a run gets, also where ``train.yaml`` has a value of its own."""
+    own = OmegaConf.to_container(OmegaConf.load(conf_dir() / "experiment" / f"{experiment}.yaml")) or {}
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=[f"experiment={experiment}"])
+    assert isinstance(own, dict)
+    for key, value in own.get("evaluation", {}).items():
+        assert cfg.evaluation[key] == value
+
+
 def _options(node: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in node.items() if not str(key).startswith("_")}
 
