@@ -236,16 +236,30 @@ def test_losses_are_written_even_if_only_the_report_was_left_to_do(matrix: Path,
 def test_ctrl_c_says_how_to_go_on(matrix: Path, tmp_path: Path) -> None:
     options = [*small(matrix, tmp_path), "trainer.max_epochs=100000", "evaluation.checkpoints=50000"]
     command = [sys.executable, "-m", "ehrsynth.cli.train", *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("small/vae/*/checkpoints/epoch=*.ckpt")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,
+    ) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not list(tmp_path.glob("small/vae/*/checkpoints/epoch=*.ckpt")):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "the same command goes on where it stopped" in errors
+
+
+def heed_ctrl_c() -> None:
+    """A shell starts its background jobs deaf to SIGINT, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_killed_sweep_goes_on_where_it_stopped(matrix: Path, tmp_path: Path) -> None:
