@@ -31,6 +31,7 @@ MODELS: dict[str, tuple[type[SyntheticModel], dict[str, Any]]] = {
     "independent": (IndependentMarginals, {}),
     "train_copy": (TrainCopy, {}),
 }
+CONF = Path(__file__).parents[2] / "conf" / "model"
 TRAINED = [name for name in MODELS if name not in ("independent", "train_copy")]
 # Lightning's own use of a spelling that torch has since deprecated; and small tensors need no worker processes.
 pytestmark = [
@@ -50,6 +51,10 @@ SCHEMA = Schema(
     )
 )
 ROWS = 48
+
+
+def test_no_model_escapes_its_trial() -> None:
+    assert {path.stem for path in CONF.glob("*.yaml")} <= set(MODELS)
 
 
 def toy_records(n: int = ROWS, seed: int = 0) -> Records:
