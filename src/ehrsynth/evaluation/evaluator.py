@@ -1,13 +1,18 @@
 """The seam of evaluation: fit on real records once, score many synthetic tables."""
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 from ehrsynth.constraints import Constraint
 from ehrsynth.errors import EhrsynthError
 from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.memory import Memory, Shared
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Schema
 
@@ -25,25 +30,52 @@ class RealData:
         train: R, the rows the generator was trained on.
         holdout: H, real rows it never saw (the validation rows while a run is still choosing).
         constraints: the rules declared for the data.
+        cache: folder that keeps costly work on these rows for other processes; None keeps nothing.
+        shared: what several evaluators need for the same synthetic table, done once.
     """
 
     schema: Schema
     train: Records
     holdout: Records
     constraints: tuple[Constraint, ...] = ()
+    cache: Path | None = None
+    shared: Shared = field(default_factory=Shared, init=False, repr=False, compare=False)
 
     @property
     def layout(self) -> Layout:
         """The encoded columns, the same for R, H and S."""
         return self.train.layout
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the schema and of every cell of R and H."""
+        digest = hashlib.sha256(json.dumps(self.schema.to_dict()).encode())
+        for table in (self.train, self.holdout):
+            for cells in (table.bits, table.values):
+                digest.update(str(tuple(cells.shape)).encode())
+                digest.update(cells.contiguous().numpy().data)
+        return digest.hexdigest()
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Costly work on R and H that need not be done again."""
+        return Memory(self.fingerprint, self.cache)
+
 
 @dataclass(frozen=True)
 class Value:
-    """One number of one metric, with a 95 % interval where there is one."""
+    """One number of one metric.
+
+    Attributes:
+        value: in raw units.
+        ci: 95 % interval; None only for what describes an attack and measures nothing.
+        parts: the same metric on parts of the table, or what it was made of, by kind and name:
+            ``("column", "age")``, ``("domain", "lab")``, ``("subgroup", "sex=F")``.
+    """
 
     value: float
     ci: tuple[float, float] | None = None
+    parts: "Mapping[tuple[str, str], Value | Undefined]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

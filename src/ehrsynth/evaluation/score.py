@@ -1,8 +1,10 @@
 """One scored metric, as it stands in ``report.json``."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from ehrsynth.evaluation.evaluator import Undefined, Value
 
 Status = Literal["ok", "failed", "skipped"]
 
@@ -23,6 +25,7 @@ class Score:
         reason: why there is no value.
         seconds: time it took, shared equally among the metrics of one evaluator.
         anchors: the same metric on the three stand-ins; a missing one is None.
+        parts: finer results, as in ``Value``; they go to ``report.parquet``.
     """
 
     metric: str
@@ -33,10 +36,12 @@ class Score:
     reason: str | None = None
     seconds: float = 0.0
     anchors: Mapping[str, float | None] = field(default_factory=dict)
+    parts: Mapping[tuple[str, str], Value | Undefined] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the entry of ``report.json``."""
-        return {**asdict(self), "ci": list(self.ci) if self.ci else None, "anchors": dict(self.anchors)}
+        """Return the entry of ``report.json``: everything but the parts."""
+        content = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "parts"}
+        return {**content, "ci": list(self.ci) if self.ci else None, "anchors": dict(self.anchors)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Score":

@@ -115,7 +115,14 @@ def _score(card: Card, found: Value | Undefined, seconds: float) -> Score:
         return _without_value(card, "failed", found.reason, seconds)
     if not math.isfinite(found.value):
         return _without_value(card, "failed", f"the value is {found.value}, not a finite number", seconds)
-    return Score(metric=card.name, value=found.value, direction=card.direction, ci=found.ci, seconds=seconds)
+    return Score(
+        metric=card.name,
+        value=found.value,
+        direction=card.direction,
+        ci=found.ci,
+        seconds=seconds,
+        parts=found.parts,
+    )
 
 
 def _without_value(card: Card, status: Status, reason: str, seconds: float) -> Score:

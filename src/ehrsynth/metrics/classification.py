@@ -8,21 +8,7 @@ from scipy.special import expit, logit
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score, roc_curve
 
-Z = 1.959963984540054  # the 97.5 % point of the normal distribution
-Estimate = tuple[float, tuple[float, float]]  # a value and its 95 % interval
-
-
-def wilson(successes: float, n: int) -> tuple[float, float]:
-    """Return the Wilson interval of a share of ``n`` trials (Wilson 1927)."""
-    share, z2 = successes / n, Z * Z / n
-    centre = (share + z2 / 2) / (1 + z2)
-    half = Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n)) / (1 + z2)
-    return (max(centre - half, 0.0) if successes else 0.0), (min(centre + half, 1.0) if successes < n else 1.0)
-
-
-def normal(value: float, error: float, low: float = 0.0, high: float = 1.0) -> Estimate:
-    """Return ``value`` with 1.96 standard ``error`` on both sides, clipped to the range."""
-    return value, (max(value - Z * error, low), min(value + Z * error, high))
+from ehrsynth.metrics.intervals import Estimate, Z
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ehrsynth.metrics.classification import Estimate, auroc, normal, tpr_at_fpr, wilson
+from ehrsynth.metrics.classification import auroc, tpr_at_fpr
+from ehrsynth.metrics.intervals import Estimate, normal, wilson
 
 
 def membership_f1(members: Tensor, others: Tensor, threshold: float) -> Estimate:

@@ -1,20 +1,21 @@
-"""Squared distances between two tables in blocks of matrix products; no n x n matrix is ever held.
+"""Squared distances between two tables in blocks; no n x n matrix is ever held.
 
-|x - y|^2 = |x|^2 + |y|^2 - 2 x.y. For the 0/1 columns every term is a whole number that float32
-holds exactly, so equal records have distance 0 and ties are ties. The few value columns go through
-float64 and are added.
+On a CPU the 0/1 columns are packed into words (see ``packed``); on a GPU they go through a matrix
+product, |x - y|^2 = |x|^2 + |y|^2 - 2 x.y, in which every term is a whole number that float32 holds
+exactly. Either way the few value columns are subtracted one by one, so equal records have distance
+0 and ties are ties.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ehrsynth.layout import Records
+from ehrsynth.metrics import packed
 from ehrsynth.metrics.missing import filled
-
-ROUNDING = 1e-10  # float64 rounding of a distance that is 0
 
 
 @dataclass(frozen=True)
@@ -48,25 +49,40 @@ class Points:
 
 
 class References:
-    """A block of points, prepared once for many products."""
+    """Points prepared once for many distances.
 
-    def __init__(self, points: Points) -> None:
-        self._bits = _augmented(points.bits.float(), swap=True)
-        self._values = _augmented(points.values.double(), swap=True)
+    Args:
+        points: [n].
+        device: where to multiply matrices; by default the GPU, and without one words are compared on the CPU.
+    """
+
+    def __init__(self, points: Points, device: torch.device | None = None) -> None:
+        if device is None and torch.cuda.is_available():
+            device = torch.device("cuda")
+        self._device = device
+        if device is None:
+            self._words = np.ascontiguousarray(packed.pack(points.bits).T)
+            self._columns = np.ascontiguousarray(points.values.numpy().T)
+        else:
+            bits, norm, one = self._norms(points)
+            self._bits = torch.cat([-2 * bits, one, norm], dim=1)
+            self._values = points.values.to(device)
 
     def squared_distances(self, points: Points) -> Tensor:
-        """Return float32 [m, n]: from each of ``points`` to each of these."""
-        distances = _augmented(points.bits.float()) @ self._bits.T
-        if points.values.shape[1]:
-            distances += (_augmented(points.values.double()) @ self._values.T).float()
+        """Return float32 [m, n], on the device of the references: from each of ``points`` to each of these."""
+        if self._device is None:
+            values = np.ascontiguousarray(points.values.numpy())
+            found = packed.squared_distances(packed.pack(points.bits), values, self._words, self._columns)
+            return torch.from_numpy(found)
+        distances = torch.cat(self._norms(points), dim=1) @ self._bits.T
+        for left, right in zip(points.values.to(self._device).T, self._values.T, strict=True):
+            distances += (left[:, None] - right).square()
         return distances
 
-
-def _augmented(x: Tensor, swap: bool = False) -> Tensor:
-    """Append norm and one (or one and norm, and -2 x) so that one product gives squared distances."""
-    norm = x.square().sum(1, keepdim=True)
-    one = torch.ones_like(norm)
-    return torch.cat([-2 * x, one, norm] if swap else [x, norm, one], dim=1)
+    def _norms(self, points: Points) -> tuple[Tensor, Tensor, Tensor]:
+        bits = points.bits.to(self._device).float()
+        norm = bits.sum(1, keepdim=True)
+        return bits, norm, torch.ones_like(norm)
 
 
 def nearest(left: Points, right: Points, block: int = 2048) -> tuple[Tensor, Tensor]:
@@ -86,8 +102,6 @@ def nearest(left: Points, right: Points, block: int = 2048) -> tuple[Tensor, Ten
         prepared = References(references)
         for rows, points in left.blocks(block):
             tile = prepared.squared_distances(points)
-            to_right[rows] = torch.minimum(to_right[rows], tile.amin(1))
-            to_left[columns] = torch.minimum(to_left[columns], tile.amin(0))
-    for distances in (to_right, to_left):
-        distances[distances < ROUNDING] = 0
+            to_right[rows] = torch.minimum(to_right[rows], tile.amin(1).cpu())
+            to_left[columns] = torch.minimum(to_left[columns], tile.amin(0).cpu())
     return to_right, to_left

@@ -1,0 +1,77 @@
+"""95 % intervals of shares, means and differences, and from resampling."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import t
+
+Z = 1.959963984540054  # the 97.5 % point of the normal distribution
+Interval = tuple[float, float]
+Estimate = tuple[float, Interval]  # a value and its 95 % interval
+
+
+def wilson(successes: float, n: int) -> Interval:
+    """Return the Wilson interval of a share of ``n`` trials (Wilson 1927)."""
+    share, z2 = successes / n, Z * Z / n
+    centre = (share + z2 / 2) / (1 + z2)
+    half = Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n)) / (1 + z2)
+    return (max(centre - half, 0.0) if successes else 0.0), (min(centre + half, 1.0) if successes < n else 1.0)
+
+
+def normal(value: float, error: float, low: float = 0.0, high: float = 1.0) -> Estimate:
+    """Return ``value`` with 1.96 standard ``error`` on both sides, clipped to the range."""
+    return value, (max(value - Z * error, low), min(value + Z * error, high))
+
+
+def t_mean(values: ArrayLike, low: float = -math.inf, high: float = math.inf) -> Estimate:
+    """Return the mean of [n] independent values with its Student t interval; with n = 1 the whole range."""
+    x = np.asarray(values, dtype=np.float64)
+    mean = float(x.mean())
+    if len(x) < 2:
+        return mean, (low, high)
+    half = float(t.ppf(0.975, len(x) - 1) * x.std(ddof=1)) / math.sqrt(len(x))
+    return mean, (max(mean - half, low), min(mean + half, high))
+
+
+def mover_mean(values: Sequence[float], intervals: Sequence[Interval]) -> Estimate:
+    """Return the mean of independent estimates with an interval recovered from theirs (MOVER).
+
+    Zou and Donner, Statistics in Medicine 2008: the distances of the ends add up in squares.
+    """
+    n, mean = len(values), float(np.mean(values))
+    below = math.sqrt(sum((value - low) ** 2 for value, (low, _) in zip(values, intervals, strict=True))) / n
+    above = math.sqrt(sum((high - value) ** 2 for value, (_, high) in zip(values, intervals, strict=True))) / n
+    return mean, (mean - below, mean + above)
+
+
+def difference(left: float, left_ci: Interval, right: float, right_ci: Interval) -> Estimate:
+    """Return ``left - right`` of two independent estimates, the interval by MOVER.
+
+    With Wilson intervals this is Newcombe's hybrid score interval (Statistics in Medicine 1998, method 10).
+    """
+    value = left - right
+    below = math.hypot(left - left_ci[0], right_ci[1] - right)
+    above = math.hypot(left_ci[1] - left, right - right_ci[0])
+    return value, (value - below, value + above)
+
+
+def jackknife(value: float, left_out: ArrayLike, low: float = -math.inf, high: float = math.inf) -> Estimate:
+    """Return ``value`` with the interval of a delete-a-group jackknife.
+
+    The g values ``left_out`` are the same statistic without one of g random groups of equal size;
+    the variance is (g - 1) / g times the sum of their squared deviations (Kott, Journal of Official
+    Statistics 2001), and Student's t has g - 1 degrees of freedom.
+    """
+    parts = np.asarray(left_out, dtype=np.float64)
+    groups = len(parts)
+    error = math.sqrt((groups - 1) / groups * float(((parts - parts.mean()) ** 2).sum()))
+    half = float(t.ppf(0.975, groups - 1)) * error
+    return value, (max(value - half, low), min(value + half, high))
+
+
+def quantiles(value: float, draws: ArrayLike) -> Estimate:
+    """Return ``value`` with the 2.5 and 97.5 percentiles of its bootstrap draws."""
+    low, high = np.quantile(np.asarray(draws, dtype=np.float64), [0.025, 0.975])
+    return value, (float(low), float(high))
