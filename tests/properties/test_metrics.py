@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehrsynth.evaluation import attributes, fidelity, privacy, structure, validity
+from ehrsynth.evaluation import attributes, distributions, fidelity, manifold, privacy, rare_codes, structure, validity
 from ehrsynth.evaluation.anchors import independent
 from ehrsynth.evaluation.attributes import half_of_positives
 from ehrsynth.evaluation.evaluator import Evaluator, Value
@@ -23,6 +23,11 @@ EVALUATORS: list[Callable[[], Evaluator]] = [
     fidelity.Correlation,
     structure.ConceptAbundance,
     structure.LatentDeviation,
+    distributions.ColumnDistributions,
+    manifold.Manifold,
+    manifold.Support,
+    lambda: rare_codes.RarePrevalence(below=0.2),
+    lambda: rare_codes.RarePairLift(below=0.2),
     privacy.Membership,
     privacy.ExactCopies,
     attributes.AttributeInference,
@@ -69,6 +74,12 @@ def test_a_copy_is_perfect_and_noise_is_worse_than_a_fresh_draw() -> None:
             assert copy[name] < good[name] < bad[name]
     for make in (fidelity.Prevalence, fidelity.DimensionWiseDistance, fidelity.Wasserstein):
         assert all(value in (0, 1) for value in scored(make(), REAL.train).values())
+    for make in (distributions.ColumnDistributions, lambda: rare_codes.RarePairLift(below=0.2)):
+        assert all(value == 0 for value in scored(make(), REAL.train).values())
+    for make in (manifold.Manifold, manifold.Support):
+        copy, good, bad = (scored(make(), table) for table in (REAL.train, fresh, loose))
+        for name in set(copy) - {"fidelity/density"}:  # which shuffled columns can win
+            assert copy[name] > good[name] > bad[name]
 
 
 def test_attacks_tell_a_copy_from_a_fresh_draw() -> None:

@@ -1,11 +1,12 @@
 """Latent deviation: do real and synthetic records fill the same regions of a common latent space?"""
 
-import math
+import warnings
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from ehrsynth.layout import Records
@@ -34,26 +35,10 @@ def project(table: Records, mean: Tensor, axes: Tensor, means: Tensor, block: in
     return torch.cat(parts)
 
 
-def cluster_deviation(real: NDArray[np.integer], synthetic: NDArray[np.integer], k: int) -> float:
-    """Return log2 of the mean over clusters of (share of real - 0.5)^2.
-
-    The two sides weigh the same whatever their sizes, so with equally many rows the share is the
-    plain one. A perfect balance (the logarithm of 0) is floored at half a record off per cluster.
-
-    Args:
-        real: cluster of each record of R.
-        synthetic: cluster of each record of S.
-        k: number of clusters; empty ones do not count.
-    """
-    left = np.bincount(real, minlength=k) / len(real)
-    right = np.bincount(synthetic, minlength=k) / len(synthetic)
-    used = left + right > 0
-    deviation = float(np.mean((left[used] / (left[used] + right[used]) - 0.5) ** 2))
-    return math.log2(max(deviation, 0.25 / (len(real) + len(synthetic)) ** 2))
-
-
-def latent_deviation(real: Records, synthetic: Records, means: Tensor, k: int, seed: int) -> float:
-    """Return the latent deviation of two tables (at most -2; the floor falls with the number of records).
+def cluster_counts(
+    real: Records, synthetic: Records, space: tuple[Tensor, Tensor], means: Tensor, k: int, seed: int
+) -> NDArray[np.int64]:
+    """Return how many records of R and of S fall into each of k clusters of a common latent space, [2, k].
 
     Pooled records, principal components up to 80 % of the variance by the p x p covariance,
     k-means with 10 seeded starts.
@@ -61,12 +46,68 @@ def latent_deviation(real: Records, synthetic: Records, means: Tensor, k: int, s
     Args:
         real: records of R.
         synthetic: records of S; as many as of R make the two sides equally certain.
+        space: mean [p] and covariance [p, p] of both together.
         means: [C], what to put for missing values.
-        k: number of clusters.
+        k: number of clusters, at most as many as records.
         seed: of the starts, below 2**32.
     """
-    mean, covariance = moments(real, synthetic, means=means)
+    mean, covariance = space
     axes = principal_axes(covariance)
     latent = torch.cat([project(table, mean, axes, means) for table in (real, synthetic)]).numpy()
-    labels = KMeans(n_clusters=k, n_init=10, random_state=seed).fit_predict(latent)
-    return cluster_deviation(labels[: len(real)], labels[len(real) :], k)
+    labels = _fitted(latent, k, starts=10, seed=seed).labels_
+    sides = labels[: len(real)], labels[len(real) :]
+    return np.stack([np.bincount(side, minlength=k).astype(np.int64) for side in sides])
+
+
+def deviation(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return log2 of the mean over clusters of (share of real - 0.5)^2, at most -2.
+
+    The two sides weigh the same whatever their sizes, so with equally many rows the share is the
+    plain one. A perfect balance (the logarithm of 0) is floored at half a record off per cluster.
+
+    Args:
+        counts: [..., 2, k] records of R and of S in each cluster; empty clusters do not count.
+
+    Returns:
+        [...].
+    """
+    n = counts.sum(-1, keepdims=True)
+    left, right = np.moveaxis(counts / n, -2, 0)
+    both = left + right
+    gap = np.divide(left, both, out=np.full_like(both, 0.5), where=both > 0) - 0.5
+    mean = (gap**2).sum(-1) / (both > 0).sum(-1)
+    return np.asarray(np.log2(np.maximum(mean, 0.25 / n.sum((-2, -1)) ** 2)))
+
+
+def resampled(counts: NDArray[np.int64], draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return bootstrap counts [draws, 2, k]: records of each side drawn again, the clusters kept."""
+    sides = [rng.multinomial(side.sum(), side / side.sum(), draws) for side in counts]
+    return np.stack(sides, axis=1)
+
+
+def elbow(real: Records, means: Tensor, most: int, seed: int) -> int:
+    """Return the number of clusters at the elbow of R: where more of them stop to pay.
+
+    The point of the curve of within-cluster sums of squares over 1 to ``most`` clusters that lies
+    farthest below the straight line between its ends (Satopaa et al. 2011), in R's own latent space.
+
+    Args:
+        real: records of R, more than ``most``.
+        means: [C], what to put for missing values.
+        most: the largest number to try, at least 3.
+        seed: of k-means, below 2**32.
+
+    Returns:
+        From 2 to ``most`` - 1.
+    """
+    mean, covariance = moments(real, means=means)
+    latent = project(real, mean, principal_axes(covariance), means).numpy()
+    spread = np.array([_fitted(latent, k, starts=3, seed=seed).inertia_ for k in range(1, most + 1)])
+    below = np.linspace(spread[0], spread[-1], most) - spread
+    return int(below[1:-1].argmax()) + 2
+
+
+def _fitted(latent: NDArray[np.float32], k: int, starts: int, seed: int) -> KMeans:
+    with warnings.catch_warnings():  # fewer distinct records than clusters leave some clusters empty, which is fine
+        warnings.filterwarnings("ignore", category=ConvergenceWarning)
+        return KMeans(n_clusters=k, n_init=starts, random_state=seed).fit(latent)

@@ -1,5 +1,7 @@
 """First and second moments of encoded records, streamed in blocks, and the correlations they give."""
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -8,15 +10,19 @@ from ehrsynth.layout import Records
 from ehrsynth.metrics.missing import filled
 
 ROUNDING = 1e-12  # a variance below this share of the mean square is rounding: the column is constant
+BLOCK = 8192  # rows made dense at a time
 
 
 class Moments(Metric):
     """Count, sum and Gram matrix of rows; they add up over batches and over ranks.
 
-    float64 throughout, so that sums of 0/1 columns are exact and those of values good to 1e-12.
+    The sums are float64. Products of 0/1 columns are whole numbers below the rows of a batch, which
+    float32 holds exactly up to 2^24 and multiplies twice as fast; all other products are float64.
 
     Args:
         width: number of columns, p.
+        binary: how many leading columns hold only 0 and 1.
+        groups: of rows, kept apart for the jackknife; memory is groups x p x p x 8 bytes.
         sync: add up over ranks when computing; False where one rank holds all rows.
     """
 
@@ -24,40 +30,83 @@ class Moments(Metric):
     total: Tensor
     gram: Tensor
 
-    def __init__(self, width: int, sync: bool = True) -> None:
+    def __init__(self, width: int, binary: int = 0, groups: int = 1, sync: bool = True) -> None:
         super().__init__(sync_on_compute=sync)
-        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("total", torch.zeros(width, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("gram", torch.zeros(width, width, dtype=torch.float64), dist_reduce_fx="sum")
+        self.binary = binary
+        self.add_state("count", torch.zeros(groups, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("total", torch.zeros(groups, width, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("gram", torch.zeros(groups, width, width, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, x: Tensor) -> None:
-        """Add rows ``x`` [m, p] without missing values."""
-        x = x.to(torch.float64)
-        self.count += len(x)
-        self.total += x.sum(0)
-        self.gram.addmm_(x.T, x)
+    def update(self, x: Tensor, group: int = 0) -> None:
+        """Add rows ``x`` [m, p] without missing values to a group; m below 2^24."""
+        bits, rest = x[:, : self.binary].float(), x[:, self.binary :].double()
+        gram = self.gram[group]
+        self.count[group] += len(x)
+        self.total[group, : self.binary] += bits.sum(0)
+        self.total[group, self.binary :] += rest.sum(0)
+        gram[: self.binary, : self.binary] += bits.T @ bits
+        if rest.shape[1]:
+            cross = bits.double().T @ rest
+            gram[: self.binary, self.binary :] += cross
+            gram[self.binary :, : self.binary] += cross.T
+            gram[self.binary :, self.binary :].addmm_(rest.T, rest)
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """Return mean [p] and (population) covariance [p, p]."""
-        mean = self.total / self.count
-        return mean, self.gram / self.count - torch.outer(mean, mean)
+        """Return mean [p] and (population) covariance [p, p] of all rows."""
+        return _centred(self.count.sum(), self.total.sum(0), self.gram.sum(0))
+
+    def replicates(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield mean and covariance of all rows, then without each group; of one group, only of all rows."""
+        sums = self.count.sum(), self.total.sum(0), self.gram.sum(0)
+        yield _centred(*sums)
+        for group in zip(self.count, self.total, self.gram, strict=True) if len(self.count) > 1 else ():
+            yield _centred(*(whole - part for whole, part in zip(sums, group, strict=True)))
 
 
-def moments(*tables: Records, means: Tensor, block: int = 8192) -> tuple[Tensor, Tensor]:
+def _centred(count: Tensor, total: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
+    mean = total / count
+    return mean, gram / count - torch.outer(mean, mean)
+
+
+def grouped_moments(groups: Sequence[Records], means: Tensor) -> Moments:
+    """Return the moments of groups of records, kept apart.
+
+    Args:
+        groups: records of one layout.
+        means: [C], what to put for missing values.
+    """
+    layout = groups[0].layout
+    metric = Moments(layout.width, binary=layout.binary.stop, groups=len(groups), sync=False)
+    for number, table in enumerate(groups):
+        for start in range(0, len(table), BLOCK):
+            part = table[start : start + BLOCK]
+            metric.update(torch.cat([part.bits.float(), filled(part.values, means)], dim=1), number)
+    return metric
+
+
+def moments(*tables: Records, means: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean [p] and covariance [p, p] of the pooled rows of ``tables``.
 
     Args:
         tables: records of one layout.
         means: [C], what to put for missing values.
-        block: rows made dense at a time.
     """
-    metric = Moments(tables[0].layout.width, sync=False)
+    layout = tables[0].layout
+    metric = Moments(layout.width, binary=layout.binary.stop, sync=False)
     for table in tables:
-        for start in range(0, len(table), block):
-            part = table[start : start + block]
-            metric.update(torch.cat([part.bits.to(torch.float64), filled(part.values.double(), means)], dim=1))
+        for start in range(0, len(table), BLOCK):
+            part = table[start : start + BLOCK]
+            metric.update(torch.cat([part.bits.float(), filled(part.values, means)], dim=1))
     mean, covariance = metric.compute()
     return mean, covariance
+
+
+def pooled(*parts: Moments) -> tuple[Tensor, Tensor]:
+    """Return mean [p] and covariance [p, p] of all rows that ``parts`` have seen together."""
+    count, total, gram = (
+        torch.stack([getattr(part, name).sum(0) for part in parts]).sum(0) for name in ("count", "total", "gram")
+    )
+    return _centred(count, total, gram)
 
 
 def correlation(mean: Tensor, covariance: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from torch import Tensor
 
+from ehrsynth.metrics.intervals import Estimate, Z
 from ehrsynth.metrics.neighbours import Points
 
 
@@ -53,8 +54,17 @@ def code_f1(train: sparse.csc_array, test: sparse.csc_array, codes: list[int], s
     return scores
 
 
-def agreement(real: NDArray[np.float64], synthetic: NDArray[np.float64]) -> tuple[float, float]:
-    """Return Pearson r (0 if either side is constant) and the mean of F1_real - F1_synthetic."""
-    constant = np.ptp(real) == 0 or np.ptp(synthetic) == 0
-    r = 0.0 if constant else float(np.corrcoef(real, synthetic)[0, 1])
-    return r, float(np.mean(real - synthetic))
+def agreement(real: NDArray[np.float64], synthetic: NDArray[np.float64]) -> Estimate:
+    """Return Pearson r over the codes with its interval by Fisher's z (0 if either side is constant).
+
+    Args:
+        real: [m] F1 of each code, trained on R.
+        synthetic: [m] trained on S.
+    """
+    if np.ptp(real) == 0 or np.ptp(synthetic) == 0:
+        return 0.0, (-1.0, 1.0)
+    r = min(max(float(np.corrcoef(real, synthetic)[0, 1]), -1.0), 1.0)
+    if abs(r) == 1 or len(real) < 4:
+        return r, ((r, r) if len(real) > 3 else (-1.0, 1.0))
+    half = Z / math.sqrt(len(real) - 3)
+    return r, (math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half))

@@ -1,0 +1,95 @@
+"""Encoded records by the columns of the schema: levels, raw numbers, and what Gower's distance takes."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.layout import Layout, Records
+from ehrsynth.metrics.gower import Mixed
+from ehrsynth.metrics.singling_out import Columns
+from ehrsynth.schema import Schema
+
+BINS = 10  # equal bins of a number's range, for its entropy
+
+
+class Levels:
+    """Tables by schema column.
+
+    Args:
+        schema: the columns.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.layout = Layout.of(schema)
+        self._bits = {field.name: i for i, field in enumerate(self.layout.fields) if field.kind == "bit"}
+        self._values = {field.column: i for i, field in enumerate(self.layout.fields[self.layout.values])}
+
+    def level(self, records: Records, name: str) -> NDArray[np.uint16]:
+        """Return the number [n] of the level of a 0/1 or categorical column."""
+        if name in self._bits:
+            return records.bits[:, self._bits[name]].numpy().astype(np.uint16)
+        return records.bits[:, self.layout.groups[name]].argmax(1).numpy().astype(np.uint16)
+
+    def raw(self, records: Records, name: str) -> NDArray[np.float64]:
+        """Return the numbers [n] of a numeric column in its own unit, rounded as the training data are; NaN missing."""
+        column = self.schema.by_name[name]
+        low, high = column.bounds or (0.0, 1.0)
+        scaled = records.values[:, self._values[name]].double().numpy()
+        decimals = 0 if column.kind == "count" else column.decimals
+        raw = low + scaled * (high - low)
+        return raw if decimals is None else np.round(raw, decimals)
+
+    def of(self, records: Records, names: Sequence[str]) -> NDArray[np.float64]:
+        """Return [n, q] level numbers and raw numbers of the named columns."""
+        cells = [self.raw(records, name) if name in self._values else self.level(records, name) for name in names]
+        return np.stack([np.asarray(cell, dtype=np.float64) for cell in cells], axis=1)
+
+    def scaled(self, records: Records, names: Sequence[str]) -> NDArray[np.float32]:
+        """Return [n, q] level numbers and scaled numbers of the named columns."""
+        cells = [
+            records.values[:, self._values[name]].numpy() if name in self._values else self.level(records, name)
+            for name in names
+        ]
+        return np.stack([np.asarray(cell, dtype=np.float32) for cell in cells], axis=1)
+
+    def columns(self, records: Records) -> Columns:
+        """Return the whole table by columns, levels first."""
+        names = [column.name for column in self.schema.columns if not column.numeric]
+        levels = np.empty((len(names), len(records)), dtype=np.uint16)
+        for i, name in enumerate(names):
+            levels[i] = self.level(records, name)
+        values = np.empty((len(self._values), len(records)), dtype=np.float32)
+        for name, i in self._values.items():
+            values[i] = self.raw(records, name)
+        return Columns(levels, values, np.array([name in self._bits for name in names], dtype=bool))
+
+
+def mixed(records: Records, names: Collection[str]) -> Mixed:
+    """Return the named columns as Gower's distance takes them."""
+    fields = [(i, field) for i, field in enumerate(records.layout.fields) if field.column in set(names)]
+    start = records.layout.values.start
+    return Mixed(
+        records.bits[:, [i for i, field in fields if field.kind in ("bit", "missing")]],
+        records.bits[:, [i for i, field in fields if field.kind == "level"]],
+        records.values[:, [i - start for i, field in fields if field.kind == "value"]],
+    )
+
+
+def most_entropic(real: RealData, n: int, without: Collection[str]) -> list[str]:
+    """Return the ``n`` columns with the most entropy in R; a number counts in 10 equal bins of its range."""
+    levels = Levels(real.schema)
+    found = {}
+    for column in real.schema.columns:
+        if column.name in without:
+            continue
+        if column.numeric:
+            cells = levels.scaled(real.train, [column.name])[:, 0]
+            counts = np.histogram(cells[~np.isnan(cells)], BINS)[0]
+        else:
+            counts = np.bincount(levels.level(real.train, column.name))
+        shares = counts[counts > 0] / max(counts.sum(), 1)
+        found[column.name] = -float((shares * np.log2(shares)).sum())
+    return sorted((name for name in found if found[name] > 0), key=lambda name: (-found[name], name))[:n]

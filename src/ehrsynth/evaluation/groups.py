@@ -1,0 +1,104 @@
+"""Random groups of the synthetic records, and the intervals that leaving one group out gives."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.evaluator import RealData, Scorer, Undefined, Value
+from ehrsynth.layout import Records
+from ehrsynth.metrics.missing import observed_means
+from ehrsynth.metrics.moments import Moments, grouped_moments
+from ehrsynth.metrics.replicates import half_width, replicates
+from ehrsynth.seeding import torch_rng
+
+GROUPS, WIDE_GROUPS = 20, 10
+WIDE = 1000  # columns from which fewer groups are kept, so that their Gram matrices take no more memory
+
+Parts = Mapping[tuple[str, str], Value | Undefined]
+
+
+def grouped(real: RealData, synthetic: Records) -> tuple[Records, ...]:
+    """Return S in 20 random groups (10 if the table is wide), the same for every evaluator."""
+
+    def split() -> tuple[Records, ...]:
+        n = len(synthetic)
+        groups = min(n, GROUPS if real.layout.width < WIDE else WIDE_GROUPS)
+        shuffled = synthetic[torch.randperm(n, generator=torch_rng(0, "jackknife groups"))]
+        edges = [n * i // groups for i in range(groups + 1)]
+        return tuple(shuffled[start:stop] for start, stop in pairwise(edges))
+
+    return real.shared.once(synthetic, "groups", split)
+
+
+def positives(real: RealData, synthetic: Records) -> NDArray[np.float64]:
+    """Return how many records of S have each 0/1 column [1 + g, B], all of them and without each group."""
+    return real.shared.once(
+        synthetic,
+        "positives",
+        lambda: replicates([group.bits.numpy().sum(0, dtype=np.int64) for group in grouped(real, synthetic)]),
+    )
+
+
+def sizes(real: RealData, synthetic: Records) -> NDArray[np.float64]:
+    """Return how many records S has [1 + g], all of them and without each group."""
+    return replicates([len(group) for group in grouped(real, synthetic)])
+
+
+def synthetic_moments(real: RealData, synthetic: Records) -> Moments:
+    """Return the moments of the groups of S, missing values filled with the means of R."""
+    return real.shared.once(
+        synthetic,
+        "moments",
+        lambda: grouped_moments(grouped(real, synthetic), observed_means(real.train.values)),
+    )
+
+
+def real_moments(real: RealData) -> Moments:
+    """Return the moments of R, missing values filled with its means."""
+    return real.shared.once(
+        real.train, "real moments", lambda: grouped_moments([real.train], observed_means(real.train.values))
+    )
+
+
+def replicated(card: Card, values: ArrayLike, parts: Parts | None = None) -> Value:
+    """Return the score of all records with the jackknife interval, clipped to the range of the card.
+
+    Args:
+        card: of the score.
+        values: [1 + g], the score of all records, then without each group.
+        parts: finer results.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    value, half = float(np.clip(x[0], card.low, card.high)), float(half_width(x))
+    return Value(value, (max(value - half, card.low), min(value + half, card.high)), parts or {})
+
+
+def replicated_parts(card: Card, kind: str, names: Sequence[str], values: ArrayLike) -> dict[tuple[str, str], Value]:
+    """Return one part of a score per name, each with its jackknife interval.
+
+    Args:
+        card: of the score.
+        kind: of the parts.
+        names: m of them.
+        values: [1 + g, m].
+    """
+    x = np.asarray(values, dtype=np.float64)
+    halves = half_width(x)
+    lows, highs = np.maximum(x[0] - halves, card.low), np.minimum(x[0] + halves, card.high)
+    ends = zip(x[0].tolist(), lows.tolist(), highs.tolist(), strict=True)
+    return {(kind, name): Value(value, (low, high)) for name, (value, low, high) in zip(names, ends, strict=True)}
+
+
+def of_several(cards: Sequence[Card], score: Scorer) -> Scorer:
+    """Return ``score`` for tables of two records or more; a single record has no interval and no score."""
+
+    def guarded(synthetic: Records, seed: int) -> Mapping[str, Value | Undefined]:
+        if len(synthetic) < 2:
+            return {card.name: Undefined("a single synthetic record; at least 2 are needed") for card in cards}
+        return score(synthetic, seed)
+
+    return guarded
