@@ -20,9 +20,10 @@ from ehrsynth.files import read_json, write_json
 
 Kind = Literal["binary", "categorical", "continuous", "count"]
 Role = Literal["feature", "outcome", "demographic", "sensitive", "quasi_identifier"]
+Unseen = Literal["refuse", "zero"]  # what to do with a level the schema lacks, or a gap it does not allow
 
 SUBJECT = "subject_id"  # names the patient in a matrix folder; no model and no metric sees it
-CODE_DOMAINS = frozenset({"diagnosis", "procedure", "medication"})  # what "codes per record" counts
+CODE_DOMAINS = frozenset({"diagnosis", "procedure", "medication", "code"})  # what "codes per record" counts
 
 
 @dataclass(frozen=True)
@@ -75,22 +76,19 @@ class Column:
         """Whether the column is a clinical code, counted by "codes per record"."""
         return self.kind == "binary" and self.domain in CODE_DOMAINS
 
-    def check(self, cells: pd.Series, table: str) -> None:
+    def check(self, cells: pd.Series, table: str, unseen: Unseen = "refuse") -> None:
         """Raise a ``TableError`` naming table, column and first bad row unless ``cells`` fit."""
-        bad, expected = self._misfit(cells)
+        bad, expected = self._misfit(cells, unseen == "zero")
         if bad.any():
-            row = int(np.flatnonzero(bad.to_numpy())[0])
-            raise TableError(
-                f"{table}: column {self.name!r}, row {row}: {expected}"
-                f" ({int(bad.sum())} of {len(cells)} rows do not fit)"
-            )
+            row, count = int(np.flatnonzero(bad.to_numpy())[0]), f"{int(bad.sum())} of {len(cells)} rows do not fit"
+            raise TableError(f"{table}: column {self.name!r}, row {row}: {expected} ({count})")
 
-    def _misfit(self, cells: pd.Series) -> tuple["pd.Series[bool]", str]:
+    def _misfit(self, cells: pd.Series, lenient: bool) -> tuple["pd.Series[bool]", str]:
         empty = cells.isna()
-        if empty.any() and not self.missing:
-            return empty, "the cell is empty, but the schema declares the column never missing"
+        if empty.any() and not self.missing and (self.kind == "binary" or not lenient):
+            return empty, f"the cell is empty, but the schema declares the {self.kind} column never missing"
         if self.kind == "categorical":
-            unknown = ~(empty | as_text(cells).isin(self.levels))
+            unknown = empty & False if lenient else ~(empty | as_text(cells).isin(self.levels))
             return unknown, f"not one of the schema's {len(self.levels)} levels; see schema.json"
         if is_bool_dtype(cells):
             cells = cells.astype(float)
@@ -103,7 +101,7 @@ class Column:
         if not np.isfinite(numbers[~empty].to_numpy(float)).all():
             return ~(empty | np.isfinite(numbers.to_numpy(float))), "the number is not finite"
         whole = ~(empty | (numbers % 1 == 0)) if self.kind == "count" else empty & False
-        return whole, "a count column holds whole numbers"
+        return whole, "a count column holds whole numbers, else it is continuous"
 
 
 @dataclass(frozen=True)
@@ -139,12 +137,13 @@ class Schema:
         """Columns whose role is ``outcome``."""
         return [column for column in self.columns if column.role == "outcome"]
 
-    def validate(self, frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    def validate(self, frame: pd.DataFrame, table: str, unseen: Unseen = "refuse") -> pd.DataFrame:
         """Check that ``frame`` fits and return its schema columns in schema order.
 
         Args:
             frame: decoded values; a ``subject_id`` column is allowed and left out of the result.
             table: what to call the table in an error, usually its file name.
+            unseen: ``zero`` lets unknown levels pass, and gaps that no column but a binary one should have.
 
         Raises:
             TableError: no row, a missing, extra or repeated column, or a cell that does not fit.
@@ -161,7 +160,7 @@ class Schema:
         if extra:
             raise TableError(f"{table}: extra columns {_some(extra)}; the schema does not have them")
         for column in self.columns:
-            column.check(frame[column.name], table)
+            column.check(frame[column.name], table, unseen)
         return frame[self.names]
 
     def require_outcomes(self, frame: pd.DataFrame, table: str) -> None:

@@ -1,5 +1,6 @@
 """Distances and attacks against brute force and other implementations."""
 
+import statistics
 import tracemalloc
 
 import numpy as np
@@ -9,8 +10,10 @@ from scipy import sparse
 from sklearn.metrics import f1_score
 from sklearn.neighbors import NearestNeighbors
 
-from ehrsynth.metrics import attributes, membership
-from ehrsynth.metrics.copies import copied
+from ehrsynth.metrics import attributes, grouped, membership
+from ehrsynth.metrics.adversarial_accuracy import Pairing, accuracy_gain
+from ehrsynth.metrics.copies import copied, excess, isolated, share
+from ehrsynth.metrics.intervals import wilson
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.neighbours import Points, nearest
 from tests.evaluation_toy import toy_records
@@ -84,8 +87,102 @@ def test_membership_f1_interval_holds_the_bootstrap() -> None:
 
 
 def test_closer_share_counts_ties_one_half() -> None:
-    share, _ = membership.closer_share(torch.tensor([0.0, 1.0, 2.0, 3.0]), torch.tensor([1.0, 1.0, 1.0, 5.0]))
+    to_train, to_holdout = torch.tensor([0.0, 1.0, 2.0, 3.0]), torch.tensor([1.0, 1.0, 1.0, 5.0])
+    apart = torch.full((4, 4), 9.0)
+    apart[:, 0], apart[:, 3] = to_train, 9.0
+    others = torch.full((4, 4), 9.0)
+    others[:, 1] = to_holdout
+    share, (low, high) = membership.closer_share(apart, others)
     assert share == pytest.approx((1 + 0.5 + 0 + 1) / 4)
+    assert 0 <= low < share < high <= 1
+
+
+def test_membership_at_a_low_false_positive_rate_by_hand() -> None:
+    members, others = torch.tensor([0.0] * 30 + [5.0] * 70), torch.arange(1.0, 1001.0)
+    value, (low, high) = membership.membership_tpr(members, others, 0.01)
+    assert value == 1.0  # the 11th of the others is at 11
+    members[30:] = 2000.0
+    value, (low, high) = membership.membership_tpr(members, others, 0.01)
+    assert value == 0.3
+    below, above = wilson(30, 100)
+    assert (low, high) == pytest.approx((below, above))  # the curve is flat there, so the threshold does not matter
+
+
+def test_membership_of_few_others_claims_nothing_at_a_rate_they_cannot_resolve() -> None:
+    value, (low, high) = membership.membership_tpr(torch.zeros(50), torch.arange(1.0, 101.0), 0.001)
+    assert (value, low, high) == (1.0, 0.0, 1.0)
+
+
+def test_membership_interval_covers_the_rate_where_nothing_leaks() -> None:
+    generator = torch.Generator().manual_seed(0)
+    outside = 0
+    for _ in range(300):
+        members, others = (torch.rand(n, generator=generator) for n in (500, 800))
+        _, (low, high) = membership.membership_tpr(members, others, 0.01)
+        outside += not low <= 0.01 <= high
+    assert outside <= 0.05 * 300 + 3 * np.sqrt(300 * 0.05 * 0.95)
+
+
+def test_density_scores_order_records_as_the_ratio_of_distances() -> None:
+    scores = membership.density_scores(torch.tensor([0.0, 0.0, 3.0, 9.0]), torch.tensor([8.0, 0.0, 11.0, 0.0]))
+    assert scores.tolist() == pytest.approx(np.log([1 / 9, 1, 4 / 12, 10]).tolist())
+
+
+def test_nearest_by_group_are_the_nearest() -> None:
+    left, right = points(47, 1), points(47, 2)
+    to_right, to_left = grouped.nearest_by_group(left, right)
+    expected = nearest(left, right)
+    torch.testing.assert_close(to_right.amin(1), expected[0])
+    torch.testing.assert_close(to_left.amin(1), expected[1])
+    part = grouped.groups_of(47)[3]
+    torch.testing.assert_close(to_right[:, 3], nearest(left, right[part])[0])
+    rest = torch.tensor([i for i in range(47) if i not in range(part.start, part.stop)])
+    torch.testing.assert_close(grouped.smallest(to_right, 3), nearest(left[rest], right[rest])[0])
+
+
+def test_nearest_other_equals_the_second_neighbour_of_sklearn(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = points(60, 3)
+    table = Points(torch.cat([table.bits, table.bits[:5]]), torch.cat([table.values, table.values[:5]]))
+    found, _ = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(dense(table)).kneighbors(dense(table))
+    np.testing.assert_allclose(grouped.nearest_other_by_group(table).amin(1), found[:, 1] ** 2, atol=1e-5)
+    monkeypatch.setattr(grouped, "BLOCK", 10)
+    np.testing.assert_allclose(grouped.nearest_other(table), found[:, 1] ** 2, atol=1e-5)
+
+
+def test_adversarial_accuracy_by_hand() -> None:
+    """Real at 0 and 3, synthetic at 1 and 7 on a line: 0 goes to 1; 3 to 1; 1 to 0; 7 to 3 before 1."""
+    far = torch.inf
+    pairing = Pairing(
+        across=torch.tensor([[1.0, 49.0], [4.0, 16.0]]),
+        within=torch.tensor([[far, 9.0], [9.0, far]]),
+        back=torch.tensor([[1.0, 4.0], [49.0, 16.0]]),
+        among=torch.tensor([[far, 36.0], [36.0, far]]),
+    )
+    assert pairing.accuracy() == 0
+    copy = torch.tensor([[0.0, 9.0], [9.0, 0.0]])
+    other = torch.tensor([[far, 9.0], [9.0, far]])
+    apart = torch.full((2, 2), 50.0)
+    assert Pairing(copy, other, copy, other).accuracy() == 0
+    assert Pairing(apart, other, apart, other).accuracy() == 1
+    gain, (low, high) = accuracy_gain(Pairing(apart, other, apart, other), Pairing(copy, other, copy, other))
+    assert gain == 1
+    assert low <= gain <= high
+
+
+def test_isolated_copies_by_hand() -> None:
+    to_train = torch.tensor([[0.0, 3.0, 4.0, 9.0, 1.0], [9.0, 9.0, 9.0, 2.0, 9.0]])  # of two parts
+    to_holdout = torch.tensor([[5.0, 5.0, 9.0, 9.0, 4.0]])
+    found, train, holdout = isolated(to_train, to_holdout, within=3, gap=3)
+    assert train == share(3, 10)  # the first and the last of part one, the fourth of part two
+    assert holdout == share(0, 5)
+    assert found == excess(train, holdout)
+    mirrored = isolated(to_holdout, to_train, within=3, gap=3)
+    assert mirrored[0][0] == -found[0]
+
+
+def test_no_isolated_copy_where_both_tables_are_near() -> None:
+    near = torch.zeros(1, 50)
+    assert isolated(near, near, within=3, gap=3)[0][0] == 0
 
 
 def brute_force(targets: np.ndarray, synthetic: np.ndarray, hidden: np.ndarray, values: np.ndarray) -> list[np.ndarray]:
@@ -127,6 +224,39 @@ def test_attribute_inference_equals_brute_force(with_age: bool) -> None:
     scores = [f1_score(truth[:, i], bits[:, i], zero_division=0.0) for i in range(8)] + [near.mean()]
     found = attributes.weighted_f1(counts, weights / weights.sum(), np.ones((1, 60)))[0]
     assert found == pytest.approx(np.average(scores, weights=weights), abs=1e-12)
+
+
+def as_published(targets: np.ndarray, synthetic: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """The attack of the public code, one target at a time."""
+    guesses = []
+    for target in targets:
+        difference = np.abs(synthetic - target)
+        distance = (difference / np.maximum(difference.max(0), 1)).sum(1)
+        voters = hidden[distance <= distance.min() + 1e-6]
+        guesses.append([statistics.multimode(sorted(column[~np.isnan(column)]))[:1] or [np.nan] for column in voters.T])
+    return np.array(guesses)[:, :, 0]
+
+
+@pytest.mark.parametrize("values", [[], [1], [0, 1]])
+def test_published_attribute_inference_equals_brute_force(values: list[int]) -> None:
+    target, source = toy_records(60, 4), toy_records(80, 5)
+    known = [
+        Points(table.bits[:, [2, 3, 14, 15]], table.values[:, values].nan_to_num(0.3) * 40)
+        for table in (target, source)
+    ]
+    numbers = source.values.double().numpy().round(1)
+    hidden = attributes.Hidden(sparse.csr_array(source.bits[:, 4:12].numpy()).astype(np.float64), numbers)
+    guess = attributes.infer_as_published(known[0], known[1], hidden)
+    columns = np.hstack([source.bits[:, 4:12].numpy(), numbers])
+    expected = as_published(dense(known[0]), dense(known[1]), columns)
+    np.testing.assert_array_equal(guess.bits.toarray(), expected[:, :8])
+    np.testing.assert_array_equal(guess.values, expected[:, 8:])
+
+
+def test_entropies_as_published_have_bins_of_width_one() -> None:
+    hidden = attributes.Hidden(sparse.csr_array((4, 0)), np.array([[20.0], [20.9], [21.0], [np.nan]]))
+    shares = np.array([2 / 3, 1 / 3])
+    assert attributes.entropies(hidden, unit_bins=True).tolist() == pytest.approx([-(shares * np.log2(shares)).sum()])
 
 
 def test_resampled_f1_is_that_of_the_resampled_records() -> None:

@@ -9,7 +9,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ehrsynth.data.encoding import Encoder, as_decoded, fill_missing, fit_bounds, infer_schema
+from ehrsynth.data.encoding import Encoder, as_decoded, fill_missing, fit_bounds
+from ehrsynth.data.inference import infer_schema
 from ehrsynth.errors import SchemaError, TableError
 from ehrsynth.layout import Records
 from ehrsynth.schema import Column, Schema
@@ -134,7 +135,7 @@ def test_infer_schema() -> None:
     assert found == {
         "flag": ("binary", False, None, None, ()),
         "code": ("binary", False, None, None, ()),
-        "code_with_gap": ("count", True, (0, 1), 0, ()),
+        "code_with_gap": ("categorical", True, None, None, ("0", "1")),
         "visits": ("count", False, (1, 7), 0, ()),
         "bmi": ("continuous", True, (20.25, 30.5), 2, ()),
         "ward": ("categorical", True, None, None, ("A", "B")),

@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from ehrsynth.cli.launch import conf_dir
+from ehrsynth.evaluation.suite import Suite
 from tests.evaluation_toy import toy_real, toy_records
 
 
@@ -23,5 +24,5 @@ def test_no_evaluator_of_the_full_suite_moves_a_global_stream() -> None:
     real, synthetic = toy_real(200, 100), toy_records(200, 5)
     for evaluator in instantiate(cfg.suite).evaluators:
         before = global_streams()
-        evaluator.fit(real, 1)(synthetic, 1)
+        Suite(evaluators=[evaluator]).fit(real, 1).score(synthetic, 1)
         np.testing.assert_equal(global_streams(), before, err_msg=type(evaluator).__name__)

@@ -1,4 +1,7 @@
-"""Bad input: exit status 2 and one line on stderr that names the culprit, whatever the verb."""
+"""Bad input: exit status 2 and one line on stderr that names the culprit, whatever the verb.
+
+What ``evaluate`` makes of broken tables is in ``test_broken_input.py``.
+"""
 
 import gzip
 import shutil
@@ -33,33 +36,8 @@ def refused(cli: Cli, capsys: pytest.CaptureFixture[str]) -> Callable[..., None]
     return check
 
 
-@pytest.fixture
-def files(matrix: Path, tmp_path: Path) -> dict[str, Path]:
-    """Copies of a matrix's tables as CSV, and its schema, to be spoiled."""
-    found = {"schema": tmp_path / "schema.json", "out": tmp_path / "report"}
-    shutil.copy(matrix / "schema.json", found["schema"])
-    for name in ("train", "holdout"):
-        found[name] = tmp_path / f"{name}.csv"
-        pd.read_parquet(matrix / f"{name}.parquet").head(60).to_csv(found[name], index=False)
-    found["synthetic"] = tmp_path / "synthetic.csv"
-    pd.read_parquet(matrix / "train.parquet").drop(columns="subject_id").head(60).to_csv(
-        found["synthetic"], index=False
-    )
-    return found
-
-
-def evaluate(files: dict[str, Path]) -> list[object]:
-    return ["evaluate", "suite=quick", *[f"{name}={path}" for name, path in files.items()]]
-
-
-def spoil(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
-    change(pd.read_csv(path)).to_csv(path, index=False)
-
-
-def test_missing_files(refused: Callable[..., None], files: dict[str, Path], tmp_path: Path) -> None:
+def test_missing_files(refused: Callable[..., None], tmp_path: Path) -> None:
     gone = tmp_path / "gone"
-    for name in ("train", "holdout", "synthetic", "schema"):
-        refused([str(gone)], *evaluate(files | {name: gone.with_suffix(".csv" if name != "schema" else ".json")}))
     refused([str(gone), "prepare"], "train", f"data.matrix={gone}")
     refused([str(gone)], "generate", f"run={gone}", "out=x.csv")
     refused([str(gone)], "rank", f"runs={gone}/**")
@@ -73,70 +51,12 @@ def test_wrong_checksum(refused: Callable[..., None], tmp_path: Path) -> None:
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.parametrize(
-    ("table", "change", "words"),
-    [
-        ("train", lambda f: f.drop(columns="age"), ["train", "missing columns 'age'"]),
-        ("synthetic", lambda f: f.drop(columns=["age", "bmi"]), ["synthetic.csv", "'age'", "'bmi'"]),
-        (
-            "synthetic",
-            lambda f: pd.concat([f, pd.Series(1, f.index, name="extra")], axis=1),
-            ["synthetic.csv", "extra columns 'extra'"],
-        ),
-        ("synthetic", lambda f: f.assign(sex="X"), ["synthetic.csv", "'sex'", "row 0", "2 levels"]),
-        ("synthetic", lambda f: f.assign(age="old"), ["synthetic.csv", "'age'", "text", "count"]),
-        ("synthetic", lambda f: f.assign(age=1.5), ["synthetic.csv", "'age'", "whole"]),
-        ("synthetic", lambda f: f.assign(sex=None), ["synthetic.csv", "'sex'", "empty"]),
-        ("synthetic", lambda f: f.head(0), ["synthetic.csv", "empty"]),
-        ("train", lambda f: f.head(0), ["train.csv", "empty"]),
-        ("train", lambda f: f.head(1), ["train.csv", "at least two rows are needed"]),
-        ("holdout", lambda f: f.head(1), ["holdout.csv", "at least two rows are needed"]),
-        ("holdout", lambda f: f.assign(died_within_year=2), ["holdout.csv", "'died_within_year'", "0 or 1"]),
-    ],
-)
-def test_tables_that_do_not_fit(
-    refused: Callable[..., None],
-    files: dict[str, Path],
-    table: str,
-    change: Callable[[pd.DataFrame], pd.DataFrame],
-    words: list[str],
-) -> None:
-    spoil(files[table], change)
-    refused(words, *evaluate(files))
-
-
-def test_a_subject_in_two_splits(
-    refused: Callable[..., None], files: dict[str, Path], matrix: Path, tmp_path: Path
-) -> None:
-    first = pd.read_csv(files["train"])["subject_id"][0]
-    spoil(files["holdout"], lambda frame: frame.assign(subject_id=[first, *frame["subject_id"][1:]]))
-    refused(["holdout.csv", "subject_id", "1 rows"], *evaluate(files))
+def test_a_subject_in_two_splits(refused: Callable[..., None], matrix: Path, tmp_path: Path) -> None:
     copy = copied(matrix, tmp_path)
     holdout = pd.read_parquet(copy / "holdout.parquet")
     holdout.loc[3, "subject_id"] = pd.read_parquet(copy / "train.parquet")["subject_id"][0]
     holdout.to_parquet(copy / "holdout.parquet", index=False)
     refused(["holdout.parquet", "row 3", "train.parquet"], "train", f"data.matrix={copy}")
-
-
-def test_a_schema_that_does_not_fit(refused: Callable[..., None], files: dict[str, Path]) -> None:
-    content = read(files["schema"])
-    write_json(files["schema"], content | {"version": 9})
-    refused(["schema.json", "version 9"], *evaluate(files))
-    write_json(files["schema"], content | {"columns": [{**content["columns"][0], "kind": "numeric"}]})
-    refused(["schema.json", "'numeric'"], *evaluate(files))
-    write_json(files["schema"], content | {"columns": ["a"]})
-    refused(["schema.json", "column 0"], *evaluate(files))
-    files["schema"].write_text("{", encoding="utf-8")
-    refused(["schema.json", "JSON"], *evaluate(files))
-
-
-def test_a_training_table_without_a_schema_to_infer(refused: Callable[..., None], files: dict[str, Path]) -> None:
-    del files["schema"]
-    spoil(files["train"], lambda frame: frame[["age"]].assign(name=[f"patient {i}" for i in range(60)]))
-    refused(["train.csv", "'name'", "identifier", "60 distinct values in 60 rows"], *evaluate(files))
-    spoil(files["train"], lambda frame: frame[["age"]].rename(columns={"age": "subject_id"}))
-    refused(["train.csv", "no columns besides the subject"], *evaluate(files))
-    assert not files["out"].exists()
 
 
 def test_a_matrix_that_was_changed(refused: Callable[..., None], matrix: Path, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_evaluate_scores_two_files_as_train_did(study: Path, matrix: Path, cli: 
     )
     assert status == 0
     found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
-    assert set(found) == {"scores", "rows", "versions", "data"}
+    assert set(found) == {"scores", "rows", "versions", "data", "warnings"}
     expected = {score.metric: score for score in run.scores()}
     for score in found["scores"]:
         assert score["value"] == pytest.approx(expected[score["metric"]].value, abs=1e-9), score["metric"]

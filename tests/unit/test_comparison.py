@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from ehrsynth.errors import FileError
-from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs, tabulate
+from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
 from ehrsynth.evaluation.score import Score
+from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.files import write_json
 from ehrsynth.reporting.comparison import comparison_html
 
@@ -47,6 +48,13 @@ def test_reports_are_linked_by_relative_path_where_they_exist(tmp_path: Path) ->
     text = page(tmp_path)
     assert 'href="../runs/vae/0/report.html"' in text
     assert text.count("href=") == 1
+
+
+def test_pairs_that_cannot_be_told_apart_stand_in_a_warning_and_every_pair_in_a_table(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    assert "gan and vae are not distinguishable" in text
+    assert "Every pair compared" in text
+    assert "Neither several seeds nor intervals" in text or "T against one run" in text
 
 
 def test_missing_metrics_are_told(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from ehrsynth.evaluation import attributes, fidelity, privacy, structure, utility, validity
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Undefined, Value
 from ehrsynth.layout import Layout, Records
+from ehrsynth.metrics import latent
 from ehrsynth.schema import Column, Schema
 from tests.evaluation_toy import CODES, bits_only, code_schema, toy_real, toy_records
 
@@ -93,10 +96,10 @@ def test_a_constant_real_outcome_is_not_applicable(side: str) -> None:
         utility.OutcomePrediction(rounds=5).fit(replace(REAL, **{side: constant}), 0)
 
 
-def test_a_categorical_outcome_is_skipped_with_the_reason() -> None:
+def test_a_categorical_outcome_with_rare_levels_only_is_skipped_with_the_reason() -> None:
     schema = Schema((*code_schema(2).columns, Column("fate", "categorical", levels=("home", "died"), role="outcome")))
     rows = bits_only([[1, 0, 1, 0], [0, 1, 0, 1]] * 5, schema)
-    with pytest.raises(NotApplicableError, match="no binary column with the role outcome \\('fate' is categorical\\)"):
+    with pytest.raises(NotApplicableError, match="levels of 10 records or more \\('fate' is categorical\\)"):
         utility.OutcomePrediction(rounds=5).fit(RealData(schema, rows, rows), 0)
 
 
@@ -141,11 +144,11 @@ def test_the_latent_space_of_more_synthetic_rows_is_that_of_as_many_as_were_trai
 ) -> None:
     sizes = []
 
-    def measured(real: Records, synthetic: Records, *_: object) -> float:
+    def measured(real: Records, synthetic: Records, *_: object) -> NDArray[np.int64]:
         sizes.append((len(real), len(synthetic)))
-        return -3.0
+        return np.array([[3, 1], [1, 3]])
 
-    monkeypatch.setattr(structure, "latent_deviation", measured)
+    monkeypatch.setattr(latent, "cluster_counts", measured)
     for evaluator in (structure.LatentDeviation(), structure.LatentDeviation(max_rows=200)):
         scorer = evaluator.fit(REAL, 0)
         for rows in (100, 1500):

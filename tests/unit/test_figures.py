@@ -6,10 +6,13 @@ import torch
 
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.ranking import Profile, rank_runs
+from ehrsynth.evaluation.score import Score
+from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.layout import Layout, Records
 from ehrsynth.reporting import figures
 from ehrsynth.reporting.figures import Tables
-from ehrsynth.reporting.gallery import comparison_figures, report_figures
+from ehrsynth.reporting.gallery import report_figures
+from ehrsynth.reporting.ranking_gallery import prevalence_figure, ranking_figures
 from ehrsynth.reporting.style import png
 from ehrsynth.schema import Column, Schema
 
@@ -107,14 +110,33 @@ def test_the_chosen_checkpoint_is_marked() -> None:
     assert list(axis.lines[-1].get_xdata()) == [5, 5]
 
 
-def test_the_comparison_shows_ranking_and_one_cloud_per_model() -> None:
-    values = pd.DataFrame({"fidelity/apd": [0.1, 0.2]}, index=["vae", "gan"])
-    ranking = rank_runs(values, {"fidelity/apd": "lower"}, Profile("p", "", {"fidelity/apd": 1.0}, ""))
-    bars, clouds = comparison_figures(ranking, real(), {"vae": records(9, 2), "gan": records(9, 3)})
-    assert [label.get_text() for label in bars.figure.axes[0].get_yticklabels()] == ["vae", "gan"]
-    shown = [axis for axis in clouds.figure.axes if axis.get_visible()]
-    assert [axis.get_title(loc="left") for axis in shown] == ["vae", "gan"]
-    assert len({axis.get_xlim() for axis in shown}) == 1
+def test_the_comparison_shows_ranking_ranks_scores_plane_and_one_cloud_per_model() -> None:
+    directions = {"fidelity/apd": "lower", "utility/tstr_auroc": "higher", "privacy/membership_auc": "lower"}
+    runs = {
+        name: [Score(m, v, d, (v - 0.01, v + 0.01)) for (m, d), v in zip(directions.items(), values, strict=True)]
+        for name, values in {"vae": (0.1, 0.8, 0.6), "gan": (0.2, 0.7, 0.48), "bad": (0.3, 0.6, 0.6)}.items()
+    }
+    table = tabulate(runs)
+    profile = Profile("p", "", dict.fromkeys(directions, 1.0), "")
+    ranking = rank_runs(table.values, table.directions, profile, errors=table.errors)
+    shown = ranking_figures(ranking, runs)
+    assert [figure.name for figure in shown] == ["ranking", "ranks", "metrics", "pareto"]
+    bars, heat, panels, _ = shown
+    order = ranking.table.index.tolist()
+    assert [label.get_text() for label in bars.figure.axes[0].get_yticklabels()] == order
+    texts = [text.get_text() for text in heat.figure.axes[0].texts]
+    assert texts == [
+        *(f"{ranking.ranks.loc[group, metric]:.3g}" for metric in ranking.ranks for group in order),
+        *(f"{rank:.2f}" for rank in ranking.table["weighted_rank"]),
+    ]
+    assert len([axis for axis in panels.figure.axes if axis.get_visible()]) == 3
+    assert shown[3].alt == "Scatter plot of utility against privacy; on the Pareto front: vae, gan."
+    for figure in shown:
+        assert png(figure.figure).startswith(b"\x89PNG")
+    clouds = prevalence_figure(real(), {"vae": records(9, 2), "gan": records(9, 3)})
+    drawn = [axis for axis in clouds.figure.axes if axis.get_visible()]
+    assert [axis.get_title(loc="left") for axis in drawn] == ["vae", "gan"]
+    assert len({axis.get_xlim() for axis in drawn}) == 1
 
 
 @pytest.mark.parametrize("n", [1, 2])

@@ -6,15 +6,19 @@ import pytest
 from matplotlib.figure import Figure
 
 from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.evaluator import Undefined, Value
 from ehrsynth.evaluation.score import Score
 from ehrsynth.reporting.gallery import NamedFigure
-from ehrsynth.reporting.html import interval, number, write_html
+from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.model_card import card_md
+from ehrsynth.reporting.numbers import interval, number
 
 ROWS = {"train": 7000, "holdout": 3000, "synthetic": 5000}
 ANCHORS = {"fresh_real": 0.1, "train_copy": 0.0, "independent": 0.5}
+PARTS = {("subgroup", "sex=F"): Value(0.2), ("subgroup", "sex=M"): Undefined("too few records")}
+PARTS |= {("column", f"CODE{i}"): Value(0.1) for i in range(50)}
 SCORES = [
-    Score("fidelity/correlation_distance", 0.12, "lower", (0.11, 0.13), anchors=ANCHORS),
+    Score("fidelity/correlation_distance", 0.12, "lower", (0.11, 0.13), anchors=ANCHORS, parts=PARTS),
     Score("utility/tstr_auroc", None, "higher", status="skipped", reason="no outcome <column>"),
     Score("privacy/membership_auc", 0.95, "lower", anchors={"fresh_real": 0.5, "train_copy": 1.0}),
     Score("novel/metric", 1.0, "higher"),
@@ -54,6 +58,7 @@ def page(tmp_path: Path) -> str:
         cards=[CARD],
         figures=[figure],
         provenance={"command": "ehrsynth train"},
+        warnings=["The holdout <shares> rows."],
     )
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
@@ -62,14 +67,16 @@ def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     checker = Checker()
     checker.feed(page(tmp_path))
     assert checker.open == []
-    assert checker.addresses
-    assert all(address.startswith("data:image/png;base64,") for address in checker.addresses)
+    pictures = [address for address in checker.addresses if address != "privacy.html"]
+    assert len(pictures) == len(checker.addresses) - 1, "the statement beside it is linked once"
+    assert pictures
+    assert all(address.startswith("data:image/png;base64,") for address in pictures)
     assert not checker.tags & {"script", "link", "svg", "iframe"}
 
 
 def test_every_score_stands_with_anchors_verdict_word_and_reason(tmp_path: Path) -> None:
     text = page(tmp_path)
-    rows = {name: row for row in re.findall(r"<tr class=.*?</tr>", text, re.S) for name in _metric(row)}
+    rows = {name: row for row in re.findall(r"<tbody class=.*?</tbody>", text, re.S) for name in _metric(row)}
     assert set(rows) == {"correlation distance", "tstr auroc", "membership auc", "metric"}
     kept = rows["correlation distance"]
     assert 'class="good"' in kept
@@ -79,6 +86,10 @@ def test_every_score_stands_with_anchors_verdict_word_and_reason(tmp_path: Path)
     assert "no outcome &lt;column&gt;" in rows["tstr auroc"]
     assert "leaks" in rows["membership auc"]
     assert "no anchors" in rows["metric"]
+    assert "0.120, close to fresh real 0.100" in kept
+    assert "sex=F: 0.200" in kept
+    assert "too few records" in kept
+    assert "CODE" not in kept, "a kind with many parts is left to the parquet file"
 
 
 def test_the_page_explains_itself(tmp_path: Path) -> None:
@@ -94,6 +105,11 @@ def test_the_page_explains_itself(tmp_path: Path) -> None:
         assert piece in text
 
 
+def test_a_warning_stands_before_any_number(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    assert 0 < text.index("The holdout &lt;shares&gt; rows.") < text.index("What is it?")
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -104,6 +120,7 @@ def test_the_page_explains_itself(tmp_path: Path) -> None:
         (12345.6, "12,346"),
         (0.0000123, "1.23\N{MULTIPLICATION SIGN}10⁻⁵"),
         (461.0, "461"),
+        (1.6e-16, "0"),
     ],
 )
 def test_numbers_have_three_digits(value: float | None, text: str) -> None:

@@ -1,11 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import t
+from scipy.stats import t, ttest_rel
 
 from ehrsynth.errors import OptionError
-from ehrsynth.evaluation.ranking import Profile, choose_checkpoint, metric_ranks, rank_runs, tabulate
+from ehrsynth.evaluation.ranking import Profile, choose_checkpoint, metric_ranks, rank_runs
 from ehrsynth.evaluation.score import Score
+from ehrsynth.evaluation.score_table import tabulate
 
 BOTH = Profile("both", "", {"fidelity/a": 3.0, "utility/b": 1.0}, "")
 DIRECTIONS = {"fidelity/a": "lower", "utility/b": "higher"}
@@ -58,7 +59,52 @@ def test_seeds_of_one_group_give_a_student_interval() -> None:
     assert table.loc["vae", "high"] == pytest.approx(2 + half)
     assert table.loc["vae", "low"] == 1.0, "a weighted rank is never below one"
     assert table.loc["vae", "basis"] == "3 seeds"
-    assert table["tied_with_next"].tolist() == [True, False]
+    assert table["tied_with_next"].tolist() == [False, False]
+
+
+def test_a_group_whose_runs_agree_exactly_gets_no_interval_of_no_width() -> None:
+    values = pd.DataFrame({"fidelity/a": [1.0, 1.0, 2.0, 2.0]}, index=list("abcd"))
+    errors = pd.DataFrame({"fidelity/a": [1.0, 1.0, 1.0, 1.0]}, index=list("abcd"))
+    groups = dict(zip("abcd", ["vae", "vae", "gan", "gan"], strict=True))
+    plain, known = (rank_runs(values, DIRECTIONS, BOTH, groups=groups, errors=e).table for e in (None, errors))
+    assert plain["low"].isna().all()
+    assert plain["basis"].tolist() == ["none", "none"]
+    assert (known["low"] < known["high"]).all()
+    assert known["basis"].str.startswith("bootstrap").all()
+
+
+def test_pairs_that_are_not_distinguishable_are_named() -> None:
+    values = pd.DataFrame({"fidelity/a": [0.0, 0.01, 9.0]}, index=["x", "y", "z"])
+    errors = pd.DataFrame({"fidelity/a": [1.0, 1.0, 0.1]}, index=["x", "y", "z"])
+    ranking = rank_runs(values, DIRECTIONS, BOTH, errors=errors)
+    (warning,) = ranking.warnings
+    assert warning.startswith("x and y are not distinguishable: weighted ranks differ by 1.00, p = ")
+    assert [(pair.first, pair.second, pair.told_apart) for pair in ranking.pairs] == [
+        ("x", "y", False),
+        ("x", "z", True),
+        ("y", "z", True),
+    ]
+    assert "nothing says how much is chance" in rank_runs(values, DIRECTIONS, BOTH).warnings[0]
+
+
+def test_the_same_seeds_are_compared_seed_by_seed() -> None:
+    values = pd.DataFrame({"fidelity/a": [1.0, 2.0, 5.0, 4.0, 3.0, 6.0], "utility/b": [3, 2, 1, 0.5, 0, -5.0]})
+    values.index = pd.Index(list("abcdef"))
+    groups = dict(zip("abcdef", ["vae"] * 3 + ["gan"] * 3, strict=True))
+    seeds = dict(zip("abcdef", "012012", strict=True))
+    ranking = rank_runs(values, DIRECTIONS, BOTH, groups=groups, seeds=seeds)
+    scores = ranking.ranks["fidelity/a"] * 0.75 + ranking.ranks["utility/b"] * 0.25
+    (pair,) = ranking.pairs
+    assert pair.test == "paired t"
+    assert pair.p == pytest.approx(ttest_rel(scores[list("abc")], scores[list("def")]).pvalue)
+    assert rank_runs(values, DIRECTIONS, BOTH, groups=groups).pairs[0].test == "Welch t"
+
+
+def test_the_front_is_in_the_table_if_every_run_has_both_metrics() -> None:
+    values = frame([1, 2, 3], [0.9, 0.95, 0.5])
+    table = rank_runs(values, DIRECTIONS, BOTH, axes=("utility/b", "fidelity/a")).table
+    assert table["pareto"].to_dict() == {"run0": True, "run1": True, "run2": False}
+    assert rank_runs(values, DIRECTIONS, BOTH).table["pareto"].isna().all()
 
 
 def test_bootstrap_tells_far_runs_apart_and_near_ones_not() -> None:

@@ -42,7 +42,7 @@ def test_the_file_reads_back_as_what_was_built(tmp_path: Path) -> None:
 
 def test_the_file_holds_what_the_contract_says_and_no_row() -> None:
     content = report()
-    assert set(content) == {"scores", "rows", "versions", "data"}
+    assert set(content) == {"scores", "rows", "versions", "data", "warnings"}
     keys = {"metric", "value", "direction", "ci", "status", "reason", "seconds", "anchors"}
     assert all(set(score) == keys for score in content["scores"])
     assert content["scores"][0]["ci"] == [0.2, 0.3]
@@ -86,6 +86,19 @@ def test_an_absent_key_is_named(tmp_path: Path, key: str) -> None:
     write_json(tmp_path / "report.json", content)
     with pytest.raises(FileError, match=f"{key}: found 'None'"):
         read_report(tmp_path / "report.json")
+
+
+def test_warnings_are_kept_and_an_older_report_has_none(tmp_path: Path) -> None:
+    real = RealData(SCHEMA, records(7), records(3))
+    content = build_report(SCORES, real, records(5), data={}, warnings=["The holdout shares rows with train."])
+    write_json(tmp_path / "new.json", content)
+    assert read_report(tmp_path / "new.json").warnings == ("The holdout shares rows with train.",)
+    del content["warnings"]
+    write_json(tmp_path / "old.json", content)
+    assert read_report(tmp_path / "old.json").warnings == ()
+    write_json(tmp_path / "odd.json", content | {"warnings": "text"})
+    with pytest.raises(FileError, match="warnings: found 'text'; expected a list of sentences"):
+        read_report(tmp_path / "odd.json")
 
 
 def test_a_list_is_no_report(tmp_path: Path) -> None:

@@ -1,100 +1,80 @@
 """``ehrsynth evaluate``: any real and any synthetic table -> report."""
 
+import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from ehrsynth.cli.console import out, steps
+from ehrsynth.cli.library import ROLES, examine, judge
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import path, whole_number
+from ehrsynth.cli.schema_table import schema_table
 from ehrsynth.cli.tables import score_table
-from ehrsynth.data.encoding import Encoder, fit_bounds, infer_schema
-from ehrsynth.data.split import require_rows
-from ehrsynth.errors import TableError
-from ehrsynth.evaluation.anchors import anchor_scores, with_anchors
-from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.files import read_table, sha256, write_json
-from ehrsynth.reporting.gallery import report_figures
-from ehrsynth.reporting.html import write_html
-from ehrsynth.reporting.report import build_report
-from ehrsynth.schema import SUBJECT, Schema, as_text
+from ehrsynth.data.tables import Reading, Source, read_schema, read_tables
+from ehrsynth.errors import FileError, OptionError
+from ehrsynth.schema import Schema
 
 
 def task(cfg: DictConfig) -> None:
     """Score ``cfg.synthetic`` against ``cfg.train`` and ``cfg.holdout``; write the report into ``cfg.out``."""
-    files = {name: path(cfg, name) for name in ("train", "holdout", "synthetic")}
-    folder, seed = path(cfg, "out"), whole_number(cfg, "seed")
-    schema, frames = read_tables(files, None if cfg.schema is None else path(cfg, "schema"))
-    tables = {name: schema.validate(frame, str(files[name])) for name, frame in frames.items()}
-    for name in ("train", "holdout"):
-        schema.require_outcomes(tables[name], str(files[name]))
-    check_subjects(frames, files)
-    if cfg.schema is None:
-        schema.save(folder / "schema.json")
-        out.print(
-            f"schema inferred from {files['train']}, edit and pass it as schema= to override: {folder}/schema.json"
-        )
-
-    encoder = Encoder(schema)
-    train, holdout, synthetic = (encoder.encode(tables[name]) for name in ("train", "holdout", "synthetic"))
-    real = RealData(schema, train, holdout)
+    folder, seed = writable(path(cfg, "out")), whole_number(cfg, "seed")
+    given, constraints, cache = (optional_path(cfg, key) for key in ("schema", "constraints", "cache"))
+    known = None if given is None else Schema.load(given)
+    reading = Reading(known, str(cfg.subject), names(cfg, "drop"), names(cfg, "outcomes"))
     suite = instantiate(cfg.suite)
+    sources = {role: Source.of(role, path(cfg, role)) for role in ROLES}
+
+    schema = read_schema(sources["train"], reading)
+    if known is None:
+        save(schema, folder / "schema.json")
+        out.print(schema_table(schema, f"schema inferred from {sources['train'].name}"))
+        out.print(f"schema  {folder / 'schema.json'}; edit it and pass it as schema= to override")
+    evidence = examine(read_tables(sources, schema, reading), sources, constraints, cache)
+    for fact, text in evidence.facts.items():
+        out.print(f"{fact}: {text}")
+    for warning in evidence.warnings:
+        out.print(f"WARNING: {warning}", style="bold red")
     with steps("evaluating", 6 * len(suite.evaluators)) as step:
-        scores = suite.fit(real, seed).score(synthetic, seed, step)
-        scores = with_anchors(scores, anchor_scores(suite, real, seed, step))
-    hashes = {name: sha256(file) for name, file in files.items()}
-    report = build_report(scores, real, synthetic, data=hashes)
-    write_html(
-        folder / "report.html",
-        title=f"{files['synthetic'].name} against {files['train'].name}",
-        facts={name: file.name for name, file in files.items()} | {"seed": str(seed)},
-        rows=report["rows"],
-        scores=scores,
-        cards=suite.cards,
-        figures=report_figures(real, synthetic, seed=seed),
-        provenance={f"{k} version": v for k, v in report["versions"].items()} | hashes,
-    )
-    write_json(folder / "report.json", report)
-    out.print(score_table(scores, f"{files['synthetic']}"))
+        evaluation = judge(evidence, suite, seed, step)
+    evaluation.save(folder)
+    out.print(score_table(evaluation.scores, sources["synthetic"].name))
     out.print(f"report  {folder / 'report.html'}\nscores  {folder / 'report.json'}")
 
 
-def read_tables(files: Mapping[str, Path], schema_file: Path | None) -> tuple[Schema, dict[str, pd.DataFrame]]:
-    """Read the tables alike, categorical columns as the text that stands in them.
-
-    Args:
-        files: ``train``, which decides about the bounds, ``holdout`` and ``synthetic``.
-        schema_file: the schema, or None to infer it from the training table.
+def writable(folder: Path) -> Path:
+    """Return ``folder`` if it is one, or can be made, and files can be written into it; nothing is made yet.
 
     Raises:
-        InputError: a file is not readable, a real table has less than two rows, or the training table does not fit the
-            schema or none can be inferred from it.
+        OptionError: it cannot.
     """
-    train = str(files["train"])
-    known = infer_schema(read_table(files["train"]), train) if schema_file is None else Schema.load(schema_file)
-    frames = {name: read_table(file, text=known.text_columns) for name, file in files.items()}
-    for name in ("train", "holdout"):
-        require_rows(frames[name], str(files[name]))
-    if schema_file is None:  # again, now that text such as NA or None is known to be a level
-        return infer_schema(frames["train"], train), frames
-    return fit_bounds(known, known.validate(frames["train"], train)), frames
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise OptionError(f"out={folder}: {there} is a file; a folder for the report was expected")
+    if not os.access(there, os.W_OK):
+        raise OptionError(f"out={folder}: {there} cannot be written to")
+    return folder
 
 
-def check_subjects(frames: Mapping[str, pd.DataFrame], files: Mapping[str, Path]) -> None:
-    """Raise a ``TableError`` if a subject is in both real tables: such a holdout is no control."""
-    if not all(SUBJECT in frames[name] for name in ("train", "holdout")):
-        return
-    known, held_out = (as_text(frames[name][SUBJECT].dropna()) for name in ("train", "holdout"))
-    both = int(held_out.isin(known).sum())
-    if both:
-        raise TableError(
-            f"{files['holdout']}: column {SUBJECT!r}: {both} rows belong to subjects of {files['train']};"
-            " a subject must be in one split only"
-        )
+def optional_path(cfg: DictConfig, key: str) -> Path | None:
+    """Return the path that ``key`` holds, if it holds one."""
+    return None if cfg[key] is None else path(cfg, key)
+
+
+def names(cfg: DictConfig, key: str) -> tuple[str, ...]:
+    """Return the column names that ``key`` holds; one alone needs no brackets."""
+    found = cfg[key]
+    return tuple(map(str, found)) if isinstance(found, ListConfig) else () if found is None else (str(found),)
+
+
+def save(schema: Schema, file: Path) -> None:
+    """Write the schema; a ``FileError`` says why it cannot be."""
+    try:
+        schema.save(file)
+    except OSError as error:
+        raise FileError(f"{file}: cannot be written ({error.strerror})") from None
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ from ehrsynth.models.base import load_model
 from ehrsynth.reporting.gallery import report_figures
 from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.model_card import card_md
+from ehrsynth.reporting.part_gallery import part_figures
+from ehrsynth.reporting.parts import write_parts
 from ehrsynth.reporting.report import build_report
 from ehrsynth.reporting.style import png
 from ehrsynth.sampling import synthesize
@@ -82,6 +84,7 @@ def hand_over(
         scores=checkpoints,
         chosen=epoch,
     )
+    figures += part_figures(scores)
     pictures = {figure.name: folder.path / "figures" / f"{figure.name}.png" for figure in figures}
     for figure in figures:
         write_bytes(pictures[figure.name], png(figure.figure))
@@ -138,6 +141,7 @@ def hand_over(
         "data": hashes,
     }
     write_json(folder.path / "provenance.json", provenance)
+    write_parts(folder.report.with_suffix(".parquet"), scores)
     write_json(folder.report, report)
 
 

@@ -93,8 +93,12 @@ examples:
 options:
   train=FILE holdout=FILE synthetic=FILE   csv, csv.gz or parquet; the holdout is real rows the generator never saw
   schema=FILE                              schema.json; inferred from the training table without it
-  out=DIR
-  suite=full                               or quick
+  outcomes=[COLUMN] drop=[COLUMN]          what to predict, and what to leave out, where there is no schema
+  subject=subject_id                       the column that names the subject of a row
+  constraints=FILE                         constraints.json of a matrix folder
+  out=DIR                                  report.html, privacy.html, report.json, report.parquet
+  suite=full                               or quick, as_published
+  cache=DIR                                keep costly work on the real rows for the next time; as private as they are
   seed=0
 """,
     "rank": """\
@@ -106,7 +110,9 @@ examples:
 
 options:
   runs=GLOB                 folders of finished runs
-  profile=ml_development    or education, nc_education, medical_ai_development, system_design
+  profile=ml_development    or education, nc_education, medical_ai_development, system_design,
+                            ml_development_published, education_published (the papers' own forms of the scores)
+  pareto.utility=METRIC     and pareto.privacy=METRIC: the two axes on which a run may be beaten by another
   out=FILE                  .csv or .parquet; a comparison report of the same name (.html) is written beside it
 """,
 }

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from glob import glob
 from pathlib import Path
 
@@ -17,11 +17,17 @@ from ehrsynth.cli.tables import ranking_table
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import FileError, OptionError
+from ehrsynth.evaluation.compared import published_distances
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs, tabulate
+from ehrsynth.evaluation.pareto import AXES
+from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
+from ehrsynth.evaluation.score import Score
+from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.files import TABLE_SUFFIXES, read_table, write_table
 from ehrsynth.reporting.comparison import comparison_html
-from ehrsynth.reporting.gallery import NamedFigure, comparison_figures
+from ehrsynth.reporting.gallery import NamedFigure
+from ehrsynth.reporting.parts import read_parts
+from ehrsynth.reporting.ranking_gallery import prevalence_figure, ranking_figures
 
 
 def task(cfg: DictConfig) -> None:
@@ -31,8 +37,9 @@ def task(cfg: DictConfig) -> None:
         raise OptionError(f"out={target}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
     seed = whole_number(cfg, "seed")
     runs = find_runs(str(cfg.runs))
-    ranking = rank(runs, instantiate(cfg.profile), seed)
-    out.print(ranking_table(ranking))
+    axes = (str(cfg.pareto.utility), str(cfg.pareto.privacy))
+    ranking = rank(runs, instantiate(cfg.profile), seed, axes)
+    show(ranking)
     if target is not None:
         html = write_ranking(target, ranking, runs)
         out.print(f"ranking  {target}\nreport   {html}")
@@ -52,8 +59,14 @@ def find_runs(pattern: str) -> list[RunFolder]:
     return runs
 
 
-def rank(runs: Sequence[RunFolder], profile: Profile, seed: int) -> Ranking:
+def rank(runs: Sequence[RunFolder], profile: Profile, seed: int, axes: tuple[str, str] = AXES) -> Ranking:
     """Rank runs; those that differ in nothing but the seed form one group.
+
+    Args:
+        runs: what to rank.
+        profile: the weights.
+        seed: of the bootstrap.
+        axes: metrics of utility and privacy for the Pareto view.
 
     Raises:
         OptionError: the runs were judged on different real rows, so their scores cannot be compared.
@@ -64,8 +77,34 @@ def rank(runs: Sequence[RunFolder], profile: Profile, seed: int) -> Ranking:
         raise OptionError(
             f"runs: {first.path} and {second.path} were judged on different matrices; rank one study at a time"
         )
-    table = tabulate({str(run.path): run.scores() for run in runs})
-    return rank_runs(table.values, table.directions, profile, groups=group_names(runs), errors=table.errors, seed=seed)
+    table = tabulate(scores_of(runs))
+    return rank_runs(
+        table.values,
+        table.directions,
+        profile,
+        groups=group_names(runs),
+        seeds={str(run.path): str(run.provenance["seed"]) for run in runs if run.trained},
+        errors=table.errors,
+        axes=axes,
+        seed=seed,
+    )
+
+
+def scores_of(runs: Sequence[RunFolder]) -> dict[str, list[Score]]:
+    """Return run -> its scores, and the score that exists only among the runs if all of them kept their parts."""
+    files = {str(run.path): run.report.with_suffix(".parquet") for run in runs}
+    scores = {str(run.path): run.scores() for run in runs}
+    if all(file.is_file() for file in files.values()):
+        for name, score in published_distances({name: read_parts(file) for name, file in files.items()}).items():
+            scores[name].append(score)
+    return scores
+
+
+def show(ranking: Ranking) -> None:
+    """Print the ranking and a line for every pair that cannot be told apart."""
+    out.print(ranking_table(ranking))
+    for warning in ranking.warnings:
+        out.print(f"WARNING: {warning}")
 
 
 def group_names(runs: Sequence[RunFolder]) -> dict[str, str]:
@@ -87,25 +126,28 @@ def write_ranking(target: Path, ranking: Ranking, runs: Sequence[RunFolder]) -> 
     """Write the ranking as a table and, beside it, the comparison report; return the report's path."""
     write_table(target, ranking.table.rename_axis("group").reset_index())
     html = target.with_name(target.name.split(".")[0] + ".html")
-    comparison_html(html, ranking, {str(run.path): run.report for run in runs}, figures(ranking, runs))
+    scores = scores_of(runs)
+    reports = {str(run.path): run.report for run in runs}
+    comparison_html(html, ranking, reports, figures(ranking, runs, scores), scores)
     return html
 
 
-def figures(ranking: Ranking, runs: Sequence[RunFolder]) -> list[NamedFigure]:
-    """Draw the comparison from the matrix and one synthetic table a group, if all of them are still there."""
+def figures(ranking: Ranking, runs: Sequence[RunFolder], scores: Mapping[str, Sequence[Score]]) -> list[NamedFigure]:
+    """Draw the ranking and, if the matrix and the synthetic tables are still there, the columns of one run a group."""
+    shown = ranking_figures(ranking, scores)
     if not all(run.trained for run in runs):
-        return []
+        return shown
     origin = runs[0].provenance["matrix"]
     if not Path(origin["folder"]).is_dir():
-        return []
+        return shown
     matrix = Matrix.open(Path(origin["folder"]))
     if matrix.fingerprint != origin["fingerprint"]:
-        return []
+        return shown
     encoder = Encoder(matrix.schema)
     real = RealData(matrix.schema, encoder.encode(matrix.train), encoder.encode(matrix.holdout), matrix.constraints)
     first = {group: run for run, group in reversed(ranking.groups.items())}
     tables = {group: RunFolder(Path(first[str(group)])).synthetic for group in ranking.table.index}
-    return comparison_figures(ranking, real, {group: encoder.encode(read_table(t)) for group, t in tables.items()})
+    return [*shown, prevalence_figure(real, {group: encoder.encode(read_table(t)) for group, t in tables.items()})]
 
 
 if __name__ == "__main__":

@@ -8,9 +8,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from ehrsynth.cli.console import out
-from ehrsynth.cli.rank import find_runs, rank, write_ranking
+from ehrsynth.cli.rank import find_runs, rank, show, write_ranking
 from ehrsynth.cli.run_folder import RunFolder
-from ehrsynth.cli.tables import ranking_table
 from ehrsynth.errors import InputError
 from ehrsynth.evaluation.ranking import Profile
 
@@ -66,7 +65,7 @@ def print_ranking(study: Path, profile: Profile) -> None:
     """
     runs = find_runs(f"{study}/*/*")
     ranking = rank(runs, profile, seed=0)
-    out.print(ranking_table(ranking))
+    show(ranking)
     report = write_ranking(study / "ranking.csv", ranking, runs)
     best = RunFolder(Path(next(run for run, group in ranking.groups.items() if group == ranking.table.index[0])))
     out.print(f"comparison report  {report}\nbest run's report  {best.html}\nsynthetic data     {best.synthetic}")

@@ -57,12 +57,16 @@ def matrix_table(matrix: Matrix) -> Table:
 def ranking_table(ranking: Ranking) -> Table:
     """Return the weighted ranks, best first, with their intervals and what they rest on."""
     title = f"ranking for {ranking.profile.name}, the lowest weighted rank is best"
-    table = Table("", "model", "runs", "weighted rank", "95 % interval", "", title=title, box=SIMPLE_HEAD)
+    table = Table("", "model", "runs", "weighted rank", "95 % interval", "pareto", "", title=title, box=SIMPLE_HEAD)
     for group, row in ranking.table.iterrows():
         interval = "-" if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}"
         tied = "not told apart from the next" if row["tied_with_next"] else ""
-        table.add_row(str(row["position"]), str(group), str(row["runs"]), f"{row['weighted_rank']:.2f}", interval, tied)
+        front = {True: "front", False: ""}.get(row["pareto"], "-")
+        place, rank = str(row["position"]), f"{row['weighted_rank']:.2f}"
+        table.add_row(place, str(group), str(row["runs"]), rank, interval, front, tied)
     notes = [f"the interval of a single run is a {basis}" for basis in set(ranking.table["basis"]) if "boot" in basis]
+    if ranking.plane is not None:
+        notes.append(f"pareto: front, if no other is at least as good on both {' and '.join(ranking.plane.directions)}")
     if ranking.missing:
         notes.append(f"not measured in every run, weights shared among the rest: {', '.join(ranking.missing)}")
     notes += [f"{Path(run).name}: {metric} failed and ranks last" for run, metric in ranking.failed]

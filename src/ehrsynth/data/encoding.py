@@ -10,15 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from ehrsynth.errors import TableError
 from ehrsynth.layout import Layout, Records
-from ehrsynth.schema import SUBJECT, Column, Kind, Schema, as_text
+from ehrsynth.schema import Column, Schema, Unseen, as_text
 
 MOST_DECIMALS = 6
-MOST_LEVELS = 100  # of a text column that nobody has declared; with more it would hold names, numbers or sentences
-ENOUGH_ROWS = 20  # to tell from the share of distinct values
 
 
 class Encoder:
@@ -33,17 +30,19 @@ class Encoder:
         self.layout = Layout.of(schema)
         self._position = {(field.column, field.kind): i for i, field in enumerate(self.layout.fields)}
 
-    def encode(self, frame: pd.DataFrame) -> Records:
+    def encode(self, frame: pd.DataFrame, unseen: Unseen = "refuse") -> Records:
         """Encode decoded values.
 
         Args:
             frame: the columns of the schema; others, such as ``subject_id``, are left out.
+            unseen: ``zero`` gives a level that the schema does not have, and a gap it does not allow, an
+                indicator group of zeros: no level. A model would learn from it, so training refuses.
 
         Returns:
             Records with bytes [n, B] and float32 values [n, C], NaN where missing.
 
         Raises:
-            TableError: a level that the schema does not have.
+            TableError: a level that the schema does not have, unless ``unseen`` is ``zero``.
         """
         bits = np.zeros((len(frame), self.layout.binary.stop), np.uint8)
         values = np.empty((len(frame), self.layout.width - self.layout.binary.stop), np.float32)
@@ -52,8 +51,14 @@ class Encoder:
             if column.kind == "binary":
                 bits[:, self._position[column.name, "bit"]] = cells.to_numpy(np.uint8)
             elif column.kind == "categorical":
-                group = self.layout.groups[column.name]
-                bits[np.arange(len(frame)), group.start + _level_numbers(cells, column)] = 1
+                start, chosen = self.layout.groups[column.name].start, _level_numbers(cells, column)
+                known = np.flatnonzero(chosen >= 0)
+                if unseen == "refuse" and len(known) < len(chosen):
+                    row = int(np.flatnonzero(chosen < 0)[0])
+                    raise TableError(
+                        f"column {column.name!r}, row {row}: not one of the {len(column.levels)} levels of the schema"
+                    )
+                bits[known, start + chosen[known]] = 1
             else:
                 numbers = cells.to_numpy(float, na_value=np.nan)
                 if column.missing:
@@ -128,46 +133,6 @@ def fill_missing(records: Records, donors: Records, generator: torch.Generator) 
     return Records(records.layout, records.bits, values)
 
 
-def infer_schema(frame: pd.DataFrame, table: str) -> Schema:
-    """Guess the schema of someone's training table.
-
-    Booleans and columns of 0 and 1 are binary, text is categorical, whole numbers are counts, other numbers continuous.
-    A 0/1 column with empty cells becomes a count from 0 to 1, since binary columns are never missing.
-
-    Args:
-        frame: decoded values; a ``subject_id`` column is left out.
-        table: what to call it in an error, usually its file name.
-
-    Raises:
-        TableError: no columns, one that is empty in every row, or text that looks like an identifier or free text,
-            which would make patients' own values the levels of a schema.
-    """
-    columns = []
-    names = frame.columns.drop(SUBJECT, errors="ignore")
-    if names.empty:
-        raise TableError(f"{table}: no columns besides the subject; at least one is needed")
-    for name in names:
-        cells = frame[name]
-        seen = cells.dropna()
-        if seen.empty:
-            raise TableError(f"{table}: column {name!r}: empty in all {len(cells)} rows; leave the column out")
-        missing = len(seen) < len(cells)
-        if not (is_numeric_dtype(cells) or is_bool_dtype(seen.infer_objects())):
-            levels = seen.astype(str).unique()
-            if len(levels) > MOST_LEVELS or (len(seen) >= ENOUGH_ROWS and len(levels) > len(seen) / 2):
-                raise TableError(
-                    f"{table}: column {name!r}: looks like an identifier or free text ({len(levels)} distinct values"
-                    f" in {len(seen)} rows); leave it out or declare it in schema="
-                )
-            columns.append(Column(str(name), "categorical", tuple(sorted(levels)), missing=missing))
-        elif not missing and seen.isin((0, 1)).all():
-            columns.append(Column(str(name), "binary"))
-        else:
-            kind: Kind = "count" if (seen.astype(float) % 1 == 0).all() else "continuous"
-            columns.append(fit_numbers(Column(str(name), kind, bounds=(0, 0), missing=missing), seen))
-    return Schema(tuple(columns))
-
-
 def fit_bounds(schema: Schema, train: pd.DataFrame) -> Schema:
     """Return the schema with bounds and decimals of the training rows."""
     fitted = (fit_numbers(column, train[column.name]) if column.numeric else column for column in schema.columns)
@@ -194,10 +159,7 @@ def _decimals(numbers: NDArray[np.float64]) -> int:
 
 
 def _level_numbers(cells: pd.Series, column: Column) -> NDArray[np.int64]:
+    """Return the position [n] of each cell's indicator in its group, -1 where it has none."""
     numbers = pd.Index(column.levels).get_indexer(pd.Index(as_text(cells)))
-    empty = cells.isna().to_numpy()
-    numbers = np.where(empty & column.missing, len(column.levels), numbers)
-    if (numbers < 0).any():
-        row = int(np.flatnonzero(numbers < 0)[0])
-        raise TableError(f"column {column.name!r}, row {row}: not one of the {len(column.levels)} levels of the schema")
-    return numbers.astype(np.int64)
+    empty = cells.isna().to_numpy()  # the text of an empty cell, nan, may be the name of a level
+    return np.where(empty, len(column.levels) if column.missing else -1, numbers).astype(np.int64)

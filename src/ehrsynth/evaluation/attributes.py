@@ -1,88 +1,34 @@
 """Privacy by attribute inference, with real patients outside the training rows as the control."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ehrsynth.evaluation.attribute_cards import EXCESS, KNOWN, ON_HOLDOUT, ON_TRAIN, POSITIVES, PUBLISHED
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
-from ehrsynth.evaluation.fidelity import BENCHMARK, JMIR
 from ehrsynth.evaluation.subsets import attributes_known_to_anyone, capped
 from ehrsynth.layout import Layout, Records
-from ehrsynth.metrics.attributes import Hidden, Tally, bootstrap_f1, entropies, infer, tally, weighted_f1
+from ehrsynth.metrics.attributes import (
+    Hidden,
+    Tally,
+    bootstrap_f1,
+    entropies,
+    infer,
+    infer_as_published,
+    tally,
+    weighted_f1,
+)
+from ehrsynth.metrics.intervals import quantiles
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.neighbours import Points
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import numpy_rng
 
-ATTACK = (
-    "The attacker knows demographics, outcomes and the {known} of a patient, takes the nearest records of S (squared"
-    " L2 over the encoded known columns, k = 1, all ties vote) and guesses the rest: F1 of each hidden 0/1 column, the"
-    " share within 10 % of the true value of each continuous one, averaged with weights by entropy in R"
-)
-DEFAULT = ATTACK.format(known="most frequent codes, as many as leave half of the positives hidden,")
-PAPER = f"{BENCHMARK}; {JMIR} (AIR)"
-ON_TRAIN = Card(
-    name="privacy/attribute_f1",
-    direction="lower",
-    low=0,
-    high=1,
-    definition=f"{DEFAULT}; on R. Interval: bootstrap over records.",
-    reading="How well hidden codes of a training patient are guessed. Medicine itself makes codes predictable, so"
-    " most of this is knowledge and no leak: read attribute_f1_excess. Continuous columns have the most entropy, so"
-    " they weigh most.",
-    paper=PAPER,
-)
-ON_HOLDOUT = Card(
-    name="privacy/attribute_f1_holdout",
-    direction="lower",
-    low=0,
-    high=1,
-    definition=f"{DEFAULT}; on H. Interval: bootstrap over records.",
-    reading="The same attack on patients the generator never saw: what S teaches about medicine in general.",
-    paper=PAPER,
-)
-EXCESS = Card(
-    name="privacy/attribute_f1_excess",
-    direction="lower",
-    low=-1,
-    high=1,
-    definition="attribute_f1 minus attribute_f1_holdout. Interval: bootstrap over the records of both.",
-    reading="What a patient loses by having been in the training rows; an interval around 0 shows no loss to this"
-    " attack. It is an average: single patients may stand out.",
-    paper=f"{PAPER}, with the control of Giomi et al., PoPETs 2023 (anonymeter)",
-)
-KNOWN = Card(
-    name="privacy/attribute_known_codes",
-    direction="lower",
-    low=0,
-    high=np.inf,
-    definition="Number of codes that the attacker of attribute_f1 knows.",
-    reading="A description of the attack, the same for every synthetic table; no merit in either direction.",
-    paper="-",
-)
-POSITIVES = Card(
-    name="privacy/attribute_hidden_positives",
-    direction="lower",
-    low=0,
-    high=np.inf,
-    definition="Number of ones in the hidden 0/1 columns of the attacked training records.",
-    reading="A description of the attack: with few of them there is nothing to infer and F1 means nothing.",
-    paper="-",
-)
-PUBLISHED = Card(
-    name="privacy/attribute_f1_published",
-    direction="lower",
-    low=0,
-    high=1,
-    definition=f"{ATTACK.format(known='256 most frequent codes')}; on R. Interval: bootstrap over records.",
-    reading="The number of known codes that the papers use. With a few hundred codes in all, hardly a positive is"
-    " left to infer and every table scores near 0. The papers weigh columns in the distance by their largest"
-    " difference (L1).",
-    paper=PAPER,
-)
+Infer = Callable[[Points, Points, Hidden], Hidden]
 
 
 class AttributeInference(Evaluator):
@@ -102,11 +48,12 @@ class AttributeInference(Evaluator):
 
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Choose the known columns and cut R and H into known and hidden."""
-        attack = _Attack(real, self.known)
+        attack = _Attack(real, self.known, infer)
         targets = [
             attack.cut(capped(table, self.max_rows, seed, name))
             for table, name in ((real.train, "attribute/train"), (real.holdout, "attribute/holdout"))
         ]
+        strength = [attack.strength(hidden) for _, hidden in targets]
 
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
             source = attack.cut(synthetic)
@@ -114,9 +61,9 @@ class AttributeInference(Evaluator):
                 attack.score(target, source, numpy_rng(seed, "bootstrap", side)) for side, target in enumerate(targets)
             )
             return {
-                ON_TRAIN.name: _value(train, draws),
-                ON_HOLDOUT.name: _value(holdout, control),
-                EXCESS.name: _value(train - holdout, draws - control),
+                ON_TRAIN.name: Value(*quantiles(train, draws), strength[0]),
+                ON_HOLDOUT.name: Value(*quantiles(holdout, control), strength[1]),
+                EXCESS.name: Value(*quantiles(train - holdout, draws - control), strength[0]),
                 KNOWN.name: Value(float(attack.codes)),
                 POSITIVES.name: Value(float(targets[0][1].bits.sum())),
             }
@@ -125,7 +72,7 @@ class AttributeInference(Evaluator):
 
 
 class PublishedAttributeInference(Evaluator):
-    """The same attack on training patients, with as many known codes as in the papers.
+    """The attack of the papers on training patients, with their number of known codes and their distance.
 
     Args:
         known: number of known codes.
@@ -140,12 +87,14 @@ class PublishedAttributeInference(Evaluator):
 
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Cut R into known and hidden."""
-        attack = _Attack(real, self.known)
+        attack = _PublishedAttack(real, self.known, infer_as_published)
         target = attack.cut(capped(real.train, self.max_rows, seed, "attribute/train"))
+        strength = attack.strength(target[1])
 
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
             source = attack.cut(synthetic)
-            return {PUBLISHED.name: _value(*attack.score(target, source, numpy_rng(seed, "bootstrap")))}
+            value, draws = attack.score(target, source, numpy_rng(seed, "bootstrap"))
+            return {PUBLISHED.name: Value(*quantiles(value, draws), strength)}
 
         return score
 
@@ -153,7 +102,10 @@ class PublishedAttributeInference(Evaluator):
 class _Attack:
     """What is known, what is hidden, and how much each hidden column weighs."""
 
-    def __init__(self, real: RealData, known: int | None) -> None:
+    unit_bins = False  # how the entropy of a value is counted
+
+    def __init__(self, real: RealData, known: int | None, attack: Infer) -> None:
+        self.infer = attack
         layout = real.layout
         public = attributes_known_to_anyone(real.schema, layout)
         counts = real.train.bits.sum(0).numpy()
@@ -169,7 +121,7 @@ class _Attack:
         self.hidden = [[i for i in hidden if i < width], [i - width for i in hidden if i >= width]]
         self.means = observed_means(real.train.values)
         self.low, self.scale = _raw_scale(real.schema, layout)
-        weights = entropies(self.cut(real.train)[1])
+        weights = entropies(self.cut(real.train)[1], self.unit_bins)
         if not weights.sum():
             raise NotApplicableError("every hidden column is constant in the training rows")
         self.weights = weights / weights.sum()
@@ -182,13 +134,35 @@ class _Attack:
         hidden = Hidden(sparse.csr_array(records.bits[:, bits].numpy()).astype(np.float64), raw[:, values])
         return Points(points.bits[:, self.known[0]], points.values[:, self.known[1]]), hidden
 
+    def strength(self, hidden: Hidden) -> dict[tuple[str, str], Value]:
+        """Return what the attacker knows, and what there is to guess, as parts of a score."""
+        facts = {
+            "known codes": self.codes,
+            "records attacked": len(hidden.values),
+            "hidden columns": len(self.weights),
+            "hidden positives": float(hidden.bits.sum()),
+        }
+        return {("strength", name): Value(float(fact)) for name, fact in facts.items()}
+
     def score(
         self, target: tuple[Points, Hidden], source: tuple[Points, Hidden], rng: np.random.Generator
     ) -> tuple[float, NDArray[np.float64]]:
         """Return the weighted F1 and its bootstrap draws."""
-        counts: Tally = tally(infer(target[0], source[0], source[1]), target[1])
+        counts: Tally = tally(self.infer(target[0], source[0], source[1]), target[1])
         value = weighted_f1(counts, self.weights, np.ones((1, len(target[0]))))[0]
         return float(value), bootstrap_f1(counts, self.weights, rng)
+
+
+class _PublishedAttack(_Attack):
+    """The same cut with known values in raw units (missing ones at R's mean) and the public code's entropies."""
+
+    unit_bins = True
+
+    def cut(self, records: Records) -> tuple[Points, Hidden]:
+        points, hidden = super().cut(records)
+        known = self.known[1]
+        raw = points.values.double().numpy() * self.scale[known] + self.low[known]
+        return Points(points.bits, torch.from_numpy(raw.astype(np.float32))), hidden
 
 
 def half_of_positives(counts: Sequence[int] | NDArray[np.integer]) -> int:
@@ -205,8 +179,3 @@ def _raw_scale(schema: Schema, layout: Layout) -> tuple[NDArray[np.float64], NDA
     bounds = np.array([schema.by_name[field.column].bounds for field in layout.fields[layout.values]], dtype=float)
     low, high = bounds.reshape(-1, 2).T
     return low, high - low
-
-
-def _value(value: float, draws: NDArray[np.float64]) -> Value:
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Value(value, (float(low), float(high)))

@@ -4,9 +4,9 @@ Follows Table 3 of the JMIR tutorial (2024) and the benchmark of Yan et al. (Nat
 2022): every data set is ranked on every metric, and its score is the sum of weight times rank.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, t
 
 from ehrsynth.errors import OptionError
-from ehrsynth.evaluation.score import Score
+from ehrsynth.evaluation.pairs import Pair, Repeats, compare_all
+from ehrsynth.evaluation.pareto import AXES, Plane, plane
+from ehrsynth.evaluation.score_table import signed, worst
 from ehrsynth.seeding import numpy_rng
 
-NORMAL_95 = 1.959964  # half-width of a 95 % normal interval in standard errors
 DRAWS = 1000
 
 
@@ -42,20 +43,6 @@ class Profile:
             raise OptionError(f"profile {self.name!r}: weights {dict(self.weights)}; some must be > 0 and none below")
 
 
-class ScoreTable(NamedTuple):
-    """Scores of several runs side by side.
-
-    Attributes:
-        values: runs x metrics; NaN where a run has no such score, and infinitely bad where it failed.
-        directions: metric -> ``lower`` or ``higher``.
-        errors: standard errors, runs x metrics, from the 95 % intervals; NaN where there is none.
-    """
-
-    values: pd.DataFrame
-    directions: dict[str, str]
-    errors: pd.DataFrame
-
-
 @dataclass(frozen=True)
 class Ranking:
     """The outcome of ``rank_runs``.
@@ -63,12 +50,15 @@ class Ranking:
     Attributes:
         profile: what was ranked for.
         table: one row per group, best first: ``position``, ``runs``, ``weighted_rank``, ``low`` and ``high``
-            (95 % interval, NaN without one), ``basis`` (where it comes from) and ``tied_with_next``.
+            (95 % interval, NaN without one), ``basis`` (where it comes from), ``tied_with_next``, and ``pareto``
+            (whether no other group beats it on both metrics of the plane; None without a plane).
         ranks: runs x metrics, 1 is best.
         groups: run -> group.
         weights: metric -> the weight used; they sum to one.
         missing: metrics of the profile that not all runs have, with their lost weights.
         failed: (run, metric) pairs that rank last because the score failed.
+        pairs: every two groups compared, best first.
+        plane: utility against privacy; None if not every run has both.
     """
 
     profile: Profile
@@ -78,27 +68,23 @@ class Ranking:
     weights: dict[str, float]
     missing: dict[str, float]
     failed: list[tuple[str, str]]
+    pairs: list[Pair]
+    plane: Plane | None
 
-
-def tabulate(runs: Mapping[str, Sequence[Score]]) -> ScoreTable:
-    """Lay the scores of several runs side by side; a failed score becomes infinitely bad, a skipped one NaN."""
-    directions = {score.metric: score.direction for scores in runs.values() for score in scores}
-    values: dict[str, dict[str, float]] = {}
-    errors: dict[str, dict[str, float]] = {}
-    for run, scores in runs.items():
-        values[run] = {s.metric: v for s in scores if (v := _number(s)) is not None}
-        errors[run] = {s.metric: (s.ci[1] - s.ci[0]) / 2 / NORMAL_95 for s in scores if s.ci}
-    index, columns = list(runs), list(directions)
-    return ScoreTable(
-        pd.DataFrame.from_dict(values, orient="index").reindex(index=index, columns=columns).astype(float),
-        directions,
-        pd.DataFrame.from_dict(errors, orient="index").reindex(index=index, columns=columns).astype(float),
-    )
+    @property
+    def warnings(self) -> list[str]:
+        """One sentence for every pair of groups that cannot be told apart."""
+        return [
+            f"{pair.first} and {pair.second} are not distinguishable: weighted ranks differ by {pair.difference:.2f}, "
+            + ("and nothing says how much is chance" if pair.p is None else f"p = {pair.p:.2g} ({pair.test})")
+            for pair in self.pairs
+            if not pair.told_apart
+        ]
 
 
 def metric_ranks(values: pd.DataFrame, directions: Mapping[str, str]) -> pd.DataFrame:
     """Rank the rows on every column: 1 is best, ties share the mean rank, an infinitely bad value is last."""
-    return pd.DataFrame(rankdata(_signed(values, directions), axis=0), values.index, values.columns)
+    return pd.DataFrame(rankdata(signed(values, directions), axis=0), values.index, values.columns)
 
 
 def weighted_rank(ranks: pd.DataFrame, weights: Mapping[str, float]) -> "pd.Series[float]":
@@ -112,54 +98,62 @@ def rank_runs(
     profile: Profile,
     *,
     groups: Mapping[str, str] | None = None,
+    seeds: Mapping[str, str] | None = None,
     errors: pd.DataFrame | None = None,
+    axes: tuple[str, str] = AXES,
     seed: int = 0,
 ) -> Ranking:
     """Rank runs for a use case.
 
     The weights are renormalised over the metrics that every run has. A group of several runs (the same
     configuration under several seeds) gets the mean of its weighted ranks and a Student t interval; a
-    single run gets the 2.5 and 97.5 percentiles of a bootstrap that draws every score from the normal
-    distribution of its own interval. Two neighbours are told apart only if their intervals do not
-    overlap, which errs on the side of calling them tied; without an interval nothing is told apart.
+    single run, and a group whose runs agree exactly, gets the 2.5 and 97.5 percentiles of a bootstrap that draws
+    every score from the normal distribution of its own interval. Every two groups are compared by ``pairs.compare``.
 
     Args:
         values: runs x metrics, as ``tabulate`` makes it.
         directions: metric -> ``lower`` or ``higher`` is better.
         profile: the weights.
         groups: run -> group; by default every run stands alone.
+        seeds: run -> seed of its training; groups that ran the same seeds are compared seed by seed.
         errors: standard errors of ``values``, NaN where unknown.
+        axes: metrics of the plane of utility against privacy.
         seed: of the bootstrap.
 
     Raises:
         OptionError: no metric of the profile is there in all runs.
     """
     weights, missing = _usable(values, profile)
-    values = values[list(weights)]
+    everything, values = values, values[list(weights)]
     ranks = metric_ranks(values, directions)
     scores = weighted_rank(ranks, weights)
-    drawn = _bootstrap(values, directions, weights, errors, seed)
     groups = {str(run): str((groups or {}).get(str(run), run)) for run in values.index}
     known = [m for m in weights if errors is not None and m in errors and errors[m].notna().all()]
+    drawn = _bootstrap(values, directions, weights, errors, seed) if errors is not None and known else None
     covered = f"bootstrap; {sum(weights[m] for m in known):.0%} of the weight has an interval" if known else "none"
-    rows = {}
+    rows, repeats = {}, {}
     for group, members in pd.Series(groups).groupby(pd.Series(groups), sort=False).groups.items():
-        own = scores[members].to_numpy()
+        own = np.asarray(scores[members], dtype=np.float64)
+        draws = None if drawn is None else drawn[:, values.index.get_indexer(members)].mean(1)
+        repeats[str(group)] = Repeats(own, [(seeds or {}).get(str(run)) for run in members], draws)
         low, high = np.nan, np.nan
-        if len(own) > 1:
+        if varied := len(own) > 1 and float(np.ptp(own.round(9))) > 0:
             half = t.ppf(0.975, len(own) - 1) * own.std(ddof=1) / np.sqrt(len(own))
             low, high = max(own.mean() - half, 1.0), min(own.mean() + half, float(len(values)))
-        elif known:
-            low, high = np.quantile(drawn[:, values.index.get_loc(members[0])], [0.025, 0.975])
-        basis = f"{len(own)} seeds" if len(own) > 1 else covered
+        elif draws is not None:
+            low, high = np.quantile(draws, [0.025, 0.975])
+        basis = f"{len(own)} seeds" if varied else covered
         rows[group] = {"runs": len(own), "weighted_rank": own.mean(), "low": low, "high": high, "basis": basis}
     table = pd.DataFrame.from_dict(rows, orient="index").sort_values("weighted_rank", kind="stable")
     table.insert(0, "position", table["weighted_rank"].round(9).rank(method="min").astype(int))
-    # A missing interval compares as False, so it never tells two runs apart.
-    table["tied_with_next"] = ~(table["high"] < table["low"].shift(-1))
-    table.loc[table.index[-1], "tied_with_next"] = False
+    pairs = compare_all({str(group): repeats[str(group)] for group in table.index})
+    apart = {(pair.first, pair.second): pair.told_apart for pair in pairs}
+    order = [str(group) for group in table.index]
+    table["tied_with_next"] = [not apart[pair] for pair in pairwise(order)] + [False]
+    shown = plane(everything, errors, directions, groups, axes)
+    table["pareto"] = [None if shown is None else shown.front[group] for group in order]
     failed = [(str(run), str(metric)) for run, metric in zip(*_where_infinite(values), strict=True)]
-    return Ranking(profile, table, ranks, groups, weights, missing, failed)
+    return Ranking(profile, table, ranks, groups, weights, missing, failed, pairs, shown)
 
 
 def choose_checkpoint(rows: pd.DataFrame, directions: Mapping[str, str], profile: Profile) -> int:
@@ -178,7 +172,7 @@ def choose_checkpoint(rows: pd.DataFrame, directions: Mapping[str, str], profile
     """
     metrics = [metric for metric in profile.weights if metric in rows and rows[metric].notna().any()]
     values = rows[metrics].astype(float).sort_index()
-    values = values.fillna({metric: _worst(directions[metric]) for metric in metrics})
+    values = values.fillna({metric: worst(directions[metric]) for metric in metrics})
     weights, _ = _usable(values, profile)
     scores = weighted_rank(metric_ranks(values[list(weights)], directions), weights).round(9)
     epochs: list[int] = values.index.tolist()
@@ -202,30 +196,15 @@ def _bootstrap(
     values: pd.DataFrame,
     directions: Mapping[str, str],
     weights: Mapping[str, float],
-    errors: pd.DataFrame | None,
+    errors: pd.DataFrame,
     seed: int,
 ) -> NDArray[np.float64]:
     """Return weighted ranks [draws, runs] of scores drawn from their intervals."""
-    spread = np.zeros(values.shape)
-    if errors is not None:
-        spread = errors.reindex(index=values.index, columns=values.columns).fillna(0.0).to_numpy()
+    spread = errors.reindex(index=values.index, columns=values.columns).fillna(0.0).to_numpy()
     noise = numpy_rng(seed, "rank", "bootstrap").standard_normal((DRAWS, *values.shape))
-    drawn = rankdata(_signed(values, directions) + spread * noise, axis=1)
+    drawn = rankdata(signed(values, directions).to_numpy() + spread * noise, axis=1)
     weighed: NDArray[np.float64] = drawn @ np.array([weights[metric] for metric in values.columns])
     return weighed
-
-
-def _signed(values: pd.DataFrame, directions: Mapping[str, str]) -> NDArray[np.float64]:
-    """Return the values with their sign turned where higher is better, so that lower always is."""
-    return values.to_numpy(float) * [1.0 if directions[str(metric)] == "lower" else -1.0 for metric in values.columns]
-
-
-def _number(score: Score) -> float | None:
-    return _worst(score.direction) if score.status == "failed" else score.value
-
-
-def _worst(direction: str) -> float:
-    return np.inf if direction == "lower" else -np.inf
 
 
 def _all_failed(values: "pd.Series[float]") -> bool:

@@ -1,21 +1,26 @@
 """Attribute inference: what the synthetic records nearest to a patient say about what is not known of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from torch import Tensor
 
 from ehrsynth.metrics.copies import fingerprints
 from ehrsynth.metrics.neighbours import Points, References
 
 TIE = 1e-5  # float32 rounding of equal squared distances
-TILE = 2**24  # distances held at a time
+TILE = 2**22  # distances held at a time; they should stay in the cache
 WITHIN = 0.1  # a continuous guess is right within this share of the true value
 RESAMPLINGS = 200  # draws of the bootstrap
 RESAMPLED = 20  # of them held at a time
 BINS = 10  # equal bins of a continuous column's range, for its entropy
+
+Metric = Callable[[Points], Callable[[Points], Tensor]]
+Summary = Callable[[sparse.csr_array, NDArray[np.float64]], Callable[[sparse.csr_array], NDArray[np.float64]]]
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,7 @@ def infer(targets: Points, synthetic: Points, hidden: Hidden) -> Hidden:
     """Guess the hidden columns of each target from its nearest synthetic records.
 
     Nearest by squared L2 over the known columns; all records at the smallest distance vote. A bit is
-    guessed 1 if more than half of them have it (the mode), a value as the mean of theirs. Records
-    that agree on all known columns are handled as one, which is what makes this fast.
+    guessed 1 if more than half of them have it (the mode), a value as the mean of theirs.
 
     Args:
         targets: [n] known columns of the patients under attack.
@@ -58,19 +62,25 @@ def infer(targets: Points, synthetic: Points, hidden: Hidden) -> Hidden:
     Returns:
         [n] guesses; a value is NaN where no voter has one.
     """
-    asked, askers = _distinct(targets)
-    patterns, pattern = _distinct(synthetic)
-    pool = sparse.csr_array((np.ones(len(synthetic)), (pattern, np.arange(len(synthetic)))))
-    near = _nearest(targets[torch.from_numpy(asked)], synthetic[torch.from_numpy(patterns)])
-    voters = near @ np.bincount(pattern).astype(np.float64)
-    bits = sparse.csr_array(near @ (pool @ hidden.bits))
-    bits.data = (2 * bits.data > np.repeat(voters, np.diff(bits.indptr))).astype(np.float64)
-    bits.eliminate_zeros()
-    observed = ~np.isnan(hidden.values)
-    total = near @ (pool @ np.where(observed, hidden.values, 0.0))
-    count = near @ (pool @ observed.astype(np.float64))
-    values = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-    return Hidden(bits[askers], values[askers])
+    return _guess(targets, synthetic, hidden, lambda points: References(points).squared_distances, _means)
+
+
+def infer_as_published(targets: Points, synthetic: Points, hidden: Hidden) -> Hidden:
+    """Guess the hidden columns as the public code of the Nature Communications 2022 benchmark does.
+
+    Nearest by L1 with each known column divided by the largest difference of any synthetic record to
+    this target, or by 1 if that is larger; all records at the smallest distance vote, and the guess
+    is their mode, the smallest one if several are as frequent.
+
+    Args:
+        targets: [n] known columns of the patients under attack, values in raw units.
+        synthetic: [m] the same columns of S.
+        hidden: [m] the hidden columns of S.
+
+    Returns:
+        [n] guesses; a value is NaN where no voter has one.
+    """
+    return _guess(targets, synthetic, hidden, _relative_l1, _modes)
 
 
 def tally(guess: Hidden, truth: Hidden) -> Tally:
@@ -119,18 +129,44 @@ def bootstrap_f1(counts: Tally, weights: NDArray[np.float64], rng: np.random.Gen
     return np.concatenate(draws)
 
 
-def entropies(hidden: Hidden) -> NDArray[np.float64]:
-    """Return the entropy in bits of each hidden column [h + c]; values in 10 equal bins of their range."""
+def entropies(hidden: Hidden, unit_bins: bool = False) -> NDArray[np.float64]:
+    """Return the entropy in bits of each hidden column [h + c].
+
+    Args:
+        hidden: [n] records.
+        unit_bins: put values in bins of width 1, as the public code does, not in 10 equal bins of their range.
+    """
     share = np.asarray(hidden.bits.mean(axis=0)).ravel()
     found = [_entropy(np.stack([share, 1 - share]))]
     for column in hidden.values.T:
-        bins = np.histogram(column[~np.isnan(column)], BINS)[0]
-        found.append(_entropy(bins[:, None] / max(bins.sum(), 1)))
+        seen = column[~np.isnan(column)]
+        counts = (
+            np.bincount((seen - seen.min()).astype(int)) if unit_bins and len(seen) else np.histogram(seen, BINS)[0]
+        )
+        found.append(_entropy(counts[:, None] / max(counts.sum(), 1)))
     return np.concatenate(found)
 
 
 def _entropy(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     return -np.asarray(np.sum(shares * np.log2(shares, out=np.zeros_like(shares), where=shares > 0), axis=0))
+
+
+def _guess(targets: Points, synthetic: Points, hidden: Hidden, metric: Metric, summary: Summary) -> Hidden:
+    """Let the nearest records vote. Those that agree on all known columns are one pattern, which makes this fast."""
+    asked, askers = _distinct(targets)
+    first, pattern = _distinct(synthetic)
+    pool = sparse.csr_array((np.ones(len(synthetic)), (pattern, np.arange(len(synthetic)))))
+    sizes, ones = np.bincount(pattern).astype(np.float64), sparse.csr_array(pool @ hidden.bits)
+    distances, value_of = metric(synthetic[torch.from_numpy(first)]), summary(pool, hidden.values)
+    bits, values = [], []
+    for _, block in targets[torch.from_numpy(asked)].blocks(max(TILE // len(first), 1)):
+        near = _voters(distances(block))
+        called = sparse.csr_array(near @ ones)
+        called.data = (2 * called.data > np.repeat(near @ sizes, np.diff(called.indptr))).astype(np.float64)
+        called.eliminate_zeros()
+        bits.append(called)
+        values.append(value_of(near))
+    return Hidden(sparse.csr_array(sparse.vstack(bits))[askers], np.concatenate(values)[askers])
 
 
 def _distinct(points: Points) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -139,13 +175,65 @@ def _distinct(points: Points) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return first, pattern
 
 
-def _nearest(targets: Points, references: Points) -> sparse.csr_array:
-    """Return ones [n, m] where a reference is at the smallest distance from the target."""
-    prepared = References(references)
-    found = []
-    for _, block in targets.blocks(max(TILE // len(references), 1)):
-        distances = prepared.squared_distances(block)
-        rows, columns = (distances <= distances.amin(1, keepdim=True) + TIE).nonzero(as_tuple=True)
-        places = rows.numpy(), columns.numpy()
-        found.append(sparse.csr_array((np.ones(len(rows)), places), shape=(len(block), len(references))))
-    return sparse.csr_array(sparse.vstack(found))
+def _voters(distances: Tensor) -> sparse.csr_array:
+    """Return ones where a distance [n, m] is the smallest of its row."""
+    smallest = distances.amin(1, keepdim=True).cpu().numpy()
+    nearest = distances.cpu().numpy() <= smallest + np.float32(TIE)
+    places = np.divmod(np.flatnonzero(nearest), nearest.shape[1])
+    return sparse.csr_array((np.ones(len(places[0])), places), shape=nearest.shape)
+
+
+def _relative_l1(synthetic: Points) -> Callable[[Points], Tensor]:
+    """Return the distance of ``infer_as_published``; 0/1 columns differ by 0 or 1, so they need no division."""
+    differing = References(Points(synthetic.bits, synthetic.values[:, :0]))
+    ends = torch.stack([synthetic.values.amin(0), synthetic.values.amax(0)])
+
+    def distances(targets: Points) -> Tensor:
+        found = differing.squared_distances(Points(targets.bits, targets.values[:, :0]))
+        largest = (targets.values[:, None] - ends).abs().amax(1).clamp_min(1)
+        for k in range(targets.values.shape[1]):
+            share = (targets.values[:, k, None] - synthetic.values[:, k]).abs_().div_(largest[:, k, None])
+            found += share.to(found.device)
+        return found
+
+    return distances
+
+
+def _means(pool: sparse.csr_array, values: NDArray[np.float64]) -> Callable[[sparse.csr_array], NDArray[np.float64]]:
+    """Return what gives the mean value [n, c] of all records of the patterns that vote [n, u]."""
+    observed = ~np.isnan(values)
+    total, count = pool @ np.where(observed, values, 0.0), pool @ observed.astype(np.float64)
+
+    def value_of(near: sparse.csr_array) -> NDArray[np.float64]:
+        summed, voters = near @ total, near @ count
+        return np.asarray(np.divide(summed, voters, out=np.full_like(summed, np.nan), where=voters > 0))
+
+    return value_of
+
+
+def _modes(pool: sparse.csr_array, values: NDArray[np.float64]) -> Callable[[sparse.csr_array], NDArray[np.float64]]:
+    """Return what gives the most frequent value [n, c] of all records of the patterns that vote [n, u]."""
+    counted = []
+    for column in values.T:
+        rows = np.flatnonzero(~np.isnan(column))
+        levels, level = np.unique(column[rows], return_inverse=True)
+        shape = (len(column), len(levels))
+        counted.append((levels, sparse.csr_array(pool @ sparse.csr_array((np.ones(len(rows)), (rows, level)), shape))))
+
+    def value_of(near: sparse.csr_array) -> NDArray[np.float64]:
+        columns = [_most_frequent(sparse.csr_array(near @ counts), levels) for levels, counts in counted]
+        return np.stack(columns, axis=1) if columns else np.zeros((near.shape[0], 0))
+
+    return value_of
+
+
+def _most_frequent(counts: sparse.csr_array, levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the level [n] with the largest count [n, l] in each row, the first of several; NaN in an empty row."""
+    found = np.full(counts.shape[0], np.nan)
+    sizes = np.diff(counts.indptr)
+    starts = counts.indptr[:-1][sizes > 0]
+    if len(starts):
+        largest = np.repeat(np.maximum.reduceat(counts.data, starts), sizes[sizes > 0])
+        first = np.minimum.reduceat(np.where(counts.data == largest, counts.indices, len(levels)), starts)
+        found[sizes > 0] = levels[first]
+    return found

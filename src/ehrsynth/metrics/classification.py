@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 from scipy.stats import rankdata
-from sklearn.metrics import average_precision_score, f1_score, roc_curve
+from sklearn.metrics import average_precision_score, roc_curve
 
 from ehrsynth.metrics.intervals import Estimate, Z
 
@@ -37,13 +37,6 @@ def auprc(labels: ArrayLike, scores: ArrayLike) -> Estimate:
         return value, (value, value)
     half = Z / math.sqrt(np.asarray(labels).sum() * value * (1 - value))
     return value, (float(expit(logit(value) - half)), float(expit(logit(value) + half)))
-
-
-def f1_at_share(labels: ArrayLike, scores: NDArray[np.floating], share: float) -> float:
-    """Return F1 when the ``share`` of highest scores (those tied at the cut included) is called positive."""
-    called = max(round(share * len(scores)), 1)
-    cut = np.partition(scores, len(scores) - called)[len(scores) - called]
-    return float(f1_score(labels, scores >= cut))
 
 
 def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:

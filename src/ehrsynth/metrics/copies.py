@@ -1,8 +1,10 @@
-"""Records that equal one another exactly."""
+"""Records that equal one another, or nearly."""
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from ehrsynth.metrics.intervals import Estimate, difference, wilson
 from ehrsynth.metrics.neighbours import Points
 
 
@@ -17,3 +19,44 @@ def fingerprints(points: Points) -> NDArray[np.void]:
 def copied(points: Points, originals: Points) -> int:
     """Return how many of ``points`` equal some record of ``originals``."""
     return int(np.isin(fingerprints(points), fingerprints(originals)).sum())
+
+
+def share(count: float, n: int) -> Estimate:
+    """Return ``count / n`` with its Wilson interval."""
+    return count / n, wilson(count, n)
+
+
+def excess(synthetic: Estimate, holdout: Estimate) -> Estimate:
+    """Return the difference of two independent shares with Newcombe's interval.
+
+    Copies among S beyond those that chance makes among unseen real records: the comparison of
+    generated with held-out records of Meehan et al., AISTATS 2020 (three-sample test), on shares.
+    """
+    return difference(*synthetic, *holdout)
+
+
+def isolated(to_train: Tensor, to_holdout: Tensor, within: float, gap: float) -> tuple[Estimate, Estimate, Estimate]:
+    """Return how many more synthetic records lie close to a lone record of R than of H.
+
+    A synthetic record is an isolated copy of R if it is ``within`` the squared distance of some
+    record of a part of R while every record of an equal-sized part of H is farther by at least
+    ``gap``; of H likewise with the tables exchanged. If S knows R only as it knows any patients, the
+    two are equally likely, however good, bad or collapsed S is.
+
+    Args:
+        to_train: [k, n] squared distances from n records of S to the nearest of each of k parts of R.
+        to_holdout: [l, n] to those of l parts of H, all parts of the same size; k or l is 1.
+        within: largest squared distance of a copy.
+        gap: by how much the other table has to be farther.
+
+    Returns:
+        The difference of the two shares, and each of them; Wilson intervals, combined by Newcombe's.
+    """
+    # Being near to one of k disjoint parts is k trials a record; being near to the one part of the other table, and
+    # not to any of the k, is one trial that is only asked k times.
+    n = to_train.shape[1]
+    near_train = float(((to_train <= within) & (to_holdout - to_train >= gap)).double().mean())
+    near_holdout = float(((to_holdout <= within) & (to_train - to_holdout >= gap)).double().mean())
+    train = share(near_train * n * len(to_train), n * len(to_train))
+    holdout = share(near_holdout * n * len(to_holdout), n * len(to_holdout))
+    return excess(train, holdout), train, holdout

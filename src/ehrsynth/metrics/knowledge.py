@@ -26,17 +26,19 @@ def one_sex_codes(codes: Tensor, sex: Tensor, other: Tensor, top: int = 3) -> li
     return [int(code) for code in order if eligible[code] > 0]
 
 
-def violation_share(codes: Tensor, sex: Tensor, other: Tensor) -> float | None:
-    """Return the mean over codes of the share of positives that are of the other sex.
+def violations(codes: Tensor, sex: Tensor, other: Tensor) -> list[tuple[int, int]]:
+    """Return per code how many of its records are of the other sex, and how many are of either.
 
     Args:
         codes: uint8 [n, k] of S, the codes of one sex only.
         sex: bool [n], whether a record is of the sex of the codes.
         other: bool [n], whether it is of the other.
-
-    Returns:
-        In [0, 1]; None if none of the codes occurs.
     """
     wrong, right = codes[other].sum(0, dtype=torch.int64), codes[sex].sum(0, dtype=torch.int64)
-    seen = wrong + right > 0
-    return float((wrong[seen] / (wrong + right)[seen]).double().mean()) if seen.any() else None
+    return list(zip(wrong.tolist(), (wrong + right).tolist(), strict=True))
+
+
+def violation_share(codes: Tensor, sex: Tensor, other: Tensor) -> float | None:
+    """Return the mean over the codes that occur of the share of ``violations``; None if none occurs."""
+    shares = [wrong / n for wrong, n in violations(codes, sex, other) if n]
+    return sum(shares) / len(shares) if shares else None

@@ -1,13 +1,15 @@
-"""Membership inference from the distance of a record to its nearest synthetic neighbour."""
+"""Membership inference from a score of each record, such as the distance to its nearest synthetic neighbour."""
 
 import math
 
 import numpy as np
 import torch
+from scipy.stats import binom
 from torch import Tensor
 
 from ehrsynth.metrics.classification import auroc, tpr_at_fpr
-from ehrsynth.metrics.intervals import Estimate, normal, wilson
+from ehrsynth.metrics.grouped import smallest
+from ehrsynth.metrics.intervals import Estimate, jackknife, normal, wilson
 
 
 def membership_f1(members: Tensor, others: Tensor, threshold: float) -> Estimate:
@@ -29,26 +31,75 @@ def membership_f1(members: Tensor, others: Tensor, threshold: float) -> Estimate
     return normal(2 * a / base, error)
 
 
+def everybody_f1(members: int, others: int) -> float:
+    """Return the F1 of calling every record a member: 2 n / (2 n + m)."""
+    return 2 * members / (2 * members + others)
+
+
 def membership_auc(members: Tensor, others: Tensor) -> Estimate:
-    """Return the AUROC of the negated distance, members against others, with DeLong's interval."""
+    """Return the AUROC of telling members from others, with DeLong's interval.
+
+    Args:
+        members: [n] scores of training records, the smaller the likelier a member (a distance).
+        others: [m] scores of records that were not trained on.
+    """
     return normal(*auroc(*_labelled(members, others)))
 
 
 def membership_tpr(members: Tensor, others: Tensor, fpr: float = 0.01) -> Estimate:
-    """Return the share of members found at a false positive rate; Wilson interval at a fixed threshold."""
-    value = tpr_at_fpr(*_labelled(members, others), fpr)
-    return value, wilson(value * len(members), len(members))
+    """Return the share of members found at a false positive rate, with an interval that knows the threshold is a guess.
+
+    The threshold that wrongly accuses a share ``fpr`` of all people is known only from m of them. It
+    lies between two order statistics of theirs with 95 % confidence (the binomial bound for a
+    quantile), and the members found at these are combined with the Wilson interval of the members by
+    MOVER (Zou and Donner 2008). With fewer than 3.7 / fpr others the lower end is 0.
+
+    Args:
+        members: [n] scores of training records, the smaller the likelier a member.
+        others: [m] scores of records that were not trained on.
+        fpr: share of others that may be accused, ties broken at random (on the chord of the ROC curve).
+    """
+    labels, scores = _labelled(members, others)
+    m = len(others)
+    value = tpr_at_fpr(labels, scores, fpr)
+    fewest, most = (int(count) for count in np.asarray(binom.ppf([0.025, 0.975], m, fpr)))
+    low = tpr_at_fpr(labels, scores, (fewest - 1) / m) if fewest else 0.0
+    high = tpr_at_fpr(labels, scores, min((most + 1) / m, 1.0))
+    below, above = wilson(value * len(members), len(members))
+    return value, (
+        max(value - math.hypot(value - below, value - low), 0.0),
+        min(value + math.hypot(above - value, high - value), 1.0),
+    )
 
 
 def closer_share(to_train: Tensor, to_holdout: Tensor) -> Estimate:
-    """Return the share of synthetic records closer to R than to H, ties one half; normal interval.
+    """Return the share of synthetic records closer to R than to H, ties one half, with its jackknife interval.
 
     Args:
-        to_train: [n] squared distance of each synthetic record to the nearest of R.
-        to_holdout: [n] to the nearest of as many rows of H.
+        to_train: [m, g] squared distance of each synthetic record to the nearest of each group of m rows of R.
+        to_holdout: [m, g] to the nearest of each group of m rows of H.
     """
-    wins = (to_train < to_holdout).double() + 0.5 * (to_train == to_holdout).double()
-    return normal(float(wins.mean()), float(wins.std(correction=0)) / math.sqrt(len(wins)))
+
+    def share(without: int | None = None) -> float:
+        train, holdout = smallest(to_train, without), smallest(to_holdout, without)
+        return float(((train < holdout).double() + 0.5 * (train == holdout).double()).mean())
+
+    return jackknife(share(), [share(group) for group in range(to_train.shape[1])], 0.0, 1.0)
+
+
+def density_scores(to_synthetic: Tensor, to_reference: Tensor) -> Tensor:
+    """Return the log ratio of the densities of the reference and of S at each record [n]; small for a likely member.
+
+    DOMIAS (van Breugel et al., AISTATS 2023, equation 2) calls a record a member where p_S(x) / p(x)
+    is large. With the nearest-neighbour density p(x) ~ 1 / r(x)^d the ratio orders records as the
+    ratio of the distances to the nearest records does, whatever the dimension d. One cell is added
+    to both squared distances, or every coincidence of simple records would outrank the rest.
+
+    Args:
+        to_synthetic: [n] squared distance to the nearest record of S.
+        to_reference: [n] to the nearest reference record, a real one that was not trained on.
+    """
+    return torch.log((to_synthetic.double() + 1) / (to_reference.double() + 1))
 
 
 def _labelled(members: Tensor, others: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ On sparse codes this is five to ten times faster on a CPU than the matrix produc
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -37,7 +38,7 @@ def squared_distances(left: Words, left_values: Values, right: Words, right_valu
         return out
     # Threads of our own, because those of numba are OpenMP's, which do not survive a fork.
     edges = np.linspace(0, len(left), threads + 1).astype(int)
-    parts = [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False)]
+    parts = [slice(start, stop) for start, stop in pairwise(edges)]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda rows: _fill(left[rows], left_values[rows], right, right_values, out[rows]), parts))
     return out

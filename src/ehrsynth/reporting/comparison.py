@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ehrsynth.evaluation.pairs import TESTS
 from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.files import write_text
 from ehrsynth.reporting.gallery import NamedFigure
-from ehrsynth.reporting.html import FAMILIES, environment
-from ehrsynth.reporting.reading import family
+from ehrsynth.reporting.html import environment
+from ehrsynth.reporting.reading import FAMILIES, described, family
 from ehrsynth.reporting.report import Report, read_report
 
 
@@ -49,9 +50,18 @@ class MetricLine:
         choose = min if self.direction == "lower" else max
         return choose(self.values.values()) if self.values else None
 
+    @property
+    def differs(self) -> bool:
+        """Whether there is a best: what real data alone decide, or what describes an attack, has none."""
+        return len(set(self.values.values())) > 1 and described(self.metric) is None
+
 
 def comparison_html(
-    path: Path, ranking: Ranking, reports: Mapping[str, Path], figures: Sequence[NamedFigure] = ()
+    path: Path,
+    ranking: Ranking,
+    reports: Mapping[str, Path],
+    figures: Sequence[NamedFigure] = (),
+    scores: Mapping[str, Sequence[Score]] | None = None,
 ) -> None:
     """Write the comparison of ranked runs.
 
@@ -59,7 +69,8 @@ def comparison_html(
         path: of the page.
         ranking: of all runs in ``reports``.
         reports: run -> its ``report.json``; a ``report.html`` beside it is linked by relative path.
-        figures: to show below the tables, from ``gallery.comparison_figures``.
+        figures: to show below the tables, from ``ranking_gallery``.
+        scores: run -> its scores, with those that exist only among the runs; by default those of the reports.
 
     Raises:
         FileError: a report is missing or malformed.
@@ -67,9 +78,10 @@ def comparison_html(
     read = {run: read_report(file) for run, file in reports.items()}
     pages = {run: file.with_suffix(".html") for run, file in reports.items()}
     links = {run: Path(os.path.relpath(page, path.parent)).as_posix() for run, page in pages.items() if page.is_file()}
-    lines = _lines(ranking, read)
+    lines = _lines(ranking, scores or {run: report.scores for run, report in read.items()})
     order = [name for name in FAMILIES if any(family(line.metric) == name for line in lines)]
     order += sorted({family(line.metric) for line in lines} - set(order))
+    tests = {pair.test: TESTS[pair.test] for pair in ranking.pairs}
     text = (
         environment()
         .get_template("comparison.html.j2")
@@ -78,6 +90,7 @@ def comparison_html(
             ranking=ranking,
             places=ranking.table.to_dict(orient="index"),
             links=links,
+            tests=tests,
             families={name: [line for line in lines if family(line.metric) == name] for name in order},
             same_data=_same_data(read),
             figures=figures,
@@ -86,10 +99,10 @@ def comparison_html(
     write_text(path, text)
 
 
-def _lines(ranking: Ranking, reports: Mapping[str, Report]) -> list[MetricLine]:
+def _lines(ranking: Ranking, scores: Mapping[str, Sequence[Score]]) -> list[MetricLine]:
     found: dict[str, dict[str, Score]] = {}
-    for run, report in reports.items():
-        for score in report.scores:
+    for run, own in scores.items():
+        for score in own:
             found.setdefault(score.metric, {})[run] = score
     return [_line(metric, scores, ranking) for metric, scores in found.items()]
 

@@ -50,22 +50,11 @@ def prevalence_scatter(prevalence: Tables, resolution: float) -> Figure:
     """
     figure, (linear, log) = panels(2, 2, 4.4)
     for axis in (linear, log):
-        _cloud(axis, prevalence)
-    _log_axes(log, resolution)
+        cloud(axis, prevalence)
+    log_axes(log, resolution)
     linear.set_title("linear axes: frequent columns")
     log.set_title("logarithmic axes: rare columns")
     linear.legend(loc="lower right", markerscale=1.6)
-    return figure
-
-
-@styled
-def prevalence_multiples(models: Mapping[str, Tables], resolution: float) -> Figure:
-    """One prevalence scatter per model on the same logarithmic axes; arguments as in ``prevalence_scatter``."""
-    figure, axes = panels(len(models), _across(len(models)), 3.0)
-    for axis, (name, prevalence) in zip(axes, models.items(), strict=True):
-        _cloud(axis, prevalence)
-        _log_axes(axis, resolution)
-        axis.set(title=name, ylabel="prevalence, synthetic")
     return figure
 
 
@@ -125,7 +114,7 @@ def value_distributions(columns: Mapping[str, Tables]) -> Figure:
     Args:
         columns: label -> values [n] in their own units; NaN where missing.
     """
-    figure, axes = panels(len(columns), _across(len(columns)), 2.5)
+    figure, axes = panels(len(columns), across(len(columns)), 2.5)
     for axis, (label, values) in zip(axes, columns.items(), strict=True):
         observed = np.concatenate([array[~np.isnan(array)] for _, array, _ in values.drawn()])
         if observed.size:
@@ -190,29 +179,12 @@ def training_curves(losses: pd.DataFrame, scores: pd.DataFrame, chosen: int | No
     return figure
 
 
-@styled
-def ranking_bars(table: pd.DataFrame) -> Figure:
-    """Weighted rank of every group, best on top, with its 95 % interval; ``table`` as in ``Ranking``."""
-    figure, (axis,) = panels(1, 1, 0.9 + 0.38 * len(table))
-    scores = table["weighted_rank"].to_numpy()
-    places = np.arange(len(table))
-    axis.barh(places, scores, height=0.62, color="#b3d4e8")
-    known = table["low"].notna().to_numpy()
-    low, high = table["low"].to_numpy()[known], table["high"].to_numpy()[known]
-    axis.hlines(places[known], low, high, color=MARK, linewidth=1.6)
-    axis.plot(scores, places, "o", color=TRAIN, markersize=5)
-    axis.set(yticks=places, yticklabels=list(table.index), xlabel="weighted rank (shorter is better)")
-    axis.invert_yaxis()
-    axis.grid(False, axis="y")
-    return figure
-
-
-def _across(count: int) -> int:
+def across(count: int) -> int:
     """Return how many panels to put in a row so that the fewest places stay empty."""
-    return min((3, 4), key=lambda across: -count % across)
+    return min((3, 4), key=lambda columns: -count % columns)
 
 
-def _cloud(axis: Axes, prevalence: Tables) -> None:
+def cloud(axis: Axes, prevalence: Tables) -> None:
     """Scatter holdout (reference) and synthetic against training prevalence."""
     train, synthetic = prevalence.train, prevalence.synthetic
     axis.axline((0, 0), slope=1, color=MARK, linestyle="--", linewidth=0.9)
@@ -225,7 +197,8 @@ def _cloud(axis: Axes, prevalence: Tables) -> None:
     axis.set(xlabel="prevalence, training", ylabel="prevalence, synthetic or fresh real")
 
 
-def _log_axes(axis: Axes, resolution: float) -> None:
+def log_axes(axis: Axes, resolution: float) -> None:
+    """Make both axes logarithmic down to ``resolution``, and linear below it."""
     for set_scale, set_limits in ((axis.set_xscale, axis.set_xlim), (axis.set_yscale, axis.set_ylim)):
         set_scale("symlog", linthresh=resolution, linscale=0.5)
         set_limits(-resolution / 3, 1.3)

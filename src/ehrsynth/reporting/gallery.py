@@ -1,6 +1,5 @@
 """Which figures a report shows, drawn from records, each with a caption that teaches how to read it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.layout import Records
 from ehrsynth.metrics.fidelity import prevalence
 from ehrsynth.metrics.missing import observed_means
@@ -87,35 +85,8 @@ def report_figures(
     return shown
 
 
-def comparison_figures(ranking: Ranking, real: RealData, synthetic: Mapping[str, Records]) -> list[NamedFigure]:
-    """Draw the ranking, and the prevalences of one synthetic table per model on the same axes.
-
-    Args:
-        ranking: of the runs.
-        real: the real rows all runs share.
-        synthetic: model -> its synthetic records.
-    """
-    bars = NamedFigure(
-        "ranking",
-        "Ranking",
-        "Weighted rank of each group of runs: the mean place it takes over the metrics, weighed by the profile. The"
-        " lines are 95% intervals; where they overlap the order may be chance.",
-        f"Bars of weighted ranks; best is {ranking.table.index[0]}.",
-        figures.ranking_bars(ranking.table),
-    )
-    clouds = {name: _prevalences(real, records) for name, records in synthetic.items()}
-    multiples = NamedFigure(
-        "prevalence",
-        "Prevalence of every column, model by model",
-        "All panels have the same logarithmic axes." + CLOUD,
-        "Scatter plots of synthetic against training prevalence, one for each model.",
-        figures.prevalence_multiples(clouds, 1 / len(real.train)),
-    )
-    return [bars, multiples]
-
-
 def _prevalence(real: RealData, synthetic: Records) -> NamedFigure:
-    clouds = _prevalences(real, synthetic)
+    clouds = prevalences(real, synthetic)
     return NamedFigure(
         "prevalence",
         "Prevalence of every column",
@@ -220,7 +191,8 @@ def _three(real: RealData, synthetic: Records) -> tuple[Records, Records, Record
     return real.train, real.holdout, synthetic
 
 
-def _prevalences(real: RealData, synthetic: Records) -> Tables:
+def prevalences(real: RealData, synthetic: Records) -> Tables:
+    """Return the prevalence of every 0/1 column in the three tables."""
     return Tables(*(prevalence(records.bits).numpy() for records in _three(real, synthetic)))
 
 

@@ -7,22 +7,20 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.evaluator import Undefined, Value
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.files import write_text
 from ehrsynth.reporting.gallery import NamedFigure
-from ehrsynth.reporting.reading import RULE, Verdict, family, judge, summarise
+from ehrsynth.reporting.numbers import interval, number
+from ehrsynth.reporting.privacy_statement import statement
+from ehrsynth.reporting.reading import FAMILIES, RULE, Verdict, family, judge
 from ehrsynth.reporting.style import data_uri
+from ehrsynth.reporting.summary import leading, summarise
+from ehrsynth.reporting.wording import sentence
 
-FAMILIES = {
-    "fidelity": "Do the columns, and the relations between them, look like the real ones?",
-    "utility": "Does what is learned from the synthetic data hold for real patients?",
-    "validity": "Are single records possible in the clinic?",
-    "privacy": "Can something about a training patient be learned from the synthetic data?",
-    "fairness": "Is every group of patients served alike?",
-}
-
-DASH, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+PRIVACY_PAGE = "privacy.html"
+SHOWN_PARTS = 40
+"""How many parts of one kind a page lists; all of them are in ``report.parquet``."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,24 @@ class ScoreLine:
 
     score: Score
     verdict: Verdict
+
+    @classmethod
+    def of(cls, score: Score) -> "ScoreLine":
+        """Judge a score."""
+        return cls(score, judge(score))
+
+    @property
+    def sentence(self) -> str:
+        """This value, read aloud."""
+        return sentence(self.score)
+
+    @property
+    def parts(self) -> dict[str, dict[str, Value | Undefined]]:
+        """Parts by kind and name, of the kinds that are few enough to list."""
+        kinds: dict[str, dict[str, Value | Undefined]] = {}
+        for (kind, name), part in self.score.parts.items():
+            kinds.setdefault(kind, {})[name] = part
+        return {kind: parts for kind, parts in kinds.items() if len(parts) <= SHOWN_PARTS}
 
     @property
     def name(self) -> str:
@@ -57,11 +73,12 @@ def write_html(
     cards: Iterable[Card],
     figures: Sequence[NamedFigure],
     provenance: Mapping[str, str] | None = None,
+    warnings: Sequence[str] = (),
 ) -> None:
-    """Write the report of one synthetic table.
+    """Write the report of one synthetic table and, beside it, its one-page privacy statement.
 
     Args:
-        path: of the page.
+        path: of the page; the statement is ``privacy.html`` in the same folder.
         title: heading, for example the model's name and the data's.
         facts: label -> text for the header (model, data, seed, chosen checkpoint, date, ...).
         rows: numbers of ``train``, ``holdout`` and ``synthetic`` records, as in ``report.json``.
@@ -69,15 +86,19 @@ def write_html(
         cards: of the metrics; a score without a card is shown without its definition.
         figures: in the order to show.
         provenance: label -> text for the table at the end (command, versions, hashes, ...).
+        warnings: what a reader must know before any number.
     """
-    page = environment().get_template("report.html.j2")
+    templates, beside = environment(), path.with_name(PRIVACY_PAGE)
+    shared = {"title": title, "facts": facts, "rows": rows, "warnings": warnings}
+    write_text(beside, templates.get_template("privacy.html.j2").render(**shared, statement=statement(scores, rows)))
     write_text(
         path,
-        page.render(
-            title=title,
-            facts=facts,
+        templates.get_template("report.html.j2").render(
+            **shared,
+            privacy_page=PRIVACY_PAGE,
             findings=summarise(scores, rows),
-            families=by_family([ScoreLine(score, judge(score)) for score in scores]),
+            leading=[ScoreLine.of(score) for score in leading(scores)],
+            families=by_family([ScoreLine.of(score) for score in scores]),
             questions=FAMILIES,
             cards={card.name: card for card in cards},
             figures=figures,
@@ -106,23 +127,6 @@ def environment() -> Environment:
     templates.filters |= {"number": number, "interval": interval, "data_uri": data_uri}
     templates.globals |= {"rule": RULE, "anchor_names": ANCHORS, "scale_ends": (_percent(0), _percent(1))}
     return templates
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Return ``value`` with so many significant digits, in raw units; a dash for None."""
-    if value is None:
-        return DASH
-    if value and not 1e-4 <= abs(value) < 1e5:
-        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        text = f"{mantissa}{TIMES}10{str(int(exponent)).translate(SUPERSCRIPT)}"
-    else:
-        text = f"{value:#.{digits}g}".rstrip(".") if 0 < abs(value) < 1000 else f"{value:,.0f}"
-    return text.replace("-", MINUS)
-
-
-def interval(ci: tuple[float, float] | None) -> str:
-    """Return a 95 % interval as text; a dash for None."""
-    return f"{number(ci[0])} to {number(ci[1])}" if ci else DASH
 
 
 def _percent(position: float) -> float:

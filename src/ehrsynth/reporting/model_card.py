@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.reporting.html import environment
-from ehrsynth.reporting.reading import family, judge, summarise
+from ehrsynth.reporting.reading import family, judge
+from ehrsynth.reporting.summary import summarise
 
 HEADLINES = (
     "fidelity/dimension_wise_distance",

@@ -6,20 +6,56 @@ A number without its anchors is not readable, so every verdict comes from a posi
 
 which is 1 where fresh real patients would be and 0 at the floor: ``independent`` columns, or for
 privacy the ``train_copy`` of a memoriser. Privacy is judged more strictly, because half of a leak
-is a leak.
+is a leak; but only an attack that finds more than chance and more than in fresh real patients, beyond
+its interval, has found one, and then it is a leak whatever its position.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from ehrsynth.evaluation.evaluator import Value
+from ehrsynth.evaluation.nulls import null_of
 from ehrsynth.evaluation.score import Score
+from ehrsynth.metrics.intervals import Estimate
 
 Level = Literal["good", "fair", "poor", "none"]
+
+FAMILIES = {
+    "fidelity": "Do the columns, and the relations between them, look like the real ones?",
+    "utility": "Does what is learned from the synthetic data hold for real patients?",
+    "validity": "Are single records possible in the clinic?",
+    "privacy": "Can something about a training patient be learned from the synthetic data?",
+    "fairness": "Is every group of patients served alike?",
+}
 
 GOOD, GOOD_PRIVACY = 0.8, 0.9
 POOR, POOR_PRIVACY = 0.0, 0.5
 SAME = 0.05  # anchors closer than this share of the larger one do not discriminate
+
+UNSURE = "not beyond chance"
+NAMING = 3  # times chance and fresh real; from there on an accused person is a member three times in four or more
+
+DESCRIBED = {
+    "/attribute_known_codes": "describes the attack",
+    "/attribute_hidden_positives": "describes the attack",
+    "_holdout": "the control",
+    "/epsilon": "a guarantee",
+    "/delta": "a guarantee",
+    **dict.fromkeys(
+        (
+            "/membership_f1",
+            "/membership_f1_euclidean",
+            "/attribute_f1",
+            "/attribute_f1_published",
+            "/exact_copies",
+            "/near_copies",
+        ),
+        "no control in it",
+    ),
+}
+"""What gets no verdict because it is no finding, by the end of its name: what the attack was given, the same attack on
+patients who are no members, what training spent, and what is high for good data too: it stands beside a score that
+takes the control into account."""
 
 RULE = (
     f"Position t = (value - floor) / (fresh real - floor). Good: t ≥ {GOOD:g}, close to fresh real patients or better."
@@ -27,7 +63,12 @@ RULE = (
     f" the train copy, and the limits are stricter: good from {GOOD_PRIVACY:g}, poor up to {POOR_PRIVACY:g}. If fresh"
     f" real is not better than the floor by more than {SAME:.0%} of the larger of the two, the metric does not"
     " discriminate here and gets no verdict, unless the value is worse than both by more than all three anchors lie"
-    " apart and more than that margin: then it is poor."
+    " apart and more than that margin: then it is poor. A privacy metric that has a value without any leak (0.5 for an"
+    " area, 0.01 or 0.001 for a rate, 0 for an excess) is a leak only if its interval lies above both that value and"
+    " fresh real; then it is at least fair, small but beyond chance, whatever its position. It is poor at any position"
+    f" where records are copied beyond chance, and where a rate is beyond {NAMING} times both. What describes"
+    " an attack, what the same attack finds among patients who are no members, and what has no control in it gets no"
+    " verdict."
 )
 
 
@@ -48,16 +89,6 @@ class Verdict:
     interval: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One question of the summary, its short answer, and what it rests on."""
-
-    question: str
-    answer: str
-    detail: str
-    level: Level
-
-
 def family(metric: str) -> str:
     """Return the part of a metric's name before the slash."""
     return metric.split("/", 1)[0]
@@ -68,19 +99,78 @@ def floor_name(metric: str) -> str:
     return "train_copy" if family(metric) == "privacy" else "independent"
 
 
+def described(metric: str) -> str | None:
+    """Return what a privacy score is if it is no finding, else None."""
+    if family(metric) != "privacy":
+        return None
+    return next((word for ending, word in DESCRIBED.items() if metric.endswith(ending)), None)
+
+
+def separation(score: Score) -> float:
+    """Return how far fresh real is better than the floor, as a share of the larger; 0 without both anchors."""
+    fresh, floor = score.anchors.get("fresh_real"), score.anchors.get(floor_name(score.metric))
+    if fresh is None or floor is None:
+        return 0.0
+    gap = fresh - floor if score.direction == "higher" else floor - fresh
+    return gap / max(abs(fresh), abs(floor), 1e-12)
+
+
 def judge(score: Score) -> Verdict:
     """Judge a score by the ``RULE``."""
     if score.value is None:
         return Verdict("none", score.status)
+    if word := described(score.metric):
+        return Verdict("none", word)
+    verdict = _placed(score, score.value)
+    beyond = beyond_chance(score)
+    if beyond is None:
+        return verdict
+    if not beyond:
+        return verdict if verdict.level in ("good", "none") else replace(verdict, level="none", word=UNSURE)
+    if _grave(score):
+        return replace(verdict, level="poor", word="leaks")
+    if verdict.level in ("good", "none"):
+        return replace(verdict, level="fair", word="small but beyond chance")
+    return verdict
+
+
+def beyond_chance(score: Score, times: float = 1.0) -> bool | None:
+    """Whether a privacy score is beyond chance: its interval lies above so many times its null and fresh real.
+
+    Returns:
+        None where that cannot be told: no null, or no interval. A score that carries the difference from its own
+        control as part ``side, excess`` is judged by that.
+    """
+    if excess := own_excess(score):
+        return excess[1][0] > 0
+    null, fresh = null_of(score.metric), score.anchors.get("fresh_real")
+    if null is None or score.ci is None:
+        return None
+    return score.ci[0] > times * max(null, null if fresh is None else fresh)
+
+
+def own_excess(score: Score) -> Estimate | None:
+    """Return the difference from a score's own control with its interval, None if it carries none."""
+    part = score.parts.get(("side", "excess"))
+    if family(score.metric) != "privacy" or not isinstance(part, Value) or part.ci is None:
+        return None
+    return part.value, part.ci
+
+
+def _grave(score: Score) -> bool:
+    copied = score.metric.endswith(("/copies_excess", "/isolated_copies"))
+    return copied or ("_tpr_at_" in score.metric and beyond_chance(score, NAMING) is True)
+
+
+def _placed(score: Score, value: float) -> Verdict:
     fresh, floor = score.anchors.get("fresh_real"), score.anchors.get(floor_name(score.metric))
     if fresh is None or floor is None:
         return Verdict("none", "no anchors")
     sign = 1.0 if score.direction == "higher" else -1.0
-    margin = SAME * max(abs(fresh), abs(floor))
-    if sign * (fresh - floor) <= margin:
+    if separation(score) <= SAME:
         known = [anchor for anchor in score.anchors.values() if anchor is not None]
-        shortfall = min(sign * (fresh - score.value), sign * (floor - score.value))
-        if shortfall > max(max(known) - min(known), margin):
+        shortfall = min(sign * (fresh - value), sign * (floor - value))
+        if shortfall > max(max(known) - min(known), SAME * max(abs(fresh), abs(floor))):
             return Verdict("poor", "worse than both")
         return Verdict("none", "does not discriminate")
 
@@ -88,7 +178,7 @@ def judge(score: Score) -> Verdict:
         return (value - floor) / (fresh - floor)
 
     private = family(score.metric) == "privacy"
-    position = place(score.value)
+    position = place(value)
     ends = sorted(map(place, score.ci)) if score.ci else None
     interval = (ends[0], ends[1]) if ends else None
     if position >= (GOOD_PRIVACY if private else GOOD):
@@ -96,89 +186,3 @@ def judge(score: Score) -> Verdict:
     if position <= (POOR_PRIVACY if private else POOR):
         return Verdict("poor", "leaks" if private else "no better than the floor", position, interval)
     return Verdict("fair", "some leak" if private else "in between", position, interval)
-
-
-def summarise(scores: Sequence[Score], rows: Mapping[str, int]) -> list[Finding]:
-    """Answer in plain words what the data are, whether they keep what matters and leak, and what is not known.
-
-    Kept: yes if every verdict outside privacy is good, no if more than half are poor, else in part.
-    Leaking: by the worst verdict of the privacy metrics.
-
-    Args:
-        scores: of one synthetic table.
-        rows: numbers of ``train``, ``holdout`` and ``synthetic`` records.
-    """
-    return [_nature(rows), _kept(scores), _leaks(scores), _unknown(scores)]
-
-
-def _nature(rows: Mapping[str, int]) -> Finding:
-    return Finding(
-        "What is it?",
-        f"{rows['synthetic']:,} synthetic records.",
-        f"Made from {rows['train']:,} real training records, and judged against them and against {rows['holdout']:,}"
-        " held-out records of real patients that were kept from the model.",
-        "none",
-    )
-
-
-def _kept(scores: Sequence[Score]) -> Finding:
-    by_level = _by_level([score for score in scores if family(score.metric) != "privacy"])
-    good, fair, poor = (by_level[level] for level in ("good", "fair", "poor"))
-    judged = len(good) + len(fair) + len(poor)
-    question = "Does it keep what matters?"
-    if not judged:
-        return Finding(question, "Not measured.", "No score outside privacy could be judged.", "none")
-    detail = (
-        f"Of {judged} scores with a verdict {len(good)} are close to fresh real patients, {len(fair)} in between,"
-        f" and {len(poor)} no better than the floor{_named(poor)}.{_prediction(scores)}"
-    )
-    if len(good) == judged:
-        return Finding(question, "Yes.", detail, "good")
-    if len(poor) * 2 > judged:
-        return Finding(question, "No.", detail, "poor")
-    return Finding(question, "In part.", detail, "fair")
-
-
-def _leaks(scores: Sequence[Score]) -> Finding:
-    by_level = _by_level([score for score in scores if family(score.metric) == "privacy"])
-    good, fair, poor = (by_level[level] for level in ("good", "fair", "poor"))
-    question = "Does it leak?"
-    attacks = f"Judged by {len(good) + len(fair) + len(poor)} privacy metrics"
-    if poor:
-        return Finding(question, "Yes: treat it as patient data.", f"{attacks}; leaking{_named(poor)}.", "poor")
-    if fair:
-        return Finding(question, "There are signs of it.", f"{attacks}; some leak{_named(fair)}.", "fair")
-    if good:
-        return Finding(question, "No leak was seen.", f"{attacks}. This is evidence, not a proof.", "good")
-    return Finding(question, "Not measured.", "No privacy metric could be judged.", "none")
-
-
-def _unknown(scores: Sequence[Score]) -> Finding:
-    absent = [score.metric for score in scores if score.value is None]
-    mute = [score.metric for score in scores if score.value is not None and judge(score).level == "none"]
-    question = "What is not known?"
-    if not absent and not mute:
-        return Finding(question, "Every metric has a verdict.", "What they cannot tell stands beside each.", "none")
-    detail = f"Without a value: {len(absent)}{_named(absent)}. Without a verdict: {len(mute)}{_named(mute)}."
-    return Finding(question, f"{len(absent) + len(mute)} of {len(scores)} metrics.", detail, "none")
-
-
-def _by_level(scores: Sequence[Score]) -> dict[Level, list[str]]:
-    found: dict[Level, list[str]] = {"good": [], "fair": [], "poor": [], "none": []}
-    for score in scores:
-        found[judge(score).level].append(score.metric)
-    return found
-
-
-def _prediction(scores: Sequence[Score]) -> str:
-    values = {score.metric: score.value for score in scores if score.value is not None}
-    if not {"utility/tstr_auroc", "utility/trtr_auroc"} <= set(values):
-        return ""
-    return (
-        f" Models trained on the synthetic data predict the outcome in held-out real patients with AUROC"
-        f" {values['utility/tstr_auroc']:.2f}; trained on real data, {values['utility/trtr_auroc']:.2f}."
-    )
-
-
-def _named(metrics: Sequence[str]) -> str:
-    return f" ({', '.join(metric.split('/', 1)[1].replace('_', ' ') for metric in metrics)})" if metrics else ""

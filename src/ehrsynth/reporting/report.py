@@ -32,12 +32,14 @@ class Report:
         rows: number of ``train``, ``holdout`` and ``synthetic`` records.
         versions: of ehrsynth, Python and the libraries that scored.
         data: SHA-256 of the input files by their role.
+        warnings: what a reader must know before any number, one sentence each.
     """
 
     scores: tuple[Score, ...]
     rows: Mapping[str, int]
     versions: Mapping[str, str]
     data: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 def current_versions() -> dict[str, str]:
@@ -55,6 +57,7 @@ def build_report(
     synthetic: Records,
     *,
     data: Mapping[str, str],
+    warnings: Sequence[str] = (),
     versions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``report.json``, ready for ``files.write_json``.
@@ -64,6 +67,7 @@ def build_report(
         real: the rows the scores were measured against; only their numbers are kept.
         synthetic: the rows that were scored; only their number is kept.
         data: SHA-256 of the input files by their role (``train``, ``holdout``, ``synthetic``, ...).
+        warnings: what a reader must know before any number, one sentence each.
         versions: of the software; by default the current ones.
     """
     return {
@@ -71,6 +75,7 @@ def build_report(
         "rows": {"train": len(real.train), "holdout": len(real.holdout), "synthetic": len(synthetic)},
         "versions": dict(current_versions() if versions is None else versions),
         "data": dict(data),
+        "warnings": list(warnings),
     }
 
 
@@ -89,7 +94,10 @@ def read_report(path: Path) -> Report:
     entries = content.get("scores")
     _check(isinstance(entries, list) and len(entries) > 0, path, "scores", entries, "a list of scores")
     scores = tuple(_score(entry, path, f"scores[{i}]") for i, entry in enumerate(entries))
-    return Report(scores, content["rows"], content["versions"], content["data"])
+    warnings = content.get("warnings", [])
+    fits = isinstance(warnings, list) and all(isinstance(text, str) for text in warnings)
+    _check(fits, path, "warnings", warnings, "a list of sentences")
+    return Report(scores, content["rows"], content["versions"], content["data"], tuple(warnings))
 
 
 def _score(entry: Any, path: Path, key: str) -> Score:

@@ -74,6 +74,14 @@ def png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
+def clipped(text: str, limit: int) -> str:
+    """Shorten ``text`` to ``limit`` characters by leaving out its middle: names differ at both ends."""
+    if len(text) <= limit:
+        return text
+    kept = limit - 1
+    return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+
+
 def data_uri(figure: Figure) -> str:
     """Render ``figure`` as a ``data:`` address, so that a page needs no other file."""
     return "data:image/png;base64," + b64encode(png(figure)).decode("ascii")

@@ -1,0 +1,130 @@
+"""Guess the schema of someone's training table; the guess is shown, and ``schema=`` overrides it."""
+
+import re
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
+
+from ehrsynth.data.encoding import fit_numbers
+from ehrsynth.errors import OptionError, TableError
+from ehrsynth.schema import SUBJECT, Column, Kind, Schema
+
+MOST_LEVELS = 100  # of a text column that nobody has declared; with more it would hold names, numbers or sentences
+ENOUGH_ROWS = 20  # to tell from the share of distinct values
+ENOUGH_CODES = 10  # so many 0/1 columns beside one another are codes, not answers to a few questions
+FLAGS = {  # text that means 0 or 1
+    **dict.fromkeys(("true", "1", "1.0", "1,0"), "1"),
+    **dict.fromkeys(("false", "0", "0.0", "0,0"), "0"),
+}
+DEMOGRAPHICS = re.compile(r"(sex|gender|race|ethnicity)([_=:].*)?|age", re.IGNORECASE)
+
+_DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")
+_DATE = r"\d{4}-\d{1,2}-\d{1,2}([ T].*)?|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?|\d{1,2}:\d{2}(:\d{2})?"
+_IDENTIFIER = re.compile(r"(.*[_ .-])?(id|mrn|ssn|nbr|uuid|guid)", re.IGNORECASE)
+
+
+def infer_schema(frame: pd.DataFrame, table: str, *, outcomes: Collection[str] = ()) -> Schema:
+    """Guess the schema of a training table.
+
+    Booleans and columns of 0 and 1 are binary; with empty cells they are categorical with the levels 0 and 1, since
+    binary columns are never missing. Text is categorical, whole numbers are counts, other numbers continuous. Columns
+    named sex, gender, race, ethnicity or age are demographics; ten or more other binary columns are codes.
+
+    Args:
+        frame: decoded values; a ``subject_id`` column is left out.
+        table: what to call it in an error, usually its file name.
+        outcomes: columns that get the role ``outcome``.
+
+    Raises:
+        TableError: no columns, a name that is there twice, or columns that cannot be judged: empty in every row, dates,
+            numbers that are not finite, identifiers, and text that looks like an identifier or free text, which would
+            make patients' own values the levels of a schema. All of them are named.
+        OptionError: an outcome that the table does not have.
+    """
+    names = frame.columns.drop(SUBJECT, errors="ignore")
+    if names.empty:
+        raise TableError(f"{table}: no columns besides the subject; at least one is needed")
+    if doubled := sorted(set(names[names.duplicated()])):
+        raise TableError(f"{table}: column {doubled[0]!r} is there more than once; names must be unique")
+    if absent := sorted(set(outcomes) - set(names)):
+        raise OptionError(f"outcomes=[{absent[0]}]: {table} has no such column")
+    found = {str(name): _column(str(name), frame[name]) for name in names}
+    unfit = {name: reason for name, reason in found.items() if isinstance(reason, str)}
+    if unfit:
+        listed = "; ".join(f"column {name!r}: {reason}" for name, reason in unfit.items())
+        raise TableError(
+            f"{table}: {listed}; leave {'it' if len(unfit) == 1 else 'them'} out with drop=[{','.join(unfit)}]"
+            " (subject=NAME if it names the patient), or declare every column in schema="
+        )
+    columns = [column for column in found.values() if isinstance(column, Column)]
+    return Schema(tuple(_meaning(columns, set(outcomes))))
+
+
+def _column(name: str, cells: pd.Series) -> Column | str:
+    """Return the column, or why it cannot be judged."""
+    seen = cells.dropna()
+    if seen.empty:
+        return f"empty in all {len(cells)} rows"
+    missing = len(seen) < len(cells)
+    if infer_dtype(seen) in _DATES:
+        return "dates or times, which no metric here can judge"
+    if _is_flag(seen):
+        return Column(name, "categorical", ("0", "1"), missing=True) if missing else Column(name, "binary")
+    if not is_numeric_dtype(seen):
+        return _text(name, seen, missing)
+    numbers = seen.to_numpy(float)
+    if not np.isfinite(numbers).all():
+        row = int(np.flatnonzero(np.isinf(cells.to_numpy(float, na_value=np.nan)))[0])
+        return f"row {row} holds a number that is not finite"
+    whole = bool((numbers % 1 == 0).all())
+    if whole and not missing and _numbers_rows(name, numbers):
+        return f"looks like an identifier ({len(seen)} distinct whole numbers in {len(seen)} rows)"
+    kind: Kind = "count" if whole else "continuous"
+    return fit_numbers(Column(name, kind, bounds=(0, 0), missing=missing), seen)
+
+
+def _text(name: str, seen: pd.Series, missing: bool) -> Column | str:
+    text = seen.astype(str)
+    if text.str.fullmatch(_DATE).all():
+        return "dates or times, which no metric here can judge"
+    levels = text.unique()
+    if len(levels) <= MOST_LEVELS and (len(seen) < ENOUGH_ROWS or len(levels) <= len(seen) / 2):
+        return Column(name, "categorical", tuple(sorted(levels)), missing=missing)
+    words = pd.to_numeric(text, errors="coerce").isna().to_numpy()
+    if 2 * words.sum() < len(seen):
+        first = seen.index[np.flatnonzero(words)[0]]
+        return f"numbers, but {int(words.sum())} of {len(seen)} cells are text (row {first} the first)"
+    return f"looks like an identifier or free text ({len(levels)} distinct values in {len(seen)} rows)"
+
+
+def _is_flag(seen: pd.Series) -> bool:
+    if is_bool_dtype(seen.infer_objects()) or (is_numeric_dtype(seen) and seen.isin((0, 1)).all()):
+        return True
+    return not is_numeric_dtype(seen) and bool(seen.astype(str).str.lower().isin(FLAGS).all())
+
+
+def _numbers_rows(name: str, numbers: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> bool:
+    """Tell whether the numbers name the rows: all distinct, and in a row or under the name of an identifier."""
+    if len(numbers) < ENOUGH_ROWS or len(np.unique(numbers)) < len(numbers):
+        return False
+    return _IDENTIFIER.fullmatch(name) is not None or bool((np.diff(numbers) == 1).all())
+
+
+def _meaning(columns: list[Column], outcomes: Collection[str]) -> list[Column]:
+    people = {column.name for column in columns if DEMOGRAPHICS.fullmatch(column.name)} - set(outcomes)
+    codes = {column.name for column in columns if column.kind == "binary"} - people - set(outcomes)
+    if len(codes) < ENOUGH_CODES:
+        codes = set()
+    meant = []
+    for column in columns:
+        if column.name in outcomes:
+            column = replace(column, role="outcome", domain="outcome")
+        elif column.name in people:
+            column = replace(column, role="demographic", domain="demographics")
+        elif column.name in codes:
+            column = replace(column, domain="code")
+        meant.append(column)
+    return meant

@@ -1,0 +1,207 @@
+"""Three tables of one kind, from anyone: read alike, brought under one schema, encoded."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from ehrsynth.data.encoding import Encoder, fit_bounds
+from ehrsynth.data.inference import FLAGS, infer_schema
+from ehrsynth.data.split import require_rows
+from ehrsynth.errors import OptionError, TableError
+from ehrsynth.files import read_table
+from ehrsynth.layout import Records
+from ehrsynth.schema import SUBJECT, Schema, as_text
+
+REAL = ("train", "holdout")
+EMPTY = ("na", "n/a", "nan", "none", "null", "<na>")  # no level among zeros and ones
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table that is still to be read.
+
+    Attributes:
+        name: what to call it in an error, usually its file name.
+        read: returns it, with the named columns as the text that stands there.
+        file: where it lies; None for a table in memory.
+    """
+
+    name: str
+    read: Callable[[Collection[str]], pd.DataFrame]
+    file: Path | None = None
+
+    @classmethod
+    def of(cls, role: str, table: "pd.DataFrame | str | Path") -> "Source":
+        """Return the source of a file, or of a table that is called by its role."""
+        if isinstance(table, pd.DataFrame):
+            return cls(role, lambda text: table)
+        file = Path(table)
+        return cls(str(file), lambda text: read_table(file, text=text), file)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read somebody's tables.
+
+    Attributes:
+        schema: the columns, or None to infer them from the training table.
+        subject: the column that names the subject of a row; no metric sees it.
+        drop: columns to leave out.
+        outcomes: columns whose role is ``outcome``, in an inferred schema.
+    """
+
+    schema: Schema | None = None
+    subject: str = SUBJECT
+    drop: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables under one schema, encoded.
+
+    Attributes:
+        schema: with the bounds of the training rows.
+        records: by role, ``train``, ``holdout`` and ``synthetic``.
+    """
+
+    schema: Schema
+    records: Mapping[str, Records]
+
+
+def read_schema(train: Source, reading: Reading) -> Schema:
+    """Return the schema that ``reading`` gives, or the one inferred from the training table; bounds are not fitted yet.
+
+    Raises:
+        InputError: the table is not readable, has less than two rows, or gives no schema.
+        OptionError: ``drop`` or ``outcomes`` do not go with the schema.
+    """
+    if reading.schema is None:
+        frame = _tidy(train, reading, None)
+        require_rows(frame, train.name)
+        guess = infer_schema(frame, train.name, outcomes=reading.outcomes)
+        if train.file is None or train.file.suffix == ".parquet" or not guess.text_columns[1:]:
+            return guess
+        # A CSV once more, now that words such as NA or None are known to be levels where a column is text.
+        return infer_schema(_tidy(train, reading, guess), train.name, outcomes=reading.outcomes)
+    if reading.outcomes:
+        raise OptionError("outcomes= is for an inferred schema; a given one names its outcomes itself (role outcome)")
+    kept = tuple(column for column in reading.schema.columns if column.name not in reading.drop)
+    return Schema(kept)
+
+
+def read_tables(sources: Mapping[str, Source], schema: Schema, reading: Reading) -> Tables:
+    """Read the tables one after another, each encoded before the next is read.
+
+    In the held-out and the synthetic table, levels that the schema lacks and gaps that it does not allow are kept (see
+    ``Encoder.encode``), and numbers outside the range of the training rows too; metrics count them.
+
+    Args:
+        sources: ``train``, ``holdout`` and ``synthetic``.
+        schema: of the tables; the training table decides about its bounds.
+        reading: as for ``read_schema``.
+
+    Raises:
+        InputError: a file is not readable, or a table does not fit.
+        TableError: a real table has less than two rows or a constant outcome, or shares subjects with the other one.
+    """
+    records: dict[str, Records] = {}
+    subjects: dict[str, pd.Series] = {}
+    dropped: set[str] = set()
+    for role in (*REAL, "synthetic"):
+        source = sources[role]
+        frame = _tidy(source, reading, schema, dropped)
+        if role in REAL:
+            require_rows(frame, source.name)
+        frame = frame if SUBJECT not in frame else _without_subject(frame, subjects, role)
+        frame = schema.validate(frame, source.name, "refuse" if role == "train" else "zero")
+        if role in REAL:
+            schema.require_outcomes(frame, source.name)
+        if role == "train":
+            schema = fit_bounds(schema, frame)
+        records[role] = Encoder(schema).encode(frame, "refuse" if role == "train" else "zero")
+        if role == "holdout":
+            check_subjects(subjects, sources)
+    if reading.subject != SUBJECT and not subjects:
+        raise OptionError(f"subject={reading.subject}: none of the tables has such a column")
+    known = dropped | ({column.name for column in reading.schema.columns} if reading.schema else set())
+    if absent := sorted(set(reading.drop) - known):
+        raise OptionError(f"drop=[{absent[0]}]: none of the tables has such a column")
+    return Tables(schema, records)
+
+
+def check_subjects(subjects: Mapping[str, pd.Series], sources: Mapping[str, Source]) -> None:
+    """Raise a ``TableError`` if a subject is in both real tables: such a holdout is no control."""
+    if not all(role in subjects for role in REAL):
+        return
+    known, held_out = (as_text(subjects[role].dropna()) for role in REAL)
+    both = int(held_out.isin(known).sum())
+    if both:
+        raise TableError(
+            f"{sources['holdout'].name}: column {SUBJECT!r}: {both} rows belong to subjects of {sources['train'].name};"
+            " a subject must be in one split only"
+        )
+
+
+def _without_subject(frame: pd.DataFrame, subjects: dict[str, pd.Series], role: str) -> pd.DataFrame:
+    if isinstance(frame[SUBJECT], pd.Series):  # a repeated column is for ``Schema.validate`` to refuse
+        subjects[role] = frame[SUBJECT]
+        return frame.drop(columns=SUBJECT)
+    return frame
+
+
+def _tidy(source: Source, reading: Reading, schema: Schema | None, dropped: set[str] | None = None) -> pd.DataFrame:
+    """Read a table: spaces around names and cells stripped, columns left out, the subject under its usual name."""
+    text = [] if schema is None else [*schema.text_columns, reading.subject]
+    frame = source.read(text).reset_index(drop=True)
+    frame = frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
+    leaving = [name for name in dict.fromkeys(reading.drop) if name in frame.columns]
+    frame = frame.drop(columns=leaving)
+    if dropped is not None:
+        dropped.update(leaving)
+    if reading.subject != SUBJECT and reading.subject in frame:
+        if SUBJECT in frame:
+            raise OptionError(
+                f"subject={reading.subject}: {source.name} has a column {SUBJECT!r} too; add drop=[{SUBJECT}]"
+            )
+        frame = frame.rename(columns={reading.subject: SUBJECT})
+    if not frame.columns.is_unique:
+        return frame  # refused by whoever needs the names
+    known = {} if schema is None else schema.by_name
+    mended = {}
+    for name in frame.columns:
+        cells, column = frame[name], known.get(name)
+        if column is not None and column.kind == "categorical":
+            mended[name] = _levels(cells, column.levels)
+        elif not is_numeric_dtype(cells) and pd.api.types.infer_dtype(cells) in ("string", "mixed", "mixed-integer"):
+            stripped = _stripped(cells)
+            flags = column is not None and column.kind == "binary"
+            mended[name] = _flags(stripped).where(stripped.notna()) if flags else stripped
+    return frame.assign(**{name: cells for name, cells in mended.items() if cells is not frame[name]})
+
+
+def _stripped(cells: pd.Series) -> pd.Series:
+    """Return the cells without the spaces around text; text of spaces only is an empty cell."""
+    text = cells.map(lambda cell: cell.strip() or None if isinstance(cell, str) else cell)
+    return text.astype(cells.dtype)
+
+
+def _flags(cells: pd.Series) -> pd.Series:
+    """Return true and false as 1 and 0, whatever their case, and other cells as they are."""
+    return cells.map(lambda cell: FLAGS.get(str(cell).lower(), cell))
+
+
+def _levels(cells: pd.Series, levels: Collection[str]) -> pd.Series:
+    """Return what is a level, give or take spaces around it and ways to write 0 and 1, as that level."""
+    text = as_text(cells)
+    other = cells.notna() & ~text.isin(levels)
+    if not other.any():
+        return cells
+    tried = text[other].str.strip()
+    tried = tried.mask(tried == "")
+    if set(levels) <= {"0", "1"}:
+        tried = _flags(tried.mask(tried.str.lower().isin(EMPTY)))
+    return text.where(cells.notna()).where(~other, tried)

@@ -1,0 +1,84 @@
+"""``report.parquet``: every score and its parts as one long table, for whoever computes on."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ehrsynth.errors import FileError
+from ehrsynth.evaluation.evaluator import Undefined, Value
+from ehrsynth.evaluation.score import ANCHORS, Score
+from ehrsynth.files import read_table, write_table
+
+Parts = Mapping[tuple[str, str], Value | Undefined]
+
+WHOLE = "all"
+"""The kind of the row that holds the score itself."""
+
+TEXTS = ("metric", "kind", "part", "direction", "status", "reason")
+NUMBERS = ("value", "low", "high", *ANCHORS)
+
+
+def parts_frame(scores: Sequence[Score]) -> pd.DataFrame:
+    """Return one row per score (kind ``all``) and one per part of it.
+
+    Columns: ``metric``, ``kind`` and ``part`` name the row; ``value``, ``low``, ``high`` (95 % interval);
+    ``status`` (``ok``, ``failed``, ``skipped``, and ``undefined`` for a part without a value), ``reason``,
+    ``direction``, and one column per anchor, filled for kind ``all``.
+    """
+    frame = pd.DataFrame([row for score in scores for row in _rows(score)], columns=[*TEXTS, *NUMBERS])
+    return frame.astype({**dict.fromkeys(TEXTS, "string"), **dict.fromkeys(NUMBERS, float)})
+
+
+def write_parts(path: Path, scores: Sequence[Score]) -> None:
+    """Write ``parts_frame`` to ``path``, a ``.parquet`` file."""
+    write_table(path, parts_frame(scores))
+
+
+def read_parts(path: Path) -> dict[str, dict[tuple[str, str], Value | Undefined]]:
+    """Read the parts of every metric back, without the scores themselves.
+
+    Raises:
+        FileError: missing, unreadable, or without the columns of ``parts_frame``.
+    """
+    frame = read_table(path)
+    if absent := [name for name in ("metric", "kind", "part", "value", "low", "high", "reason") if name not in frame]:
+        raise FileError(f"{path}: no column {absent[0]!r}; a report.parquet has one row per score and part")
+    found: dict[str, dict[tuple[str, str], Value | Undefined]] = {}
+    frame = frame[frame["kind"] != WHOLE]
+    named = zip(*(frame[name].astype(str) for name in ("metric", "kind", "part", "reason")), strict=True)
+    numbers = frame[["value", "low", "high"]].to_numpy(float)
+    for (metric, kind, name, reason), (value, low, high) in zip(named, numbers.tolist(), strict=True):
+        ci = None if math.isnan(low) or math.isnan(high) else (low, high)
+        found.setdefault(metric, {})[kind, name] = Undefined(reason) if math.isnan(value) else Value(value, ci)
+    return found
+
+
+def of_kind(score: Score | None, kind: str) -> dict[str, Value]:
+    """Return the parts of one kind that have a value, by name; none of no score."""
+    parts = {} if score is None else score.parts
+    return {name: part for (sort, name), part in parts.items() if sort == kind and isinstance(part, Value)}
+
+
+def _rows(score: Score) -> Iterator[dict[str, object]]:
+    low, high = score.ci or (None, None)
+    yield {
+        "metric": score.metric,
+        "kind": WHOLE,
+        "part": "",
+        "value": score.value,
+        "low": low,
+        "high": high,
+        "status": score.status,
+        "reason": score.reason,
+        "direction": score.direction,
+        **{name: score.anchors.get(name) for name in ANCHORS},
+    }
+    for (kind, name), part in score.parts.items():
+        named: dict[str, object] = {"metric": score.metric, "kind": kind, "part": name, "direction": score.direction}
+        if isinstance(part, Undefined):
+            yield named | {"status": "undefined", "reason": part.reason}
+        else:
+            low, high = part.ci or (None, None)
+            yield named | {"value": part.value, "low": low, "high": high, "status": "ok"}

@@ -1,0 +1,135 @@
+"""The summary of a report: what the data are, what they keep, whether they leak, and what is not known."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ehrsynth.evaluation.score import Score
+from ehrsynth.reporting.reading import FAMILIES, Level, described, family, judge, separation
+
+NAMED = 6  # metrics that a sentence names before it only counts them
+LEADING = 3  # metrics of each family that lead the report
+SEVERITY: tuple[Level, ...] = ("poor", "fair", "good", "none")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question of the summary, its short answer, and what it rests on."""
+
+    question: str
+    answer: str
+    detail: str
+    level: Level
+
+
+def summarise(scores: Sequence[Score], rows: Mapping[str, int]) -> list[Finding]:
+    """Answer in plain words what the data are, whether they keep what matters and leak, and what is not known.
+
+    Kept: yes if every verdict outside privacy is good, no if more than half are poor, else in part.
+    Leaking: by the worst verdict of the privacy metrics.
+
+    Args:
+        scores: of one synthetic table.
+        rows: numbers of ``train``, ``holdout`` and ``synthetic`` records.
+    """
+    return [_nature(rows), _kept(scores), leaks(scores), _unknown(scores)]
+
+
+def leading(scores: Sequence[Score]) -> list[Score]:
+    """Return the scores to read first: those whose anchors lie farthest apart, so that they tell most.
+
+    At most ``LEADING`` of each family, in the order of the families; of privacy the worst come first. Scores whose
+    names begin with the same word are variants of one another, and one of them is enough.
+    """
+    found: dict[str, dict[str, Score]] = {name: {} for name in (*FAMILIES, *(family(score.metric) for score in scores))}
+    for score in sorted(scores, key=_weight):
+        if judge(score).level != "none":
+            word = score.metric.split("/", 1)[1].split("_")[0]
+            found[family(score.metric)].setdefault(word, score)
+    return [score for members in found.values() for score in list(members.values())[:LEADING]]
+
+
+def _weight(score: Score) -> tuple[int, float]:
+    worst_first = SEVERITY.index(judge(score).level) if family(score.metric) == "privacy" else 0
+    return worst_first, -separation(score)
+
+
+def _nature(rows: Mapping[str, int]) -> Finding:
+    return Finding(
+        "What is it?",
+        f"{rows['synthetic']:,} synthetic records.",
+        f"Made from {rows['train']:,} real training records, and judged against them and against {rows['holdout']:,}"
+        " held-out records of real patients that were kept from the model.",
+        "none",
+    )
+
+
+def _kept(scores: Sequence[Score]) -> Finding:
+    by_level = _by_level([score for score in scores if family(score.metric) != "privacy"])
+    good, fair, poor = (by_level[level] for level in ("good", "fair", "poor"))
+    judged = len(good) + len(fair) + len(poor)
+    question = "Does it keep what matters?"
+    if not judged:
+        return Finding(question, "Not measured.", "No score outside privacy could be judged.", "none")
+    detail = (
+        f"Of {judged} scores with a verdict {len(good)} are close to fresh real patients, {len(fair)} in between,"
+        f" and {len(poor)} no better than the floor{_named(poor)}.{_prediction(scores)}"
+    )
+    if len(good) == judged:
+        return Finding(question, "Yes.", detail, "good")
+    if len(poor) * 2 > judged:
+        return Finding(question, "No.", detail, "poor")
+    return Finding(question, "In part.", detail, "fair")
+
+
+def leaks(scores: Sequence[Score]) -> Finding:
+    """Answer whether the table leaks, by the worst verdict of its privacy scores."""
+    by_level = _by_level([score for score in scores if family(score.metric) == "privacy"])
+    good, fair, poor = (by_level[level] for level in ("good", "fair", "poor"))
+    question = "Does it leak?"
+    attacks = f"Judged by {len(good) + len(fair) + len(poor)} privacy metrics"
+    if poor:
+        return Finding(question, "Yes: treat it as patient data.", f"{attacks}; leaking{_named(poor)}.", "poor")
+    if fair:
+        return Finding(question, "There are signs of it.", f"{attacks}; some leak{_named(fair)}.", "fair")
+    if good:
+        return Finding(question, "No leak was seen.", f"{attacks}. This is evidence, not a proof.", "good")
+    return Finding(question, "Not measured.", "No privacy metric could be judged.", "none")
+
+
+def _unknown(scores: Sequence[Score]) -> Finding:
+    absent = [score.metric for score in scores if score.value is None]
+    mute = [
+        score.metric
+        for score in scores
+        if score.value is not None and judge(score).level == "none" and not described(score.metric)
+    ]
+    question = "What is not known?"
+    if not absent and not mute:
+        return Finding(question, "Every metric has a verdict.", "What they cannot tell stands beside each.", "none")
+    detail = f"Without a value: {len(absent)}{_named(absent)}. Without a verdict: {len(mute)}{_named(mute)}."
+    return Finding(question, f"{len(absent) + len(mute)} of {len(scores)} metrics.", detail, "none")
+
+
+def _by_level(scores: Sequence[Score]) -> dict[Level, list[str]]:
+    found: dict[Level, list[str]] = {"good": [], "fair": [], "poor": [], "none": []}
+    for score in scores:
+        found[judge(score).level].append(score.metric)
+    return found
+
+
+def _prediction(scores: Sequence[Score]) -> str:
+    values = {score.metric: score.value for score in scores if score.value is not None}
+    if not {"utility/tstr_auroc", "utility/trtr_auroc"} <= set(values):
+        return ""
+    return (
+        f" Models trained on the synthetic data predict the outcome in held-out real patients with AUROC"
+        f" {values['utility/tstr_auroc']:.2f}; trained on real data, {values['utility/trtr_auroc']:.2f}."
+    )
+
+
+def _named(metrics: Sequence[str]) -> str:
+    if not metrics:
+        return ""
+    names = [metric.split("/", 1)[1].replace("_", " ") for metric in metrics]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f" ({', '.join(names[:NAMED])}{more})"

@@ -1,0 +1,69 @@
+"""``ehrsynth rank`` on folders that hold nothing but a report."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ehrsynth.evaluation.evaluator import Value
+from ehrsynth.evaluation.score import Score
+from ehrsynth.files import write_json
+from ehrsynth.reporting.parts import write_parts
+
+Cli = Callable[..., int]
+
+
+def report(folder: Path, apd: float, auroc: float, attack: float, *, with_parts: bool = True) -> None:
+    def columns(*values: float) -> dict[tuple[str, str], Value]:
+        return {("column", f"c{i}"): Value(value, (value - 0.001, value + 0.001)) for i, value in enumerate(values)}
+
+    scores = [
+        Score("fidelity/apd", apd, "lower", parts=columns(apd, 2 * apd)),
+        Score("fidelity/wasserstein", apd, "lower", parts=columns(apd)),
+        Score("utility/tstr_auroc", auroc, "higher", (auroc - 0.01, auroc + 0.01)),
+        Score("privacy/membership_auc", attack, "lower", (attack - 0.01, attack + 0.01)),
+        Score("privacy/membership_f1", 0.8, "lower", (0.7, 0.9)),
+    ]
+    data = {"train": "a", "holdout": "b"}
+    if with_parts:
+        write_parts(folder / "report.parquet", scores)
+    write_json(
+        folder / "report.json", {"scores": [s.to_dict() for s in scores], "rows": {}, "versions": {}, "data": data}
+    )
+
+
+def test_reports_are_ranked_with_the_published_distance_the_front_and_a_warning(
+    tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(tmp_path / "reports" / "a", 0.01, 0.8, 0.6)
+    report(tmp_path / "reports" / "b", 0.02, 0.7, 0.5)
+    report(tmp_path / "reports" / "c", 0.03, 0.69, 0.55)
+    ranked = tmp_path / "ranking.csv"
+    profile = "profile=ml_development_published"
+    assert cli("rank", f"runs={tmp_path}/reports/*", profile, f"out={ranked}") == 0
+    table = pd.read_csv(ranked).set_index("group")
+    assert table["pareto"].to_dict() == {
+        str(tmp_path / "reports" / name): front for name, front in {"a": True, "b": True, "c": False}.items()
+    }
+    assert table.index[0] == str(tmp_path / "reports" / "a")
+    printed = capsys.readouterr().out
+    assert "WARNING: " in printed
+    assert f"{tmp_path}/reports/b and {tmp_path}/reports/c are not distinguishable" in printed
+    page = (tmp_path / "ranking.html").read_text(encoding="utf-8")
+    assert "dimension wise distance published" in page
+    assert 'id="pareto"' in page
+    assert 'id="ranks"' in page
+
+
+def test_axes_of_the_front_can_be_chosen_and_may_be_absent(
+    tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(tmp_path / "reports" / "a", 0.01, 0.8, 0.6, with_parts=False)
+    report(tmp_path / "reports" / "b", 0.02, 0.7, 0.5)
+    ranked = tmp_path / "ranking.csv"
+    assert cli("rank", f"runs={tmp_path}/reports/*", f"out={ranked}", "pareto.utility=fidelity/apd") == 0
+    assert "fidelity/apd and privacy/membership_auc" in capsys.readouterr().out
+    assert cli("rank", f"runs={tmp_path}/reports/*", f"out={ranked}", "pareto.utility=utility/none") == 0
+    assert pd.read_csv(ranked)["pareto"].isna().all()
+    assert "dimension wise distance published" not in (tmp_path / "ranking.html").read_text(encoding="utf-8")
