@@ -83,7 +83,9 @@ def test_a_copy_is_perfect_and_noise_is_worse_than_a_fresh_draw() -> None:
 
 
 def test_attacks_tell_a_copy_from_a_fresh_draw() -> None:
-    copy, fresh = (scored(privacy.Membership(), table) for table in (REAL.train, toy_records(600, 10)))
+    copy = scored(privacy.Membership(), REAL.train)
+    draws = [scored(privacy.Membership(), toy_records(600, seed)) for seed in range(10, 14)]  # one draw varies by 0.03
+    fresh = {name: float(np.mean([draw[name] for draw in draws])) for name in draws[0]}
     assert copy["privacy/membership_auc"] > 0.8 > 0.55 > fresh["privacy/membership_auc"] > 0.45
     assert copy["privacy/dcr_share"] > 0.7 > 0.56 > fresh["privacy/dcr_share"] > 0.44
     copied = scored(attributes.AttributeInference(), REAL.train)

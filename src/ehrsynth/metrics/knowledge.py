@@ -36,9 +36,3 @@ def violations(codes: Tensor, sex: Tensor, other: Tensor) -> list[tuple[int, int
     """
     wrong, right = codes[other].sum(0, dtype=torch.int64), codes[sex].sum(0, dtype=torch.int64)
     return list(zip(wrong.tolist(), (wrong + right).tolist(), strict=True))
-
-
-def violation_share(codes: Tensor, sex: Tensor, other: Tensor) -> float | None:
-    """Return the mean over the codes that occur of the share of ``violations``; None if none occurs."""
-    shares = [wrong / n for wrong, n in violations(codes, sex, other) if n]
-    return sum(shares) / len(shares) if shares else None
