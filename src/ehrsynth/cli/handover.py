@@ -52,7 +52,9 @@ def hand_over(
         seconds: of the training; those of the other steps are added.
     """
     profile, quick, full = (instantiate(node) for node in (cfg.profile, cfg.evaluation.quick, cfg.evaluation.full))
-    real = RealData(data.schema, data.records["train"], data.records["holdout"], data.matrix.constraints)
+    # What costs time on real rows alone is kept beside them: it is as private as they are.
+    cache = data.matrix.folder / ".cache" if os.access(data.matrix.folder, os.W_OK) else None
+    real = RealData(data.schema, data.records["train"], data.records["holdout"], data.matrix.constraints, cache)
     checkpoints = pd.read_csv(folder.metrics).set_index("epoch")
     epoch = choose_checkpoint(checkpoints, {card.name: card.direction for card in quick.cards}, profile)
     chosen = checkpoint_path(folder.path, epoch)
