@@ -3,7 +3,9 @@
 from collections.abc import Collection, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.layout import Layout, Records
@@ -28,10 +30,10 @@ class Levels:
         self._values = {field.column: i for i, field in enumerate(self.layout.fields[self.layout.values])}
 
     def level(self, records: Records, name: str) -> NDArray[np.uint16]:
-        """Return the number [n] of the level of a 0/1 or categorical column."""
+        """Return the number [n] of the level of a 0/1 or categorical column; one more than the last for no level."""
         if name in self._bits:
             return records.bits[:, self._bits[name]].numpy().astype(np.uint16)
-        return records.bits[:, self.layout.groups[name]].argmax(1).numpy().astype(np.uint16)
+        return _with_none(records.bits[:, self.layout.groups[name]]).argmax(1).numpy().astype(np.uint16)
 
     def raw(self, records: Records, name: str) -> NDArray[np.float64]:
         """Return the numbers [n] of a numeric column in its own unit, rounded as the training data are; NaN missing."""
@@ -68,14 +70,25 @@ class Levels:
 
 
 def mixed(records: Records, names: Collection[str]) -> Mixed:
-    """Return the named columns as Gower's distance takes them."""
-    fields = [(i, field) for i, field in enumerate(records.layout.fields) if field.column in set(names)]
-    start = records.layout.values.start
+    """Return the named columns as Gower's distance takes them.
+
+    Gaps and cells without any level are marked wherever they are, for S may have some where the schema allows none.
+    """
+    layout = records.layout
+    fields = [(i, field) for i, field in enumerate(layout.fields) if field.column in set(names)]
+    values = records.values[:, [i - layout.values.start for i, field in fields if field.kind == "value"]]
+    codes = records.bits[:, [i for i, field in fields if field.kind == "bit"]]
+    levels = [_with_none(records.bits[:, group]) for name, group in layout.groups.items() if name in names]
     return Mixed(
-        records.bits[:, [i for i, field in fields if field.kind in ("bit", "missing")]],
-        records.bits[:, [i for i, field in fields if field.kind == "level"]],
-        records.values[:, [i - start for i, field in fields if field.kind == "value"]],
+        torch.cat([codes, values.isnan().to(torch.uint8)], dim=1),
+        torch.cat([codes[:, :0], *levels], dim=1),
+        values,
     )
+
+
+def _with_none(group: Tensor) -> Tensor:
+    """Return the indicators of a categorical column [n, l + 1] with one more for no level at all."""
+    return torch.cat([group, (group == 0).all(1, keepdim=True).to(torch.uint8)], dim=1)
 
 
 def most_entropic(real: RealData, n: int, without: Collection[str]) -> list[str]:

@@ -40,7 +40,8 @@ class Representation(Evaluator):
             gaps, parts = {}, {}
             for attribute, counts in expected.items():
                 there = found[attribute]
-                gaps[attribute] = Value(*share_distance(list(there.values()), list(counts.values()), m, n))
+                shares = [[*side.values(), rows - sum(side.values())] for side, rows in ((there, m), (counts, n))]
+                gaps[attribute] = Value(*share_distance(*shares, m, n))  # the last have no level of the schema
                 for label, count in counts.items():
                     change = difference(there[label] / m, wilson(there[label], m), count / n, wilson(count, n))
                     few = Undefined(f"too small: fewer than {self.min_rows} training records")

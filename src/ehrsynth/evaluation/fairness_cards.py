@@ -17,7 +17,7 @@ REPRESENTATION = Card(
     low=0,
     high=1,
     definition="Total variation distance 0.5 * sum over subgroups of |share in S - share in R|, of"
-    f" {WORST}; Newcombe interval.",
+    f" {WORST}; records of S with a level that the schema lacks are one more subgroup. Newcombe interval.",
     reading="Are all kinds of patients there in their real numbers? Fair shares say nothing about how truly each"
     " subgroup is drawn: a table of independent columns has them too.",
     paper="Bhanot et al., Entropy 2021 (fairness of synthetic health data), as a distance of shares",

@@ -88,7 +88,7 @@ ALPHA = Card(
     low=0,
     high=1,
     definition="1 - 2 * the mean over alpha = 0.01 to 1 of |share of S within the ball around the mean of R that"
-    " holds a share alpha of R - alpha|." + CURVE,
+    " holds a share alpha of R - alpha| (where records are equally deep, the share that it does hold)." + CURVE,
     reading="Are synthetic patients typical and untypical as often as real ones? Low both when they pile up in the"
     " middle and when they scatter. It measures the distance from the average patient only, not the direction.",
     paper=f"{ALAA} (integrated alpha-precision)",
@@ -100,7 +100,7 @@ BETA = Card(
     high=1,
     definition="1 - 2 * the mean over beta = 0.01 to 1 of |share of R with a record of the beta-support of S no farther"
     " than its nearest other record of R - beta|; the beta-support is the ball around the mean of S that holds a share"
-    " beta of S." + CURVE,
+    " beta of S (where records are equally deep, the share that it does hold)." + CURVE,
     reading="Do the typical synthetic patients stand for typical real ones, and all of them for all? A perfect"
     " generator reaches about one half, since every second real patient has another one nearer than any synthetic"
     " one; copies of the training rows score best: read it between the anchors. With balls to the 5th neighbour"
@@ -166,7 +166,7 @@ class Support(Evaluator):
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Find the embedding and the balls of R."""
         means = observed_means(real.train.values)
-        mean, covariance = real_moments(real).compute()
+        mean, covariance = next(real_moments(real).replicates())
         axes = principal_axes(covariance)
         spread = (axes.T @ covariance @ axes).diagonal().sqrt()
         if not bool((spread > 0).all()):

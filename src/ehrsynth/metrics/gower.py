@@ -20,9 +20,9 @@ class Mixed:
     """Records by the weight of their columns.
 
     Attributes:
-        bits: uint8 [n, b], 0/1 columns, the indicators of missing numbers among them.
-        levels: uint8 [n, l], one-hot groups of categorical columns.
-        values: float32 [n, c] in [0, 1], NaN where missing.
+        bits: uint8 [n, b], 0/1 columns, among them an indicator of a missing cell for every number.
+        levels: uint8 [n, l], one-hot groups of categorical columns, each with exactly one set.
+        values: float32 [n, c], those of R in [0, 1], NaN where missing.
     """
 
     bits: Tensor

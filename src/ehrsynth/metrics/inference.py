@@ -31,11 +31,13 @@ def nearest_without(
     """
     prepared = Gower(synthetic)
     known, source = np.ascontiguousarray(secrets[0]), np.ascontiguousarray(secrets[1].T)
+    cells = np.concatenate(secrets)
+    reach = np.fmax(np.fmax.reduce(cells) - np.fmin.reduce(cells), np.float32(1))  # S may leave the range of R
     found = np.empty((len(targets), len(discrete)), dtype=np.intp)
     block = max(TILE // len(synthetic), 1)
     for start in range(0, len(targets), block):
         rows = slice(start, start + block)
-        _without(prepared.distances(targets[rows]), known[rows], source, discrete, found[rows])
+        _without(prepared.distances(targets[rows]), known[rows], source, discrete, reach, found[rows])
     return found
 
 
@@ -57,6 +59,7 @@ def _without(
     known: NDArray[np.float32],
     source: NDArray[np.float32],
     discrete: NDArray[np.bool_],
+    reach: NDArray[np.float32],
     found: NDArray[np.intp],
 ) -> None:
     for i in range(len(distances)):
@@ -65,7 +68,7 @@ def _without(
             secret, exact = known[i, q], discrete[q]
             best, at = np.float32(np.inf), 0
             for j in range(len(row)):
-                if row[j] - np.float32(1) >= best:  # no column adds more than 1
+                if row[j] - reach[q] >= best:  # the secret adds no more
                     continue
                 other = source[q, j]
                 if exact:

@@ -52,7 +52,7 @@ class Moments(Metric):
             gram[self.binary :, self.binary :].addmm_(rest.T, rest)
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """Return mean [p] and (population) covariance [p, p] of all rows."""
+        """Return mean [p] and (population) covariance [p, p] of all rows; of a single column torchmetrics drops both axes."""
         return _centred(self.count.sum(), self.total.sum(0), self.gram.sum(0))
 
     def replicates(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -97,8 +97,7 @@ def moments(*tables: Records, means: Tensor) -> tuple[Tensor, Tensor]:
         for start in range(0, len(table), BLOCK):
             part = table[start : start + BLOCK]
             metric.update(torch.cat([part.bits.float(), filled(part.values, means)], dim=1))
-    mean, covariance = metric.compute()
-    return mean, covariance
+    return next(metric.replicates())
 
 
 def pooled(*parts: Moments) -> tuple[Tensor, Tensor]:
