@@ -43,10 +43,13 @@ def test_balls_equal_brute_force() -> None:
     radii = manifold.kth_nearest(R, 5), manifold.kth_nearest(S, 5)
     distances = pairwise(R, S)
     in_real, in_synthetic = distances <= radii[0].numpy()[:, None] + 1e-5, distances <= radii[1].numpy() + 1e-5
-    found = manifold.balls(R, radii[0], S, radii[1])
+    half = len(S) // 2
+    found = manifold.balls(R, radii[0], S, radii[1], [slice(half), slice(half, None)])
     assert found.hits.tolist() == in_real.sum(0).tolist()
-    assert found.covered.tolist() == in_real.any(1).tolist()
-    assert found.recalled.tolist() == in_synthetic.any(1).tolist()
+    for held, inside in ((found.covered, in_real), (found.recalled, in_synthetic)):
+        first, second = inside[:, :half].any(1), inside[:, half:].any(1)
+        assert held.tolist() == np.stack([first, second], axis=1).tolist()
+        assert manifold.shares(held).tolist() == pytest.approx([inside.any(1).mean(), second.mean(), first.mean()])
 
 
 @pytest.mark.usefixtures("tile")

@@ -1,6 +1,6 @@
 """Fairness of the table: are all kinds of patients shown in their real numbers, and protected alike?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,7 @@ class Representation(Evaluator):
             gaps, parts = {}, {}
             for attribute, counts in expected.items():
                 there = found[attribute]
-                shares = [[*side.values(), rows - sum(side.values())] for side, rows in ((there, m), (counts, n))]
-                gaps[attribute] = Value(*share_distance(*shares, m, n))  # the last have no level of the schema
+                gaps[attribute] = Value(*share_distance(_with_rest(there, m), _with_rest(counts, n), m, n))
                 for label, count in counts.items():
                     change = difference(there[label] / m, wilson(there[label], m), count / n, wilson(count, n))
                     few = Undefined(f"too small: fewer than {self.min_rows} training records")
@@ -103,6 +102,11 @@ class MembershipGap(Evaluator):
 
 def _counts(found: Subgroups) -> dict[str, dict[str, int]]:
     return {name: {label: int(mask.sum()) for label, mask in labels.items()} for name, labels in found.items()}
+
+
+def _with_rest(counts: Mapping[str, int], n: int) -> list[int]:
+    """Return the counts and how many of ``n`` records are in no subgroup, having a level that the schema lacks."""
+    return [*counts.values(), n - sum(counts.values())]
 
 
 def _membership(members: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[float, float]:

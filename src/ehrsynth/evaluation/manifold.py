@@ -13,12 +13,13 @@ from ehrsynth.evaluation.groups import GROUPS, of_several, real_moments, replica
 from ehrsynth.evaluation.subsets import capped
 from ehrsynth.layout import Records
 from ehrsynth.metrics import manifold
+from ehrsynth.metrics.grouped import groups_of
 from ehrsynth.metrics.intervals import t_mean, wilson
 from ehrsynth.metrics.latent import principal_axes, project
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.neighbours import Points
 from ehrsynth.metrics.replicates import replicates
-from ehrsynth.seeding import numpy_rng
+from ehrsynth.seeding import numpy_rng, torch_rng
 
 KYNKAANNIEMI = "Kynkaanniemi et al., NeurIPS 2019"
 NAEEM = "Naeem et al., ICML 2020"
@@ -27,7 +28,10 @@ BALLS = (
     " Balls reach to the 5th nearest other record of their own table (squared L2 over all encoded columns, borders"
     " inside); at most 10,000 records of each side, drawn at random."
 )
-SHARE = " Interval: Wilson, the other table held fixed."
+KEPT = (
+    " Interval: delete-a-group jackknife over 20 random groups of S, R held fixed, and the balls of the others as they"
+    " are."
+)
 CURVE = (
     " All records projected on the principal components of R (80 % of the variance), each scaled to variance 1; at most"
     " 10,000 records of each side, drawn at random. Interval: delete-a-group jackknife over 20 groups of the records"
@@ -43,7 +47,7 @@ PRECISION = Card(
     direction="higher",
     low=0,
     high=1,
-    definition="Share of S that lies in the ball around some record of R." + BALLS + SHARE,
+    definition="Share of S that lies in the ball around some record of R." + BALLS + " Interval: Wilson, R held fixed.",
     reading="Is each synthetic patient like some real one? One odd real patient with a huge ball can make almost"
     " everything plausible; density is the sturdier form. A memoriser is perfect, and a generator that makes only"
     " the commonest patients is too." + DUPLICATES,
@@ -54,7 +58,7 @@ RECALL = Card(
     direction="higher",
     low=0,
     high=1,
-    definition="Share of R that lies in the ball around some record of S." + BALLS + SHARE,
+    definition="Share of R that lies in the ball around some record of S." + BALLS + KEPT,
     reading="Is each kind of real patient found among the synthetic ones? Scattered synthetic outliers have huge balls"
     " and raise it; coverage is the sturdier form." + DUPLICATES,
     paper=KYNKAANNIEMI,
@@ -77,7 +81,7 @@ COVERAGE = Card(
     direction="higher",
     low=0,
     high=1,
-    definition="Share of the balls around records of R that hold some record of S." + BALLS + SHARE,
+    definition="Share of the balls around records of R that hold some record of S." + BALLS + KEPT,
     reading="How many real patients have a synthetic one nearby? Less than 1 even for fresh patients: 0.97 where no"
     " records repeat." + DUPLICATES,
     paper=NAEEM,
@@ -132,18 +136,20 @@ class Manifold(Evaluator):
         radii = torch.from_numpy(known["radii"])
 
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
-            drawn = Points.of(capped(synthetic, self.max_rows, seed, "manifold/synthetic"), means)
+            order = torch.randperm(len(synthetic), generator=torch_rng(seed, "manifold/synthetic"))
+            drawn = Points.of(synthetic[order[: self.max_rows]], means)
             if len(drawn) <= self.k:
                 return {
                     card.name: Undefined(f"{len(drawn)} synthetic records have no neighbour {self.k}")
                     for card in self.cards
                 }
-            found = manifold.balls(train, radii, drawn, manifold.kth_nearest(drawn, self.k))
+            own = manifold.kth_nearest(drawn, self.k)
+            found = manifold.balls(train, radii, drawn, own, groups_of(len(drawn)))
             return {
                 PRECISION.name: _share(found.hits > 0),
-                RECALL.name: _share(found.recalled),
+                RECALL.name: replicated(RECALL, manifold.shares(found.recalled)),
                 DENSITY.name: Value(*t_mean(found.hits.numpy() / self.k, DENSITY.low)),
-                COVERAGE.name: _share(found.covered),
+                COVERAGE.name: replicated(COVERAGE, manifold.shares(found.covered)),
             }
 
         return of_several(self.cards, score)

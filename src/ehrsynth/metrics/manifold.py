@@ -4,6 +4,7 @@ All distances are compared with <=, and equal ones count as equal up to rounding
 many records repeat, and a ball may have radius 0.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +24,8 @@ class Balls(NamedTuple):
 
     Attributes:
         hits: int64 [m], how many real balls hold each synthetic record.
-        covered: bool [n], whether each real ball holds a synthetic record.
-        recalled: bool [n], whether each real record lies in some synthetic ball.
+        covered: bool [n, g], whether each real ball holds a record of each group of synthetic ones.
+        recalled: bool [n, g], whether each real record lies in a ball of each group.
     """
 
     hits: Tensor
@@ -49,7 +50,9 @@ def kth_nearest(points: Points, k: int) -> Tensor:
     return torch.cat(found)
 
 
-def balls(real: Points, real_radii: Tensor, synthetic: Points, synthetic_radii: Tensor) -> Balls:
+def balls(
+    real: Points, real_radii: Tensor, synthetic: Points, synthetic_radii: Tensor, groups: Sequence[slice]
+) -> Balls:
     """Return who lies in whose balls, in one pass over all pairs.
 
     Args:
@@ -57,6 +60,7 @@ def balls(real: Points, real_radii: Tensor, synthetic: Points, synthetic_radii: 
         real_radii: [n] squared.
         synthetic: [m].
         synthetic_radii: [m] squared.
+        groups: g slices of the synthetic rows, all of them together.
     """
     references = References(synthetic)
     hits = torch.zeros(len(synthetic), dtype=torch.int64)
@@ -65,9 +69,15 @@ def balls(real: Points, real_radii: Tensor, synthetic: Points, synthetic_radii: 
         tile = references.squared_distances(block)
         inside = tile <= _reach(real_radii[rows, None], tile)
         hits += inside.sum(0).cpu()
-        covered.append(inside.any(1).cpu())
-        recalled.append((tile <= _reach(synthetic_radii, tile)).any(1).cpu())
+        covered.append(_by_group(inside, groups))
+        recalled.append(_by_group(tile <= _reach(synthetic_radii, tile), groups))
     return Balls(hits, torch.cat(covered), torch.cat(recalled))
+
+
+def shares(held: Tensor) -> NDArray[np.float64]:
+    """Return the share of rows that hold in some group, of all groups and without each, [1 + g]; bool [n, g]."""
+    times = held.sum(1, keepdim=True)
+    return np.append(float((times > 0).double().mean()), (times > held.long()).double().mean(0).numpy())
 
 
 def innermost(real: Points, real_radii: Tensor, synthetic: Points, depths: Tensor) -> Tensor:
@@ -103,6 +113,10 @@ def integrated(shares: NDArray[np.float64], levels: NDArray[np.float64]) -> NDAr
             many records are equally deep.
     """
     return np.asarray(np.clip(1 - 2 * np.abs(shares - levels).mean(-1), 0.0, 1.0))
+
+
+def _by_group(inside: Tensor, groups: Sequence[slice]) -> Tensor:
+    return torch.stack([inside[:, group].any(1) for group in groups], dim=1).cpu()
 
 
 def _reach(radii: Tensor, tile: Tensor) -> Tensor:

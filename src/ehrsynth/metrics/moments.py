@@ -52,7 +52,7 @@ class Moments(Metric):
             gram[self.binary :, self.binary :].addmm_(rest.T, rest)
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """Return mean [p] and (population) covariance [p, p] of all rows; of a single column torchmetrics drops both axes."""
+        """Return mean [p] and (population) covariance [p, p] of all rows; torchmetrics drops the axes if p is 1."""
         return _centred(self.count.sum(), self.total.sum(0), self.gram.sum(0))
 
     def replicates(self) -> Iterator[tuple[Tensor, Tensor]]:
