@@ -29,8 +29,8 @@ BALLS = (
     " inside); at most 10,000 records of each side, drawn at random."
 )
 KEPT = (
-    " Interval: delete-a-group jackknife over 20 random groups of S, R held fixed, and the balls of the others as they"
-    " are."
+    " Interval: delete-a-group jackknife over 20 random groups of S, R and the other balls held fixed; rather too wide"
+    " near 1."
 )
 CURVE = (
     " All records projected on the principal components of R (80 % of the variance), each scaled to variance 1; at most"
