@@ -33,7 +33,8 @@ LINKABILITY = Card(
     " random order on both sides. Newcombe interval." + RATES,
     reading="Does the synthetic table join two data sets about one patient? On sparse codes a half of a record has"
     " few codes, many synthetic records are equally near, and the link fails for members and strangers alike: near 0"
-    " there means that this attack is weak, and excludes no other.",
+    " there means that this attack is weak, and excludes no other. The interval holds for this one division of the"
+    " columns; another moves the value by more where rows are copied.",
     paper=GIOMI,
 )
 INFERENCE = Card(
