@@ -152,6 +152,9 @@ def evaluate(
     subject: str = SUBJECT,
     drop: Sequence[str] = (),
     outcomes: Sequence[str] = (),
+    sensitive: Sequence[str] | None = None,
+    sex_table: str | Path | None = None,
+    population: str | Path | None = None,
     seed: int = 0,
     cache: str | Path | None = None,
 ) -> Evaluation:
@@ -167,13 +170,17 @@ def evaluate(
         subject: the column that names the subject of a row; no metric sees it.
         drop: columns to leave out.
         outcomes: outcome columns of an inferred schema, for the utility metrics.
+        sensitive: columns to form subgroups by; None takes the schema's sensitive and demographic ones, age in bands.
+        sex_table: CSV of codes that one sex alone can have, such as the phecode sex restrictions.
+        population: table of the population that R was drawn from, for identity disclosure.
         seed: of all draws.
         cache: folder that keeps costly work on the real rows; as private as they are.
 
     Raises:
         InputError: a table or an option is wrong; the message says which, and what would be right.
     """
-    chosen = suite if isinstance(suite, Suite) else load_suite(suite)
+    options = {"sensitive": sensitive and list(sensitive), "sex_table": sex_table, "population": population}
+    chosen = suite if isinstance(suite, Suite) else load_suite(suite, options)
     known = schema if schema is None or isinstance(schema, Schema) else Schema.load(Path(schema))
     reading = Reading(known, subject, tuple(drop), tuple(outcomes))
     sources = {role: Source.of(role, table) for role, table in zip(ROLES, (train, holdout, synthetic), strict=True)}
@@ -184,8 +191,12 @@ def evaluate(
     return judge(evidence, chosen, seed)
 
 
-def load_suite(name: str) -> Suite:
+def load_suite(name: str, options: Mapping[str, object] | None = None) -> Suite:
     """Return a suite that ships.
+
+    Args:
+        name: of the file in ``conf/suite``.
+        options: what its interpolations ask for: ``sensitive``, ``sex_table``, ``population``.
 
     Raises:
         OptionError: there is none of that name.
@@ -194,7 +205,7 @@ def load_suite(name: str) -> Suite:
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.yaml"))
         raise OptionError(f"suite={name}: no such suite; use one of {', '.join(known)}")
-    suite: Suite = instantiate(OmegaConf.load(path))
+    suite: Suite = instantiate(OmegaConf.create({**(options or {}), "suite": OmegaConf.load(path)}).suite)
     return suite
 
 

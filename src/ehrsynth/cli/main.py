@@ -96,6 +96,8 @@ options:
   outcomes=[COLUMN] drop=[COLUMN]          what to predict, and what to leave out, where there is no schema
   subject=subject_id                       the column that names the subject of a row
   constraints=FILE                         constraints.json of a matrix folder
+  sensitive=[COLUMN]                       subgroups for fairness; sensitive and demographic columns otherwise
+  sex_table=FILE population=FILE           codes of one sex; the population that the training table was drawn from
   out=DIR                                  report.html, privacy.html, report.json, report.parquet
   suite=full                               or quick, as_published
   cache=DIR                                keep costly work on the real rows for the next time; as private as they are
