@@ -53,8 +53,8 @@ def ours(folder: Path, rows: int, holdout: int, columns: int, attacks: int) -> d
     from bench_evaluation import crossed, simulate, simulated_schema
 
     from ehrsynth.data.encoding import Encoder
-    from ehrsynth.evaluation.anonymeter import Inference, Linkability
     from ehrsynth.evaluation.evaluator import RealData
+    from ehrsynth.evaluation.privacy.anonymeter import Inference, Linkability
 
     schema = simulated_schema(columns)
     real = RealData(schema, simulate(schema, rows, "train"), simulate(schema, holdout, "holdout"))

@@ -23,10 +23,10 @@ def tables(matrix: Path, out: Path) -> None:
     from dataclasses import replace
 
     from ehrsynth.data.encoding import Encoder
-    from ehrsynth.evaluation.anonymeter import Inference, Linkability
-    from ehrsynth.evaluation.distributions import ColumnDistributions
+    from ehrsynth.evaluation.privacy.anonymeter import Inference, Linkability
+    from ehrsynth.evaluation.fidelity.distributions import ColumnDistributions
     from ehrsynth.evaluation.evaluator import RealData
-    from ehrsynth.evaluation.singling_out import SinglingOut
+    from ehrsynth.evaluation.privacy.singling_out import SinglingOut
     from ehrsynth.schema import Schema
 
     schema = Schema.load(matrix / "schema.json")

@@ -8,10 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehrsynth.evaluation import attributes, distributions, fidelity, manifold, privacy, rare_codes, structure, validity
 from ehrsynth.evaluation.anchors import independent
-from ehrsynth.evaluation.attributes import half_of_positives
 from ehrsynth.evaluation.evaluator import Evaluator, Value
+from ehrsynth.evaluation.fidelity import dimension_wise as fidelity
+from ehrsynth.evaluation.fidelity import distributions, manifold, rare_codes, structure
+from ehrsynth.evaluation.privacy import attributes
+from ehrsynth.evaluation.privacy import distances as privacy
+from ehrsynth.evaluation.privacy.attributes import half_of_positives
+from ehrsynth.evaluation.validity import rules as validity
 from ehrsynth.layout import Records
 from tests.evaluation_toy import toy_real, toy_records
 

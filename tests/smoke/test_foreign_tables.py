@@ -11,10 +11,10 @@ import pytest
 
 import ehrsynth
 from ehrsynth.errors import OptionError, TableError
-from ehrsynth.evaluation.fidelity import Prevalence
-from ehrsynth.evaluation.plausibility import OneHotIntegrity, UnseenLevels, ValueRange
+from ehrsynth.evaluation.fidelity.dimension_wise import Prevalence
 from ehrsynth.evaluation.suite import Suite
-from ehrsynth.evaluation.utility import OutcomePrediction
+from ehrsynth.evaluation.utility.prediction import OutcomePrediction
+from ehrsynth.evaluation.validity.plausibility import OneHotIntegrity, UnseenLevels, ValueRange
 from tests.conftest import Cli
 
 SUITE = Suite(

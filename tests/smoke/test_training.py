@@ -15,7 +15,7 @@ from ehrsynth.callbacks.evaluate import EvaluateCheckpoints, checkpoint_path
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.fidelity import Prevalence
+from ehrsynth.evaluation.fidelity.dimension_wise import Prevalence
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.models.base import SyntheticModel, read_checkpoint
 from ehrsynth.models.ehrdiff import EHRDiff

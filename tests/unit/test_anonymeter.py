@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ehrsynth.errors import OptionError
-from ehrsynth.evaluation.anonymeter import Inference, Linkability
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Undefined, Value
-from ehrsynth.evaluation.singling_out import SinglingOut
+from ehrsynth.evaluation.privacy.anonymeter import Inference, Linkability
+from ehrsynth.evaluation.privacy.singling_out import SinglingOut
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Column, Schema
 from tests.evaluation_toy import bits_only, code_schema, toy_real, toy_records

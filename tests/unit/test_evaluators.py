@@ -7,8 +7,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ehrsynth.evaluation import attributes, fidelity, privacy, structure, utility, validity
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Undefined, Value
+from ehrsynth.evaluation.fidelity import dimension_wise as fidelity
+from ehrsynth.evaluation.fidelity import structure
+from ehrsynth.evaluation.privacy import attributes
+from ehrsynth.evaluation.privacy import distances as privacy
+from ehrsynth.evaluation.utility import prediction as utility
+from ehrsynth.evaluation.validity import rules as validity
 from ehrsynth.layout import Layout, Records
 from ehrsynth.metrics import latent
 from ehrsynth.schema import Column, Schema

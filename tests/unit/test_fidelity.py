@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ehrsynth.evaluation import discriminator, distributions, fidelity, manifold, rare_codes, structure
 from ehrsynth.evaluation.anchors import independent
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Undefined, Value
+from ehrsynth.evaluation.fidelity import dimension_wise as fidelity
+from ehrsynth.evaluation.fidelity import discriminator, distributions, manifold, rare_codes, structure
 from ehrsynth.evaluation.groups import grouped, positives, sizes
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Schema

@@ -13,7 +13,7 @@ from scipy.stats import triang
 
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.evaluator import NotApplicableError, RealData, Value
-from ehrsynth.evaluation.identity import IdentityDisclosure
+from ehrsynth.evaluation.privacy.identity import IdentityDisclosure
 from ehrsynth.layout import Layout, Records
 from ehrsynth.metrics.clusters import centres, cluster
 from ehrsynth.metrics.disclosure import Frame, worst_cases

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.nearness import nearness, thinned
+from ehrsynth.evaluation.privacy.nearness import nearness, thinned
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.neighbours import Points, nearest
 from tests.evaluation_toy import toy_real, toy_records

@@ -10,8 +10,8 @@ from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.anchors import anchor_scores, halves, independent, with_anchors
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.fidelity import Correlation, Prevalence
-from ehrsynth.evaluation.privacy import ExactCopies
+from ehrsynth.evaluation.fidelity.dimension_wise import Correlation, Prevalence
+from ehrsynth.evaluation.privacy.distances import ExactCopies
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.layout import Records
 from tests.evaluation_toy import toy_real, toy_records

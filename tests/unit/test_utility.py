@@ -8,9 +8,9 @@ import torch
 
 from ehrsynth.evaluation.anchors import independent
 from ehrsynth.evaluation.evaluator import NotApplicableError, RealData, Undefined, Value
-from ehrsynth.evaluation.other_models import OtherModels
-from ehrsynth.evaluation.outcome_fairness import OutcomeFairness
-from ehrsynth.evaluation.utility import OutcomePrediction
+from ehrsynth.evaluation.fairness.outcomes import OutcomeFairness
+from ehrsynth.evaluation.utility.other_models import OtherModels
+from ehrsynth.evaluation.utility.prediction import OutcomePrediction
 from ehrsynth.layout import Layout, Records
 from ehrsynth.metrics import boosting
 from ehrsynth.schema import Column, Schema

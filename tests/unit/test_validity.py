@@ -9,8 +9,9 @@ import torch
 from scipy.stats import binomtest
 
 from ehrsynth.errors import FileError
-from ehrsynth.evaluation import plausibility, sex_restriction, validity
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Undefined, Value
+from ehrsynth.evaluation.validity import plausibility, sex_restriction
+from ehrsynth.evaluation.validity import rules as validity
 from ehrsynth.layout import Layout, Records
 from ehrsynth.metrics.knowledge import violations
 from ehrsynth.metrics.neighbours import Points

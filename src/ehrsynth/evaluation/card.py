@@ -5,6 +5,10 @@ from typing import Literal
 
 Direction = Literal["lower", "higher"]
 
+JMIR = "Yan et al., JMIR AI 2024 (tutorial)"
+BENCHMARK = "Yan et al., Nature Communications 2022"
+EHRDIFF = "Yuan et al., TMLR 2024 (EHRDiff)"
+
 
 @dataclass(frozen=True)
 class Card:

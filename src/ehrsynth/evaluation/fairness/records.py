@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.fairness_cards import PRIVACY, REPRESENTATION
-from ehrsynth.evaluation.nearness import nearness
+from ehrsynth.evaluation.fairness.cards import PRIVACY, REPRESENTATION
+from ehrsynth.evaluation.privacy.nearness import nearness
 from ehrsynth.evaluation.subgroups import FEW, MIN_ROWS, Subgroups, subgroups, worst
 from ehrsynth.layout import Records
 from ehrsynth.metrics.classification import auroc

@@ -5,10 +5,10 @@ After Giomi et al., PoPETs 2023 (Anonymeter).
 
 import torch
 
-from ehrsynth.evaluation.attempts import GIOMI, RATES, rate_parts
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.columns import Levels
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
+from ehrsynth.evaluation.privacy.attempts import GIOMI, RATES, rate_parts
 from ehrsynth.evaluation.subsets import capped
 from ehrsynth.layout import Records
 from ehrsynth.metrics import singling_out

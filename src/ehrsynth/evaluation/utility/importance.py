@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehrsynth.evaluation.evaluator import Value
-from ehrsynth.evaluation.outcomes import SEED, Fitted, Problem, Trees
 from ehrsynth.evaluation.subsets import capped
+from ehrsynth.evaluation.utility.outcomes import SEED, Fitted, Problem, Trees
 from ehrsynth.metrics import boosting
 from ehrsynth.metrics.intervals import quantiles, t_mean
 from ehrsynth.seeding import numpy_rng

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import BENCHMARK, EHRDIFF, JMIR, Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
 from ehrsynth.evaluation.groups import (
     grouped,
@@ -21,9 +21,6 @@ from ehrsynth.metrics import fidelity
 from ehrsynth.metrics.ecdf import Distances, ecdf_distances
 from ehrsynth.metrics.moments import correlation
 
-JMIR = "Yan et al., JMIR AI 2024 (tutorial)"
-BENCHMARK = "Yan et al., Nature Communications 2022"
-EHRDIFF = "Yuan et al., TMLR 2024 (EHRDiff)"
 JACKKNIFE = " Interval: delete-a-group jackknife over 20 random groups of S (10 from 1,000 columns on), R held fixed."
 
 APD = Card(

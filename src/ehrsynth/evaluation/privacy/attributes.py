@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ehrsynth.evaluation.attribute_cards import EXCESS, KNOWN, ON_HOLDOUT, ON_TRAIN, POSITIVES, PUBLISHED
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
+from ehrsynth.evaluation.privacy.attribute_cards import EXCESS, KNOWN, ON_HOLDOUT, ON_TRAIN, POSITIVES, PUBLISHED
 from ehrsynth.evaluation.subsets import attributes_known_to_anyone, capped
 from ehrsynth.layout import Layout, Records
 from ehrsynth.metrics.attributes import (

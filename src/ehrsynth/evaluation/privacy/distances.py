@@ -1,9 +1,8 @@
 """Privacy by distance: membership inference, closeness to training rows, and copies."""
 
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import BENCHMARK, JMIR, Card
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.fidelity import BENCHMARK, JMIR
-from ehrsynth.evaluation.nearness import Nearness, nearness, thinned
+from ehrsynth.evaluation.privacy.nearness import Nearness, nearness, thinned
 from ehrsynth.layout import Records
 from ehrsynth.metrics.copies import copied, excess, share
 from ehrsynth.metrics.membership import closer_share, everybody_f1, membership_auc, membership_f1, membership_tpr

@@ -4,7 +4,7 @@ import numpy as np
 
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Value
-from ehrsynth.evaluation.nearness import nearness
+from ehrsynth.evaluation.privacy.nearness import nearness
 from ehrsynth.layout import Records
 from ehrsynth.metrics.copies import excess, isolated, share
 from ehrsynth.metrics.missing import observed_means

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from ehrsynth.errors import OptionError
-from ehrsynth.evaluation.attempts import GIOMI, RATES, as_value, rate_parts
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.columns import Levels, mixed, most_entropic
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
+from ehrsynth.evaluation.privacy.attempts import GIOMI, RATES, as_value, rate_parts
 from ehrsynth.evaluation.subsets import capped
 from ehrsynth.layout import Records
 from ehrsynth.metrics import inference

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehrsynth.errors import OptionError
-from ehrsynth.evaluation.adversary import Adversary
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import BENCHMARK, Card
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.fidelity import BENCHMARK
+from ehrsynth.evaluation.privacy.adversary import Adversary
 from ehrsynth.evaluation.subsets import capped
 from ehrsynth.files import read_table
 from ehrsynth.layout import Records

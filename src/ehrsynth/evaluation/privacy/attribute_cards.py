@@ -2,8 +2,7 @@
 
 import math
 
-from ehrsynth.evaluation.card import Card
-from ehrsynth.evaluation.fidelity import BENCHMARK, JMIR
+from ehrsynth.evaluation.card import BENCHMARK, JMIR, Card
 
 SCORE = (
     "F1 of each hidden 0/1 column, the share within 10 % of the true value of each continuous one, averaged with"

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.importance import Explained
-from ehrsynth.evaluation.outcome_subgroups import OutcomeSubgroups
-from ehrsynth.evaluation.outcomes import SEED, Fitted, Problem, Trees, over_outcomes
 from ehrsynth.evaluation.subgroups import MIN_ROWS
 from ehrsynth.evaluation.subsets import capped
-from ehrsynth.evaluation.utility_cards import OVERLAP, performance_cards
+from ehrsynth.evaluation.utility.cards import OVERLAP, performance_cards
+from ehrsynth.evaluation.utility.importance import Explained
+from ehrsynth.evaluation.utility.outcome_subgroups import OutcomeSubgroups
+from ehrsynth.evaluation.utility.outcomes import SEED, Fitted, Problem, Trees, over_outcomes
 from ehrsynth.layout import Records
 from ehrsynth.metrics import boosting
 from ehrsynth.metrics.classification import auprc, auroc

@@ -2,11 +2,10 @@
 
 import torch
 
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import BENCHMARK, JMIR, Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.fidelity import BENCHMARK, JMIR
-from ehrsynth.evaluation.sexes import two_sexes
 from ehrsynth.evaluation.subsets import code_columns
+from ehrsynth.evaluation.validity.sexes import two_sexes
 from ehrsynth.layout import Records
 from ehrsynth.metrics.intervals import Estimate, mover_mean, wilson
 from ehrsynth.metrics.knowledge import one_sex_codes, violations

@@ -1,7 +1,6 @@
 """The cards of the utility scores."""
 
-from ehrsynth.evaluation.card import Card
-from ehrsynth.evaluation.fidelity import JMIR
+from ehrsynth.evaluation.card import JMIR, Card
 
 ARMS = {"trtr": ("R", "H"), "tstr": ("S", "H"), "trts": ("R", "S"), "hybrid": ("R and equally many rows of S", "H")}
 MEASURES = {

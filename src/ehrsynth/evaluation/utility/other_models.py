@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.outcomes import SEED, Problem, over_outcomes
 from ehrsynth.evaluation.subsets import capped
-from ehrsynth.evaluation.utility_cards import model_card
+from ehrsynth.evaluation.utility.cards import model_card
+from ehrsynth.evaluation.utility.outcomes import SEED, Problem, over_outcomes
 from ehrsynth.layout import Records
 from ehrsynth.metrics.classification import auroc
 from ehrsynth.metrics.intervals import normal

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.fairness_cards import OPPORTUNITY, PARITY, UTILITY
-from ehrsynth.evaluation.outcome_subgroups import Mask, OutcomeSubgroups
-from ehrsynth.evaluation.outcomes import Problem, Trees, averaged
+from ehrsynth.evaluation.fairness.cards import OPPORTUNITY, PARITY, UTILITY
 from ehrsynth.evaluation.subgroups import FEW, MIN_ROWS, worst
+from ehrsynth.evaluation.utility.outcome_subgroups import Mask, OutcomeSubgroups
+from ehrsynth.evaluation.utility.outcomes import Problem, Trees, averaged
 from ehrsynth.layout import Records
 from ehrsynth.metrics.fairness import Paired, excess_gap, model_gap, paired_auroc, paired_rate
 from ehrsynth.metrics.intervals import Estimate

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import BENCHMARK, EHRDIFF, Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.fidelity import BENCHMARK, EHRDIFF, JACKKNIFE
+from ehrsynth.evaluation.fidelity.dimension_wise import JACKKNIFE
 from ehrsynth.evaluation.groups import grouped, of_several, real_moments, replicated, synthetic_moments
 from ehrsynth.evaluation.subsets import capped, code_columns
 from ehrsynth.layout import Records

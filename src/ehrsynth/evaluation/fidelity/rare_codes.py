@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.fidelity import JACKKNIFE
+from ehrsynth.evaluation.fidelity.dimension_wise import JACKKNIFE
 from ehrsynth.evaluation.groups import (
     of_several,
     positives,

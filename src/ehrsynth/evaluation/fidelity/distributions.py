@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.fidelity import JACKKNIFE, number_distances
+from ehrsynth.evaluation.fidelity.dimension_wise import JACKKNIFE, number_distances
 from ehrsynth.evaluation.groups import grouped, of_several, replicated, replicated_parts
 from ehrsynth.layout import Records
 from ehrsynth.metrics.cells import ColumnCells

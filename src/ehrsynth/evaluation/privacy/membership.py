@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
-from ehrsynth.evaluation.nearness import nearness
-from ehrsynth.evaluation.privacy import LOW_RATE
+from ehrsynth.evaluation.privacy.distances import LOW_RATE
+from ehrsynth.evaluation.privacy.nearness import nearness
 from ehrsynth.evaluation.subsets import capped
 from ehrsynth.layout import Records
 from ehrsynth.metrics.boosting import fit_trees, risk

@@ -5,7 +5,7 @@ import torch
 
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.nearness import Side, nearness
+from ehrsynth.evaluation.privacy.nearness import Side, nearness
 from ehrsynth.layout import Records
 from ehrsynth.metrics.adversarial_accuracy import Pairing, accuracy, accuracy_gain
 from ehrsynth.metrics.grouped import nearest_other_by_group
