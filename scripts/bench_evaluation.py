@@ -113,6 +113,7 @@ def main() -> None:
     """Time a suite on one synthetic table; print and, if asked, write the numbers."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--suite", default="full")
+    arguments.add_argument("--only", nargs="*", help="evaluators of the suite to run; by default all")
     arguments.add_argument("--matrix", type=Path)
     arguments.add_argument("--rows", type=int, default=50_063)
     arguments.add_argument("--holdout", type=int, default=21_455)
@@ -129,6 +130,8 @@ def main() -> None:
         suite: Suite = instantiate(compose("evaluate", [f"suite={given.suite}"]).suite)
     seconds, start = {}, perf_counter()
     for evaluator in suite.evaluators:
+        if given.only and type(evaluator).__name__ not in given.only:
+            continue
         begun = perf_counter()
         scores = Suite(evaluators=[evaluator]).fit(real, 0).score(synthetic, 0)
         seconds[_name(evaluator)] = perf_counter() - begun

@@ -23,9 +23,9 @@ def tables(matrix: Path, out: Path) -> None:
     from dataclasses import replace
 
     from ehrsynth.data.encoding import Encoder
-    from ehrsynth.evaluation.privacy.anonymeter import Inference, Linkability
-    from ehrsynth.evaluation.fidelity.distributions import ColumnDistributions
     from ehrsynth.evaluation.evaluator import RealData
+    from ehrsynth.evaluation.fidelity.distributions import ColumnDistributions
+    from ehrsynth.evaluation.privacy.anonymeter import Inference, Linkability
     from ehrsynth.evaluation.privacy.singling_out import SinglingOut
     from ehrsynth.schema import Schema
 

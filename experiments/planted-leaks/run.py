@@ -14,17 +14,17 @@ import torch
 
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
-from ehrsynth.evaluation.privacy.adversarial import AdversarialAccuracy
 from ehrsynth.evaluation.anchors import halves
+from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.evaluation.nulls import null_of
+from ehrsynth.evaluation.privacy.adversarial import AdversarialAccuracy
 from ehrsynth.evaluation.privacy.anonymeter import Inference, Linkability
 from ehrsynth.evaluation.privacy.attributes import AttributeInference
 from ehrsynth.evaluation.privacy.copies import NearCopies
-from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.privacy.membership import ClassifierAttack, DensityAttack
-from ehrsynth.evaluation.nulls import null_of
 from ehrsynth.evaluation.privacy.distances import ExactCopies, Membership
-from ehrsynth.evaluation.score import Score
+from ehrsynth.evaluation.privacy.membership import ClassifierAttack, DensityAttack
 from ehrsynth.evaluation.privacy.singling_out import SinglingOut
+from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.subsets import code_columns
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.layout import Records
