@@ -4,7 +4,7 @@
     python scripts/bench_others.py --rows 5000 --attacks 50
 
 Of the tools whose attacks take hours on these tables it is the one that installs from PyPI. It cannot live beside us
-(its numpy is older), and its time grows with the number of attacks, so a few are enough to see the ratio.
+(its numpy is older), and its time grows with the number of attacks, so 200 attacks are enough to see the ratio.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def main() -> None:
     arguments.add_argument("--rows", type=int, default=50_063)
     arguments.add_argument("--holdout", type=int, default=21_455)
     arguments.add_argument("--columns", type=int, default=474)
-    arguments.add_argument("--attacks", type=int, default=10)
+    arguments.add_argument("--attacks", type=int, default=200)
     arguments.add_argument("--theirs", type=Path, help=argparse.SUPPRESS)
     given = arguments.parse_args()
     if given.theirs:
