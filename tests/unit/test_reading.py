@@ -208,3 +208,8 @@ def test_what_discriminates_leads_and_of_privacy_the_worst() -> None:
     ]
     reverse = [one.metric for one in leading([safe, leak])]
     assert reverse == ["privacy/membership_auc", "privacy/dcr_share"]
+
+
+def test_what_real_data_alone_decide_gets_no_verdict() -> None:
+    verdict = judge(score("utility/trtr_auroc", 0.8, 0.82, 0.8, 0.8, "higher"))
+    assert (verdict.level, verdict.word) == ("none", "real data alone")

@@ -67,8 +67,8 @@ RULE = (
     " area, 0.01 or 0.001 for a rate, 0 for an excess) is a leak only if its interval lies above both that value and"
     " fresh real; then it is at least fair, small but beyond chance, whatever its position. It is poor at any position"
     f" where records are copied beyond chance, and where a rate is beyond {NAMING} times both. What describes"
-    " an attack, what the same attack finds among patients who are no members, and what has no control in it gets no"
-    " verdict."
+    " an attack, what the same attack finds among patients who are no members, what has no control in it, and what"
+    " real data alone decide (trtr) gets no verdict."
 )
 
 
@@ -100,7 +100,9 @@ def floor_name(metric: str) -> str:
 
 
 def described(metric: str) -> str | None:
-    """Return what a privacy score is if it is no finding, else None."""
+    """Return what a score is if it is no finding about the synthetic table, else None."""
+    if metric.startswith("utility/trtr_"):
+        return "real data alone"
     if family(metric) != "privacy":
         return None
     return next((word for ending, word in DESCRIBED.items() if metric.endswith(ending)), None)
