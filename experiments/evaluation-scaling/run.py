@@ -2,9 +2,9 @@
 
     python experiments/evaluation-scaling/run.py --rows 7908 15815 31631 63261 126522 --columns 1460
 
-H has three sevenths of the rows of R, S as many as R; the tables are those of ``scripts/bench_evaluation.py``. What rests
-on moments and what rests on distances is run once more alone, because in the full suite evaluators share their work and
-it counts for the first that asks. Results are kept in ``results.json``; what is there is not run again.
+H has three sevenths of the rows of R, S as many as R; the tables are those of ``scripts/bench_evaluation.py``. What
+rests on moments and what rests on distances is run once more alone, because in the full suite evaluators share their
+work and it counts for the first that asks. Results are kept in ``results.json``; what is there is not run again.
 """
 
 import argparse

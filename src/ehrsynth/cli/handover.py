@@ -14,7 +14,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ehrsynth import __version__
 from ehrsynth.callbacks.evaluate import checkpoint_path
 from ehrsynth.cli.console import progress, steps
 from ehrsynth.cli.options import device
@@ -23,6 +22,7 @@ from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
 from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.evaluation.memory import code_hash
 from ehrsynth.evaluation.ranking import choose_checkpoint
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.files import read_json, sha256, write_bytes, write_json, write_table, write_text
@@ -154,7 +154,7 @@ def anchors_of(cfg: DictConfig, suite: Suite, real: RealData, fingerprint: str) 
         "seed": cfg.evaluation.seed,
         "data": fingerprint,
     }
-    digest = hashlib.sha256(json.dumps({**key, "version": __version__}, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps({**key, "code": code_hash()}, sort_keys=True).encode()).hexdigest()[:16]
     path = Path(cfg.paths.runs) / ".anchors" / f"{digest}.json"
     if not path.is_file():
         with steps("evaluating the anchors", 5 * len(suite.evaluators)) as step:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Hashable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -10,12 +11,19 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from ehrsynth import __version__
 from ehrsynth.files import written_aside
 from ehrsynth.layout import Records
 
 T = TypeVar("T")
 Arrays = Mapping[str, NDArray[Any]]
+
+
+@cache
+def code_hash() -> str:
+    """Return a hash of all code that scores, so that nothing kept outlives the code that made it."""
+    package = Path(__file__).parents[1]
+    files = sorted(file for room in ("evaluation", "metrics") for file in (package / room).rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 class Shared:
@@ -60,7 +68,7 @@ class Memory:
             key: plain values that name the work, its options and its seed.
             compute: takes no argument.
         """
-        named = json.dumps({**key, "data": self._data, "version": __version__}, sort_keys=True)
+        named = json.dumps({**key, "data": self._data, "code": code_hash()}, sort_keys=True)
         digest = hashlib.sha256(named.encode()).hexdigest()[:32]
         if digest not in self._known:
             self._known[digest] = self._from_folder(digest, compute)
