@@ -1,11 +1,15 @@
 """The suites that ship: they build, and every score they give carries a full card."""
 
 import pytest
+import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from ehrsynth.cli.launch import conf_dir
+from ehrsynth.evaluation.nulls import null_of
+from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.suite import Suite
+from ehrsynth.layout import Records
 from tests.evaluation_toy import toy_real, toy_records
 
 COLUMNS = ("apd", "nonzero_columns", "wasserstein", "dimension_wise_distance", "js_divergence", "ks", "kl_divergence")
@@ -36,6 +40,10 @@ PROMISED = {
     *(f"fairness/{name}" for name in ("equal_opportunity_gap", "demographic_parity_gap")),
     *PUBLISHED,
 }
+UNORDERED = {
+    "fidelity/recall",  # noise that is everywhere leaves no real record out
+    "fidelity/dimension_wise_prediction_gap",  # signed: what is lost on some codes is gained on others
+}
 
 
 def suite(name: str) -> Suite:
@@ -61,15 +69,52 @@ def test_the_full_suite_gives_every_promised_score_and_all_that_quick_gives() ->
     assert full >= {card.name for card in suite("as_published").cards}
 
 
-def test_every_score_has_an_interval_that_contains_it() -> None:
+@pytest.fixture(scope="module")
+def scored() -> dict[str, dict[str, Score]]:
+    """The full suite with few trees on the toy: a fresh draw, a copy of R, and bits thrown like coins."""
     cfg = OmegaConf.create({"evaluation": {"trees": 20}, "suite": OmegaConf.load(conf_dir() / "suite" / "full.yaml")})
     for node in cfg.suite.evaluators:
         if "known" in node:
             node.known = 4  # the toy has twelve codes
-    scores = instantiate(cfg.suite).fit(toy_real(400, 300), 0).score(toy_records(400, 5), 0)
-    assert not [score for score in scores if score.status == "failed"]
+    real = toy_real(400, 300)
+    fitted = instantiate(cfg.suite).fit(real, 0)
+    fresh = toy_records(400, 5)
+    bits, values = fresh.bits.clone(), torch.rand(fresh.values.shape, generator=torch.Generator().manual_seed(0))
+    codes = fresh.layout.bits
+    bits[:, codes] = torch.randint(0, 2, bits[:, codes].shape, generator=torch.Generator().manual_seed(1)).to(
+        bits.dtype
+    )
+    noise = Records.of_dense(fresh.layout, torch.cat([bits.float(), values], dim=1))
+    tables = {"fresh": fresh, "copy": real.train, "noise": noise}
+    return {name: {score.metric: score for score in fitted.score(table, 0)} for name, table in tables.items()}
+
+
+def test_no_evaluator_fails_and_every_score_is_in_the_range_of_its_card(scored: dict[str, dict[str, Score]]) -> None:
+    cards = {card.name: card for card in suite("full").cards}
+    for scores in scored.values():
+        for name, score in scores.items():
+            assert score.status != "failed", (name, score.reason)
+            if score.value is not None:
+                assert cards[name].low <= score.value <= cards[name].high, name
+
+
+def test_a_copy_and_noise_bracket_a_fresh_draw(scored: dict[str, dict[str, Score]]) -> None:
+    for name, fresh in scored["fresh"].items():
+        copy, noise = scored["copy"][name].value, scored["noise"][name].value
+        if fresh.value is None or copy is None or noise is None or fresh.ci is None or name in UNORDERED:
+            continue
+        if null_of(name) is not None:  # an attack: a copy is the worst there is
+            assert copy >= max(fresh.ci[0], noise), name
+        elif not name.startswith(("privacy/", "fairness/", "utility/trtr")):
+            sign = 1 if fresh.direction == "lower" else -1
+            best, worst = sorted(sign * end for end in fresh.ci)
+            assert sign * copy <= worst, name
+            assert best <= sign * noise, name
+
+
+def test_every_score_has_an_interval_that_contains_it(scored: dict[str, dict[str, Score]]) -> None:
     described = {"privacy/attribute_known_codes", "privacy/attribute_hidden_positives"}  # of the attack, not of S
-    for score in scores:
+    for score in scored["fresh"].values():
         if score.status == "ok" and score.metric not in described:
             assert score.ci is not None, score.metric
             assert score.ci[0] - 1e-9 <= score.value <= score.ci[1] + 1e-9, score.metric
