@@ -236,6 +236,22 @@ def test_a_discriminator_tells_shuffled_columns_and_not_fresh_records() -> None:
     assert loose.ci[0] > 0.55
 
 
+def test_a_discriminator_finds_a_broken_pair_where_every_column_alone_is_right() -> None:
+    real = toy_real(3000)
+
+    def twins(records: Records, order: torch.Tensor) -> Records:
+        bits = records.bits.clone()
+        bits[:, 3] = records.bits[order, 2]  # alike in every record if the order is kept
+        return Records(records.layout, bits, records.values)
+
+    kept = torch.arange(3000)
+    mixed = torch.randperm(3000, generator=torch.Generator().manual_seed(3))
+    scorer = discriminator.Discriminator().fit(replace(real, train=twins(real.train, kept)), 0)
+    broken, whole = (scorer(twins(toy_records(3000, 9), order), 1) for order in (mixed, kept))
+    assert value_of(broken["fidelity/discriminator_auc"]).value > 0.6
+    assert value_of(whole["fidelity/discriminator_auc"]).value < 0.55
+
+
 def test_prediction_carries_the_score_of_each_code_on_both_sides() -> None:
     found = scores(structure.DimensionWisePrediction(codes=6), toy_records(300, 3))
     parts = value_of(found["fidelity/dimension_wise_prediction"]).parts

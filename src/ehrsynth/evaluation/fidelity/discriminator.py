@@ -8,7 +8,7 @@ from scipy import sparse
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Undefined, Value
 from ehrsynth.layout import Records
-from ehrsynth.metrics.boosting import fit_trees, risk
+from ehrsynth.metrics.boosting import KEEN, fit_trees, risk
 from ehrsynth.metrics.classification import auroc
 from ehrsynth.metrics.intervals import normal
 from ehrsynth.seeding import derive, torch_rng
@@ -60,7 +60,7 @@ class Discriminator(Evaluator):
                 for part in (slice(trained), slice(trained, None))
             )
             labels = np.repeat([0, 1], trained), np.repeat([0, 1], n - trained)
-            model = fit_trees(x, labels[0], self.rounds, derive(seed, "trees") % 2**31, LEARNING_RATE)
+            model = fit_trees(x, labels[0], self.rounds, derive(seed, "trees") % 2**31, LEARNING_RATE, KEEN)
             return {DISCRIMINATOR.name: Value(*normal(*auroc(labels[1], risk(model, unseen))))}
 
         return score

@@ -110,6 +110,8 @@ class _Attack:
         public = attributes_known_to_anyone(real.schema, layout)
         counts = real.train.bits.sum(0).numpy()
         codes = [i for i, field in enumerate(layout.fields) if field.kind == "bit" and i not in set(public)]
+        if not codes:
+            raise NotApplicableError("the data have no 0/1 column besides demographics and outcomes to be inferred")
         codes.sort(key=lambda i: -counts[i])
         self.codes = half_of_positives(counts[codes]) if known is None else known
         if len(codes) <= self.codes:
