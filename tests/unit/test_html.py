@@ -77,14 +77,14 @@ def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
 def test_every_score_stands_with_anchors_verdict_word_and_reason(tmp_path: Path) -> None:
     text = page(tmp_path)
     rows = {name: row for row in re.findall(r"<tbody class=.*?</tbody>", text, re.S) for name in _metric(row)}
-    assert set(rows) == {"correlation distance", "tstr auroc", "membership auc", "metric"}
+    assert set(rows) == {"correlation distance", "TSTR AUROC", "membership AUC", "metric"}
     kept = rows["correlation distance"]
     assert 'class="good"' in kept
     assert "close to fresh real" in kept
     assert "0.110 to 0.130" in kept
     assert "left:80.0%" in kept, "t = 0.95 lies at (0.95 + 0.25) / 1.5 of the scale"
     assert "no outcome &lt;column&gt;" in rows["tstr auroc"]
-    assert "leaks" in rows["membership auc"]
+    assert "leaks" in rows["membership AUC"]
     assert "no anchors" in rows["metric"]
     assert "0.120, close to fresh real 0.100" in kept
     assert "sex=F: 0.200" in kept

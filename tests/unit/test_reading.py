@@ -75,8 +75,8 @@ def test_the_summary_follows_its_rules() -> None:
     assert nature.answer == "5,000 synthetic records."
     assert in_part.level == "fair"
     assert leaking.level == "poor"
-    assert "membership auc" in leaking.detail
-    assert "dcr share" not in leaking.detail
+    assert "membership AUC" in leaking.detail
+    assert "DCR share" not in leaking.detail
     assert summarise([lost], ROWS)[1].level == "poor"
     assert summarise([lost], ROWS)[2].answer == "Not measured."
 

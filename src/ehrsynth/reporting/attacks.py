@@ -97,6 +97,43 @@ ATTACKS = (
     ),
 )
 
+RESULTS = {
+    **dict.fromkeys(
+        (f"privacy/membership_{kind}auc" for kind in ("", "density_", "classifier_")), "AUC (0.5 is a coin toss)"
+    ),
+    **{
+        f"privacy/membership_{kind}{rate}": f"members found at {share} % false alarms"
+        for kind in ("", "density_", "classifier_")
+        for rate, share in zip(LOW_RATES, ("1", "0.1"), strict=True)
+    },
+    "privacy/copies_excess": "equal records, above chance",
+    "privacy/near_copies_excess": "nearly equal records, above chance",
+    "privacy/isolated_copies": "records like one patient and no other, above chance",
+    "privacy/attribute_f1_excess": "F1 of the guesses, above unseen patients",
+    "privacy/inference": "right guesses, above unseen patients",
+    "privacy/singling_out": "descriptions that fit, above unseen patients",
+    "privacy/linkability": "right links, above unseen patients",
+    "privacy/identity_disclosure": "patients at risk",
+    "privacy/dcr_share": "records nearer to training patients",
+    "privacy/nnaa_risk": "accuracy of telling apart (NNAA), above unseen patients",
+}
+"""What each result is, for readers who do not know the metric."""
+
+STRENGTH_WORDS = {
+    "members": "training patients",
+    "others": "other patients",
+    "reference": "known other patients",
+    "synthetic": "synthetic records used",
+    "squared distance at most": "alike: squared distance up to",
+    "others farther by": "others farther by",
+    "parts of R": "parts of the training table",
+    "nodes": "coarsenings tried",
+    "lattice": "coarsenings possible",
+    "identifiers": "quasi-identifiers",
+    "hidden positives": "values to be guessed",
+}
+"""What a strength is called where its own name is short."""
+
 NEVER_RUN = (
     "attacks with shadow models, which retrain the generator many times with and without a person",
     "attacks on the model itself (its weights or unlimited samples)",

@@ -13,8 +13,10 @@ from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.files import write_text
 from ehrsynth.reporting.gallery import NamedFigure
 from ehrsynth.reporting.html import environment
+from ehrsynth.reporting.names import plain
 from ehrsynth.reporting.reading import FAMILIES, described, family
 from ehrsynth.reporting.report import Report, read_report
+from ehrsynth.reporting.summary import SEVERITY, Finding, leaks
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class MetricLine:
     @property
     def name(self) -> str:
         """The metric without its family, in words."""
-        return self.metric.split("/", 1)[1].replace("_", " ")
+        return plain(self.metric)
 
     @property
     def best(self) -> float | None:
@@ -93,10 +95,22 @@ def comparison_html(
             tests=tests,
             families={name: [line for line in lines if family(line.metric) == name] for name in order},
             same_data=_same_data(read),
+            leaking=worst_leaks(ranking, {run: report.scores for run, report in read.items()}),
+            warned={run: report.warnings for run, report in read.items() if report.warnings},
             figures=figures,
         )
     )
     write_text(path, text)
+
+
+def worst_leaks(ranking: Ranking, scores: Mapping[str, Sequence[Score]]) -> dict[str, Finding]:
+    """Return for each group, best first, whether the table of its worst run leaks: a rank does not tell."""
+    found: dict[str, list[Finding]] = {str(group): [] for group in ranking.table.index}
+    for run, own in scores.items():
+        found[ranking.groups[run]].append(leaks(own))
+    return {
+        group: min(findings, key=lambda finding: SEVERITY.index(finding.level)) for group, findings in found.items()
+    }
 
 
 def _lines(ranking: Ranking, scores: Mapping[str, Sequence[Score]]) -> list[MetricLine]:

@@ -198,7 +198,8 @@ def cloud(axis: Axes, prevalence: Tables) -> None:
 
 
 def log_axes(axis: Axes, resolution: float) -> None:
-    """Make both axes logarithmic down to ``resolution``, and linear below it."""
+    """Make both axes logarithmic down to a power of ten near ``resolution``, and linear below it."""
+    resolution = 10 ** np.ceil(np.log10(resolution))  # else a tick may stand between it and zero, upon the zero
     for set_scale, set_limits in ((axis.set_xscale, axis.set_xlim), (axis.set_yscale, axis.set_ylim)):
         set_scale("symlog", linthresh=resolution, linscale=0.5)
         set_limits(-resolution / 3, 1.3)

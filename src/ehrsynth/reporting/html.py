@@ -11,6 +11,7 @@ from ehrsynth.evaluation.evaluator import Undefined, Value
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.files import write_text
 from ehrsynth.reporting.gallery import NamedFigure
+from ehrsynth.reporting.names import plain
 from ehrsynth.reporting.numbers import interval, number
 from ehrsynth.reporting.privacy_statement import statement
 from ehrsynth.reporting.reading import FAMILIES, RULE, Verdict, family, judge
@@ -51,7 +52,7 @@ class ScoreLine:
     @property
     def name(self) -> str:
         """The metric without its family, in words."""
-        return self.score.metric.split("/", 1)[1].replace("_", " ")
+        return plain(self.score.metric)
 
     @property
     def marks(self) -> dict[str, float]:
@@ -89,7 +90,7 @@ def write_html(
         warnings: what a reader must know before any number.
     """
     templates, beside = environment(), path.with_name(PRIVACY_PAGE)
-    shared = {"title": title, "facts": facts, "rows": rows, "warnings": warnings}
+    shared = {"title": title, "facts": facts, "rows": rows, "warnings": warnings, "provenance": provenance or {}}
     write_text(beside, templates.get_template("privacy.html.j2").render(**shared, statement=statement(scores, rows)))
     write_text(
         path,
@@ -102,7 +103,6 @@ def write_html(
             questions=FAMILIES,
             cards={card.name: card for card in cards},
             figures=figures,
-            provenance=provenance or {},
         ),
     )
 

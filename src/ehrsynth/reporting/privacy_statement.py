@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ehrsynth.evaluation.nulls import null_of
 from ehrsynth.evaluation.score import Score
 from ehrsynth.metrics.intervals import Estimate
-from ehrsynth.reporting.attacks import ATTACKS, NEVER_RUN, Attack
+from ehrsynth.reporting.attacks import ATTACKS, NEVER_RUN, RESULTS, STRENGTH_WORDS, Attack
 from ehrsynth.reporting.parts import of_kind
 from ehrsynth.reporting.reading import UNSURE, Level, Verdict, judge, own_excess
 from ehrsynth.reporting.summary import SEVERITY, Finding, leaks
@@ -34,6 +34,11 @@ class Line:
     nulls: tuple[float | None, ...]
     excesses: tuple[Estimate | None, ...]
     verdict: Verdict
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each result is, in plain words."""
+        return tuple(RESULTS[score.metric] for score in self.results)
 
 
 @dataclass(frozen=True)
@@ -100,4 +105,5 @@ def _strength(attack: Attack, scores: Mapping[str, Score], rows: Mapping[str, in
         stated.setdefault("known codes", known.value)
     if not stated:
         return f"{attack.knows}; up to {rows['train']:,} training and {rows['holdout']:,} held-out records"
-    return f"{attack.knows}; " + ", ".join(f"{name.replace('_', ' ')} {value:,.6g}" for name, value in stated.items())
+    words = {STRENGTH_WORDS.get(name, name.replace("_", " ")): value for name, value in stated.items()}
+    return f"{attack.knows}; " + ", ".join(f"{name} {value:,.6g}" for name, value in words.items())

@@ -4,10 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ehrsynth.evaluation.score import Score
+from ehrsynth.reporting.names import plain
+from ehrsynth.reporting.numbers import number
 from ehrsynth.reporting.reading import FAMILIES, Level, described, family, judge, separation
 
 NAMED = 6  # metrics that a sentence names before it only counts them
 LEADING = 3  # metrics of each family that lead the report
+NO_CONTROL = 0.45  # membership AUC; below it, and beyond chance, held-out patients pass for members
+WEAK = 0.6  # membership AUC; where the interval reaches it, a leak that matters may have been missed
 SEVERITY: tuple[Level, ...] = ("poor", "fair", "good", "none")
 
 
@@ -19,6 +23,11 @@ class Finding:
     answer: str
     detail: str
     level: Level
+
+    @property
+    def short(self) -> str:
+        """The answer up to its first colon or full stop."""
+        return self.answer.split(":")[0].rstrip(".")
 
 
 def summarise(scores: Sequence[Score], rows: Mapping[str, int]) -> list[Finding]:
@@ -82,15 +91,27 @@ def _kept(scores: Sequence[Score]) -> Finding:
 
 
 def leaks(scores: Sequence[Score]) -> Finding:
-    """Answer whether the table leaks, by the worst verdict of its privacy scores."""
+    """Answer whether the table leaks, by the worst verdict of its privacy scores.
+
+    No leak seen is said only if the attack on membership could have seen one: if its interval stays below ``WEAK``.
+    """
     by_level = _by_level([score for score in scores if family(score.metric) == "privacy"])
     good, fair, poor = (by_level[level] for level in ("good", "fair", "poor"))
     question = "Does it leak?"
     attacks = f"Judged by {len(good) + len(fair) + len(poor)} privacy metrics"
     if poor:
         return Finding(question, "Yes: treat it as patient data.", f"{attacks}; leaking{_named(poor)}.", "poor")
+    area = next((score for score in scores if score.metric == "privacy/membership_auc" and score.ci), None)
+    low, high = area.ci if area is not None and area.ci is not None else (0.5, 0.5)
+    if high < NO_CONTROL:
+        found = f"Held-out patients are nearer to the synthetic table than training patients (membership AUC {number(high)}"
+        why = f"{found} or less). Was it made from them? Then these attacks say nothing."
+        return Finding(question, "It cannot be told: the control is none.", why, "poor")
     if fair:
         return Finding(question, "There are signs of it.", f"{attacks}; some leak{_named(fair)}.", "fair")
+    if good and high >= WEAK:
+        unseen = f"so few records do not exclude a membership AUC of {number(high)} (0.5 is a coin toss, from {number(low)})"
+        return Finding(question, "Too few records to tell.", f"{attacks}. None saw a leak, but {unseen}.", "none")
     if good:
         return Finding(question, "No leak was seen.", f"{attacks}. This is evidence, not a proof.", "good")
     return Finding(question, "Not measured.", "No privacy metric could be judged.", "none")
@@ -130,6 +151,6 @@ def _prediction(scores: Sequence[Score]) -> str:
 def _named(metrics: Sequence[str]) -> str:
     if not metrics:
         return ""
-    names = [metric.split("/", 1)[1].replace("_", " ") for metric in metrics]
+    names = [plain(metric) for metric in metrics]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f" ({', '.join(names[:NAMED])}{more})"
