@@ -9,7 +9,7 @@ activation: sigmoid for bits, softmax for each group, sigmoid for the values in 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import groupby
 from typing import Any, Literal
@@ -147,8 +147,8 @@ class Records:
     """
 
     layout: Layout
-    bits: Tensor
-    values: Tensor
+    bits: Tensor = field(repr=False)  # patients are not for printing
+    values: Tensor = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.bits)

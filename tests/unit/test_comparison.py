@@ -6,8 +6,8 @@ from ehrsynth.errors import FileError
 from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
-from ehrsynth.files import write_json
-from ehrsynth.reporting.comparison import comparison_html
+from ehrsynth.files import read_json, write_json
+from ehrsynth.reporting.comparison import comparison_html, worst_leaks
 
 PROFILE = Profile("teaching", "For teaching.", {"fidelity/apd": 1.0, "utility/tstr_auroc": 1.0}, "a paper")
 
@@ -70,3 +70,25 @@ def test_a_report_that_is_gone_is_named(tmp_path: Path) -> None:
     absent = tmp_path / "gone" / "report.json"
     with pytest.raises(FileError, match="gone"):
         comparison_html(tmp_path / "x.html", ranked({"gone": 0.1}, {}), {"gone": absent})
+
+
+def test_a_leak_stands_above_the_ranking_which_does_not_tell_it(tmp_path: Path) -> None:
+    values = {"vae/0": 0.2, "vae/1": 0.4, "gan/0": 0.1}
+    ranking = ranked(values, {name: name.split("/")[0] for name in values})
+    anchors = {"fresh_real": 0.5, "train_copy": 1.0}
+    clean, leaky = (
+        Score("privacy/membership_auc", value, "lower", (value - 0.01, value + 0.01), anchors=anchors)
+        for value in (0.5, 0.98)
+    )
+    found = worst_leaks(ranking, {"vae/0": [clean], "vae/1": [clean], "gan/0": [leaky]})
+    assert {group: finding.level for group, finding in found.items()} == {"gan": "poor", "vae": "good"}
+    assert worst_leaks(ranking, {"vae/0": [clean], "vae/1": [leaky], "gan/0": [clean]})["vae"].level == "poor"
+    reports = {name: run(tmp_path / name, value) for name, value in values.items()}
+    content = read_json(reports["gan/0"])
+    write_json(reports["gan/0"], {**content, "scores": [*content["scores"], leaky.to_dict()], "warnings": ["mind it"]})
+    comparison_html(tmp_path / "ranking.html", ranking, reports)
+    text = (tmp_path / "ranking.html").read_text(encoding="utf-8")
+    assert "gan: does it leak? Yes: treat it as patient data." in text
+    assert "mind it" in text
+    assert text.index("gan: does it leak?") < text.index("<td><strong>gan</strong></td>")
+    assert '<span class="word poor">Yes</span>' in text

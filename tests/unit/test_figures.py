@@ -10,10 +10,10 @@ from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.layout import Layout, Records
 from ehrsynth.reporting import figures
-from ehrsynth.reporting.figures import Tables
+from ehrsynth.reporting.figures import Tables, log_axes
 from ehrsynth.reporting.gallery import report_figures
 from ehrsynth.reporting.ranking_gallery import prevalence_figure, ranking_figures
-from ehrsynth.reporting.style import png
+from ehrsynth.reporting.style import panels, png
 from ehrsynth.schema import Column, Schema
 
 SCHEMA = Schema(
@@ -150,3 +150,16 @@ def test_global_settings_are_left_alone() -> None:
     before = dict(matplotlib.rcParams)
     report_figures(real(), records(9, 2), seed=0)
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_name_in_a_script_that_the_font_lacks_is_no_warning() -> None:
+    figure, (axis,) = panels(1, 1, 2)
+    axis.set_title("内科")
+    assert png(figure)[:4] == b"\x89PNG"
+
+
+def test_logarithmic_axes_have_no_tick_between_zero_and_where_they_turn_linear() -> None:
+    _, (axis,) = panels(1, 1, 2)
+    log_axes(axis, 1 / 1500)
+    shown = [tick for tick in axis.get_xticks() if axis.get_xlim()[0] <= tick <= axis.get_xlim()[1]]
+    assert shown == pytest.approx([0, 1e-3, 1e-2, 1e-1, 1])

@@ -83,7 +83,7 @@ def test_every_score_stands_with_anchors_verdict_word_and_reason(tmp_path: Path)
     assert "close to fresh real" in kept
     assert "0.110 to 0.130" in kept
     assert "left:80.0%" in kept, "t = 0.95 lies at (0.95 + 0.25) / 1.5 of the scale"
-    assert "no outcome &lt;column&gt;" in rows["tstr auroc"]
+    assert "no outcome &lt;column&gt;" in rows["TSTR AUROC"]
     assert "leaks" in rows["membership AUC"]
     assert "no anchors" in rows["metric"]
     assert "0.120, close to fresh real 0.100" in kept

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from ehrsynth.evaluation.evaluator import Value
 from ehrsynth.evaluation.score import Score
-from ehrsynth.reporting.attacks import ATTACKS
+from ehrsynth.reporting.attacks import ATTACKS, RESULTS
 from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.privacy_statement import statement
 
@@ -49,7 +49,7 @@ def test_a_result_with_its_own_control_shows_the_difference(tmp_path: Path) -> N
     parts = {("side", "excess"): Value(0.002, (-0.02, 0.03))}
     score = Score("privacy/identity_disclosure", 0.09, "lower", (0.08, 0.1), anchors=ANCHORS, parts=parts)
     write_html(tmp_path / "report.html", title="t", facts={}, rows=ROWS, scores=[score], cards=(), figures=())
-    assert "above unseen patients by 0.00200" in (tmp_path / "privacy.html").read_text(encoding="utf-8")
+    assert "above others by 0.00200" in (tmp_path / "privacy.html").read_text(encoding="utf-8")
 
 
 def test_strengths_come_from_the_scores_else_from_the_rows() -> None:
@@ -78,3 +78,19 @@ def test_without_any_attack_the_page_says_so(tmp_path: Path) -> None:
     text = (tmp_path / "privacy.html").read_text(encoding="utf-8")
     assert "Not measured." in text
     assert "<p>None.</p>" in text
+
+
+def test_every_result_has_a_plain_name() -> None:
+    assert set(RESULTS) == {metric for attack in ATTACKS for metric in attack.metrics}
+
+
+def test_the_page_names_the_table_it_holds_for(tmp_path: Path) -> None:
+    known = {"synthetic": "5e" * 32, "ehrsynth version": "9.9"}
+    options = {"title": "t", "facts": {}, "rows": ROWS, "scores": SCORES, "cards": (), "figures": ()}
+    write_html(tmp_path / "report.html", **options, provenance=known)  # type: ignore[arg-type]
+    text = (tmp_path / "privacy.html").read_text(encoding="utf-8")
+    assert "5e" * 32 in text
+    assert "ehrsynth 9.9" in text
+    assert "found at 1 % false alarms" in text
+    write_html(tmp_path / "report.html", **options)  # type: ignore[arg-type]
+    assert "SHA-256" not in (tmp_path / "privacy.html").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from ehrsynth.evaluation.evaluator import Value
 from ehrsynth.evaluation.nulls import null_of
 from ehrsynth.evaluation.score import Score
 from ehrsynth.reporting.reading import RULE, judge
-from ehrsynth.reporting.summary import leading, summarise
+from ehrsynth.reporting.summary import leading, leaks, summarise
 from ehrsynth.reporting.wording import sentence
 
 ROWS = {"train": 7000, "holdout": 3000, "synthetic": 5000}
@@ -85,8 +85,8 @@ def test_the_summary_names_what_is_not_known() -> None:
     skipped = Score("utility/tstr_auroc", None, "higher", status="skipped", reason="no outcome")
     unknown = summarise([skipped, Score("privacy/nnaa_risk", 1.0, "lower")], ROWS)[3]
     assert unknown.answer == "2 of 2 metrics."
-    assert "tstr auroc" in unknown.detail
-    assert "nnaa risk" in unknown.detail
+    assert "TSTR AUROC" in unknown.detail
+    assert "NNAA risk" in unknown.detail
 
 
 @pytest.mark.parametrize(
@@ -213,3 +213,24 @@ def test_what_discriminates_leads_and_of_privacy_the_worst() -> None:
 def test_what_real_data_alone_decide_gets_no_verdict() -> None:
     verdict = judge(score("utility/trtr_auroc", 0.8, 0.82, 0.8, 0.8, "higher"))
     assert (verdict.level, verdict.word) == ("none", "real data alone")
+
+
+def area(value: float, margin: float) -> Score:
+    ci = (value - margin, value + margin)
+    anchors = {"fresh_real": 0.5, "train_copy": 1.0}
+    return Score("privacy/membership_auc", value, "lower", ci, anchors=anchors)
+
+
+def test_a_clean_result_on_few_records_is_not_called_clean() -> None:
+    assert leaks([area(0.5, 0.02)]).answer == "No leak was seen."
+    few = leaks([area(0.5, 0.15)])
+    assert few.answer == "Too few records to tell."
+    assert few.level == "none"
+    assert "membership AUC of 0.650" in few.detail
+
+
+def test_a_table_made_from_held_out_patients_is_not_called_clean() -> None:
+    found = leaks([area(0.25, 0.02)])
+    assert found.level == "poor"
+    assert found.short == "It cannot be told"
+    assert "Was it made from them" in found.detail

@@ -15,6 +15,7 @@ from ehrsynth.cli.schema_table import schema_table
 from ehrsynth.cli.tables import score_table
 from ehrsynth.data.tables import Reading, Source, read_schema, read_tables
 from ehrsynth.errors import FileError, OptionError
+from ehrsynth.reporting.html import PRIVACY_PAGE
 from ehrsynth.schema import Schema
 
 
@@ -32,6 +33,8 @@ def task(cfg: DictConfig) -> None:
         save(schema, folder / "schema.json")
         out.print(schema_table(schema, f"schema inferred from {sources['train'].name}"))
         out.print(f"schema  {folder / 'schema.json'}; edit it and pass it as schema= to override")
+        if not schema.outcomes:
+            out.print("no outcome: utility is not measured; name what to predict with outcomes=[COLUMN]")
     evidence = examine(read_tables(sources, schema, reading), sources, constraints, cache)
     for fact, text in evidence.facts.items():
         out.print(f"{fact}: {text}")
@@ -41,7 +44,9 @@ def task(cfg: DictConfig) -> None:
         evaluation = judge(evidence, suite, seed, step)
     evaluation.save(folder)
     out.print(score_table(evaluation.scores, sources["synthetic"].name))
-    out.print(f"report  {folder / 'report.html'}\nscores  {folder / 'report.json'}")
+    for finding in evaluation.findings[1:3]:
+        out.print(f"{finding.question} {finding.answer} {finding.detail}")
+    out.print(f"report  {folder / 'report.html'}\nprivacy {folder / PRIVACY_PAGE}\nscores  {folder / 'report.json'}")
 
 
 def writable(folder: Path) -> Path:

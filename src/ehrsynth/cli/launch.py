@@ -9,7 +9,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,6 +19,8 @@ from ehrsynth.errors import EhrsynthError, InputError, OptionError
 Task = Callable[[DictConfig], object]
 
 log = logging.getLogger(__name__)
+
+QUOTES = """names with signs or spaces in them need quotes, as in 'drop=["heart rate (1/min)"]'"""
 
 
 def conf_dir() -> Path:
@@ -63,7 +65,8 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
             OmegaConf.update(cfg, "condition", named, force_add=True)
         absent = sorted(key for key in OmegaConf.missing_keys(cfg) if not key.startswith("hydra."))
         if absent:
-            raise OptionError(f"{absent[0]}= is required and was not given; see ehrsynth {verb} --help")
+            listed = f"{', '.join(f'{key}=' for key in absent)} {'is' if len(absent) == 1 else 'are'} required and"
+            raise OptionError(f"{listed} not given; see ehrsynth {verb} --help")
         return task(cfg)
 
     try:
@@ -75,7 +78,8 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
             raise failure[0]
         return 0
     except KeyboardInterrupt:
-        print(f"ehrsynth {verb}: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        then = "goes on where it stopped" if verb == "train" else "starts it again"
+        print(f"ehrsynth {verb}: interrupted; the same command {then}", file=sys.stderr)
         return 130
     except Exception as error:
         message = users_fault(error)
@@ -100,6 +104,8 @@ def users_fault(error: BaseException) -> str | None:
         if isinstance(cause, InputError):
             return _one_line(cause)
         cause = cause.__cause__ or cause.__context__
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not readable; {QUOTES}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         root = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
         return _one_line(error) + (f" {_one_line(root)}" if root else "")

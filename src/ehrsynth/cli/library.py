@@ -34,6 +34,7 @@ from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.part_gallery import part_figures
 from ehrsynth.reporting.parts import write_parts
 from ehrsynth.reporting.report import build_report
+from ehrsynth.reporting.summary import Finding, summarise
 from ehrsynth.schema import SUBJECT, Schema
 
 ROLES = ("train", "holdout", "synthetic")
@@ -61,7 +62,7 @@ class Evidence:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The scores of one synthetic table.
 
@@ -81,6 +82,18 @@ class Evaluation:
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before any number."""
         return self.evidence.warnings
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What it is, what it keeps, whether it leaks, and what is not known, in plain words."""
+        records = {"train": self.evidence.real.train, "holdout": self.evidence.real.holdout}
+        rows = {role: len(table) for role, table in {**records, "synthetic": self.evidence.synthetic}.items()}
+        return summarise(self.scores, rows)
+
+    def __repr__(self) -> str:
+        """Say what was judged; never a patient's row."""
+        names = self.evidence.names
+        return f"<Evaluation of {names['synthetic']} against {names['train']}: {len(self.scores)} scores, see .frame>"
 
     @property
     def schema(self) -> Schema:
@@ -232,7 +245,10 @@ def examine(
     for role in ROLES[1:]:
         for what, columns in (
             ("an unseen level", unseen_levels(train, tables.records[role])),
-            ("a number out of the training range", outside_range(train, tables.records[role])),
+            (
+                "a gap that training lacks or a number out of the training range",
+                outside_range(train, tables.records[role]),
+            ),
         ):
             if count := int(any_of(columns, len(tables.records[role])).sum()):
                 facts[f"{role} rows with {what}"] = f"{count} of {len(tables.records[role])}"

@@ -24,7 +24,7 @@ from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.files import TABLE_SUFFIXES, read_table, write_table
-from ehrsynth.reporting.comparison import comparison_html
+from ehrsynth.reporting.comparison import comparison_html, worst_leaks
 from ehrsynth.reporting.gallery import NamedFigure
 from ehrsynth.reporting.parts import read_parts
 from ehrsynth.reporting.ranking_gallery import prevalence_figure, ranking_figures
@@ -39,7 +39,7 @@ def task(cfg: DictConfig) -> None:
     runs = find_runs(str(cfg.runs))
     axes = (str(cfg.pareto.utility), str(cfg.pareto.privacy))
     ranking = rank(runs, instantiate(cfg.profile), seed, axes)
-    show(ranking)
+    show(ranking, runs)
     if target is not None:
         html = write_ranking(target, ranking, runs)
         out.print(f"ranking  {target}\nreport   {html}")
@@ -100,9 +100,13 @@ def scores_of(runs: Sequence[RunFolder]) -> dict[str, list[Score]]:
     return scores
 
 
-def show(ranking: Ranking) -> None:
-    """Print the ranking and a line for every pair that cannot be told apart."""
+def show(ranking: Ranking, runs: Sequence[RunFolder]) -> None:
+    """Print the ranking, a line for every group that leaks, and one for every pair that cannot be told apart."""
     out.print(ranking_table(ranking))
+    scores = {str(folder.path): folder.scores() for folder in runs}
+    for group, finding in worst_leaks(ranking, scores).items():
+        if finding.level == "poor":
+            out.print(f"WARNING: {group}: does it leak? {finding.answer} {finding.detail}", style="bold red")
     for warning in ranking.warnings:
         out.print(f"WARNING: {warning}")
 

@@ -65,7 +65,7 @@ def print_ranking(study: Path, profile: Profile) -> None:
     """
     runs = find_runs(f"{study}/*/*")
     ranking = rank(runs, profile, seed=0)
-    show(ranking)
+    show(ranking, runs)
     report = write_ranking(study / "ranking.csv", ranking, runs)
     best = RunFolder(Path(next(run for run, group in ranking.groups.items() if group == ranking.table.index[0])))
     out.print(f"comparison report  {report}\nbest run's report  {best.html}\nsynthetic data     {best.synthetic}")

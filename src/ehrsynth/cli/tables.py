@@ -1,6 +1,7 @@
 """Tables for the terminal."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,20 @@ def score_table(scores: Sequence[Score], title: str) -> Table:
     table.add_column("value", justify="right", min_width=9, overflow="fold")
     for anchor in ANCHORS:
         table.add_column(anchor.replace("_", "\n"), justify="right", style="dim", no_wrap=True)
-    for score in scores:
-        value = number(score.value) if score.status == "ok" else f"{score.status}: {score.reason}"
-        arrow = "\N{DOWNWARDS ARROW}" if score.direction == "lower" else "\N{UPWARDS ARROW}"
-        table.add_row(f"{arrow} {score.metric}", value, *[number(score.anchors.get(a)) for a in ANCHORS])
+    for (reason, _), run in groupby(scores, key=_absence):
+        alike = list(run)
+        for score in alike if reason is None else alike[:1]:
+            arrow = "\N{DOWNWARDS ARROW}" if score.direction == "lower" else "\N{UPWARDS ARROW}"
+            shown = number(score.value) if reason is None else reason
+            more = f" and {len(alike) - 1} more" if reason is not None and len(alike) > 1 else ""
+            name = f"{arrow} {score.metric}{more}"
+            table.add_row(name, shown, *[number(score.anchors.get(a)) for a in ANCHORS])
     return table
+
+
+def _absence(score: Score) -> tuple[str | None, str]:
+    """Return why a score has no value, None if it has one, and its family: such scores share a line."""
+    return None if score.status == "ok" else f"{score.status}: {score.reason}", score.metric.split("/")[0]
 
 
 def matrix_table(matrix: Matrix) -> Table:

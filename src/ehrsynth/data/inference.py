@@ -1,6 +1,7 @@
 """Guess the schema of someone's training table; the guess is shown, and ``schema=`` overrides it."""
 
 import re
+import shlex
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ DEMOGRAPHICS = re.compile(r"(sex|gender|race|ethnicity)([_=:].*)?|age", re.IGNOR
 
 _DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")
 _DATE = r"\d{4}-\d{1,2}-\d{1,2}([ T].*)?|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?|\d{1,2}:\d{2}(:\d{2})?"
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # of a name that the command line reads without quotes
 _IDENTIFIER = re.compile(r"(.*[_ .-])?(id|mrn|ssn|nbr|uuid|guid)", re.IGNORECASE)
 
 
@@ -56,11 +58,24 @@ def infer_schema(frame: pd.DataFrame, table: str, *, outcomes: Collection[str] =
     if unfit:
         listed = "; ".join(f"column {name!r}: {reason}" for name, reason in unfit.items())
         raise TableError(
-            f"{table}: {listed}; leave {'it' if len(unfit) == 1 else 'them'} out with drop=[{','.join(unfit)}]"
+            f"{table}: {listed}; leave {'it' if len(unfit) == 1 else 'them'} out with {_dropping(unfit)}"
             " (subject=NAME if it names the patient), or declare every column in schema="
         )
     columns = [column for column in found.values() if isinstance(column, Column)]
     return Schema(tuple(_meaning(columns, set(outcomes))))
+
+
+def _dropping(names: Collection[str]) -> str:
+    """Return the option that leaves the columns out, ready to be pasted into a shell."""
+    if all(_PLAIN.fullmatch(name) for name in names):
+        return f"drop=[{','.join(names)}]"
+    quoted = (name if _PLAIN.fullmatch(name) else f'"{_escaped(name)}"' for name in names)
+    return shlex.quote(f"drop=[{','.join(quoted)}]")
+
+
+def _escaped(name: str) -> str:
+    """Return a name as it stands between double quotes on the command line."""
+    return name.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _column(name: str, cells: pd.Series) -> Column | str:

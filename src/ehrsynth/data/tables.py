@@ -124,7 +124,7 @@ def read_tables(sources: Mapping[str, Source], schema: Schema, reading: Reading)
             schema = fit_bounds(schema, frame)
         records[role] = Encoder(schema).encode(frame, "refuse" if role == "train" else "zero")
         if role == "holdout":
-            check_subjects(subjects, sources)
+            check_subjects(subjects, sources, reading.subject)
     if reading.subject != SUBJECT and not subjects:
         raise OptionError(f"subject={reading.subject}: none of the tables has such a column")
     known = dropped | ({column.name for column in reading.schema.columns} if reading.schema else set())
@@ -133,7 +133,7 @@ def read_tables(sources: Mapping[str, Source], schema: Schema, reading: Reading)
     return Tables(schema, records)
 
 
-def check_subjects(subjects: Mapping[str, pd.Series], sources: Mapping[str, Source]) -> None:
+def check_subjects(subjects: Mapping[str, pd.Series], sources: Mapping[str, Source], column: str) -> None:
     """Raise a ``TableError`` if a subject is in both real tables: such a holdout is no control."""
     if not all(role in subjects for role in REAL):
         return
@@ -141,7 +141,7 @@ def check_subjects(subjects: Mapping[str, pd.Series], sources: Mapping[str, Sour
     both = int(held_out.isin(known).sum())
     if both:
         raise TableError(
-            f"{sources['holdout'].name}: column {SUBJECT!r}: {both} rows belong to subjects of {sources['train'].name};"
+            f"{sources['holdout'].name}: column {column!r}: {both} rows belong to subjects of {sources['train'].name};"
             " a subject must be in one split only"
         )
 

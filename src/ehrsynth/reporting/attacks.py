@@ -99,23 +99,23 @@ ATTACKS = (
 
 RESULTS = {
     **dict.fromkeys(
-        (f"privacy/membership_{kind}auc" for kind in ("", "density_", "classifier_")), "AUC (0.5 is a coin toss)"
+        (f"privacy/membership_{kind}auc" for kind in ("", "density_", "classifier_")), "AUC, 0.5 is a coin toss"
     ),
     **{
-        f"privacy/membership_{kind}{rate}": f"members found at {share} % false alarms"
+        f"privacy/membership_{kind}{rate}": f"found at {share} % false alarms"
         for kind in ("", "density_", "classifier_")
         for rate, share in zip(LOW_RATES, ("1", "0.1"), strict=True)
     },
     "privacy/copies_excess": "equal records, above chance",
     "privacy/near_copies_excess": "nearly equal records, above chance",
-    "privacy/isolated_copies": "records like one patient and no other, above chance",
+    "privacy/isolated_copies": "like one patient only, above chance",
     "privacy/attribute_f1_excess": "F1 of the guesses, above unseen patients",
     "privacy/inference": "right guesses, above unseen patients",
     "privacy/singling_out": "descriptions that fit, above unseen patients",
     "privacy/linkability": "right links, above unseen patients",
     "privacy/identity_disclosure": "patients at risk",
     "privacy/dcr_share": "records nearer to training patients",
-    "privacy/nnaa_risk": "accuracy of telling apart (NNAA), above unseen patients",
+    "privacy/nnaa_risk": "NNAA, above unseen patients",
 }
 """What each result is, for readers who do not know the metric."""
 
@@ -124,7 +124,7 @@ STRENGTH_WORDS = {
     "others": "other patients",
     "reference": "known other patients",
     "synthetic": "synthetic records used",
-    "squared distance at most": "alike: squared distance up to",
+    "squared distance at most": "alike: distance up to",
     "others farther by": "others farther by",
     "parts of R": "parts of the training table",
     "nodes": "coarsenings tried",

@@ -102,15 +102,16 @@ def leaks(scores: Sequence[Score]) -> Finding:
     if poor:
         return Finding(question, "Yes: treat it as patient data.", f"{attacks}; leaking{_named(poor)}.", "poor")
     area = next((score for score in scores if score.metric == "privacy/membership_auc" and score.ci), None)
-    low, high = area.ci if area is not None and area.ci is not None else (0.5, 0.5)
+    high = area.ci[1] if area is not None and area.ci is not None else 0.5
     if high < NO_CONTROL:
-        found = f"Held-out patients are nearer to the synthetic table than training patients (membership AUC {number(high)}"
-        why = f"{found} or less). Was it made from them? Then these attacks say nothing."
-        return Finding(question, "It cannot be told: the control is none.", why, "poor")
+        near = "Held-out patients are nearer to the synthetic table than training patients"
+        why = "Was it made from them, or were the real tables not drawn alike? These attacks say nothing."
+        detail = f"{near} (membership AUC {number(high)} or less). {why}"
+        return Finding(question, "It cannot be told: the control is none.", detail, "poor")
     if fair:
         return Finding(question, "There are signs of it.", f"{attacks}; some leak{_named(fair)}.", "fair")
     if good and high >= WEAK:
-        unseen = f"so few records do not exclude a membership AUC of {number(high)} (0.5 is a coin toss, from {number(low)})"
+        unseen = f"these records do not exclude a membership AUC of {number(high)}, where 0.5 is a coin toss"
         return Finding(question, "Too few records to tell.", f"{attacks}. None saw a leak, but {unseen}.", "none")
     if good:
         return Finding(question, "No leak was seen.", f"{attacks}. This is evidence, not a proof.", "good")
