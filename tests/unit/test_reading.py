@@ -234,3 +234,7 @@ def test_a_table_made_from_held_out_patients_is_not_called_clean() -> None:
     assert found.level == "poor"
     assert found.short == "It cannot be told"
     assert "Was it made from them" in found.detail
+
+
+def test_identity_disclosure_without_its_control_gets_no_verdict() -> None:
+    assert judge(score("privacy/identity_disclosure", 0.1, 0.05, 0.1, 0.05)).level == "none"

@@ -123,6 +123,8 @@ def judge(score: Score) -> Verdict:
         return Verdict("none", score.status)
     if word := described(score.metric):
         return Verdict("none", word)
+    if score.metric == "privacy/identity_disclosure" and ("side", "excess") not in score.parts:
+        return Verdict("none", "no control in it")  # report.json has no parts: unseen patients are recognised as well
     verdict = _placed(score, score.value)
     beyond = beyond_chance(score)
     if beyond is None:
