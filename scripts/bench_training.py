@@ -17,12 +17,11 @@ from types import MethodType
 
 import pytorch_lightning as pl
 import torch
+from hydra import compose, initialize_config_dir
 
+from ehrsynth.cli.launch import conf_dir
+from ehrsynth.cli.prepare import prepare_from
 from ehrsynth.data.datamodule import EhrDataModule
-from ehrsynth.data.matrix import prepare
-from ehrsynth.data.preprocess import Preprocess
-from ehrsynth.data.sources.demo import Demo
-from ehrsynth.data.split import Split
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.ehrdiff import EHRDiff
 from ehrsynth.models.emr_wgan import EMRWGAN
@@ -95,7 +94,8 @@ def main() -> None:
     """Print one line a model."""
     print(f"training on {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
     with TemporaryDirectory() as folder:
-        matrix = prepare(Demo(n=8_000), Path(folder) / "m", preprocess=Preprocess(), split=Split(), seed=0)
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            matrix = prepare_from(compose("prepare", ["source.n=8000"]), Path(folder) / "m", seed=0)
         data = EhrDataModule(matrix=matrix, batch_size=BATCH, seed=0)
         data.setup("fit")
         table = torch.cat(list(data.train_dataloader()))

@@ -171,7 +171,7 @@ def read_table(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
 
 
 def _read_csv(path: Path, text: Collection[str]) -> pd.DataFrame:
-    sep, decimal, header = _style(path)
+    sep, decimal, header = csv_style(path)
     types = {name: str for name in header if name.strip() in text}  # spaces around a name are no part of it
     frame: pd.DataFrame = pd.read_csv(path, dtype=types, low_memory=False, sep=sep, decimal=decimal)
     if not isinstance(frame.index, pd.RangeIndex) or frame.iloc[:, -1].isna().any():  # too many cells, or too few?
@@ -183,7 +183,7 @@ def _read_csv(path: Path, text: Collection[str]) -> pd.DataFrame:
     return frame
 
 
-def _style(path: Path) -> tuple[str, str, list[str]]:
+def csv_style(path: Path) -> tuple[str, str, list[str]]:
     """Return delimiter, decimal sign and header of a CSV file, from its first lines."""
     with _opened(path) as stream:
         head = stream.readline()

@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 from ehrsynth.data.datamodule import EhrDataModule, IndexBatches
-from ehrsynth.data.matrix import Matrix, prepare
-from ehrsynth.data.preprocess import Preprocess
-from ehrsynth.data.sources.demo import Demo
-from ehrsynth.data.split import Split
+from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Column, Schema
+from tests.matrices import make
 
 
 def numbered(n: int) -> Records:
@@ -66,7 +64,7 @@ def test_ranks_share_the_batches_of_one_process(n: int, drop_last: bool) -> None
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
     out = tmp_path_factory.mktemp("matrices") / "demo"
-    return prepare(Demo(n=300), out, preprocess=Preprocess(), split=Split(), seed=0)
+    return make(out, "source.n=300")
 
 
 class Toy(pl.LightningModule):

@@ -10,17 +10,17 @@ import pytest
 
 from ehrsynth.constraints import OnlyIf
 from ehrsynth.data import matrix as module
+from ehrsynth.data import prepare as preparing
 from ehrsynth.data.hospital import conditions
-from ehrsynth.data.matrix import Matrix, prepare, read_low_prevalence
-from ehrsynth.data.preprocess import Preprocess
-from ehrsynth.data.sources.demo import Demo
-from ehrsynth.data.split import Split
+from ehrsynth.data.matrix import Matrix, read_low_prevalence
 from ehrsynth.errors import FileError, OptionError, SchemaError, TableError
 from ehrsynth.files import aside_of, sha256, write_json
+from tests import matrices
 
 
 def make(out: Path, n: int = 600, seed: int = 0, **preprocess: float) -> Matrix:
-    return prepare(Demo(n=n), out, preprocess=Preprocess(**preprocess), split=Split(), seed=seed)
+    overrides = [f"preprocess.{name}={value}" for name, value in preprocess.items()]
+    return matrices.make(out, f"source.n={n}", *overrides, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_constraints_are_clinical_and_hold(prepared: Matrix) -> None:
 
 
 def test_the_same_options_reuse_the_folder(prepared: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "widen", None)  # would fail if anything was read again
+    monkeypatch.setattr(preparing, "widen", None)  # would fail if anything was read again
     assert make(prepared.folder).fingerprint == prepared.fingerprint
 
 
@@ -91,7 +91,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def full_disk(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(module, "one_sex_rules", full_disk)
+    monkeypatch.setattr(preparing, "one_sex_rules", full_disk)
     with pytest.raises(OSError, match="no space"):
         make(tmp_path / "out", n=200)
     assert list(tmp_path.iterdir()) == []

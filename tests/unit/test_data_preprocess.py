@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ehrsynth.data.features.base import ColumnSpec
 from ehrsynth.data.preprocess import Prepared, Preprocess
-from ehrsynth.data.sources.base import ColumnSpec
 from ehrsynth.errors import OptionError, TableError
 
 SPECS = {

@@ -63,7 +63,9 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
             # Past Hydra's grammar, which would split a column's name at its dots and read "true" as a boolean.
             named = dict(argument.removeprefix("condition.").partition("=")[::2] for argument in conditions)
             OmegaConf.update(cfg, "condition", named, force_add=True)
-        absent = sorted(key for key in OmegaConf.missing_keys(cfg) if not key.startswith("hydra."))
+        # A matrix that is there already needs no source.
+        unused = ("hydra.", "source.") if OmegaConf.select(cfg, "data.matrix") else ("hydra.",)
+        absent = sorted(key for key in OmegaConf.missing_keys(cfg) if not key.startswith(unused))
         if absent:
             listed = f"{', '.join(f'{key}=' for key in absent)} {'is' if len(absent) == 1 else 'are'} required and"
             raise OptionError(f"{listed} not given; see ehrsynth {verb} --help")

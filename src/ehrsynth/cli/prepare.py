@@ -1,6 +1,8 @@
 """``ehrsynth prepare``: raw tables -> a matrix folder."""
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -8,24 +10,27 @@ from omegaconf import DictConfig
 from ehrsynth.cli.console import out, steps
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import path, whole_number
+from ehrsynth.cli.run_folder import PREPARED_BY
 from ehrsynth.cli.tables import matrix_table
-from ehrsynth.data.matrix import Matrix, prepare
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.prepare import prepare
 
 
 def task(cfg: DictConfig) -> Matrix:
     """Prepare ``cfg.source`` into ``cfg.out`` and print what became of its rows and columns."""
     with steps("preparing") as step:
-        matrix = prepare(
-            instantiate(cfg.source),
-            path(cfg, "out"),
-            preprocess=instantiate(cfg.preprocess),
-            split=instantiate(cfg.split),
-            seed=whole_number(cfg, "seed"),
-            progress=step,
-        )
+        matrix = prepare_from(cfg, path(cfg, "out"), seed=whole_number(cfg, "seed"), progress=step)
     out.print(matrix_table(matrix))
     out.print(f"matrix  {matrix.folder}\nnext    ehrsynth train data.matrix={matrix.folder}")
     return matrix
+
+
+def prepare_from(
+    cfg: DictConfig, folder: Path, *, seed: int, progress: Callable[[str], None] = lambda step: None
+) -> Matrix:
+    """Prepare what the groups ``source``, ``cohort``, ``features``, ``preprocess`` and ``split`` of ``cfg`` name."""
+    source, *others = (instantiate(cfg[group], _convert_="all") for group in PREPARED_BY)
+    return prepare(source, folder, **dict(zip(PREPARED_BY[1:], others, strict=True)), seed=seed, progress=progress)
 
 
 if __name__ == "__main__":

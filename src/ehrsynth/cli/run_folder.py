@@ -17,7 +17,14 @@ from ehrsynth.reporting.report import read_report
 from ehrsynth.schema import Schema
 
 # Where results go and who is told of them does not change what they are.
-NOT_IDENTITY = ("paths", "logger", "study", "experiment")
+PREPARED_BY = (
+    "source",
+    "cohort",
+    "features",
+    "preprocess",
+    "split",
+)  # of the matrix, whose fingerprint stands for them
+NOT_IDENTITY = ("paths", "logger", "study", "experiment", *PREPARED_BY)
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,11 @@ class StudyEnd(Callback):
 
 
 def matrix_folder(cfg: DictConfig) -> Path:
-    """Return the matrix a run works on: ``data.matrix``, or where the simulated one is kept."""
-    return Path(cfg.paths.matrices) / f"demo-n{cfg.data.n}" if cfg.data.matrix is None else Path(cfg.data.matrix)
+    """Return the matrix a run works on: ``data.matrix``, or where the one it prepares is kept."""
+    if cfg.data.matrix is not None:
+        return Path(cfg.data.matrix)
+    source = str(cfg.source["_target_"]).rsplit(".", 2)[-2]
+    return Path(cfg.paths.matrices) / (cfg.data.name or (f"demo-n{cfg.source.n}" if source == "demo" else source))
 
 
 def study_folder(cfg: DictConfig) -> Path:

@@ -22,11 +22,12 @@ from ehrsynth.cli.handover import hand_over
 from ehrsynth.cli.launch import users_fault
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import whole_number
+from ehrsynth.cli.prepare import prepare_from
 from ehrsynth.cli.run_folder import RunFolder, identity, resolved
 from ehrsynth.cli.study import StudyEnd, finish_sweep, matrix_folder, study_folder
 from ehrsynth.cli.tables import checkpoint_line, score_table
 from ehrsynth.data.datamodule import EhrDataModule
-from ehrsynth.data.matrix import Matrix, prepare
+from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.files import sweep_leftovers, write_text
@@ -124,14 +125,13 @@ def check_options(cfg: DictConfig) -> None:
 
 
 def open_matrix(cfg: DictConfig) -> Matrix:
-    """Open ``data.matrix``, or simulate the demo hospital once and keep its matrix."""
+    """Open ``data.matrix``, or prepare what ``source`` and its companions name, once, and keep it."""
     folder = matrix_folder(cfg)
     if cfg.data.matrix is not None:
         return Matrix.open(folder)
-    source, preprocess, split = (instantiate(cfg.data[key]) for key in ("source", "preprocess", "split"))
     try:
-        with steps("simulating the demo hospital") as step:
-            return prepare(source, folder, preprocess=preprocess, split=split, seed=0, progress=step)
+        with steps(f"preparing {folder.name}") as step:
+            return prepare_from(cfg, folder, seed=0, progress=step)
     except OptionError as error:
         raise OptionError(f"{error}; paths.matrices=DIR keeps the demo's matrices elsewhere") from error
 

@@ -2,35 +2,24 @@
 
 import hashlib
 import json
-import os
-import platform
-import shutil
-from collections.abc import Callable
-from dataclasses import asdict
 from functools import cached_property
-from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from ehrsynth import constraints as rules
 from ehrsynth.constraints import Constraint
-from ehrsynth.data.one_sex import one_sex_rules
-from ehrsynth.data.preprocess import Prepared, Preprocess, RareCode
-from ehrsynth.data.sources.base import Source
-from ehrsynth.data.split import SPLITS, Split, require_rows
-from ehrsynth.data.wide import widen
-from ehrsynth.errors import FileError, OptionError, SchemaError, TableError
-from ehrsynth.files import aside_of, read_object, read_table, require, sha256, sweep_leftovers, write_json, write_table
+from ehrsynth.data.preprocess import RareCode
+from ehrsynth.data.split import SPLITS, require_rows
+from ehrsynth.errors import FileError, SchemaError, TableError
+from ehrsynth.files import read_object, read_table, require, sha256
 from ehrsynth.layout import Layout
 from ehrsynth.schema import SUBJECT, Schema
 
 LOW_PREVALENCE = "low_prevalence.json"
 OUTPUTS = (*[f"{name}.parquet" for name in SPLITS], "schema.json", "constraints.json", LOW_PREVALENCE)
 PROVENANCE = "provenance.json"
-VERSIONS = ("ehrsynth", "numpy", "pandas", "pyarrow")
 
 
 class Matrix:
@@ -111,92 +100,6 @@ class Matrix:
                     f"{self.folder / other}.parquet: the subject of row {int(shared.argmax())} is also in {one}.parquet"
                     f" ({int(shared.sum())} subjects are in both); a subject must be in one part only"
                 )
-
-
-def prepare(
-    source: Source,
-    out: Path,
-    *,
-    preprocess: Preprocess,
-    split: Split,
-    seed: int,
-    progress: Callable[[str], None] = lambda step: None,
-) -> Matrix:
-    """Make a matrix folder, or open the one that the same options made before.
-
-    Args:
-        source: where the patients come from.
-        out: the folder; it appears under this name only when it is complete.
-        preprocess: the steps from plausible to encodable.
-        split: the shares of the parts.
-        seed: of the split.
-        progress: called with the name of each step as it begins.
-
-    Raises:
-        InputError: the input is wrong, or ``out`` holds something else (``OptionError``).
-    """
-    progress("checking")
-    sweep_leftovers(out.parent, out.name)
-    identity = {
-        "source": {"name": source.name, **source.options()},
-        "inputs": {path.name: sha256(require(path)) for path in source.inputs()},
-        "preprocess": vars(preprocess),
-        "split": vars(split),
-        "seed": seed,
-    }
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        return _existing(out, identity)
-    progress("reading the source")
-    wide = widen(source)
-    steps = [{"step": "source", "rows": len(wide), "columns": wide.shape[1] - 1, "detail": source.remarks()}]
-    progress("preprocessing")
-    parts = {name: wide.iloc[rows] for name, rows in split.assign(len(wide), seed).items()}
-    prepared = preprocess.apply(parts, source.columns())
-    progress("writing")
-    aside = aside_of(out)
-    aside.mkdir(parents=True)
-    try:
-        _write(aside, prepared, {**identity, "steps": [*steps, *prepared.steps]})
-        try:
-            os.rename(aside, out)
-        except OSError:
-            if not out.exists():
-                raise
-            return _existing(out, identity)  # another process was faster
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    progress("checking the folder")
-    return Matrix.open(out)
-
-
-def _write(folder: Path, prepared: Prepared, made_from: dict[str, Any]) -> None:
-    for name, table in prepared.tables.items():
-        write_table(folder / f"{name}.parquet", table)
-    prepared.schema.save(folder / "schema.json")
-    rules.save(folder / "constraints.json", one_sex_rules(prepared.schema, prepared.tables["train"]))
-    write_json(folder / LOW_PREVALENCE, {"version": 1, "codes": [asdict(code) for code in prepared.rare]})
-    provenance = {
-        "version": 1,
-        **made_from,
-        "rows": {name: len(table) for name, table in prepared.tables.items()},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
-        "outputs": {name: sha256(folder / name) for name in OUTPUTS},
-    }
-    write_json(folder / PROVENANCE, provenance)
-
-
-def _existing(out: Path, identity: dict[str, Any]) -> Matrix:
-    """Open the folder if ``identity`` made it."""
-    if not (out / PROVENANCE).is_file():
-        raise OptionError(f"out={out}: something else is there; name a folder that does not exist yet")
-    there = read_object(out / PROVENANCE, outputs=dict)
-    for key, wanted in json.loads(json.dumps(identity)).items():
-        if there.get(key) != wanted:
-            raise OptionError(
-                f"out={out}: a matrix made with another {key} is there ({there.get(key)}, now {wanted});"
-                " name another folder, or remove this one"
-            )
-    return Matrix.open(out)
 
 
 def read_low_prevalence(folder: Path) -> tuple[RareCode, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ehrsynth.data.encoding import as_decoded, fit_numbers
-from ehrsynth.data.sources.base import ColumnSpec
+from ehrsynth.data.features.base import ColumnSpec
 from ehrsynth.data.split import require_rows
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import SUBJECT, Column, Schema

@@ -1,48 +1,91 @@
-"""From long events to one row per subject."""
+"""One row per subject: dense cells beside sparse codes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
 
-from ehrsynth.data.sources.base import Source
-from ehrsynth.errors import TableError
+from ehrsynth.data.features.base import ColumnSpec, Feature
+from ehrsynth.data.store import Store
+from ehrsynth.errors import OptionError
 from ehrsynth.schema import SUBJECT
 
 
-def widen(source: Source) -> pd.DataFrame:
-    """Return one row per subject with ``subject_id`` and every column of ``source.columns()``.
+@dataclass(frozen=True, eq=False)
+class Wide:
+    """Rows that have not been split, cleaned or encoded yet.
 
-    A binary column without an event is 0, a measurement without one is NaN; of several, the last counts.
+    Attributes:
+        subjects: [n] the subject of each row.
+        specs: every column, in the order of the matrix.
+        cells: [n rows] the columns that are no codes.
+        codes: uint8 [n, m] of 0 and 1, the other columns, in the order of ``code_names``.
+        code_names: names of the columns of ``codes``.
+        remarks: counts worth telling.
+    """
+
+    subjects: pd.Series = field(repr=False)
+    specs: Mapping[str, ColumnSpec] = field(repr=False)
+    cells: pd.DataFrame = field(repr=False)
+    codes: sparse.csr_array = field(repr=False)
+    code_names: Sequence[str] = field(repr=False)
+    remarks: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> "Wide":
+        return Wide(
+            self.subjects.iloc[rows],
+            self.specs,
+            self.cells.iloc[rows],
+            self.codes[rows],
+            self.code_names,
+            self.remarks,
+        )
+
+    def chunks(self, rows: int = 50_000) -> Iterator[pd.DataFrame]:
+        """Yield the rows as tables of at most that many rows."""
+        for start in range(0, len(self), rows):
+            yield self[np.arange(start, min(start + rows, len(self)))].frame()
+
+    def frame(self) -> pd.DataFrame:
+        """Return everything as one table with ``subject_id`` first; codes take a byte a cell."""
+        codes = pd.DataFrame(
+            self.codes.toarray().astype(np.int8), columns=list(self.code_names), index=self.cells.index
+        )
+        table = pd.concat([self.subjects.rename(SUBJECT), self.cells, codes], axis=1)
+        return table[[SUBJECT, *self.specs]]
+
+
+def widen(store: Store, features: Sequence[Feature]) -> Wide:
+    """Collect the features of the chosen cohort.
 
     Raises:
-        TableError: no subjects, a repeated subject, or an event without a code, of an undeclared code or of an unknown
-            subject.
+        OptionError: two features make a column of the same name.
+        TableError: the events are not what a feature expects.
     """
-    specs, subjects, events = source.columns(), source.subjects(), source.events()
-    ids = pd.Index(subjects[SUBJECT])
-    if ids.empty or not ids.is_unique:
-        what = f"{int(ids.duplicated().sum())} subjects appear twice" if len(ids) else "there are no subjects"
-        raise TableError(f"source {source.name}: {what}; one row per subject was expected")
-    declared = pd.Index([name for name in specs if name not in subjects.columns])
-    codes = events["code"].cat
-    if (codes.codes < 0).any():
-        raise TableError(
-            f"source {source.name}: {int((codes.codes < 0).sum())} of {len(events)} events have no code;"
-            " each event needs the name of a column"
-        )
-    row, column = ids.get_indexer(events[SUBJECT]), declared.get_indexer(codes.categories)[codes.codes]
-    if (row < 0).any() or (column < 0).any():
-        what = "an unknown subject" if (row < 0).any() else "an undeclared code"
-        raise TableError(f"source {source.name}: an event of {what}; columns() and subjects() must cover the events")
-    binary = np.array([specs[name].kind == "binary" for name in declared], bool)
-    bits = np.zeros((len(ids), len(declared)), np.int8)
-    bits[row, column] = 1
-    table = pd.DataFrame(bits[:, binary], columns=declared[binary])
-    measured = np.flatnonzero(~binary[column])
-    measured = measured[np.argsort(events["time"].to_numpy()[measured], kind="stable")]
-    numbers = {}
-    for j in np.flatnonzero(~binary).tolist():
-        mine = measured[column[measured] == j]
-        numbers[declared[j]] = cells = np.full(len(ids), np.nan)
-        cells[row[mine]] = events["numeric_value"].to_numpy()[mine]  # in order of time, so the last one stays
-    wide = pd.concat([subjects.reset_index(drop=True), table, pd.DataFrame(numbers, index=table.index)], axis=1)
-    return wide[[SUBJECT, *specs]]
+    subjects = store.frame("SELECT subject_id FROM cohort ORDER BY row")["subject_id"]
+    n = len(subjects)
+    specs: dict[str, ColumnSpec] = {}
+    cells, blocks, names, remarks = [], [], list[str](), dict[str, int]()
+    for feature in features:
+        found = feature.collect(store)
+        doubled = sorted(set(found.specs) & set(specs))
+        if doubled:
+            raise OptionError(f"features: column {doubled[0]!r} is made twice; give one of them another name or prefix")
+        specs |= found.specs
+        remarks |= found.remarks
+        if found.cells is not None:
+            cells.append(found.cells.reindex(range(n)))
+        else:
+            ones = np.ones(len(found.row), np.uint8)
+            blocks.append(sparse.csr_array((ones, (found.row, found.column)), shape=(n, len(found.specs))))
+            names += found.specs
+    codes = sparse.csr_array(sparse.hstack(blocks, format="csr") if blocks else (n, 0), dtype=np.uint8)
+    return Wide(
+        subjects, specs, pd.concat(cells, axis=1) if cells else pd.DataFrame(index=range(n)), codes, names, remarks
+    )

@@ -1,0 +1,73 @@
+"""The seam between a cohort and the columns of the matrix."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ehrsynth.data.store import Store
+from ehrsynth.schema import Kind, Role
+
+
+@dataclass(frozen=True)
+class ColumnSpec:
+    """What is known about a column before any patient is seen.
+
+    Attributes:
+        kind, role, domain, label: as in ``ehrsynth.schema.Column``.
+        levels: the values a categorical column can take; empty to learn them from the training rows.
+        plausible: smallest and largest believable number; what lies outside is an outlier.
+    """
+
+    kind: Kind
+    role: Role = "feature"
+    domain: str = "other"
+    label: str = ""
+    levels: tuple[str, ...] = ()
+    plausible: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Collected:
+    """The cells of one feature for all rows of the cohort.
+
+    A feature has either ``cells`` (numbers and text, one column each) or codes, which are mostly absent and therefore
+    given as the pairs that are present.
+
+    Attributes:
+        specs: the columns, in their order.
+        cells: indexed by row of the cohort; rows that are left out are missing.
+        row, column: of every code that is present, no pair twice; ``column`` counts in ``specs``.
+        remarks: counts worth telling, such as codes that could not be mapped.
+    """
+
+    specs: dict[str, ColumnSpec]
+    cells: pd.DataFrame | None = None
+    row: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    column: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    remarks: dict[str, int] = field(default_factory=dict)
+
+
+class Feature(ABC):
+    """One or many columns of the matrix, made of the tables ``cohort``, ``history``, ``stays`` and ``events``."""
+
+    @abstractmethod
+    def collect(self, store: Store) -> Collected:
+        """Return the cells.
+
+        Raises:
+            TableError: the events are not what the feature expects.
+        """
+
+    def options(self) -> dict[str, Any]:
+        """Return class and options, for provenance."""
+        plain = {name: value.options() if hasattr(value, "options") else value for name, value in vars(self).items()}
+        return {"feature": type(self).__name__, **plain}
+
+    def inputs(self) -> dict[str, Path]:
+        """Return the files that are read beside the source's, by the name they have in provenance."""
+        return {}

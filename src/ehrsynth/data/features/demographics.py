@@ -1,0 +1,95 @@
+"""Who the patient is: age, and whatever else the provider writes once or now and then."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
+from ehrsynth.data.store import Store, text
+from ehrsynth.schema import Role
+
+OTHERWISE = "otherwise"
+
+
+class Age(Feature):
+    """Whole years at the index time.
+
+    Args:
+        name: of the column.
+        most: older patients count as this old, as MIMIC does for privacy.
+        role, label: of the column.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "age",
+        most: int | None = None,
+        role: Role = "quasi_identifier",
+        label: str = "Age in years",
+    ) -> None:
+        self.name = name
+        self.most = most
+        self.role: Role = role
+        self.label = label
+
+    def collect(self, store: Store) -> Collected:
+        """Return the ages; missing where the birth is unknown."""
+        years = "date_sub('year', birth, index_time)"
+        cell = years if self.most is None else f"least({years}, {self.most})"
+        cells = store.frame(f"SELECT row, {cell} AS {self.name} FROM cohort WHERE birth IS NOT NULL").set_index("row")
+        return Collected(
+            {self.name: ColumnSpec("count", self.role, "demographics", self.label, plausible=(0, 120))}, cells
+        )
+
+
+class Attribute(Feature):
+    """A category such as sex or race: the code of the subject's last (or first) event of a domain.
+
+    Args:
+        name: of the column.
+        domain: of the events.
+        levels: what the column can say, each with the beginnings of the provider's words that mean it, in this order;
+            ``otherwise`` is the level of every other word. Empty takes the words as they are.
+        which: ``last`` or ``first`` in the window.
+        role, label: of the column.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        domain: str,
+        levels: Mapping[str, list[str]] | None = None,
+        which: Literal["last", "first"] = "last",
+        role: Role = "feature",
+        label: str = "",
+    ) -> None:
+        self.name = name
+        self.domain = domain
+        self.levels = dict(levels or {})
+        self.which = which
+        self.role: Role = role
+        self.label = label or name.capitalize()
+
+    def collect(self, store: Store) -> Collected:
+        """Return the levels; missing for subjects without such an event."""
+        best = "arg_max" if self.which == "last" else "arg_min"
+        cells = store.frame(
+            f"""SELECT row, {self._level(f"{best}(code, (coalesce(time, TIMESTAMP '1500-01-01'), coalesce(stay_id, 0), code))")}
+            AS {self.name} FROM history WHERE domain = {text(self.domain)} AND code IS NOT NULL GROUP BY row"""
+        ).set_index("row")
+        levels = tuple(self.levels)
+        return Collected({self.name: ColumnSpec("categorical", self.role, "demographics", self.label, levels)}, cells)
+
+    def _level(self, word: str) -> str:
+        """Return the SQL that turns a provider's word into a level."""
+        if not self.levels:
+            return word
+        cases, other = [], "NULL"
+        for level, beginnings in self.levels.items():
+            if OTHERWISE in beginnings:
+                other = text(level)
+            hits = [f"starts_with({word}, {text(start)})" for start in beginnings if start != OTHERWISE]
+            if hits:
+                cases.append(f"WHEN {' OR '.join(hits)} THEN {text(level)}")
+        return f"CASE {' '.join(cases)} ELSE {other} END"

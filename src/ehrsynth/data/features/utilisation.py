@@ -1,0 +1,36 @@
+"""How much of the hospital a patient has used: stays and days until the index."""
+
+from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
+from ehrsynth.data.store import Store
+
+
+class Stays(Feature):
+    """Number of stays that had begun by the index time."""
+
+    def __init__(self, *, name: str = "admissions", label: str = "Number of admissions") -> None:
+        self.name = name
+        self.label = label
+
+    def collect(self, store: Store) -> Collected:
+        """Return the numbers."""
+        cells = store.frame(
+            f"""SELECT c.row, count(s.stay_id) AS {self.name} FROM cohort c
+            LEFT JOIN stays s ON s.subject_id = c.subject_id AND s.admitted <= c.index_time GROUP BY c.row"""
+        ).set_index("row")
+        return Collected({self.name: ColumnSpec("count", domain="utilisation", label=self.label)}, cells)
+
+
+class Days(Feature):
+    """Days in hospital until the index time, rounded to whole ones."""
+
+    def __init__(self, *, name: str = "days", label: str = "Days in hospital") -> None:
+        self.name = name
+        self.label = label
+
+    def collect(self, store: Store) -> Collected:
+        """Return the sums."""
+        cells = store.frame(
+            f"""SELECT c.row, round(sum(epoch(least(s.discharged, c.index_time)) - epoch(s.admitted)) / 86400) AS {self.name}
+            FROM cohort c JOIN stays s ON s.subject_id = c.subject_id AND s.admitted <= c.index_time GROUP BY c.row"""
+        ).set_index("row")
+        return Collected({self.name: ColumnSpec("count", domain="utilisation", label=self.label)}, cells)

@@ -1,0 +1,21 @@
+"""Matrices as the command line would prepare them, for tests that need one in this process."""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from ehrsynth.cli.launch import conf_dir
+from ehrsynth.cli.prepare import prepare_from
+from ehrsynth.data.matrix import Matrix
+
+
+def config(*overrides: str) -> DictConfig:
+    """Return what ``ehrsynth prepare OVERRIDES`` composes."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("prepare", list(overrides))
+
+
+def make(out: Path, *overrides: str, seed: int = 0) -> Matrix:
+    """Prepare a matrix folder."""
+    return prepare_from(config(*overrides), out, seed=seed)
