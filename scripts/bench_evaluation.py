@@ -22,7 +22,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from ehrsynth.data.encoding import Encoder
+from ehrsynth.bits import unpack
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.suite import Suite
@@ -77,20 +77,19 @@ def simulate(schema: Schema, rows: int, name: str) -> Records:
 def opened(folder: Path) -> RealData:
     """Take train and validation of a matrix as R, and its holdout as H."""
     matrix = Matrix.open(folder)
-    encoder = Encoder(matrix.schema)
-    parts = [encoder.encode(table) for table in (matrix.train, matrix.validation)]
-    train = Records(parts[0].layout, torch.cat([p.bits for p in parts]), torch.cat([p.values for p in parts]))
-    return RealData(matrix.schema, train, encoder.encode(matrix.holdout), matrix.constraints)
+    train = Records.joined([matrix.records("train"), matrix.records("validation")])
+    return RealData(matrix.schema, train, matrix.records("holdout"), matrix.constraints)
 
 
 def crossed(records: Records) -> Records:
     """Take each independent column of a record from it or from the next one, at random."""
     rng, last = numpy_rng(0, "bench", "crossed"), records.layout.bits.stop
-    bits = records.bits.numpy().copy()
+    known = unpack(records.bits).numpy()
+    bits = known.copy()
     for start in range(0, len(records), 8192):
         rows = np.arange(start, min(start + 8192, len(records)))
         taken = rng.random((len(rows), last)) < 0.3
-        bits[rows, :last] = np.where(taken, records.bits.numpy()[(rows + 1) % len(records), :last], bits[rows, :last])
+        bits[rows, :last] = np.where(taken, known[(rows + 1) % len(records), :last], bits[rows, :last])
     return Records(records.layout, torch.from_numpy(bits), records.values.roll(-1, 0))
 
 

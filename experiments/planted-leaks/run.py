@@ -12,6 +12,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from ehrsynth.bits import unpack
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.anchors import halves
@@ -70,7 +71,7 @@ def scored(folder: Path, plants: Sequence[Plant], seed: int) -> Iterator[tuple[P
     matrix = Matrix.open(folder)
     encoder = Encoder(matrix.schema)
     parts = [encoder.encode(part) for part in (matrix.train, matrix.validation, matrix.holdout)]
-    pool = Records(parts[0].layout, torch.cat([p.bits for p in parts]), torch.cat([p.values for p in parts]))
+    pool = Records.joined(parts)
     order = torch.randperm(len(pool), generator=torch_rng(seed, "deal"))
     members, unseen = pool[order[: -len(parts[2])]], pool[order[-len(parts[2]) :]]
     fresh, control = halves(unseen, seed)
@@ -85,10 +86,12 @@ def planted(fresh: Records, members: Records, codes: list[int], share: float, fl
     rng = numpy_rng(seed, "plants")
     n = round(share * len(fresh))
     copies = members[torch.from_numpy(rng.choice(len(members), n, replace=False))]
-    bits = copies.bits.clone()
+    bits = unpack(copies.bits).clone()
     for row in bits:
         row[rng.choice(codes, flips, replace=False)] ^= 1
-    return Records(fresh.layout, torch.cat([bits, fresh.bits[n:]]), torch.cat([copies.values, fresh.values[n:]]))
+    return Records(
+        fresh.layout, torch.cat([bits, unpack(fresh.bits[n:])]), torch.cat([copies.values, fresh.values[n:]])
+    )
 
 
 def shown(metric: str, scores: list[Score]) -> str:

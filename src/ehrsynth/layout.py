@@ -4,11 +4,12 @@
       codes, missing          categorical    continuous and count columns,
       indicators              columns        min-max scaled by the training rows
 
-The part left of the values is binary, so ``Records`` keeps it as bytes. Blocks know their own
+The part left of the values is binary, so ``Records`` keeps it as bits or bytes. Blocks know their own
 activation: sigmoid for bits, softmax for each group, sigmoid for the values in [0, 1].
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -18,9 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from ehrsynth.bits import Bits, Cells, pack, unpack
 from ehrsynth.schema import Schema
 
 FieldKind = Literal["bit", "missing", "level", "value"]
+
+DIGESTED = 65_536  # rows hashed at a time
 
 
 @dataclass(frozen=True)
@@ -138,16 +142,16 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Encoded records in compact form: bytes for what is binary, float32 for the rest.
+    """Encoded records in compact form: bits or bytes for what is binary, float32 for the rest.
 
     Attributes:
         layout: the meaning of the columns.
-        bits: uint8 [n, B], bits and one-hot indicators.
+        bits: uint8 [n, B], bits and one-hot indicators: a tensor, or packed eight to a byte.
         values: float32 [n, C], scaled by the training minimum and maximum; NaN where missing.
     """
 
     layout: Layout
-    bits: Tensor = field(repr=False)  # patients are not for printing
+    bits: Cells = field(repr=False)  # patients are not for printing
     values: Tensor = field(repr=False)
 
     def __len__(self) -> int:
@@ -156,9 +160,38 @@ class Records:
     def __getitem__(self, rows: Tensor | slice) -> "Records":
         return Records(self.layout, self.bits[rows], self.values[rows])
 
+    def blocks(self, rows: int) -> Iterator["Records"]:
+        """Yield the records in order, at most so many at a time."""
+        for start in range(0, len(self), rows):
+            yield self[start : start + rows]
+
+    def to(self, device: torch.device) -> "Records":
+        """Return the same records on a device."""
+        return Records(self.layout, self.bits.to(device), self.values.to(device))
+
     def dense(self, rows: Tensor | slice = slice(None)) -> Tensor:
         """Return the chosen rows as float32 [m, p]; missing values stay NaN."""
-        return torch.cat([self.bits[rows].to(torch.float32), self.values[rows]], dim=1)
+        return torch.cat([unpack(self.bits[rows]).to(torch.float32), self.values[rows]], dim=1)
+
+    def packed(self) -> "Records":
+        """Return the same records in an eighth of the memory."""
+        return Records(self.layout, pack(self.bits), self.values)
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of shape and cells, packed or not."""
+        found = hashlib.sha256(str((*self.bits.shape, *self.values.shape)).encode())
+        for part in self.blocks(DIGESTED):
+            found.update(pack(part.bits).packed.numpy().tobytes())
+        found.update(self.values.contiguous().numpy().data)
+        return found.digest()
+
+    @classmethod
+    def joined(cls, parts: Iterable["Records"]) -> "Records":
+        """Return the rows of one or more tables of one layout, packed, one table after the other."""
+        tables = [part.packed() for part in parts]
+        layout = tables[0].layout
+        packed = torch.cat([pack(table.bits).packed for table in tables])
+        return cls(layout, Bits(packed, layout.binary.stop), torch.cat([table.values for table in tables]))
 
     @classmethod
     def of_dense(cls, layout: Layout, x: Tensor) -> "Records":

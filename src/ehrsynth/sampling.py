@@ -1,11 +1,13 @@
 """From a trained model to synthetic records and tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from ehrsynth.chunks import rows_of
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Records
@@ -26,7 +28,7 @@ def sample_records(
     condition: Mapping[str, str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Records:
-    """Draw ``n`` hard records from ``model``, on its device, and return them on the CPU.
+    """Draw ``n`` hard records from ``model``, on its device, and return them on the CPU, packed.
 
     Every batch has its own stream, so whole batches do not depend on ``n``. The model is in evaluation
     mode meanwhile and in its former mode afterwards; no other random stream moves.
@@ -44,34 +46,7 @@ def sample_records(
         OptionError: ``n`` is not positive, a condition names no level of the schema, or hardly any
             generated record meets it.
     """
-    if n < 1:
-        raise OptionError(f"n={n}: a whole number above zero was expected")
-    batch_size = batch_size or model.sample_batch
-    wanted = [_indicator(model, name, value) for name, value in (condition or {}).items()]
-    limit = max(MOST_DRAWS * n, LEAST_BATCHES * batch_size)
-    parts: list[Records] = []
-    done = drawn = 0
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            while done < n:
-                if drawn >= limit:
-                    named = ", ".join(f"{name}={value}" for name, value in (condition or {}).items())
-                    raise OptionError(
-                        f"condition {named}: only {done} of {drawn} generated records meet it, {n} are wanted;"
-                        " ask for fewer records or a less rare condition"
-                    )
-                size = batch_size if wanted else min(batch_size, n - done)
-                rows = model.sample(size, torch_rng(seed, "sample", len(parts), device=model.device)).cpu()
-                drawn += size
-                parts.append(Records.of_dense(model.layout, rows[_meets(rows, wanted)][: n - done]))
-                done += len(parts[-1])
-                if progress is not None:
-                    progress(done)
-    finally:
-        model.train(was_training)
-    return Records(model.layout, torch.cat([part.bits for part in parts]), torch.cat([part.values for part in parts]))
+    return Records.joined(_batches(model, n, seed, batch_size, condition, progress))
 
 
 def synthesize(
@@ -83,8 +58,8 @@ def synthesize(
     condition: Mapping[str, str] | None = None,
     low_prevalence: Sequence[tuple[Column, float]] = (),
     progress: Callable[[int], None] | None = None,
-) -> pd.DataFrame:
-    """Draw ``n`` records and decode them to a table with the model's schema.
+) -> Generator[pd.DataFrame]:
+    """Draw ``n`` records and yield them decoded to tables with the model's schema, some rows at a time.
 
     Args:
         low_prevalence: binary columns that preprocessing removed as too rare to learn, with their training
@@ -96,13 +71,68 @@ def synthesize(
         condition: wanted value by column.
         progress: called with the number of records done so far.
     """
-    records = sample_records(model, n, seed, batch_size=batch_size, condition=condition, progress=progress)
-    frame = Encoder(model.schema).decode(records)
-    rare = {
-        column.name: (numpy_rng(seed, "low_prevalence", column.name).random(n) < prevalence).astype("int8")
-        for column, prevalence in low_prevalence
-    }
-    return pd.concat([frame, pd.DataFrame(rare, index=frame.index)], axis=1) if rare else frame
+    encoder = Encoder(model.schema)
+    streams = [(c.name, share, numpy_rng(seed, "low_prevalence", c.name)) for c, share in low_prevalence]
+    rows = rows_of(len(model.schema.columns) + len(streams))
+    for records in _even(_batches(model, n, seed, batch_size, condition, progress), rows):
+        frame = encoder.decode(records)
+        rare = {name: (stream.random(len(frame)) < share).astype("int8") for name, share, stream in streams}
+        yield pd.concat([frame, pd.DataFrame(rare, index=frame.index)], axis=1) if rare else frame
+
+
+def _batches(
+    model: SyntheticModel,
+    n: int,
+    seed: int,
+    batch_size: int | None,
+    condition: Mapping[str, str] | None,
+    progress: Callable[[int], None] | None,
+) -> Iterator[Records]:
+    """Yield ``n`` records, packed, a batch of the model at a time; see ``sample_records``."""
+    if n < 1:
+        raise OptionError(f"n={n}: a whole number above zero was expected")
+    batch_size = batch_size or model.sample_batch
+    wanted = [_indicator(model, name, value) for name, value in (condition or {}).items()]
+    limit = max(MOST_DRAWS * n, LEAST_BATCHES * batch_size)
+    done = drawn = 0
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in count():
+            if drawn >= limit:
+                named = ", ".join(f"{name}={value}" for name, value in (condition or {}).items())
+                raise OptionError(
+                    f"condition {named}: only {done} of {drawn} generated records meet it, {n} are wanted;"
+                    " ask for fewer records or a less rare condition"
+                )
+            size = batch_size if wanted else min(batch_size, n - done)
+            with torch.inference_mode():
+                rows = model.sample(size, torch_rng(seed, "sample", batch, device=model.device)).cpu()
+                records = Records.of_dense(model.layout, rows[_meets(rows, wanted)][: n - done]).packed()
+            drawn += size
+            done += len(records)
+            if progress is not None:
+                progress(done)
+            yield records
+            if done == n:
+                break
+    finally:
+        model.train(was_training)
+
+
+def _even(parts: Iterable[Records], rows: int) -> Iterator[Records]:
+    """Yield the rows of all parts in tables of so many rows; the last may have less."""
+    waiting: list[Records] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= rows:
+            *full, rest = Records.joined(waiting).blocks(rows)
+            yield from full
+            if len(rest) == rows:
+                yield rest
+            waiting = [rest] if len(rest) < rows else []
+    if waiting:
+        yield Records.joined(waiting)
 
 
 def _indicator(model: SyntheticModel, name: str, value: str) -> tuple[int, bool]:

@@ -76,11 +76,14 @@ class Column:
         """Whether the column is a clinical code, counted by "codes per record"."""
         return self.kind == "binary" and self.domain in CODE_DOMAINS
 
-    def check(self, cells: pd.Series, table: str, unseen: Unseen = "refuse") -> None:
+    def check(self, cells: pd.Series, table: str, unseen: Unseen = "refuse", first_row: int = 0) -> None:
         """Raise a ``TableError`` naming table, column and first bad row unless ``cells`` fit."""
+        if self.kind == "binary" and cells.dtype == np.int8 and not (cells.to_numpy() & -2).any():
+            return  # as ``prepare`` writes thousands of columns
         bad, expected = self._misfit(cells, unseen == "zero")
         if bad.any():
-            row, count = int(np.flatnonzero(bad.to_numpy())[0]), f"{int(bad.sum())} of {len(cells)} rows do not fit"
+            row = first_row + int(np.flatnonzero(bad.to_numpy())[0])
+            count = f"{int(bad.sum())} of {len(cells)} rows do not fit"
             raise TableError(f"{table}: column {self.name!r}, row {row}: {expected} ({count})")
 
     def _misfit(self, cells: pd.Series, lenient: bool) -> tuple["pd.Series[bool]", str]:
@@ -137,13 +140,14 @@ class Schema:
         """Columns whose role is ``outcome``."""
         return [column for column in self.columns if column.role == "outcome"]
 
-    def validate(self, frame: pd.DataFrame, table: str, unseen: Unseen = "refuse") -> pd.DataFrame:
+    def validate(self, frame: pd.DataFrame, table: str, unseen: Unseen = "refuse", first_row: int = 0) -> pd.DataFrame:
         """Check that ``frame`` fits and return its schema columns in schema order.
 
         Args:
             frame: decoded values; a ``subject_id`` column is allowed and left out of the result.
             table: what to call the table in an error, usually its file name.
             unseen: ``zero`` lets unknown levels pass, and gaps that no column but a binary one should have.
+            first_row: the number, in the whole table, of the first row of a part of it.
 
         Raises:
             TableError: no row, a missing, extra or repeated column, or a cell that does not fit.
@@ -160,7 +164,7 @@ class Schema:
         if extra:
             raise TableError(f"{table}: extra columns {_some(extra)}; the schema does not have them")
         for column in self.columns:
-            column.check(frame[column.name], table, unseen)
+            column.check(frame[column.name], table, unseen, first_row)
         return frame[self.names]
 
     def require_outcomes(self, frame: pd.DataFrame, table: str) -> None:

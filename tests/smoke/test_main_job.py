@@ -147,7 +147,7 @@ def test_generate(study: Path, matrix: Path, cli: Cli, tmp_path: Path) -> None:
     assert len(a) == 70
     schema = Matrix.open(matrix).schema
     c = schema.validate(pd.read_parquet(tmp_path / "c.parquet"), "c")
-    assert not torch.equal(Encoder(schema).encode(a).bits, Encoder(schema).encode(c).bits)
+    assert not torch.equal(Encoder(schema).encode(a).dense(), Encoder(schema).encode(c).dense())
 
 
 def test_generate_with_a_condition_and_the_rare_codes(study: Path, matrix: Path, cli: Cli, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def rewrite(path: Path, table: pd.DataFrame) -> None:
 
 
 def test_what_is_in_the_folder(prepared: Matrix) -> None:
-    assert {path.name for path in prepared.folder.iterdir()} == {*module.OUTPUTS, module.PROVENANCE}
+    assert {path.name for path in prepared.folder.iterdir()} == {*module.OUTPUTS, module.PROVENANCE, "constraints.yaml"}
     provenance = prepared.provenance
     assert provenance["rows"] == {"train": 378, "validation": 42, "holdout": 180}
     assert provenance["source"] == {"name": "demo", "n": 600, "seed": 0, "write_raw": None}
@@ -46,17 +46,20 @@ def test_what_is_in_the_folder(prepared: Matrix) -> None:
     assert provenance["outputs"] == {name: sha256(prepared.folder / name) for name in module.OUTPUTS}
     assert prepared.train.columns[0] == "subject_id"
     assert prepared.train["dx_401"].dtype == "int8"
-    rare = read_low_prevalence(prepared.folder)
-    assert rare
-    assert not {code.column.name for code in rare} & set(prepared.schema.names)
     assert str(prepared.folder) not in json.dumps(provenance)
+
+
+def test_rare_codes_are_kept_aside(tmp_path: Path) -> None:
+    matrix = make(tmp_path / "demo", n=200, min_count=5)
+    rare = read_low_prevalence(matrix.folder)
+    assert all(0 < code.prevalence < 5 / len(matrix.train) for code in rare)
+    assert len({code.column.name for code in rare} - set(matrix.schema.names)) == len(rare) > 10
 
 
 def test_constraints_are_clinical_and_hold(prepared: Matrix) -> None:
     sexes = conditions().set_index("icd9")["sex"]
     assert {rule.given for rule in prepared.constraints if isinstance(rule, OnlyIf)} == {"sex=F", "sex=M"}
-    for rule in prepared.constraints:
-        assert isinstance(rule, OnlyIf)
+    for rule in (rule for rule in prepared.constraints if isinstance(rule, OnlyIf)):
         assert rule.given == f"sex={sexes[rule.column.removeprefix('dx_')]}"
         assert prepared.train.loc[prepared.train[rule.column] == 1, "sex"].eq(rule.given[-1]).all()
         assert prepared.train[rule.column].sum() >= 20
@@ -91,7 +94,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def full_disk(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(preparing, "one_sex_rules", full_disk)
+    monkeypatch.setattr(preparing, "rules_of", full_disk)
     with pytest.raises(OSError, match="no space"):
         make(tmp_path / "out", n=200)
     assert list(tmp_path.iterdir()) == []
@@ -153,8 +156,8 @@ def test_rare_codes_without_their_key(folder: Path) -> None:
         ({"rule": "only_if", "column": "dx_gone", "given": "sex=F"}, "no 0/1 column 'dx_gone'"),
         ({"rule": "only_if", "column": "dx_401", "given": "sex=X"}, "no 0/1 column 'sex=X'"),
         ({"rule": "only_if", "column": "age", "given": "sex=F"}, "no 0/1 column 'age'"),
-        ({"rule": "never"}, "expected rule only_if"),
-        ("dx_401", "expected rule only_if"),
+        ({"rule": "never"}, "one of only_if"),
+        ("dx_401", "one of only_if"),
     ],
 )
 def test_a_constraint_that_does_not_fit(folder: Path, rule: object, words: str) -> None:

@@ -1,11 +1,17 @@
 """Every preprocessing step is fitted on training rows only, and counted."""
 
+import tracemalloc
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
+from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.features.base import ColumnSpec
 from ehrsynth.data.preprocess import Prepared, Preprocess
+from ehrsynth.data.wide import Wide
 from ehrsynth.errors import OptionError, TableError
 
 SPECS = {
@@ -16,6 +22,14 @@ SPECS = {
     "rare": ColumnSpec("binary", domain="diagnosis"),
     "dead": ColumnSpec("binary", "outcome"),
 }
+
+
+def wide_of(frame: pd.DataFrame, specs: Mapping[str, ColumnSpec], codes: Iterable[str] = ()) -> Wide:
+    """Return the rows with ``codes`` sparse and the others dense."""
+    names = list(codes)
+    ones = sparse.csr_array(frame[names].to_numpy(np.uint8))
+    cells = frame[[name for name in specs if name not in names]]
+    return Wide(frame["subject_id"], specs, cells, ones, names)
 
 
 def tables() -> dict[str, pd.DataFrame]:
@@ -34,93 +48,243 @@ def tables() -> dict[str, pd.DataFrame]:
     return {"train": train, "validation": other.copy(), "holdout": other.assign(subject_id=[30, 31, 32])}
 
 
+def parts(given: Mapping[str, pd.DataFrame] | None = None, sparse_codes: bool = True) -> dict[str, Wide]:
+    codes = ("common", "rare") if sparse_codes else ()
+    return {name: wide_of(table, SPECS, codes) for name, table in (given or tables()).items()}
+
+
 def details(prepared: Prepared) -> dict[str, dict[str, int]]:
     return {step["step"].split(":")[0]: step["detail"] for step in prepared.steps}
 
 
+def frames(prepared: Prepared) -> dict[str, pd.DataFrame]:
+    return {name: part.frame() for name, part in prepared.parts.items()}
+
+
 def test_clipping() -> None:
-    prepared = Preprocess(outliers="clip", min_prevalence=0.2).apply(tables(), SPECS)
+    prepared = Preprocess(outliers="clip", min_prevalence=0.2).apply(parts())
     bmi = prepared.schema.by_name["bmi"]
     assert bmi.bounds == (10, 60)
     assert bmi.decimals == 2
     assert bmi.missing
-    assert prepared.tables["train"]["bmi"].tolist()[:4] == [20.5, 30.25, 60, 10]
-    assert prepared.tables["holdout"]["bmi"].tolist()[:2] == [60, 15]
+    assert frames(prepared)["train"]["bmi"].tolist()[:4] == [20.5, 30.25, 60, 10]
+    assert frames(prepared)["holdout"]["bmi"].tolist()[:2] == [60, 15]
     assert details(prepared)["outliers"] == {"bmi": 4}
 
 
 def test_dropping_records() -> None:
-    prepared = Preprocess(outliers="drop").apply(tables(), SPECS)
+    prepared = Preprocess(outliers="drop").apply(parts())
     assert prepared.schema.by_name["bmi"].bounds == (20.5, 30.25)
-    assert {name: len(table) for name, table in prepared.tables.items()} == {"train": 8, "validation": 2, "holdout": 2}
-    assert prepared.tables["holdout"]["bmi"].iloc[0] == 15  # outside the training bounds, and kept as it is
+    assert {name: len(part) for name, part in prepared.parts.items()} == {"train": 8, "validation": 2, "holdout": 2}
+    holdout = frames(prepared)["holdout"]
+    assert holdout["bmi"].iloc[0] == 15  # outside the training bounds, and kept as it is
+    assert holdout["common"].tolist() == [0, 1]  # of the same rows
+
+
+def test_outliers_become_missing_or_stay() -> None:
+    missing, kept = (Preprocess(outliers=choice).apply(parts()) for choice in ("missing", "keep"))  # type: ignore[arg-type]
+    assert frames(missing)["train"]["bmi"].isna().sum() == 3
+    assert missing.schema.by_name["bmi"].bounds == (20.5, 30.25)
+    assert frames(kept)["train"]["bmi"].max() == 950
+    assert details(missing)["outliers"] == details(kept)["outliers"] == {"bmi": 4}
 
 
 def test_columns_are_left_out_by_training_rows() -> None:
-    prepared = Preprocess(min_prevalence=0.2).apply(tables(), SPECS)
-    assert prepared.schema.names == ["bmi", "ward", "common", "dead"]
-    assert details(prepared)["columns mostly missing"] == {"lab": 7}
-    assert details(prepared)["rare codes"] == {"rare": 1}
-    (code,) = prepared.rare
-    assert (code.column.name, code.column.domain, code.prevalence) == ("rare", "diagnosis", 0.1)
-    assert [step["columns"] for step in prepared.steps] == [6, 5, 4, 4, 4]
+    for sparse_codes in (True, False):
+        prepared = Preprocess(min_prevalence=0.2).apply(parts(sparse_codes=sparse_codes))
+        assert prepared.schema.names == ["bmi", "ward", "common", "dead"]
+        assert list(frames(prepared)["train"]) == ["subject_id", "bmi", "ward", "common", "dead"]
+        assert details(prepared)["columns mostly missing"] == {"lab": 7}
+        assert details(prepared)["rare codes"] == {"rare": 1}
+        (code,) = prepared.rare
+        assert (code.column.name, code.column.domain, code.prevalence) == ("rare", "diagnosis", 0.1)
+        assert [step["columns"] for step in prepared.steps] == [6, 5, 4, 4, 4]
+
+
+def test_a_code_that_no_training_row_has_is_counted_but_not_kept_aside() -> None:
+    given = tables()
+    given["train"]["rare"] = 0
+    prepared = Preprocess().apply(parts(given))
+    assert prepared.rare == ()
+    assert details(prepared)["rare codes"] == {"codes that no training row has": 1}
+    assert "rare" not in prepared.schema.by_name
+    assert "rare" in Preprocess(min_count=0, min_prevalence=0).apply(parts(given)).schema.by_name
 
 
 @pytest.mark.parametrize(("min_count", "kept"), [(1, True), (2, False)])
 def test_min_count(min_count: int, kept: bool) -> None:
-    prepared = Preprocess(min_count=min_count).apply(tables(), SPECS)
+    prepared = Preprocess(min_count=min_count).apply(parts())
     assert ("rare" in prepared.schema.by_name) == kept
 
 
 def test_levels_that_training_never_shows() -> None:
-    prepared = Preprocess().apply(tables(), SPECS)
+    prepared = Preprocess().apply(parts())
     assert prepared.schema.by_name["ward"].levels == ("A", "B", "other")
-    assert prepared.tables["holdout"]["ward"].tolist() == ["other", "A", "B"]
+    assert frames(prepared)["holdout"]["ward"].tolist() == ["other", "A", "B"]
     assert details(prepared)["levels that training never has"] == {"ward": 2}
 
 
 def test_gaps_that_training_never_shows() -> None:
     given = tables()
     given["holdout"].loc[0, "ward"] = None
-    prepared = Preprocess().apply(given, SPECS)
-    assert prepared.tables["holdout"]["subject_id"].tolist() == [31, 32]
+    prepared = Preprocess().apply(parts(given))
+    assert frames(prepared)["holdout"]["subject_id"].tolist() == [31, 32]
     assert details(prepared)["rows with gaps that training never has"] == {"holdout": 1}
     assert not prepared.schema.by_name["ward"].missing
 
 
+def pressures(**systolic_and_diastolic: list[float]) -> dict[str, Wide]:
+    frame = pd.DataFrame({"subject_id": range(5), **systolic_and_diastolic})
+    specs = {name: ColumnSpec("continuous") for name in systolic_and_diastolic}
+    return {name: wide_of(frame, specs) for name in ("train", "validation", "holdout")}
+
+
+def test_relations() -> None:
+    given = pressures(systolic=[120, 80, 90, np.nan, 100], diastolic=[80, 120, 90, 70, np.nan])
+    strict = Preprocess(relations=["diastolic < systolic"]).apply(given)
+    assert frames(strict)["train"]["subject_id"].tolist() == [0, 3, 4]  # a gap contradicts nothing
+    assert details(strict)["relations"] == {"diastolic < systolic": 6}
+    loose = Preprocess(relations=["systolic>=diastolic"]).apply(given)
+    assert frames(loose)["train"]["subject_id"].tolist() == [0, 2, 3, 4]
+    emptied = Preprocess(relations=["diastolic < systolic"], outliers="missing", max_missing=0.9).apply(given)
+    assert frames(emptied)["train"]["systolic"].tolist()[0] == 120
+    assert frames(emptied)["train"].loc[[1, 2], ["systolic", "diastolic"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("relation", "words"),
+    [("bmi < height", "'height' is no such column"), ("bmi < ward", "'ward' is a categorical column")],
+)
+def test_relations_of_other_columns(relation: str, words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        Preprocess(relations=[relation]).apply(parts())
+
+
+def test_marginal_imputation_draws_training_values() -> None:
+    given = tables()
+    given["holdout"].loc[0, "ward"] = None
+    given["holdout"]["bmi"] = [np.nan, 59.0, 58.0]
+    imputing = Preprocess(impute="marginal", max_missing=0.8)
+    prepared = imputing.apply(parts(given), seed=3)
+    assert not any(column.missing for column in prepared.schema.columns)
+    train, holdout = frames(prepared)["train"], frames(prepared)["holdout"]
+    assert len(holdout) == 3
+    assert holdout["bmi"].iloc[0] in {20.5, 30.25, 60, 10, 25}
+    assert set(train["lab"]) <= {1, 2, 3}
+    assert train["lab"].tolist()[:3] == [1, 2, 3]
+    assert details(prepared)["gaps filled"] == {"bmi": 3, "lab": 7, "ward": 1}
+    pd.testing.assert_frame_equal(frames(imputing.apply(parts(given), seed=3))["train"], train)
+    assert not frames(imputing.apply(parts(given), seed=4))["train"].equals(train)
+
+
+def test_marginal_imputation_keeps_the_marginal() -> None:
+    frame = pd.DataFrame({"subject_id": range(4000), "x": [0.0, 0.0, 0.0, 1.0, np.nan, np.nan, np.nan, np.nan] * 500})
+    wide = wide_of(frame, {"x": ColumnSpec("continuous")})
+    prepared = Preprocess(impute="marginal").apply(dict.fromkeys(("train", "validation", "holdout"), wide))
+    assert frames(prepared)["train"]["x"].mean() == pytest.approx(0.25, abs=0.02)
+
+
 def test_nothing_is_fitted_on_other_rows() -> None:
     given = tables()
-    before = Preprocess().apply(given, SPECS).schema
+    before = Preprocess().apply(parts(given)).schema
     given["holdout"]["bmi"] = [59.123, 12.0, 13.0]
     given["validation"]["common"] = 0
-    assert Preprocess().apply(given, SPECS).schema == before
+    assert Preprocess().apply(parts(given)).schema == before
 
 
-def test_the_given_tables_stay_as_they_are() -> None:
-    given = tables()
-    Preprocess().apply(given, SPECS)
+def test_the_given_rows_stay_as_they_are() -> None:
+    given = parts()
+    for choice in ("clip", "drop", "missing"):
+        Preprocess(outliers=choice, impute="marginal", max_missing=0.9).apply(given)  # type: ignore[arg-type]
     for name, table in tables().items():
-        pd.testing.assert_frame_equal(given[name], table)
+        pd.testing.assert_frame_equal(given[name].frame()[list(SPECS)], table[list(SPECS)], check_dtype=False)
 
 
 def test_a_constant_outcome() -> None:
     given = tables()
     given["train"]["dead"] = 0
     with pytest.raises(TableError, match="'dead': a constant outcome"):
-        Preprocess().apply(given, SPECS)
+        Preprocess().apply(parts(given))
+
+
+def test_an_outcome_that_is_mostly_missing() -> None:
+    given = tables()
+    given["train"]["dead"] = [0, 1, *[np.nan] * 8]
+    with pytest.raises(TableError, match="'dead': an outcome that is missing in 8 of 10 rows"):
+        Preprocess().apply(parts(given))
+
+
+def test_a_column_without_any_training_value_is_left_out() -> None:
+    given = tables()
+    given["train"]["lab"] = np.nan
+    given["train"]["ward"] = None
+    prepared = Preprocess(max_missing=1, impute="marginal").apply(parts(given))
+    assert details(prepared)["columns mostly missing"] == {"lab": 10, "ward": 10}
+
+
+def test_a_constant_column_is_kept_and_encoded() -> None:
+    given = {name: table.assign(bmi=25.0, common=1) for name, table in tables().items()}
+    prepared = Preprocess().apply(parts(given))
+    assert prepared.schema.by_name["bmi"].bounds == (25, 25)
+    encoder, train = Encoder(prepared.schema), frames(prepared)["train"]
+    decoded = encoder.decode(encoder.encode(prepared.schema.validate(train, "train")))
+    pd.testing.assert_frame_equal(decoded, train[prepared.schema.names].reset_index(drop=True))
 
 
 def test_no_rows_left() -> None:
     given = tables()
     given["holdout"]["bmi"] = 1000.0
     with pytest.raises(TableError, match="holdout, after preprocessing: the number of rows is 0"):
-        Preprocess(outliers="drop").apply(given, SPECS)
+        Preprocess(outliers="drop").apply(parts(given))
+
+
+def test_no_column_left() -> None:
+    given = {name: table.assign(lab=np.nan) for name, table in tables().items()}
+    only = {name: part.only({"lab": SPECS["lab"]}) for name, part in parts(given).items()}
+    with pytest.raises(TableError, match="no column is left"):
+        Preprocess().apply(only)
 
 
 @pytest.mark.parametrize(
     "option",
-    [{"outliers": "ignore"}, {"max_missing": 2}, {"max_missing": "half"}, {"min_prevalence": -1}, {"min_count": -1}],
+    [
+        {"outliers": "ignore"},
+        {"impute": "mean"},
+        {"relations": ["a before b"]},
+        {"relations": "a < b"},
+        {"max_missing": 2},
+        {"max_missing": "half"},
+        {"min_prevalence": -1},
+        {"min_count": -1},
+    ],
 )
 def test_impossible_options(option: dict[str, object]) -> None:
     with pytest.raises(OptionError, match=f"preprocess.{next(iter(option))}"):
         Preprocess(**option)  # type: ignore[arg-type]
+
+
+def test_codes_are_never_dense() -> None:
+    """40,000 x 2,000 cells would take 80 MB a part as bytes; the codes that are there take 2 MB."""
+    n, m = 40_000, 2_000
+    rng = np.random.default_rng(0)
+    flat = np.unique(rng.integers(0, n * m, 400_000))
+    codes = sparse.csr_array((np.ones(len(flat), np.uint8), (flat // m, flat % m)), shape=(n, m))
+    names = [f"dx_{i}" for i in range(m)]
+    specs = {"age": ColumnSpec("count")} | {name: ColumnSpec("binary", domain="diagnosis") for name in names}
+    wide = Wide(pd.Series(range(n)), specs, pd.DataFrame({"age": rng.integers(0, 90, n)}), codes, names)
+    given = {
+        name: wide[np.flatnonzero(np.arange(n) % 3 == k)] for k, name in enumerate(("train", "validation", "holdout"))
+    }
+    tracemalloc.start()
+    try:
+        prepared = Preprocess(min_count=60).apply(given)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000
+    assert 0 < len(prepared.rare) < m
+    kept = prepared.parts["train"]
+    assert sum(len(chunk) for chunk in kept.chunks(10_000)) == len(kept)
+    left = [name for name in names if name not in {code.column.name for code in prepared.rare}]
+    assert list(kept.code_names) == left
+    assert kept.codes.sum(axis=0, dtype=int).min() >= 60

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ehrsynth.bits import unpack
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.tables import Reading, Source, Tables, read_schema, read_tables
 from ehrsynth.errors import OptionError, TableError
@@ -117,7 +118,7 @@ def test_spaces_and_ways_to_write_a_flag(tmp_path: Path) -> None:
         assert [column.kind for column in tables.schema.columns] == ["categorical", "binary", "categorical", "binary"]
         records = tables.records["synthetic"]
         assert records.layout.names == ["flag", "word", "sex=F", "sex=M", "gap=0", "gap=1", "gap:missing"]
-        assert records.bits.tolist() == [
+        assert unpack(records.bits).tolist() == [
             [1, 1, 1, 0, 0, 1, 0],
             [0, 0, 0, 1, 1, 0, 0],
             [1, 0, 0, 0, 0, 0, 1],  # an empty cell where the training table has none is no level
@@ -131,7 +132,7 @@ def test_what_the_training_table_lacks_is_kept(tmp_path: Path) -> None:
         tables = read({"train": train, "holdout": other, "synthetic": other}, tmp_path, suffix)
         for role in ("holdout", "synthetic"):
             records = tables.records[role]
-            assert records.bits.tolist() == [[0, 0], [0, 0], [0, 1]]
+            assert unpack(records.bits).tolist() == [[0, 0], [0, 0], [0, 1]]
             assert records.values[[0, 2], 0].tolist() == pytest.approx([-0.5, 3.95])
             assert records.values[1, 0].isnan()
         with pytest.raises(TableError, match=r"synthetic.*'flag', row 1: the cell is empty"):

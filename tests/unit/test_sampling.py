@@ -1,8 +1,13 @@
 """Sampling: batches, seeds, conditions, and the model's mode afterwards."""
 
+from typing import Any
+
+import pandas as pd
 import pytest
 import torch
 
+from ehrsynth import chunks
+from ehrsynth.bits import unpack
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.independent import IndependentMarginals
@@ -36,9 +41,9 @@ def test_whole_batches_do_not_depend_on_how_many_are_drawn(model: IndependentMar
     few, many = (sample_records(model, n, seed=0, batch_size=50) for n in (100, 170))
     assert len(few) == 100
     assert len(many) == 170
-    assert torch.equal(few.bits, many.bits[:100])
-    assert not torch.equal(few.bits[:50], few.bits[50:])
-    assert not torch.equal(few.bits, sample_records(model, 100, seed=1, batch_size=50).bits)
+    assert torch.equal(unpack(few.bits), unpack(many.bits[:100]))
+    assert not torch.equal(unpack(few.bits[:50]), unpack(few.bits[50:]))
+    assert not torch.equal(unpack(few.bits), unpack(sample_records(model, 100, seed=1, batch_size=50).bits))
 
 
 def test_missing_values_are_missing_where_their_bit_says_so(model: IndependentMarginals) -> None:
@@ -88,13 +93,37 @@ def test_no_rows_is_an_error(model: IndependentMarginals) -> None:
         sample_records(model, 0, seed=0)
 
 
+def table(model: IndependentMarginals, **options: Any) -> pd.DataFrame:
+    return pd.concat(list(synthesize(model, 2000, seed=0, **options)), ignore_index=True)
+
+
 def test_synthesize_decodes_and_adds_rare_columns(model: IndependentMarginals) -> None:
     rare = Column("rare", "binary", domain="diagnosis")
-    frame = synthesize(model, 2000, seed=0, condition={"sex": "M"}, low_prevalence=[(rare, 0.02)])
+    frame = table(model, condition={"sex": "M"}, low_prevalence=[(rare, 0.02)])
     assert list(frame.columns) == ["code", "never", "sex", "bmi", "rare"]
     SCHEMA.validate(frame.drop(columns="rare"), "synthetic")
     assert (frame["sex"] == "M").all()
     assert frame["bmi"].dropna().between(10, 60).all()
     assert frame["bmi"].isna().mean() == pytest.approx(0.5, abs=0.05)
     assert frame["rare"].mean() == pytest.approx(0.02, abs=0.01)
-    assert frame.equals(synthesize(model, 2000, seed=0, condition={"sex": "M"}, low_prevalence=[(rare, 0.02)]))
+    assert frame.equals(table(model, condition={"sex": "M"}, low_prevalence=[(rare, 0.02)]))
+
+
+def test_the_rows_of_a_chunk_do_not_change_the_table(
+    model: IndependentMarginals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"batch_size": 300, "low_prevalence": [(Column("rare", "binary", domain="diagnosis"), 0.02)]}
+    whole = table(model, **options)
+    for rows in (170, 300, 1000):
+        monkeypatch.setattr(chunks, "ROWS", rows)
+        sizes = [len(chunk) for chunk in synthesize(model, 2000, seed=0, **options)]
+        assert sizes == [rows] * (2000 // rows) + [2000 % rows] * (2000 % rows > 0)
+        assert table(model, **options).equals(whole)
+
+
+def test_the_model_is_left_as_it_was_even_if_nobody_takes_the_rest(model: IndependentMarginals) -> None:
+    model.train()
+    drawn = synthesize(model, 100_000, seed=0, batch_size=60_000)
+    next(drawn)
+    drawn.close()
+    assert model.training

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from ehrsynth.chunks import write_chunks
 from ehrsynth.cli.console import out, progress
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import device, path, whole_number
 from ehrsynth.cli.run_folder import RunFolder
 from ehrsynth.data.matrix import read_low_prevalence
 from ehrsynth.errors import OptionError
-from ehrsynth.files import TABLE_SUFFIXES, write_table
+from ehrsynth.files import TABLE_SUFFIXES
 from ehrsynth.models.base import load_model
 from ehrsynth.sampling import synthesize
 from ehrsynth.schema import Column, Schema
@@ -31,7 +32,7 @@ def task(cfg: DictConfig) -> Path:
         rare = [(code.column, code.prevalence) for code in read_low_prevalence(matrix)]
     model = load_model(folder.chosen_checkpoint, Schema.load(folder.schema)).to(device(cfg.device))
     with progress("generating", n) as advance:
-        frame = synthesize(
+        chunks = synthesize(
             model,
             n,
             seed,
@@ -39,8 +40,8 @@ def task(cfg: DictConfig) -> Path:
             low_prevalence=rare,
             progress=lambda done: advance(done, None),
         )
-    write_table(target, frame)
-    out.print(f"{len(frame):,} records x {frame.shape[1]} columns  {target}")
+        rows = write_chunks(target, chunks)
+    out.print(f"{rows:,} records x {len(model.schema.columns) + len(rare)} columns  {target}")
     return target
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shlex
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from time import perf_counter
 
@@ -15,6 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ehrsynth.callbacks.evaluate import checkpoint_path
+from ehrsynth.chunks import write_chunks
 from ehrsynth.cli.console import progress, steps
 from ehrsynth.cli.options import device
 from ehrsynth.cli.run_folder import RunFolder, resolved, variant
@@ -25,7 +27,8 @@ from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.memory import code_hash
 from ehrsynth.evaluation.ranking import choose_checkpoint
 from ehrsynth.evaluation.suite import Suite
-from ehrsynth.files import read_json, sha256, write_bytes, write_json, write_table, write_text
+from ehrsynth.files import read_json, sha256, write_bytes, write_json, write_text
+from ehrsynth.layout import Records
 from ehrsynth.models.base import load_model
 from ehrsynth.reporting.gallery import report_figures
 from ehrsynth.reporting.html import write_html
@@ -64,12 +67,11 @@ def hand_over(
     where = device("cpu" if cfg.trainer.accelerator == "cpu" else "auto")
     model = load_model(chosen, data.schema).to(where)
     with progress("generating", n) as advance:
-        frame = synthesize(model, n, derive(cfg.seed, "hand over"), progress=lambda done: advance(done, None))
-    write_table(folder.synthetic, frame)
+        chunks = synthesize(model, n, derive(cfg.seed, "hand over"), progress=lambda done: advance(done, None))
+        synthetic = _written(folder.synthetic, chunks, Encoder(data.schema))
     seconds["generate"] = perf_counter() - start
 
     start = perf_counter()
-    synthetic = Encoder(data.schema).encode(frame)  # what is judged is the table that is handed over
     with steps("evaluating", len(full.evaluators)) as step:
         scores = full.fit(real, cfg.evaluation.seed).score(synthetic, cfg.evaluation.seed, step)
     seconds["evaluate"] = perf_counter() - start
@@ -161,3 +163,16 @@ def anchors_of(cfg: DictConfig, suite: Suite, real: RealData, fingerprint: str) 
             write_json(path, anchor_scores(suite, real, cfg.evaluation.seed, step))
     anchors: Anchors = read_json(path)
     return anchors
+
+
+def _written(file: Path, chunks: Iterable[pd.DataFrame], encoder: Encoder) -> Records:
+    """Write a table and return it encoded: what is judged is the table that is handed over."""
+    encoded = []
+
+    def passing() -> Iterator[pd.DataFrame]:
+        for chunk in chunks:
+            encoded.append(encoder.encode(chunk))
+            yield chunk
+
+    write_chunks(file, passing())
+    return Records.joined(encoded)

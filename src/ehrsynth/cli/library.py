@@ -5,7 +5,6 @@ result = ehrsynth.evaluate(train, holdout, synthetic)
 print(result.frame)
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,7 +231,7 @@ def examine(
         InputError: the file of constraints is not readable or does not fit the schema.
     """
     train, holdout, synthetic = (tables.records[role] for role in ROLES)
-    declared = () if constraints is None else rules.load(constraints, train.layout)
+    declared = () if constraints is None else rules.load(constraints, tables.schema)
     real = RealData(tables.schema, train, holdout, declared, cache)
     found = overlap(Points(train.bits, train.values), Points(holdout.bits, holdout.values))
     if found.same:
@@ -271,7 +270,4 @@ def judge(evidence: Evidence, suite: Suite, seed: int, on_step: OnStep | None = 
 def _hash(source: Source, records: Records) -> str:
     if source.file is not None:
         return sha256(source.file)
-    digest = hashlib.sha256()
-    for cells in (records.bits, records.values):
-        digest.update(cells.contiguous().numpy().data)
-    return digest.hexdigest()
+    return records.digest().hex()

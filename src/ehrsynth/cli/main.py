@@ -28,23 +28,37 @@ ehrsynth VERB --help teaches a verb by example.
 
 HELP = {
     "prepare": """\
-ehrsynth prepare: raw tables -> a matrix folder
+ehrsynth prepare: raw tables -> a matrix folder, with cohort.html: who is in it, what was left out, table 1
 
 examples:
   ehrsynth prepare source=demo out=matrices/demo
-  ehrsynth prepare source=demo source.n=200000 source.write_raw=raw out=matrices/big
-  ehrsynth prepare source=diabetes130 source.path=diabetic_data.csv.gz out=matrices/diabetes
-  ehrsynth prepare source=diabetes130 source.path=FILE source.codes=phecode source.phecode_map=MAP.csv.gz out=DIR
+  ehrsynth prepare source=mimic_iv source.root=mimiciv/3.1 out=matrices/mimic4
+  ehrsynth prepare source=omop source.root=cdm.duckdb out=matrices/omop
+  ehrsynth prepare source=flat source.path=table.csv source.subject=patient source.outcomes=[died] out=matrices/mine
+  ehrsynth prepare source=mimic_iv source.root=DIR vocabulary@features.diagnoses.vocabulary=phecode out=DIR
+  ehrsynth prepare experiment=jmir_mimic4 source.root=DIR out=DIR     a published recipe; or ehrdiff_mimic3
+  ehrsynth prepare source=demo source.n=300000 source.write_raw=raw out=matrices/big
 
 options:
-  source=demo|diabetes130        where the tables come from; source.OPTION=... are its own
+  source=demo                    mimic_iv, mimic_iii, omop, meds, flat, diabetes130; source.OPTION=... are its own
   out=DIR                        the matrix folder to write
-  seed=0                         of the split and of nothing else
-  split.holdout=0.3              share of subjects no model and no choice ever sees
-  split.validation=0.07          share of subjects that checkpoints are chosen on
-  preprocess.outliers=clip|drop  what happens to values outside the plausible range
-  preprocess.max_missing=0.5     columns with a larger missing share are left out
-  preprocess.min_prevalence=5e-5 rarer codes are left out (and may come back at generation)
+  cohort.stay=last               first, any or null: the stay a patient is seen from
+  cohort.index=discharge         or admission, of that stay
+  cohort.window=history          or stay, or a number of days before the index
+  cohort.rules.NAME=null         leaves a rule out; +cohort.rules.mi='{_target_: ehrsynth.data.cohort.rules.HasCode,
+                                 prefixes: [I21]}' adds one; also Age, DischargedAlive, MinimumHistory, StayLength, ...
+  cohort.faults=refuse           what is wrong in the data is an error; else it is left out and counted, or as
+                                 cohort.faults.NAME=exclude|refuse|keep says
+  features.NAME=null             leaves columns out; +features.readmitted='{_target_:
+                                 ehrsynth.data.features.outcomes.Readmission, days: 30}' adds one; also Death, HasCode,
+                                 LongStay, and the classes that conf/features/hospital.yaml names
+  vocabulary@features.NAME.vocabulary=icd3   or phecode, phecode_x, ccs, as_is, drug_names, table (your own map)
+  preprocess=jmir                or jmir_as_published, none
+  preprocess.outliers=clip       or drop, missing, keep: what becomes of values outside the plausible range
+  preprocess.impute=none         or marginal; also relations=["diastolic < systolic"], max_missing=, min_prevalence=, min_count=
+  split=by_subject               or stratified split.by=[COLUMN], temporal, given; split.holdout=0.3 split.validation=0.07
+  constraints=propose            or none, or FILE.yaml: the constraints.yaml of a matrix, edited
+  seed=0                         of the split and of what fills gaps
 """,
     "train": """\
 ehrsynth train: matrix -> model, scores at checkpoints, chosen checkpoint, synthetic data, report
@@ -54,9 +68,11 @@ examples:
   ehrsynth train -m model=emr_wgan,vae,ehrdiff seed=0,1,2 experiment=demo
   ehrsynth train data.matrix=matrices/diabetes model=ehrdiff trainer.max_epochs=200
   ehrsynth train data.n=100000 model=vae trainer=gpu logger.mode=online
+  ehrsynth train experiment=jmir_mimic4 source.root=mimiciv/2.0      a published recipe, from raw tables to the report
 
 options:
-  data=demo                 or data.matrix=DIR, a folder that prepare wrote
+  data.matrix=DIR           a folder that prepare wrote; without it the options of prepare say what to make first:
+                            source=demo (data.n=10000 patients), or another source with its cohort, features, ...
   model=vae                 emr_wgan, vae, ehrdiff, independent, train_copy; model.OPTION=... are its own
   experiment=demo           budgets and learning rates for two cores and a minute; the papers' own otherwise
   trainer=default           or gpu, ddp; trainer.max_epochs=, trainer.max_time=00:00:10:00

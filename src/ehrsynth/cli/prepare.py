@@ -11,26 +11,30 @@ from ehrsynth.cli.console import out, steps
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import path, whole_number
 from ehrsynth.cli.run_folder import PREPARED_BY
-from ehrsynth.cli.tables import matrix_table
+from ehrsynth.cli.tables import flow_table, matrix_table, table_one_table
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import prepare
+from ehrsynth.reporting.cohort_report import write_cohort_report
 
 
 def task(cfg: DictConfig) -> Matrix:
     """Prepare ``cfg.source`` into ``cfg.out`` and print what became of its rows and columns."""
     with steps("preparing") as step:
         matrix = prepare_from(cfg, path(cfg, "out"), seed=whole_number(cfg, "seed"), progress=step)
-    out.print(matrix_table(matrix))
-    out.print(f"matrix  {matrix.folder}\nnext    ehrsynth train data.matrix={matrix.folder}")
+    page = write_cohort_report(matrix)
+    for table in (flow_table(matrix), table_one_table(matrix), matrix_table(matrix)):
+        out.print(table)
+    out.print(f"matrix  {matrix.folder}\ncohort  {page}\nnext    ehrsynth train data.matrix={matrix.folder}")
     return matrix
 
 
 def prepare_from(
     cfg: DictConfig, folder: Path, *, seed: int, progress: Callable[[str], None] = lambda step: None
 ) -> Matrix:
-    """Prepare what the groups ``source``, ``cohort``, ``features``, ``preprocess`` and ``split`` of ``cfg`` name."""
+    """Prepare what ``source``, ``cohort``, ``features``, ``preprocess``, ``split`` and ``constraints`` name."""
     source, *others = (instantiate(cfg[group], _convert_="all") for group in PREPARED_BY)
-    return prepare(source, folder, **dict(zip(PREPARED_BY[1:], others, strict=True)), seed=seed, progress=progress)
+    chosen = dict(zip(PREPARED_BY[1:], others, strict=True))
+    return prepare(source, folder, **chosen, seed=seed, constraints=str(cfg.constraints), progress=progress)
 
 
 if __name__ == "__main__":

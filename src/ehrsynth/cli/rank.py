@@ -148,7 +148,7 @@ def figures(ranking: Ranking, runs: Sequence[RunFolder], scores: Mapping[str, Se
     if matrix.fingerprint != origin["fingerprint"]:
         return shown
     encoder = Encoder(matrix.schema)
-    real = RealData(matrix.schema, encoder.encode(matrix.train), encoder.encode(matrix.holdout), matrix.constraints)
+    real = RealData(matrix.schema, matrix.records("train"), matrix.records("holdout"), matrix.constraints)
     first = {group: run for run, group in reversed(ranking.groups.items())}
     tables = {group: RunFolder(Path(first[str(group)])).synthetic for group in ranking.table.index}
     return [*shown, prevalence_figure(real, {group: encoder.encode(read_table(t)) for group, t in tables.items()})]

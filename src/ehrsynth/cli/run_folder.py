@@ -24,7 +24,7 @@ PREPARED_BY = (
     "preprocess",
     "split",
 )  # of the matrix, whose fingerprint stands for them
-NOT_IDENTITY = ("paths", "logger", "study", "experiment", *PREPARED_BY)
+NOT_IDENTITY = ("paths", "logger", "study", "experiment", "constraints", *PREPARED_BY)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.evaluation.score import ANCHORS, Score
+from ehrsynth.reporting.cohort_report import flow_boxes
 
 HEADLINES = {  # what a person watches during training, shortest name first
     "fidelity/apd": "apd",
@@ -61,6 +63,29 @@ def matrix_table(matrix: Matrix) -> Table:
     table = Table("step", "rows", "columns", title=f"matrix {matrix.folder}", box=SIMPLE_HEAD)
     for step in matrix.provenance["steps"]:
         table.add_row(step["step"], f"{step['rows']:,}", f"{step['columns']:,}")
+    return table
+
+
+def flow_table(matrix: Matrix) -> Table:
+    """Return how the cohort was chosen: what each rule left, and what was at fault in the data."""
+    table = Table("cohort", "subjects", "stays", "left out", box=SIMPLE_HEAD)
+    for box in flow_boxes(matrix.provenance):
+        table.add_row(box.what, f"{box.subjects:,}", f"{box.stays:,}", box.left_out)
+        for words, count in box.faults.items():
+            table.add_row("", "", "", f"  {words}: {count:,}")
+    return table
+
+
+def table_one_table(matrix: Matrix) -> Table:
+    """Return who the subjects are, before and after preprocessing."""
+    table = Table(title="table 1", box=SIMPLE_HEAD)
+    for column in ("", "before preprocessing", "after"):
+        table.add_column(column, justify="right" if column else "left")
+    for group, lines in groupby(matrix.provenance["table_one"], key=itemgetter("group")):
+        if group:
+            table.add_row(group)
+        for line in lines:
+            table.add_row(("  " if group else "") + line["label"], line["before"] or "-", line["after"] or "-")
     return table
 
 

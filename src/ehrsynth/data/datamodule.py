@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from ehrsynth.data.encoding import Encoder, fill_missing
+from ehrsynth.data.encoding import fill_missing
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.split import SPLITS
 from ehrsynth.errors import OptionError
@@ -56,7 +56,7 @@ class IndexBatches:
 
     def __iter__(self) -> Iterator[Tensor]:
         order = torch.randperm(len(self.records), generator=torch_rng(self.seed, "shuffle", self.epoch()))
-        order = order[: self.rows].to(self.records.bits.device)
+        order = order[: self.rows].to(self.records.values.device)
         for batch in order.split(self.batch_size):
             yield self.records.dense(batch[self.rank :: self.world])
 
@@ -87,11 +87,10 @@ class EhrDataModule(pl.LightningDataModule):
         self.records: dict[str, Records] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Encode all parts once and fill the gaps of the training rows by marginal sampling."""
+        """Take all parts encoded and fill the gaps of the training rows by marginal sampling."""
         if self.records:
             return
-        encoder = Encoder(self.schema)
-        self.records = {part: encoder.encode(getattr(self.matrix, part)) for part in SPLITS}
+        self.records = {part: self.matrix.records(part) for part in SPLITS}
         train = self.records["train"]
         self._filled = fill_missing(train, train, torch_rng(self.seed, "fill missing"))
 
@@ -108,9 +107,8 @@ class EhrDataModule(pl.LightningDataModule):
         if len(self._filled) < world:
             raise OptionError(f"trainer.devices: {world} processes for {len(self._filled)} training rows")
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
-        on_device = Records(self._filled.layout, self._filled.bits.to(device), self._filled.values.to(device))
         return IndexBatches(
-            on_device,
+            self._filled.to(device),
             batch_size=self.batch_size,
             seed=self.seed,
             epoch=lambda: trainer.current_epoch if trainer else 0,

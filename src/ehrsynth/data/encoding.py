@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from ehrsynth.bits import Bits, unpack
 from ehrsynth.errors import TableError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Column, Schema, Unseen, as_text
@@ -39,33 +40,34 @@ class Encoder:
                 indicator group of zeros: no level. A model would learn from it, so training refuses.
 
         Returns:
-            Records with bytes [n, B] and float32 values [n, C], NaN where missing.
+            Records with packed bits [n, B] and float32 values [n, C], NaN where missing.
 
         Raises:
             TableError: a level that the schema does not have, unless ``unseen`` is ``zero``.
         """
-        bits = np.zeros((len(frame), self.layout.binary.stop), np.uint8)
+        bits = Bits.empty(len(frame), self.layout.binary.stop)
         values = np.empty((len(frame), self.layout.width - self.layout.binary.stop), np.float32)
         for column in self.schema.columns:
             cells = frame[column.name]
             if column.kind == "binary":
-                bits[:, self._position[column.name, "bit"]] = cells.to_numpy(np.uint8)
+                bits.put(self._position[column.name, "bit"], torch.from_numpy(cells.to_numpy(np.uint8, copy=True)))
             elif column.kind == "categorical":
-                start, chosen = self.layout.groups[column.name].start, _level_numbers(cells, column)
-                known = np.flatnonzero(chosen >= 0)
-                if unseen == "refuse" and len(known) < len(chosen):
+                group, chosen = self.layout.groups[column.name], _level_numbers(cells, column)
+                if unseen == "refuse" and (chosen < 0).any():
                     row = int(np.flatnonzero(chosen < 0)[0])
                     raise TableError(
                         f"column {column.name!r}, row {row}: not one of the {len(column.levels)} levels of the schema"
                     )
-                bits[known, start + chosen[known]] = 1
+                for level, place in enumerate(range(group.start, group.stop)):
+                    bits.put(place, torch.from_numpy((chosen == level).astype(np.uint8)))
             else:
                 numbers = cells.to_numpy(float, na_value=np.nan)
                 if column.missing:
-                    bits[:, self._position[column.name, "missing"]] = np.isnan(numbers)
+                    gaps = torch.from_numpy(np.isnan(numbers).astype(np.uint8))
+                    bits.put(self._position[column.name, "missing"], gaps)
                 low, width = scale(column)
                 values[:, self._position[column.name, "value"] - self.layout.binary.stop] = (numbers - low) / width
-        return Records(self.layout, torch.from_numpy(bits), torch.from_numpy(values))
+        return Records(self.layout, bits.by_rows(), torch.from_numpy(values))
 
     def decode(self, records: Records) -> pd.DataFrame:
         """Decode hard records to the columns of the schema, in its order.
@@ -74,7 +76,7 @@ class Encoder:
             Binary columns as int8, categorical ones as text, numbers as float64, except that a count which is never
             missing is int64. Numbers are rounded to the decimals of the training data.
         """
-        bits, values = records.bits.cpu().numpy(), records.values.cpu().numpy().astype(float)
+        bits, values = unpack(records.bits).cpu().numpy(), records.values.cpu().numpy().astype(float)
         cells: dict[str, pd.Series] = {}
         for column in self.schema.columns:
             if column.kind == "binary":

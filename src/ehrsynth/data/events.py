@@ -18,7 +18,9 @@ An event is a row of ``subject_id, time, code, numeric_value, text_value``, the 
 A provider may have further domains. ``time`` is missing where the provider has no dates; ``stay_id`` then orders.
 """
 
-from ehrsynth.data.store import Store
+from collections.abc import Sequence
+
+from ehrsynth.data.store import Store, text
 from ehrsynth.errors import TableError
 
 EVENTS = "events"
@@ -67,7 +69,9 @@ def _type(column: str) -> str:
 def tell_timeline(store: Store) -> None:
     """Make the tables ``people`` and ``stays`` of the events.
 
-    ``people``: ``subject_id, sex, birth, death``. ``stays``: ``subject_id, stay_id, admitted, discharged, died``.
+    ``people``: ``subject_id, sex, birth, death``, and ``known``, whether the provider has a row of the subject itself,
+    and ``told_twice``, whether such rows contradict each other. ``stays``: ``subject_id, stay_id, admitted,
+    discharged, died``, and ``listed_twice``, whether its rows contradict each other.
 
     Raises:
         TableError: there is no subject.
@@ -75,15 +79,36 @@ def tell_timeline(store: Store) -> None:
     store.table(
         "people",
         f"""SELECT subject_id, min(code) FILTER (domain = 'sex') AS sex, min(time) FILTER (domain = 'birth') AS birth,
-            min(time) FILTER (domain = 'death') AS death
+            min(time) FILTER (domain = 'death') AS death, bool_or(domain IN ('subject', 'sex', 'birth')) AS known,
+            {_differ("sex", "code")} OR {_differ("birth", "time::DATE")} OR {_differ("death", "time::DATE")}
+            AS told_twice
             FROM {EVENTS} WHERE domain IN ('subject', 'sex', 'birth', 'death', 'admission') GROUP BY subject_id""",
     )
     store.table(
         "stays",
         f"""SELECT subject_id, stay_id, min(time) FILTER (domain = 'admission') AS admitted,
             max(time) FILTER (domain = 'discharge') AS discharged,
-            coalesce(bool_or(numeric_value = 1) FILTER (domain = 'discharge'), false) AS died
+            coalesce(bool_or(numeric_value = 1) FILTER (domain = 'discharge'), false) AS died,
+            {_differ("admission", "time")} OR {_differ("discharge", "time")} AS listed_twice
             FROM {EVENTS} WHERE domain IN ('admission', 'discharge') GROUP BY subject_id, stay_id""",
     )
     if not store.value("SELECT count(*) FROM people"):
         raise TableError("the source has no subjects; at least one was expected")
+
+
+def coded(prefixes: Sequence[str], vocabulary: str | None = None) -> str:
+    """Return the SQL condition that an event's code begins with one of ``prefixes``, whatever its dots and case.
+
+    Args:
+        prefixes: such as ``I21`` or ``410``.
+        vocabulary: of the events; None takes any.
+    """
+    code = "upper(replace(code, '.', ''))"
+    starts = " OR ".join(f"starts_with({code}, {text(prefix.replace('.', '').upper())})" for prefix in prefixes)
+    return f"({starts})" if vocabulary is None else f"({starts}) AND vocabulary = {text(vocabulary)}"
+
+
+def _differ(domain: str, cell: str) -> str:
+    """Return whether the events of a domain disagree."""
+    mine = f"FILTER (domain = '{domain}')"
+    return f"coalesce(min({cell}) {mine} <> max({cell}) {mine}, false)"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -9,12 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from ehrsynth import constraints as rules
+from ehrsynth.chunks import read_chunks
 from ehrsynth.constraints import Constraint
+from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.preprocess import RareCode
 from ehrsynth.data.split import SPLITS, require_rows
 from ehrsynth.errors import FileError, SchemaError, TableError
 from ehrsynth.files import read_object, read_table, require, sha256
-from ehrsynth.layout import Layout
+from ehrsynth.layout import Records
 from ehrsynth.schema import SUBJECT, Schema
 
 LOW_PREVALENCE = "low_prevalence.json"
@@ -35,8 +38,9 @@ class Matrix:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.schema = Schema.load(folder / "schema.json")
-        self.constraints: tuple[Constraint, ...] = rules.load(folder / "constraints.json", Layout.of(self.schema))
+        self.constraints: tuple[Constraint, ...] = rules.load(folder / "constraints.json", self.schema)
         self.provenance = read_object(folder / PROVENANCE, outputs=dict)
+        self._records: dict[str, Records] = {}
 
     @classmethod
     def open(cls, folder: Path) -> "Matrix":
@@ -53,11 +57,8 @@ class Matrix:
         for name in (*OUTPUTS, PROVENANCE):
             require(folder / name)
         matrix = cls(folder)
-        matrix._check_subjects()
-        for part in SPLITS:
-            table = matrix.schema.validate(getattr(matrix, part), str(folder / f"{part}.parquet"))
-            require_rows(table, str(folder / f"{part}.parquet"))
-        matrix.schema.require_outcomes(matrix.train, str(folder / "train.parquet"))
+        subjects = {part: matrix._encode(part) for part in SPLITS}
+        matrix._check_subjects(subjects)
         for name in OUTPUTS:
             if sha256(folder / name) != matrix.provenance["outputs"].get(name):
                 raise FileError(f"{folder / name}: changed since prepare wrote it (sha256 differs); prepare it again")
@@ -88,13 +89,33 @@ class Matrix:
         """Hash of the contents: the same wherever the folder lies and whenever it was made."""
         return hashlib.sha256(json.dumps(self.provenance["outputs"], sort_keys=True).encode()).hexdigest()
 
-    def _check_subjects(self) -> None:
-        for part in SPLITS:
-            if SUBJECT not in getattr(self, part):
-                file = self.folder / f"{part}.parquet"
+    def records(self, part: str) -> Records:
+        """Return a part encoded, which takes an eighth of a byte a code."""
+        if part not in self._records:
+            self._encode(part)
+        return self._records[part]
+
+    def _encode(self, part: str) -> pd.Series:
+        """Check a part and encode it, some rows at a time; return its subjects."""
+        file, encoder = self.folder / f"{part}.parquet", Encoder(self.schema)
+        encoded, subjects, outcomes = [], [], []
+        for frame in read_chunks(file):
+            if SUBJECT not in frame:
                 raise TableError(f"{file}: no column {SUBJECT!r}; it must name the subject of each row")
+            table = self.schema.validate(frame, str(file), first_row=int(frame.index[0]))
+            encoded.append(encoder.encode(table))
+            subjects.append(frame[SUBJECT].reset_index(drop=True))
+            outcomes.append(table[[column.name for column in self.schema.outcomes]].drop_duplicates())
+        everyone = pd.concat(subjects, ignore_index=True)
+        require_rows(everyone.to_frame(), str(file))
+        if part == "train":
+            self.schema.require_outcomes(pd.concat(outcomes), str(file))
+        self._records[part] = Records.joined(encoded)
+        return everyone
+
+    def _check_subjects(self, subjects: Mapping[str, pd.Series]) -> None:
         for one, other in combinations(SPLITS, 2):
-            shared = getattr(self, other)[SUBJECT].isin(getattr(self, one)[SUBJECT])
+            shared = subjects[other].isin(subjects[one])
             if shared.any():
                 raise TableError(
                     f"{self.folder / other}.parquet: the subject of row {int(shared.argmax())} is also in {one}.parquet"

@@ -2,7 +2,7 @@
 
 Admissions run from 2011; diagnoses are coded in ICD-9 before October 2015 and in ICD-10 after. Every condition of a
 patient is coded at one of the admissions, and from then on at each later one with probability ``RECODED``.
-``omr`` holds BMI and blood pressure as text; a share ``ABSURD`` of them is mistyped.
+``omr`` holds BMI and blood pressure as text; a share ``ABSURD`` of them is mistyped. Nobody dies in hospital.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from ehrsynth.data import hospital
 from ehrsynth.data.hospital import RACES, Flags, Floats, Patients, conditions
+from ehrsynth.data.mimic_paperwork import paperwork
 from ehrsynth.seeding import numpy_rng
 
 CHUNK = 50_000  # patients simulated at once, which bounds the memory of the [patients, conditions] arrays
@@ -26,6 +27,38 @@ ABSURD = 0.005
 BMI, PRESSURE = "BMI (kg/m2)", "Blood Pressure"
 MIMIC_RACE = {"black": "BLACK/AFRICAN AMERICAN", "hispanic": "HISPANIC/LATINO"}  # the others in upper case
 MINUTES_PER_DAY = 1440
+
+OFFICIAL = {  # the columns of these tables in version 2.2, in their order; those the simulation lacks are empty
+    "patients": {
+        "subject_id": "BIGINT",
+        "gender": "VARCHAR",
+        "anchor_age": "INTEGER",
+        "anchor_year": "INTEGER",
+        "anchor_year_group": "VARCHAR",
+        "dod": "DATE",
+    },
+    "admissions": {
+        **{"subject_id": "BIGINT", "hadm_id": "BIGINT"},
+        **dict.fromkeys(("admittime", "dischtime", "deathtime"), "TIMESTAMP"),
+        **dict.fromkeys(("admission_type", "admit_provider_id", "admission_location", "discharge_location"), "VARCHAR"),
+        **dict.fromkeys(("insurance", "language", "marital_status", "race"), "VARCHAR"),
+        **{"edregtime": "TIMESTAMP", "edouttime": "TIMESTAMP", "hospital_expire_flag": "INTEGER"},
+    },
+    "diagnoses_icd": {
+        "subject_id": "BIGINT",
+        "hadm_id": "BIGINT",
+        "seq_num": "INTEGER",
+        "icd_code": "VARCHAR",
+        "icd_version": "INTEGER",
+    },
+    "omr": {
+        "subject_id": "BIGINT",
+        "chartdate": "DATE",
+        "seq_num": "INTEGER",
+        "result_name": "VARCHAR",
+        "result_value": "VARCHAR",
+    },
+}
 
 Integers = NDArray[np.int64]
 
@@ -42,24 +75,28 @@ class HospitalTables:
 
 def simulate(n: int, seed: int) -> HospitalTables:
     """Simulate ``n`` patients from first admission to death or end of follow-up."""
-    chunks = list(_chunks(n, seed))
-    joined = {
-        f.name: pd.concat([getattr(c, f.name) for c in chunks], ignore_index=True) for f in fields(HospitalTables)
-    }
+    parts = list(chunks(n, seed))
+    joined = {f.name: pd.concat([getattr(c, f.name) for c in parts], ignore_index=True) for f in fields(HospitalTables)}
     return HospitalTables(**joined)
 
 
-def _chunks(n: int, seed: int) -> Iterator[HospitalTables]:
+def chunks(n: int, seed: int) -> Iterator[HospitalTables]:
+    """Yield the tables of ``simulate`` in pieces of ``CHUNK`` patients, which bounds memory."""
     first_admission = FIRST_ADMISSION
     for start in range(0, n, CHUNK):
         tables = _simulate_chunk(
-            np.arange(start, min(start + CHUNK, n)) + FIRST_SUBJECT, first_admission, numpy_rng(seed, "hospital", start)
+            np.arange(start, min(start + CHUNK, n)) + FIRST_SUBJECT,
+            first_admission,
+            numpy_rng(seed, "hospital", start),
+            numpy_rng(seed, "paperwork", start),
         )
         first_admission += len(tables.admissions)
         yield tables
 
 
-def _simulate_chunk(subjects: Integers, first_admission: int, rng: np.random.Generator) -> HospitalTables:
+def _simulate_chunk(
+    subjects: Integers, first_admission: int, rng: np.random.Generator, desk: np.random.Generator
+) -> HospitalTables:
     patients = Patients.draw(len(subjects), rng)
     sick = hospital.draw_conditions(patients, rng)
     dies = hospital.draw_deaths(patients, rng)
@@ -73,6 +110,8 @@ def _simulate_chunk(subjects: Integers, first_admission: int, rng: np.random.Gen
             "race": pd.Categorical.from_codes(
                 patients.race[stays.patient], pd.Index([MIMIC_RACE.get(race, race.upper()) for race in RACES])
             ),
+            **paperwork(patients.age, stays.patient, desk),
+            "hospital_expire_flag": np.int8(0),
         }
     )
     day = np.timedelta64(1, "D")
@@ -84,6 +123,7 @@ def _simulate_chunk(subjects: Integers, first_admission: int, rng: np.random.Gen
             "gender": pd.Categorical.from_codes(patients.female.astype(int), pd.Index(["M", "F"])),
             "anchor_age": patients.age,
             "anchor_year": year,
+            "anchor_year_group": [f"{first} - {first + 2}" for first in year - (year - 2008) % 3],
             "dod": np.where(dies, death, np.datetime64("NaT")).astype("datetime64[s]"),
         }
     )

@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from ehrsynth import constraints as rules
+from ehrsynth.chunks import write_chunks
 from ehrsynth.data.cohort.base import Cohort
-from ehrsynth.data.events import tell_timeline
+from ehrsynth.data.cohort.table_one import Described, table_one
+from ehrsynth.data.events import EVENTS, tell_timeline
 from ehrsynth.data.features.base import Feature
+from ehrsynth.data.kinds import tell_kinds
 from ehrsynth.data.matrix import LOW_PREVALENCE, OUTPUTS, PROVENANCE, Matrix
-from ehrsynth.data.one_sex import one_sex_rules
 from ehrsynth.data.preprocess import Prepared, Preprocess
+from ehrsynth.data.proposals import PROPOSE, rules_file, rules_of, write_rules
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Split
 from ehrsynth.data.store import Store
 from ehrsynth.data.wide import widen
 from ehrsynth.errors import OptionError
-from ehrsynth.files import aside_of, read_object, require, sha256, sweep_leftovers, write_json, write_table
+from ehrsynth.files import aside_of, read_object, require, sha256, sweep_leftovers, write_json
 
 VERSIONS = ("ehrsynth", "numpy", "pandas", "pyarrow", "duckdb")
 
@@ -36,6 +39,7 @@ def prepare(
     preprocess: Preprocess,
     split: Split,
     seed: int,
+    constraints: str = PROPOSE,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Matrix:
     """Make a matrix folder, or open the one that the same options made before.
@@ -46,8 +50,9 @@ def prepare(
         cohort: who belongs, seen from when.
         features: the columns, in their order; None leaves one out.
         preprocess: the steps from plausible to encodable.
-        split: the shares of the parts.
-        seed: of the split.
+        split: which subjects are held out.
+        seed: of the split and of imputation.
+        constraints: ``propose`` rules that the training rows keep, ``none``, or a YAML file that declares them.
         progress: called with the name of each step as it begins.
 
     Raises:
@@ -59,14 +64,17 @@ def prepare(
     files = source.inputs()
     for feature in chosen.values():
         files |= feature.inputs()
+    if (declared := rules_file(constraints)) is not None:
+        files |= {"constraints": declared}
     identity = {
         "source": {"name": source.name, **source.options()},
         "cohort": cohort.options(),
         "features": {name: feature.options() for name, feature in chosen.items()},
         "inputs": {name: sha256(require(path)) for name, path in files.items()},
         "preprocess": vars(preprocess),
-        "split": vars(split),
+        "split": split.options(),
         "seed": seed,
+        "constraints": constraints if declared is None else "declared",  # by the file among the inputs
     }
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return _existing(out, identity)
@@ -78,17 +86,33 @@ def prepare(
         flow = cohort.choose(store)
         progress("collecting the features")
         wide = widen(store, list(chosen.values()))
-    steps = [{"step": "source", "rows": len(wide), "columns": len(wide.specs), "detail": dict(wide.remarks)}]
+        unknown = store.value(f"SELECT count(*) FROM {EVENTS} WHERE domain = 'other'")
+    counts = {**({"events with a code that no pattern knows": unknown} if unknown else {}), **wide.remarks}
+    steps = [{"step": "source", "rows": len(wide), "columns": len(wide.specs), "detail": counts}]
     progress("preprocessing")
-    parts = {name: wide[rows].frame() for name, rows in split.assign(len(wide), seed).items()}
-    prepared = preprocess.apply(parts, wide.specs)
+    rows = split.assign(wide, seed)
+    wide, kinds = tell_kinds(wide, rows["train"])
+    steps += kinds
+    prepared = preprocess.apply({name: wide[mine] for name, mine in rows.items()}, seed=seed)
+    progress("finding rules")
+    found, step = rules_of(constraints, prepared.schema, prepared.parts["train"])
     progress("writing")
     aside = aside_of(out)
     aside.mkdir(parents=True)
     try:
-        _write(
-            aside, prepared, {**identity, "flow": [asdict(step) for step in flow], "steps": [*steps, *prepared.steps]}
+        made = {"flow": [asdict(step) for step in flow], "steps": [*steps, *prepared.steps, step]}
+        told = {
+            "faults": {name: count for step in flow for name, count in step.faults.items()},
+            "table_one": table_one(
+                Described.of([wide], wide.specs),
+                Described.of(list(prepared.parts.values()), {c.name: c for c in prepared.schema.columns}),
+            ),
+        }
+        rules.save(aside / "constraints.json", found)
+        write_rules(
+            aside / "constraints.yaml", found, prepared.schema, prepared.parts["train"], prepared.parts["holdout"]
         )
+        _write(aside, prepared, {**identity, **made, **told})
         try:
             os.rename(aside, out)
         except OSError:
@@ -102,15 +126,14 @@ def prepare(
 
 
 def _write(folder: Path, prepared: Prepared, made_from: dict[str, Any]) -> None:
-    for name, table in prepared.tables.items():
-        write_table(folder / f"{name}.parquet", table)
+    for name, part in prepared.parts.items():
+        write_chunks(folder / f"{name}.parquet", part.chunks())
     prepared.schema.save(folder / "schema.json")
-    rules.save(folder / "constraints.json", one_sex_rules(prepared.schema, prepared.tables["train"]))
     write_json(folder / LOW_PREVALENCE, {"version": 1, "codes": [asdict(code) for code in prepared.rare]})
     provenance = {
         "version": 1,
         **made_from,
-        "rows": {name: len(table) for name, table in prepared.tables.items()},
+        "rows": {name: len(part) for name, part in prepared.parts.items()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         "outputs": {name: sha256(folder / name) for name in OUTPUTS},
     }

@@ -1,7 +1,9 @@
 """Tables of any size behind SQL: one DuckDB connection that scans files lazily and spills to disk."""
 
-import re
+import csv
+import zlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -9,11 +11,12 @@ from typing import Any, Self
 import duckdb
 import pandas as pd
 
+from ehrsynth.data.store_errors import OWN, told_plainly
+from ehrsynth.data.table_files import CSV, PARQUET
 from ehrsynth.errors import FileError, TableError
 from ehrsynth.files import csv_style, require
 
-CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
-PARQUET = (".parquet", ".pq")
+SAME = {"BIGINT": ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"), "TIMESTAMP": ("DATE", "TIMESTAMP")}  # no cell can fail
 
 
 class Store:
@@ -28,9 +31,13 @@ class Store:
     """
 
     def __init__(self, *, memory: str = "2GB", threads: int | None = None) -> None:
+        self._memory = memory
         self._scratch = TemporaryDirectory(prefix="ehrsynth-")
-        limits = {"memory_limit": memory, "temp_directory": self._scratch.name}
-        self._db = duckdb.connect(config=limits if threads is None else {**limits, "threads": str(threads)})
+        limits: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": memory,
+            "temp_directory": self._scratch.name,
+        }
+        self._db = duckdb.connect(config=limits if threads is None else {**limits, "threads": threads})
 
     def __enter__(self) -> Self:
         return self
@@ -39,41 +46,46 @@ class Store:
         self._db.close()
         self._scratch.cleanup()
 
-    def scan(self, name: str, path: Path, columns: Mapping[str, str]) -> None:
-        """Create the view ``name`` over a CSV or Parquet file.
+    def scan(
+        self, name: str, path: Path, columns: Mapping[str, str], *, optional: Mapping[str, str] | None = None
+    ) -> None:
+        """Create the view ``name`` over a CSV or Parquet table.
 
         Args:
             name: of the view.
-            path: ``.csv``, ``.csv.gz`` or ``.parquet``.
+            path: ``.csv``, ``.csv.gz`` or ``.parquet``, or a folder of Parquet parts at any depth.
             columns: the columns that are wanted, each with its SQL type; names of the file in any case.
+            optional: columns that may be absent; then they are NULL.
 
         Raises:
-            FileError: missing, or of an unknown type.
+            FileError: missing, empty, or of an unknown type.
             TableError: a column is missing. Cells that do not fit raise when a query meets them.
         """
-        require(path)
-        if path.name.endswith(PARQUET):
-            there = [str(row[0]) for row in self._run(f"DESCRIBE SELECT * FROM read_parquet({text(path)})").fetchall()]
-            reader = f"read_parquet({text(path)})"
+        wanted = {**columns, **(optional or {})}
+        if path.is_dir() or path.name.endswith(PARQUET):
+            reader, there = self._parquet(path)
+            split = ""
         elif path.name.endswith(CSV):
-            delimiter, _, there = csv_style(path)
-            wanted = {column.lower(): kind for column, kind in columns.items()}
-            types = ", ".join(f"{text(column)}: {text(wanted.get(column.lower(), 'VARCHAR'))}" for column in there)
-            reader = (
-                f"read_csv({text(path)}, delim={text(delimiter)}, header=true, auto_detect=false, quote='\"',"
-                f" escape='\"', nullstr='', strict_mode=true, columns={{{types}}})"
-            )
+            reader, there, split = _csv(require(path), wanted)
         else:
+            require(path)
             raise FileError(f"{path}: unknown table type; use one of {', '.join((*CSV, *PARQUET))}")
-        by_lower = {column.lower(): column for column in there}
+        by_lower = {column.strip().lower(): column for column in there}
         absent = [column for column in columns if column.lower() not in by_lower]
         if absent:
-            raise TableError(f"{path}: missing column {absent[0]!r} ({len(absent)} of {len(columns)} are missing)")
-        chosen = ", ".join(
-            f"CAST({quoted(by_lower[column.lower()])} AS {kind}) AS {quoted(column)}"
-            for column, kind in columns.items()
-        )
-        self.view(name, f"SELECT {chosen} FROM {reader}")
+            missing = f"({len(absent)} of {len(columns)} are missing{split})"
+            raise TableError(f"{path}: missing column {absent[0]!r} {missing}")
+        cells = []
+        for column, kind in wanted.items():
+            here = by_lower.get(column.lower())
+            cell = "NULL" if here is None else _checked(path, here, there[here], kind)
+            cells.append(f"CAST({cell} AS {kind}) AS {quoted(column)}")
+        self.view(name, f"SELECT {', '.join(cells)} FROM {reader}")
+
+    def empty(self, name: str, columns: Mapping[str, str]) -> None:
+        """Create the view ``name`` of a table that the source does not have."""
+        cells = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(column)}" for column, kind in columns.items())
+        self.view(name, f"SELECT {cells} WHERE false")
 
     def register(self, name: str, frame: pd.DataFrame) -> None:
         """Make a data frame a table of that name, without a copy."""
@@ -83,9 +95,17 @@ class Store:
         """Name a query; it runs whenever it is asked."""
         self._run(f"CREATE OR REPLACE VIEW {quoted(name)} AS {query}")
 
+    def rename(self, view: str, name: str) -> None:
+        """Give a view another name."""
+        self._run(f"ALTER VIEW {quoted(view)} RENAME TO {quoted(name)}")
+
     def table(self, name: str, query: str) -> None:
         """Run a query once and keep its result."""
         self._run(f"CREATE OR REPLACE TABLE {quoted(name)} AS {query}")
+
+    def append(self, name: str, query: str) -> None:
+        """Add the rows of a query to a table."""
+        self._run(f"INSERT INTO {quoted(name)} {query}")
 
     def has(self, name: str) -> bool:
         """Return whether there is a table or view of that name."""
@@ -93,21 +113,65 @@ class Store:
 
     def frame(self, query: str) -> pd.DataFrame:
         """Return the rows of a query."""
-        try:
-            return self._run(query).df()
-        except duckdb.Error as error:
-            raise _users_fault(error) from None
+        with self._errors():
+            return self._db.execute(query).df()
 
     def value(self, query: str) -> Any:
         """Return the first cell of a query."""
-        row = self._run(query).fetchone()
-        return None if row is None else row[0]
+        with self._errors():
+            rows = self._db.execute(query).fetchall()  # all, or the connection would be busy with the rest
+        return rows[0][0] if rows else None
 
-    def _run(self, query: str) -> duckdb.DuckDBPyConnection:
-        try:
-            return self._db.execute(query)
-        except (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.IOException) as error:
-            raise _users_fault(error) from None
+    def write(self, query: str, path: Path) -> None:
+        """Write the rows of a query to a ``.csv`` or ``.csv.gz`` file, in pieces."""
+        packed = "gzip" if path.suffix == ".gz" else "none"
+        self._run(f"COPY ({query}) TO {text(path)} (FORMAT csv, HEADER, COMPRESSION {packed})")
+
+    def _run(self, query: str) -> None:
+        with self._errors():
+            self._db.execute(query)
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return told_plainly(self._scratch.name, self._memory)
+
+    def _parquet(self, path: Path) -> tuple[str, dict[str, str]]:
+        """Return what reads a Parquet file or folder, and the types of its columns."""
+        parts = sorted(path.rglob("*.parquet")) if path.is_dir() else [require(path)]
+        if not parts:
+            raise FileError(f"{path}: no .parquet file in this folder")
+        reader = f"read_parquet([{', '.join(map(text, parts))}])"
+        described = self.frame(f"DESCRIBE SELECT * FROM {reader}")
+        return reader, dict(zip(described["column_name"], described["column_type"], strict=True))
+
+
+def _csv(path: Path, wanted: Mapping[str, str]) -> tuple[str, dict[str, str], str]:
+    """Return what reads a CSV file, the types of its columns, and how its header was split."""
+    try:
+        delimiter, decimal, header = csv_style(path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileError(f"{path}: not readable ({error if path.suffix == '.gz' else type(error).__name__})") from None
+    except (UnicodeError, csv.Error) as error:
+        raise FileError(f"{path}: not readable as UTF-8 CSV ({type(error).__name__} in the first lines)") from None
+    if not header:
+        raise FileError(f"{path}: the file is empty; a header with the names of the columns was expected")
+    kinds = {column.lower(): kind for column, kind in wanted.items()}
+    types = {column: kinds.get(column.strip().lower(), "VARCHAR") for column in header}
+    typed = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in types.items())
+    reader = (
+        f"read_csv({text(path)}, delim={text(delimiter)}, header=true, auto_detect=false, quote='\"', escape='\"',"
+        f" nullstr='', strict_mode=true, decimal_separator={text(decimal)}, columns={{{typed}}})"
+    )
+    return reader, types, f"; the header has {len(header)} columns when split at {delimiter!r}"
+
+
+def _checked(path: Path, column: str, there: str, kind: str) -> str:
+    """Return a column as an SQL expression that raises, naming itself, where a cell does not become a ``kind``."""
+    name = quoted(column)
+    if there in SAME.get(kind, (kind,)) or kind == "VARCHAR":
+        return name
+    message = f"{OWN}{path}: column {column!r} is {there}, and not every cell of it is a {kind}"
+    cast = f"TRY_CAST({name} AS {kind})"
+    return f"CASE WHEN {name} IS NULL OR {cast} IS NOT NULL THEN {cast} ELSE error({text(message)}) END"
 
 
 def quoted(name: str) -> str:
@@ -118,15 +182,3 @@ def quoted(name: str) -> str:
 def text(value: object) -> str:
     """Return a value as an SQL string."""
     return "'" + str(value).replace("'", "''") + "'"
-
-
-def _users_fault(error: duckdb.Error) -> FileError | TableError:
-    """Say where the trouble is, and never quote the row that DuckDB quotes."""
-    message = str(error)
-    file = re.search(r"file = (\S.*)", message)
-    line = re.search(r"CSV Error on Line: (\d+)", message)
-    where = f"{file[1] if file else 'a table'}{f', line {line[1]}' if line else ''}"
-    column = re.search(r'Error when converting column "([^"]*)".*to \'(\w+)\'', message, re.DOTALL)
-    if column:
-        return TableError(f"{where}: column {column[1]!r} does not hold a {column[2]}")
-    return FileError(f"{where}: not readable ({message.splitlines()[0].split(':')[0]})")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from ehrsynth.bits import Bits
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.evaluation.suite import OnStep, Suite
@@ -20,20 +21,21 @@ def independent(records: Records, seed: int) -> Records:
     The indicators of one categorical column move together, and so do a value and its missing indicator.
     """
     layout = records.layout
-    bits, values = records.bits.clone(), records.values.clone()
+    bits, values = Bits.empty(*records.bits.shape), records.values.clone()
     gaps = {value: bit for bit, value in layout.missing_bits()}
     blocks = [[i] for i in range(layout.bits.stop) if i not in gaps.values()]
     blocks += [list(range(group.start, group.stop)) for group in layout.groups.values()]
     generator = torch_rng(seed, "independent")
     for block in blocks:
         order = torch.randperm(len(records), generator=generator)
-        bits[:, block] = bits[:, block][order]
+        for column in block:
+            bits.put(column, records.bits[:, column][order])
     for value in range(values.shape[1]):
         order = torch.randperm(len(records), generator=generator)
         values[:, value] = values[order, value]
         if value in gaps:
-            bits[:, gaps[value]] = bits[order, gaps[value]]
-    return Records(layout, bits, values)
+            bits.put(gaps[value], records.bits[:, gaps[value]][order])
+    return Records(layout, bits.by_rows(), values)
 
 
 def halves(records: Records, seed: int) -> tuple[Records, Records]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from ehrsynth.bits import ones
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import RealData, Scorer, Undefined, Value
 from ehrsynth.layout import Records
@@ -39,7 +40,7 @@ def positives(real: RealData, synthetic: Records) -> NDArray[np.float64]:
     return real.shared.once(
         synthetic,
         "positives",
-        lambda: replicates([group.bits.numpy().sum(0, dtype=np.int64) for group in grouped(real, synthetic)]),
+        lambda: replicates([ones(group.bits).numpy() for group in grouped(real, synthetic)]),
     )
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ehrsynth.bits import ones
 from ehrsynth.layout import Layout, Records
 
 BINS = 20  # equal bins of R's range; two more hold what is missing and what lies outside the range
@@ -54,11 +55,11 @@ class ColumnCells:
 
     def count(self, records: Records) -> NDArray[np.int64]:
         """Return how many records fall into each cell [cells]; every column adds up to all records."""
-        n, ones = len(records), records.bits.numpy().sum(0, dtype=np.int64)
-        bits = ones[[i for i, field in enumerate(self.layout.fields) if field.kind == "bit"]]
+        n, counts = len(records), ones(records.bits).numpy()
+        bits = counts[[i for i, field in enumerate(self.layout.fields) if field.kind == "bit"]]
         found = [np.column_stack([bits, n - bits]).ravel()]
         for group in self.layout.groups.values():
-            found.append(np.append(ones[group], n - records.bits[:, group].numpy().any(1).sum()))
+            found.append(np.append(counts[group], n - records.bits[:, group].numpy().any(1).sum()))
         return np.concatenate([*found, self._numbers(records.values.double().numpy())])
 
     def _numbers(self, values: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -4,13 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ehrsynth.bits import pack
 from ehrsynth.metrics.intervals import Estimate, difference, wilson
 from ehrsynth.metrics.neighbours import Points
 
 
 def fingerprints(points: Points) -> NDArray[np.void]:
     """Return one opaque item per record [n]; two are equal if and only if all their cells are."""
-    bits = np.packbits(points.bits.numpy(), axis=1)
+    bits = pack(points.bits).packed.numpy()
     values = (points.values.numpy() + np.float32(0)).view(np.uint8)  # adding 0 makes -0.0 and 0.0 one
     rows = np.ascontiguousarray(np.hstack([bits, values.reshape(len(points), -1)]))
     return rows.view(np.dtype((np.void, rows.shape[1]))).ravel()

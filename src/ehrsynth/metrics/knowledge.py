@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from ehrsynth.bits import Cells, ones
+
 CHANCE = 5.0  # records expected in the other sex if sex did not matter; fewer, and zero may be luck
 
 
-def one_sex_codes(codes: Tensor, sex: Tensor, other: Tensor, top: int = 3) -> list[int]:
+def one_sex_codes(codes: Cells, sex: Tensor, other: Tensor, top: int = 3) -> list[int]:
     """Return the most prevalent codes that R has in one sex and never in the other.
 
     Args:
@@ -19,7 +21,7 @@ def one_sex_codes(codes: Tensor, sex: Tensor, other: Tensor, top: int = 3) -> li
         Positions of codes, the most prevalent first. A code counts only if at least 5 records of
         the other sex would have it were sex of no matter.
     """
-    inside, outside = codes[sex].sum(0, dtype=torch.int64), codes[other].sum(0, dtype=torch.int64)
+    inside, outside = ones(codes[sex]), ones(codes[other])
     expected = inside.double() * other.sum() / (sex | other).sum()
     eligible = torch.where((outside == 0) & (expected >= CHANCE), inside, 0)
     order = eligible.argsort(descending=True, stable=True)[:top]

@@ -9,6 +9,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from ehrsynth.bits import unpack
 from ehrsynth.layout import Records
 from ehrsynth.metrics.missing import filled
 from ehrsynth.metrics.moments import moments
@@ -29,9 +30,8 @@ def project(table: Records, mean: Tensor, axes: Tensor, means: Tensor, block: in
     """Return the latent coordinates [n, d] of the records in float32."""
     offset = (mean @ axes).float()
     parts = []
-    for start in range(0, len(table), block):
-        part = table[start : start + block]
-        parts.append(torch.cat([part.bits.float(), filled(part.values, means)], 1) @ axes.float() - offset)
+    for part in table.blocks(block):
+        parts.append(torch.cat([unpack(part.bits).float(), filled(part.values, means)], 1) @ axes.float() - offset)
     return torch.cat(parts)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from ehrsynth.bits import unpack
 from ehrsynth.layout import Records
 from ehrsynth.metrics.missing import filled
 
@@ -78,9 +79,8 @@ def grouped_moments(groups: Sequence[Records], means: Tensor) -> Moments:
     layout = groups[0].layout
     metric = Moments(layout.width, binary=layout.binary.stop, groups=len(groups), sync=False)
     for number, table in enumerate(groups):
-        for start in range(0, len(table), BLOCK):
-            part = table[start : start + BLOCK]
-            metric.update(torch.cat([part.bits.float(), filled(part.values, means)], dim=1), number)
+        for part in table.blocks(BLOCK):
+            metric.update(torch.cat([unpack(part.bits).float(), filled(part.values, means)], dim=1), number)
     return metric
 
 
@@ -94,9 +94,8 @@ def moments(*tables: Records, means: Tensor) -> tuple[Tensor, Tensor]:
     layout = tables[0].layout
     metric = Moments(layout.width, binary=layout.binary.stop, sync=False)
     for table in tables:
-        for start in range(0, len(table), BLOCK):
-            part = table[start : start + BLOCK]
-            metric.update(torch.cat([part.bits.float(), filled(part.values, means)], dim=1))
+        for part in table.blocks(BLOCK):
+            metric.update(torch.cat([unpack(part.bits).float(), filled(part.values, means)], dim=1))
     return next(metric.replicates())
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ehrsynth.bits import Cells, unpack
 from ehrsynth.layout import Records
 from ehrsynth.metrics import packed
 from ehrsynth.metrics.missing import filled
@@ -23,11 +24,11 @@ class Points:
     """Records without missing values.
 
     Attributes:
-        bits: uint8 [n, B].
+        bits: uint8 [n, B], packed or not.
         values: float32 [n, C].
     """
 
-    bits: Tensor
+    bits: Cells
     values: Tensor
 
     @classmethod
@@ -80,7 +81,7 @@ class References:
         return distances
 
     def _norms(self, points: Points) -> tuple[Tensor, Tensor, Tensor]:
-        bits = points.bits.to(self._device).float()
+        bits = unpack(points.bits.to(self._device)).float()
         norm = bits.sum(1, keepdim=True)
         return bits, norm, torch.ones_like(norm)
 

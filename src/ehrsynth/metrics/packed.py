@@ -10,15 +10,17 @@ import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+from ehrsynth import bits
+from ehrsynth.bits import Cells
 
 Words = NDArray[np.uint64]
 Values = NDArray[np.float32]
 
 
-def pack(bits: Tensor) -> Words:
-    """Return uint8 0/1 ``bits`` [n, B] as words [n, ceil(B / 64)], the last one filled up with zeros."""
-    packed = np.packbits(bits.numpy(), axis=1)
+def pack(cells: Cells) -> Words:
+    """Return uint8 0/1 ``cells`` [n, B] as words [n, ceil(B / 64)], the last one filled up with zeros."""
+    packed = bits.pack(cells).packed.numpy()
     return np.ascontiguousarray(np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))).view(np.uint64)
 
 

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from torch import Tensor
 
+from ehrsynth.bits import as_sparse
 from ehrsynth.metrics.intervals import Estimate, Z
 from ehrsynth.metrics.neighbours import Points
 
@@ -22,7 +23,7 @@ def entropy(prevalence: Tensor) -> Tensor:
 
 def design_matrix(points: Points) -> sparse.csc_array:
     """Return the records [n, p] as sparse float64 columns."""
-    bits = sparse.csr_array(points.bits.numpy()).astype(np.float64)
+    bits = as_sparse(points.bits, slice(None)).astype(np.float64)
     return sparse.csc_array(sparse.hstack([bits, sparse.csr_array(points.values.double().numpy())]))
 
 

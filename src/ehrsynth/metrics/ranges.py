@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ehrsynth.bits import Cells, ones
 from ehrsynth.layout import Records
 
 SEPARATORS = re.compile(r"[_=:]")
@@ -16,7 +17,7 @@ def unseen_levels(train: Records, table: Records) -> dict[str, Tensor]:
 
     No level at all counts as one that R never has; an empty cell does where no cell of R is empty.
     """
-    seen = (train.bits != 0).any(0)
+    seen = ones(train.bits) > 0
     return {
         name: table.bits[:, group][:, seen[group]].sum(1, dtype=torch.int64) == 0
         for name, group in train.layout.groups.items()
@@ -47,7 +48,7 @@ def any_of(columns: Mapping[str, Tensor], n: int) -> Tensor:
     return marked
 
 
-def one_hot_groups(names: Sequence[str], bits: Tensor) -> dict[str, list[int]]:
+def one_hot_groups(names: Sequence[str], bits: Cells) -> dict[str, list[int]]:
     """Find 0/1 columns that are the indicators of one question: exactly one of them is set in every row of R.
 
     Columns are tried together if their names begin alike up to an underscore, an equals sign or a colon. A group has
@@ -60,7 +61,7 @@ def one_hot_groups(names: Sequence[str], bits: Tensor) -> dict[str, list[int]]:
     Returns:
         What the names have in common -> positions of the columns.
     """
-    n, counts = len(bits), bits.sum(0, dtype=torch.int64).tolist()
+    n, counts = len(bits), ones(bits).tolist()
     tried: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         for separator in SEPARATORS.finditer(name):

@@ -12,6 +12,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
+from ehrsynth.bits import ones
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Records
 from ehrsynth.models import options
@@ -145,7 +146,7 @@ class EHRDiff(SyntheticModel):
 
     def observe(self, train: Records) -> None:
         """Take the training prevalences of the bits, which only ``decoding="prevalence"`` uses."""
-        self.prevalence.copy_(train.bits[:, self.layout.bits].to(torch.float32).mean(0))
+        self.prevalence.copy_(ones(train.bits)[self.layout.bits].to(torch.float32) / len(train))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the EDM loss of ``batch`` [n, p]."""

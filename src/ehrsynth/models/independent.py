@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ehrsynth.bits import ones
 from ehrsynth.layout import Records
 from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.schema import Schema
@@ -34,7 +35,7 @@ class IndependentMarginals(GradientFree):
 
     def observe(self, train: Records) -> None:
         """Take prevalences, shares and quantiles; a column without any observed value becomes zero."""
-        self.probabilities.copy_(train.bits.sum(0) / len(train))
+        self.probabilities.copy_(ones(train.bits) / len(train))
         for i, column in enumerate(train.values.T.numpy()):
             observed = column[~np.isnan(column)]
             if len(observed):

@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ehrsynth.bits import ones
 from ehrsynth.layout import Layout, Records
 
 
@@ -47,7 +48,7 @@ def marginal_logits(train: Records) -> Tensor:
     has stays finite. Missing values are left out of the mean.
     """
     layout: Layout = train.layout
-    means = torch.cat([_smooth_mean(train.bits.sum(0), len(train)), train.values.nanmean(0)])
+    means = torch.cat([_smooth_mean(ones(train.bits), len(train)), train.values.nanmean(0)])
     logits = means.clamp(1e-3 / (len(train) + 1), 1 - 1e-6).logit()
     for group in layout.groups.values():
         logits[group] = means[group].log()

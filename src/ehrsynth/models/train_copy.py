@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ehrsynth.bits import Bits, pack
 from ehrsynth.layout import Records
 from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.schema import Schema
@@ -27,12 +28,12 @@ class TrainCopy(GradientFree):
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
         binary = self.layout.binary.stop
-        self.register_buffer("bits", torch.zeros(0, binary, dtype=torch.uint8))
+        self.register_buffer("bits", Bits.empty(0, binary).packed)
         self.register_buffer("values", torch.zeros(0, self.layout.width - binary))
 
     def observe(self, train: Records) -> None:
         """Keep every row."""
-        self.bits, self.values = train.bits.to(self.device), train.values.to(self.device)
+        self.bits, self.values = pack(train.bits).packed.to(self.device), train.values.to(self.device)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Return ``n`` training rows [n, p]: each once before any comes twice."""
@@ -40,4 +41,5 @@ class TrainCopy(GradientFree):
         rounds = -(-n // rows)
         order = torch.cat([torch.randperm(rows, generator=generator, device=self.device) for _ in range(rounds)])[:n]
         # A missing value is filled with zero here: its indicator says that it is missing.
-        return Records(self.layout, self.bits, self.values).dense(order).nan_to_num(0.0)
+        bits = Bits(self.bits, self.layout.binary.stop)
+        return Records(self.layout, bits, self.values).dense(order).nan_to_num(0.0)

@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ehrsynth.bits import unpack
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.layout import Records
 from ehrsynth.metrics.fidelity import prevalence
@@ -199,9 +200,9 @@ def prevalences(real: RealData, synthetic: Records) -> Tables:
 def _correlation(records: Records, columns: torch.Tensor, means: torch.Tensor) -> NDArray[np.float64]:
     """Return Pearson correlations of some encoded columns, streamed in blocks of rows."""
     moments = Moments(len(columns))
-    for start in range(0, len(records), 8192):
-        points = Points.of(records[start : start + 8192], means)
-        moments.update(torch.cat([points.bits.float(), points.values], dim=1)[:, columns])
+    for part in records.blocks(8192):
+        points = Points.of(part, means)
+        moments.update(torch.cat([unpack(points.bits).float(), points.values], dim=1)[:, columns])
     result: NDArray[np.float64] = correlation(*moments.compute()).numpy()
     return result
 

@@ -1,8 +1,12 @@
 """The rules a cohort can be made of, each a small object with its own words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ehrsynth.data.cohort.base import Rule
+from ehrsynth.data.cohort.ranges import DAYS, are_words, is_day, is_number, outside
+from ehrsynth.data.events import EVENTS, coded
+from ehrsynth.data.store import text
 
 
 @dataclass(frozen=True)
@@ -12,6 +16,10 @@ class Age(Rule):
     least: int = 0
     most: int | None = None
 
+    def check(self) -> tuple[str, str] | None:
+        """Return the option that is out of range."""
+        return outside(self.least, self.most, "years")
+
     def describe(self) -> str:
         """Return the rule in plain words."""
         return f"{self.least} to {self.most} years old" if self.most is not None else f"{self.least} years or older"
@@ -20,6 +28,25 @@ class Age(Rule):
         """Return an SQL condition over a candidate."""
         age = "date_sub('year', birth, admitted)"
         return f"{age} >= {self.least}" + (f" AND {age} <= {self.most}" if self.most is not None else "")
+
+
+@dataclass(frozen=True)
+class AtLeastStays(Rule):
+    """The index stay is the subject's ``n``-th or a later one."""
+
+    n: int
+
+    def check(self) -> tuple[str, str] | None:
+        """Return the option that is out of range."""
+        return None if isinstance(self.n, int) and self.n >= 1 else ("n", "a whole number above zero")
+
+    def describe(self) -> str:
+        """Return the rule in plain words."""
+        return f"at least {self.n} stays by then"
+
+    def condition(self) -> str:
+        """Return an SQL condition over a candidate."""
+        return f"stays_so_far >= {self.n}"
 
 
 @dataclass(frozen=True)
@@ -33,3 +60,168 @@ class DischargedAlive(Rule):
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
         return "NOT died"
+
+
+@dataclass(frozen=True)
+class MinimumHistory(Rule):
+    """So many days lie between the subject's first admission and the index."""
+
+    days: float
+
+    def check(self) -> tuple[str, str] | None:
+        """Return the option that is out of range."""
+        return None if is_number(self.days) else ("days", DAYS)
+
+    def describe(self) -> str:
+        """Return the rule in plain words."""
+        return f"known for at least {self.days} days"
+
+    def condition(self) -> str:
+        """Return an SQL condition over a candidate."""
+        return f"{_days('first_admitted', 'index_time')} >= {self.days}"
+
+
+@dataclass(frozen=True)
+class FollowUp(Rule):
+    """The data reach so many days beyond the index, so that an outcome in that time would be known.
+
+    Only for sources with a common calendar: MIMIC shifts the dates of each patient, so its data have no common end.
+
+    Attributes:
+        days: as far as the outcome looks.
+        until: the day the data end, as YYYY-MM-DD; None takes the last admission, discharge or death of the source.
+    """
+
+    days: float
+    until: str | None = None
+
+    def check(self) -> tuple[str, str] | None:
+        """Return the option that is out of range."""
+        if not is_number(self.days):
+            return "days", DAYS
+        return None if self.until is None or is_day(self.until) else ("until", "a day as YYYY-MM-DD")
+
+    def describe(self) -> str:
+        """Return the rule in plain words."""
+        return f"followed for at least {self.days} days"
+
+    def condition(self) -> str:
+        """Return an SQL condition over a candidate."""
+        last = "SELECT greatest(max(admitted), max(discharged), (SELECT max(death) FROM people)) FROM stays"
+        end = f"({last})" if self.until is None else f"TIMESTAMP {text(self.until)} + INTERVAL 1 DAY"
+        return f"{_days('index_time', end)} >= {self.days}"
+
+
+@dataclass(frozen=True)
+class HasCode(Rule):
+    """The subject has one of these codes in the window.
+
+    Attributes:
+        prefixes: beginnings of codes, such as ``I21``; dots and case do not matter.
+        domain: of the events.
+        vocabulary: of the codes, such as ``ICD10CM``; None takes any.
+        label: of the codes, for the flow diagram; empty lists the beginnings.
+    """
+
+    prefixes: Sequence[str]
+    domain: str = "diagnosis"
+    vocabulary: str | None = None
+    label: str = ""
+
+    def check(self) -> tuple[str, str] | None:
+        """Return the option that is out of range."""
+        return None if are_words(self.prefixes) else ("prefixes", "a list of beginnings of codes, in quotes,")
+
+    def describe(self) -> str:
+        """Return the rule in plain words."""
+        return f"with {self.label or self._listed()}"
+
+    def condition(self) -> str:
+        """Return an SQL condition over a candidate."""
+        meant = coded(self.prefixes, self.vocabulary)
+        return f"candidate IN (SELECT candidate FROM windows WHERE domain = {text(self.domain)} AND {meant})"
+
+    def _listed(self) -> str:
+        return f"{self.domain} {', '.join(self.prefixes)}"
+
+
+@dataclass(frozen=True)
+class HasNoCode(HasCode):
+    """The subject has none of these codes in the window."""
+
+    def describe(self) -> str:
+        """Return the rule in plain words."""
+        return f"without {self.label or self._listed()}"
+
+    def condition(self) -> str:
+        """Return an SQL condition over a candidate."""
+        return f"NOT {super().condition()}"
+
+
+@dataclass(frozen=True)
+class StayLength(Rule):
+    """Days from admission to discharge, both ends included."""
+
+    least: float = 0
+    most: float | None = None
+
+    def check(self) -> tuple[str, str] | None:
+        """Return the option that is out of range."""
+        return outside(self.least, self.most, "days")
+
+    def describe(self) -> str:
+        """Return the rule in plain words."""
+        return f"a stay of {self.least} days or more" if self.most is None else f"{self.least} to {self.most} days"
+
+    def condition(self) -> str:
+        """Return an SQL condition over a candidate."""
+        days = _days("admitted", "discharged")
+        return f"{days} >= {self.least}" + (f" AND {days} <= {self.most}" if self.most is not None else "")
+
+
+@dataclass(frozen=True)
+class Between(Rule):
+    """The index lies between two days, as YYYY-MM-DD, both included; None leaves an end open."""
+
+    first: str | None = None
+    last: str | None = None
+
+    def check(self) -> tuple[str, str] | None:
+        """Return the option that is out of range."""
+        for option, day in (("first", self.first), ("last", self.last)):
+            if day is not None and not is_day(day):
+                return option, "null or a day as YYYY-MM-DD"
+        return None
+
+    def describe(self) -> str:
+        """Return the rule in plain words."""
+        return " ".join(f"{word} {day}" for word, day in (("from", self.first), ("to", self.last)) if day) or "any time"
+
+    def condition(self) -> str:
+        """Return an SQL condition over a candidate."""
+        ends = (("index_time::DATE >=", self.first), ("index_time::DATE <=", self.last))
+        return " AND ".join(f"{test} DATE {text(day)}" for test, day in ends if day) or "true"
+
+
+@dataclass(frozen=True)
+class AdmissionKind(Rule):
+    """The admission is of one of these kinds: beginnings of the provider's words, such as ``EMER``, in any case."""
+
+    codes: Sequence[str]
+
+    def check(self) -> tuple[str, str] | None:
+        """Return the option that is out of range."""
+        return None if are_words(self.codes) else ("codes", "a list of beginnings of the provider's words")
+
+    def describe(self) -> str:
+        """Return the rule in plain words."""
+        return f"admission {' or '.join(self.codes)}"
+
+    def condition(self) -> str:
+        """Return an SQL condition over a candidate."""
+        kinds = f"SELECT subject_id, stay_id FROM {EVENTS} WHERE domain = 'admission' AND {coded(self.codes)}"
+        return f"(subject_id, stay_id) IN ({kinds})"
+
+
+def _days(start: str, end: str) -> str:
+    return f"(epoch({end}) - epoch({start})) / 86400"

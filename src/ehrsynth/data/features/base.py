@@ -21,6 +21,7 @@ class ColumnSpec:
         kind, role, domain, label: as in ``ehrsynth.schema.Column``.
         levels: the values a categorical column can take; empty to learn them from the training rows.
         plausible: smallest and largest believable number; what lies outside is an outlier.
+        sex: F or M for a code that only one sex can have.
     """
 
     kind: Kind
@@ -29,6 +30,7 @@ class ColumnSpec:
     label: str = ""
     levels: tuple[str, ...] = ()
     plausible: tuple[float, float] | None = None
+    sex: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,12 +1,22 @@
-"""Clinical codes: one binary column for each concept of a vocabulary."""
+"""Clinical codes: one column for each concept of a vocabulary."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 
+from ehrsynth.data.events import LABELS
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
 from ehrsynth.data.store import Store, text
+from ehrsynth.data.vocabulary.as_is import AsIs
 from ehrsynth.data.vocabulary.base import Vocabulary
+from ehrsynth.data.vocabulary.icd import rolled_up
+from ehrsynth.errors import OptionError
+
+UNMAPPED = "unmapped_"
+LEAST_SUBJECTS = 10  # of an unmapped code, to be named: a rarer one may point at a patient
 
 
 class Codes(Feature):
@@ -16,32 +26,119 @@ class Codes(Feature):
         domain: of the events: ``diagnosis``, ``procedure``, ``medication``.
         vocabulary: from the provider's codes to concepts.
         prefix: of the columns' names, so that two domains never share one.
+        kind: ``binary``, whether a subject has the concept, or ``count``, how often it was recorded. Counts are dense:
+            eight bytes for every subject and concept.
+        unmapped: what becomes of codes without a concept: ``keep`` gives each category a column of its own, such as
+            ``dx_unmapped_V57``; ``drop`` leaves them out. They are counted and listed either way.
+        concepts: the columns, in this order, also of concepts that nobody has; None takes those that occur, sorted.
+
+    Raises:
+        OptionError: an unknown choice, or a concept that is named twice.
     """
 
-    def __init__(self, *, domain: str, vocabulary: Vocabulary, prefix: str) -> None:
+    def __init__(
+        self,
+        *,
+        domain: str,
+        vocabulary: Vocabulary,
+        prefix: str,
+        kind: Literal["binary", "count"] = "binary",
+        unmapped: Literal["keep", "drop"] = "keep",
+        concepts: Sequence[str] | None = None,
+    ) -> None:
+        for name, value, known in (("kind", kind, ("binary", "count")), ("unmapped", unmapped, ("keep", "drop"))):
+            if value not in known:
+                raise OptionError(f"features: {name}={value} for {domain}: {' or '.join(known)} was expected")
+        if concepts is not None and len(set(concepts)) < len(concepts):
+            raise OptionError(f"features: concepts for {domain}: one is named twice; each is a column")
         self.domain = domain
         self.vocabulary = vocabulary
         self.prefix = prefix
+        self.kind: Literal["binary", "count"] = kind
+        self.unmapped = unmapped
+        self.concepts = None if concepts is None else list(concepts)
 
     def inputs(self) -> dict[str, Path]:
         """Return the files of the vocabulary."""
         return self.vocabulary.inputs()
 
     def collect(self, store: Store) -> Collected:
-        """Return which subject has which concept."""
+        """Return which subject has which concept, or how often."""
         mine = f"history WHERE domain = {text(self.domain)} AND code IS NOT NULL"
         store.table(
             "coded",
             f"SELECT row, coalesce(vocabulary, '') AS vocabulary, code, count(*) AS times FROM {mine} GROUP BY ALL",
         )
-        codes = store.frame("SELECT vocabulary, code, sum(times)::BIGINT AS times FROM coded GROUP BY ALL ORDER BY ALL")
-        mapped = self.vocabulary.map(codes[["vocabulary", "code"]])
-        concepts = sorted(mapped["concept"].unique())
-        store.register("mapped", mapped.assign(place=np.searchsorted(concepts, mapped["concept"])))
-        pairs = store.frame("SELECT DISTINCT row, place FROM coded JOIN mapped USING (vocabulary, code) ORDER BY ALL")
-        labels = self.vocabulary.labels()
-        specs = {
-            f"{self.prefix}{concept}": ColumnSpec("binary", domain=self.domain, label=labels.get(concept, concept))
+        codes = store.frame(
+            """SELECT vocabulary, code, sum(times)::BIGINT AS times, count(*) AS subjects FROM coded
+            GROUP BY ALL ORDER BY ALL"""
+        )
+        mapped, lost = self._map(codes)
+        concepts = sorted(mapped["concept"].unique()) if self.concepts is None else self.concepts
+        place = pd.Series(range(len(concepts)), index=concepts, dtype=np.int64)
+        mapped = mapped[mapped["concept"].isin(concepts)]
+        store.register("mapped", mapped.assign(place=mapped["concept"].map(place)))
+        pairs = store.frame(
+            """SELECT row, place, sum(times)::BIGINT AS times FROM coded JOIN mapped USING (vocabulary, code)
+            GROUP BY ALL ORDER BY ALL"""
+        )
+        specs = self._specs(concepts, store)
+        row, column = pairs["row"].to_numpy(np.int64), pairs["place"].to_numpy(np.int64)
+        remarks = self._remarks(codes, lost)
+        if self.kind == "binary":
+            return Collected(specs, row=row, column=column, remarks=remarks)
+        cells = np.zeros((store.value("SELECT count(*) FROM cohort"), len(concepts)), np.int64)
+        cells[row, column] = pairs["times"]
+        return Collected(specs, pd.DataFrame(cells, columns=list(specs)), remarks=remarks)
+
+    def _map(self, codes: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the concepts of the codes, ``unmapped_`` ones too if they are kept, and the codes without one."""
+        mapped = self.vocabulary.map(codes[["vocabulary", "code"]]).drop_duplicates()
+        both = codes.merge(mapped[["vocabulary", "code"]].drop_duplicates(), how="left", indicator="found")
+        lost = both[both["found"] == "left_only"]
+        if self.unmapped == "drop":
+            return mapped, lost
+        rolled = [UNMAPPED + rolled_up(*pair) for pair in zip(lost["vocabulary"], lost["code"], strict=True)]
+        kept = lost[["vocabulary", "code"]].assign(concept=rolled)
+        return pd.concat([mapped, kept], ignore_index=True), lost
+
+    def _specs(self, concepts: Sequence[str], store: Store) -> dict[str, ColumnSpec]:
+        labels, sexes = self._labels(store), self.vocabulary.sexes()
+        return {
+            (name := f"{self.prefix}{concept}"): ColumnSpec(
+                self.kind,
+                domain=self.domain,
+                label=labels.get(concept, name.replace("_", " ")),
+                sex=sexes.get(concept),
+            )
             for concept in concepts
         }
-        return Collected(specs, row=pairs["row"].to_numpy(), column=pairs["place"].to_numpy())
+
+    def _labels(self, store: Store) -> Mapping[str, str]:
+        """Return words for concepts: the vocabulary's, or where it keeps codes the provider's."""
+        if not (self.vocabulary.keeps_codes and store.has(LABELS)):
+            return self.vocabulary.labels()
+        known = store.frame(
+            f"""SELECT coalesce(vocabulary, '') AS vocabulary, code, min(label) AS label FROM {LABELS}
+            WHERE domain = {text(self.domain)} GROUP BY ALL"""
+        )
+        named = AsIs().map(known)
+        words = dict(zip(named["concept"], named["label"], strict=True))
+        dotless = {concept.replace(".", ""): label for concept, label in words.items()}  # a category may cross the dot
+        return {**dotless, **words, **self.vocabulary.labels()}
+
+    def _remarks(self, codes: pd.DataFrame, lost: pd.DataFrame) -> dict[str, int]:
+        """Count events and codes, mapped or not, and list the unmapped ones that many subjects have."""
+        what = f"{self.domain} ({self.prefix})"
+        common = lost[lost["subjects"] >= LEAST_SUBJECTS].sort_values("subjects", ascending=False, kind="stable")
+        listed = {
+            f"{what}: subjects with unmapped {vocabulary} {code}": int(subjects)
+            for vocabulary, code, subjects in common[["vocabulary", "code", "subjects"]].itertuples(index=False)
+        }
+        return {
+            f"{what}: events": int(codes["times"].sum()),
+            f"{what}: events with an unmapped code": int(lost["times"].sum()),
+            f"{what}: unmapped codes": len(lost),
+            f"{what}: unmapped codes of less than {LEAST_SUBJECTS} subjects": len(lost) - len(common),
+            **listed,
+        }

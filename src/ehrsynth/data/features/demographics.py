@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
-from ehrsynth.data.store import Store, text
+from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.errors import OptionError
 from ehrsynth.schema import Role
 
 OTHERWISE = "otherwise"
@@ -36,7 +37,9 @@ class Age(Feature):
         """Return the ages; missing where the birth is unknown."""
         years = "date_sub('year', birth, index_time)"
         cell = years if self.most is None else f"least({years}, {self.most})"
-        cells = store.frame(f"SELECT row, {cell} AS {self.name} FROM cohort WHERE birth IS NOT NULL").set_index("row")
+        cells = store.frame(f"SELECT row, {cell} AS {quoted(self.name)} FROM cohort WHERE birth IS NOT NULL").set_index(
+            "row"
+        )
         return Collected(
             {self.name: ColumnSpec("count", self.role, "demographics", self.label, plausible=(0, 120))}, cells
         )
@@ -52,6 +55,9 @@ class Attribute(Feature):
             ``otherwise`` is the level of every other word. Empty takes the words as they are.
         which: ``last`` or ``first`` in the window.
         role, label: of the column.
+
+    Raises:
+        OptionError: an unknown choice.
     """
 
     def __init__(
@@ -64,6 +70,8 @@ class Attribute(Feature):
         role: Role = "feature",
         label: str = "",
     ) -> None:
+        if which not in ("last", "first"):
+            raise OptionError(f"feature {name}: which={which}: last or first was expected")
         self.name = name
         self.domain = domain
         self.levels = dict(levels or {})
@@ -74,9 +82,10 @@ class Attribute(Feature):
     def collect(self, store: Store) -> Collected:
         """Return the levels; missing for subjects without such an event."""
         best = "arg_max" if self.which == "last" else "arg_min"
+        word = f"{best}(code, (coalesce(time, TIMESTAMP '1500-01-01'), coalesce(stay_id, 0), code))"
         cells = store.frame(
-            f"""SELECT row, {self._level(f"{best}(code, (coalesce(time, TIMESTAMP '1500-01-01'), coalesce(stay_id, 0), code))")}
-            AS {self.name} FROM history WHERE domain = {text(self.domain)} AND code IS NOT NULL GROUP BY row"""
+            f"""SELECT row, {self._level(word)}
+            AS {quoted(self.name)} FROM history WHERE domain = {text(self.domain)} AND code IS NOT NULL GROUP BY row"""
         ).set_index("row")
         levels = tuple(self.levels)
         return Collected({self.name: ColumnSpec("categorical", self.role, "demographics", self.label, levels)}, cells)
@@ -89,7 +98,7 @@ class Attribute(Feature):
         for level, beginnings in self.levels.items():
             if OTHERWISE in beginnings:
                 other = text(level)
-            hits = [f"starts_with({word}, {text(start)})" for start in beginnings if start != OTHERWISE]
+            hits = [f"starts_with(upper({word}), {text(start.upper())})" for start in beginnings if start != OTHERWISE]
             if hits:
                 cases.append(f"WHEN {' OR '.join(hits)} THEN {text(level)}")
         return f"CASE {' '.join(cases)} ELSE {other} END"

@@ -1,10 +1,41 @@
 """What utility models predict: it happens after the index time, so it never comes from the window."""
 
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from ehrsynth.data.events import EVENTS, coded
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
-from ehrsynth.data.store import Store
+from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.errors import OptionError
 
 
-class Death(Feature):
+class Outcome(Feature):
+    """A column of 0 and 1 with the role of an outcome.
+
+    Attributes:
+        name, label: of the column.
+    """
+
+    name: str
+    label: str
+
+    @abstractmethod
+    def condition(self) -> str:
+        """Return the SQL condition over a row ``c`` of the cohort; unknown counts as 0."""
+
+    def collect(self, store: Store) -> Collected:
+        """Return 1 for those whom it happened to, else 0."""
+        cells = store.frame(
+            f"SELECT row, CAST(coalesce({self.condition()}, false) AS TINYINT) AS {quoted(self.name)} FROM cohort c"
+        ).set_index("row")
+        return Collected({self.name: ColumnSpec("binary", "outcome", "outcome", self.label)}, cells)
+
+    def _check_days(self, days: float | None) -> None:
+        if days is not None and not (isinstance(days, int | float) and days > 0):
+            raise OptionError(f"feature {self.name}: days={days}: a number above zero was expected")
+
+
+class Death(Outcome):
     """Death within some days after the index time.
 
     Args:
@@ -16,11 +47,90 @@ class Death(Feature):
         self.days = days
         self.name = name
         self.label = label
+        self._check_days(days)
 
-    def collect(self, store: Store) -> Collected:
-        """Return 1 for those who died in time, else 0."""
-        cells = store.frame(
-            f"""SELECT row, CAST(coalesce(date_diff('day', index_time, death) <= {self.days}, false) AS TINYINT)
-            AS {self.name} FROM cohort"""
-        ).set_index("row")
-        return Collected({self.name: ColumnSpec("binary", "outcome", "outcome", self.label)}, cells)
+    def condition(self) -> str:
+        """Return the SQL condition: days are counted by the calendar, since most providers date deaths by the day."""
+        return f"date_diff('day', c.index_time, c.death) <= {self.days}"
+
+
+class Readmission(Outcome):
+    """Another admission within some days after the discharge of the index stay; a transfer in the same minute is none.
+
+    Args:
+        days: how far to look.
+        name, label: of the column.
+    """
+
+    def __init__(self, *, days: int = 30, name: str = "readmitted", label: str = "Readmitted within 30 days") -> None:
+        self.days = days
+        self.name = name
+        self.label = label
+        self._check_days(days)
+
+    def condition(self) -> str:
+        """Return the SQL condition."""
+        return f"""EXISTS (SELECT 1 FROM stays s WHERE s.subject_id = c.subject_id AND s.stay_id <> c.stay_id
+            AND date_trunc('minute', s.admitted) > date_trunc('minute', c.discharged)
+            AND s.admitted <= c.discharged + INTERVAL {int(self.days)} DAY)"""
+
+
+class HasCode(Outcome):
+    """One of these codes after the index time; with ``cohort.index=admission`` that begins in the index stay.
+
+    Args:
+        prefixes: beginnings of codes, such as ``I21``; dots and case do not matter.
+        name, label: of the column.
+        domain: of the events.
+        vocabulary: of the codes, such as ``ICD10CM``; None takes any.
+        days: how far to look; None looks to the end of the data.
+    """
+
+    def __init__(
+        self,
+        *,
+        prefixes: Sequence[str],
+        name: str,
+        label: str = "",
+        domain: str = "diagnosis",
+        vocabulary: str | None = None,
+        days: int | None = None,
+    ) -> None:
+        if not prefixes or not all(isinstance(prefix, str) and prefix for prefix in prefixes):
+            raise OptionError(f"feature {name}: prefixes={prefixes}: a list of beginnings of codes was expected")
+        self.prefixes = list(prefixes)
+        self.name = name
+        self.label = label or name.replace("_", " ").capitalize()
+        self.domain = domain
+        self.vocabulary = vocabulary
+        self.days = days
+        self._check_days(days)
+
+    def condition(self) -> str:
+        """Return the SQL condition."""
+        until = "" if self.days is None else f" AND e.time <= k.index_time + INTERVAL {int(self.days)} DAY"
+        return f"""c.row IN (SELECT k.row FROM {EVENTS} e JOIN cohort k ON e.subject_id = k.subject_id
+            WHERE e.domain = {text(self.domain)} AND e.time > k.index_time{until}
+            AND {coded(self.prefixes, self.vocabulary)})"""
+
+
+class LongStay(Outcome):
+    """The index stay takes longer than some days.
+
+    Seen from its discharge this is no prediction: leave out features that tell the length of the stay, such as
+    ``Days``, or use ``cohort.index=admission``.
+
+    Args:
+        days: what is still short.
+        name, label: of the column.
+    """
+
+    def __init__(self, *, days: float = 7, name: str = "long_stay", label: str = "Stay of more than 7 days") -> None:
+        self.days = days
+        self.name = name
+        self.label = label
+        self._check_days(days)
+
+    def condition(self) -> str:
+        """Return the SQL condition."""
+        return f"(epoch(c.discharged) - epoch(c.admitted)) / 86400 > {self.days}"

@@ -5,7 +5,7 @@ from ehrsynth.data.store import Store
 
 
 class Stays(Feature):
-    """Number of stays that had begun by the index time."""
+    """Number of stays that had begun by the index time; without dates ``stay_id`` tells."""
 
     def __init__(self, *, name: str = "admissions", label: str = "Number of admissions") -> None:
         self.name = name
@@ -15,7 +15,8 @@ class Stays(Feature):
         """Return the numbers."""
         cells = store.frame(
             f"""SELECT c.row, count(s.stay_id) AS {self.name} FROM cohort c
-            LEFT JOIN stays s ON s.subject_id = c.subject_id AND s.admitted <= c.index_time GROUP BY c.row"""
+            LEFT JOIN stays s ON s.subject_id = c.subject_id
+            AND coalesce(s.admitted <= c.index_time, s.stay_id <= c.stay_id) GROUP BY c.row"""
         ).set_index("row")
         return Collected({self.name: ColumnSpec("count", domain="utilisation", label=self.label)}, cells)
 
@@ -30,7 +31,8 @@ class Days(Feature):
     def collect(self, store: Store) -> Collected:
         """Return the sums."""
         cells = store.frame(
-            f"""SELECT c.row, round(sum(epoch(least(s.discharged, c.index_time)) - epoch(s.admitted)) / 86400) AS {self.name}
-            FROM cohort c JOIN stays s ON s.subject_id = c.subject_id AND s.admitted <= c.index_time GROUP BY c.row"""
+            f"""SELECT c.row, round(sum(epoch(least(s.discharged, c.index_time)) - epoch(s.admitted)) / 86400)
+            AS {self.name} FROM cohort c
+            JOIN stays s ON s.subject_id = c.subject_id AND s.admitted <= c.index_time GROUP BY c.row"""
         ).set_index("row")
         return Collected({self.name: ColumnSpec("count", domain="utilisation", label=self.label)}, cells)

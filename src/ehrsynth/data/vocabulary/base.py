@@ -1,15 +1,21 @@
 """The seam between a provider's codes and the concepts that become columns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
 
 class Vocabulary(ABC):
-    """A map from codes to concepts a model can learn."""
+    """A map from codes to concepts a model can learn.
+
+    Attributes:
+        keeps_codes: a concept is a code itself, or its beginning; the provider's words for that code then fit.
+    """
+
+    keeps_codes: ClassVar[bool] = False
 
     @abstractmethod
     def map(self, codes: pd.DataFrame) -> pd.DataFrame:
@@ -38,3 +44,10 @@ class Vocabulary(ABC):
     @abstractmethod
     def options(self) -> dict[str, Any]:
         """Return class and options, for provenance; files are known by their hashes."""
+
+
+def one_by_one(codes: pd.DataFrame, concept: Callable[[str, str], str | None]) -> pd.DataFrame:
+    """Map distinct codes by a function of vocabulary and code; None or nothing means unmapped."""
+    concepts = [concept(*pair) or "" for pair in zip(codes["vocabulary"], codes["code"], strict=True)]
+    mapped = codes.assign(concept=concepts)
+    return mapped[mapped["concept"] != ""]

@@ -211,7 +211,7 @@ class DimensionWisePrediction(Evaluator):
         candidates = code_columns(real.schema, real.layout)
         if len(candidates) < 3:
             raise NotApplicableError(f"the schema has {len(candidates)} codes; a correlation needs at least 3")
-        information = prediction.entropy(fidelity.prevalence(real.train.bits[:, candidates]))
+        information = prediction.entropy(fidelity.prevalence(real.train.bits)[candidates])
         codes = [candidates[int(i)] for i in information.argsort(descending=True, stable=True)[: self.codes]]
         means = observed_means(real.train.values)
         test = prediction.design_matrix(Points.of(real.holdout, means))

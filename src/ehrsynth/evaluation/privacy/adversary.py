@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ehrsynth.bits import ones
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.columns import Levels
 from ehrsynth.evaluation.evaluator import NotApplicableError, RealData
@@ -44,11 +45,11 @@ class Adversary:
         nominal = [
             i for i, field in enumerate(fields) if field.column in wanted and field.name != f"{field.column}:missing"
         ]
-        share = real.train.bits[:, nominal].double().mean(0).numpy()
-        ones = share < 0.5
-        zeros = (share > 0.5) & np.array([fields[i].kind == "bit" for i in nominal], dtype=bool)
-        self._ones = [nominal[i] for i in np.flatnonzero(ones)]
-        self._zeros = [nominal[i] for i in np.flatnonzero(zeros)]
+        share = ones(real.train.bits)[nominal].double().numpy() / len(real.train)
+        rare = share < 0.5
+        common = (share > 0.5) & np.array([fields[i].kind == "bit" for i in nominal], dtype=bool)
+        self._ones = [nominal[i] for i in np.flatnonzero(rare)]
+        self._zeros = [nominal[i] for i in np.flatnonzero(common)]
         self._numbers = [column.name for column in sensitive if column.numeric]
         self._reach = self._of_clusters(real, seed)
 
@@ -123,7 +124,7 @@ def _identifiers(real: RealData, names: Sequence[str] | None, codes: int) -> lis
     known = [c for c in schema.columns if c.role in ("quasi_identifier", "demographic") or c.domain == "demographics"]
     counts = {
         field.column: int(count)
-        for field, count in zip(real.layout.fields, real.train.bits.sum(0).tolist(), strict=False)
+        for field, count in zip(real.layout.fields, ones(real.train.bits).tolist(), strict=False)
         if field.kind == "bit" and schema.by_name[field.column].is_code
     }
     common = sorted(counts, key=lambda name: (-counts[name], name))[:codes]

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 
+from ehrsynth.bits import as_sparse, chosen, ones
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
 from ehrsynth.evaluation.privacy.attribute_cards import EXCESS, KNOWN, ON_HOLDOUT, ON_TRAIN, POSITIVES, PUBLISHED
@@ -108,7 +108,7 @@ class _Attack:
         self.infer = attack
         layout = real.layout
         public = attributes_known_to_anyone(real.schema, layout)
-        counts = real.train.bits.sum(0).numpy()
+        counts = ones(real.train.bits).numpy()
         codes = [i for i, field in enumerate(layout.fields) if field.kind == "bit" and i not in set(public)]
         if not codes:
             raise NotApplicableError("the data have no 0/1 column besides demographics and outcomes to be inferred")
@@ -133,8 +133,8 @@ class _Attack:
         points = Points.of(records, self.means)
         raw = records.values.double().numpy() * self.scale + self.low
         bits, values = self.hidden
-        hidden = Hidden(sparse.csr_array(records.bits[:, bits].numpy()).astype(np.float64), raw[:, values])
-        return Points(points.bits[:, self.known[0]], points.values[:, self.known[1]]), hidden
+        hidden = Hidden(as_sparse(records.bits, bits).astype(np.float64), raw[:, values])
+        return Points(chosen(points.bits, self.known[0]), points.values[:, self.known[1]]), hidden
 
     def strength(self, hidden: Hidden) -> dict[tuple[str, str], Value]:
         """Return what the attacker knows, and what there is to guess, as parts of a score."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ehrsynth.bits import as_sparse
 from ehrsynth.evaluation.evaluator import NotApplicableError, RealData, Undefined, Value
 from ehrsynth.evaluation.subsets import capped
 from ehrsynth.layout import Records
@@ -77,7 +78,7 @@ class Problem:
     def x(self, records: Records) -> sparse.csr_matrix:
         """Return the features [n, p - outcomes], float32; zeros are not stored and missing values are NaN."""
         split = records.layout.binary.stop
-        bits = sparse.csr_matrix(records.bits[:, [i for i in self.features if i < split]].numpy(), dtype=np.float32)
+        bits = sparse.csr_matrix(as_sparse(records.bits, [i for i in self.features if i < split]), dtype=np.float32)
         values = sparse.csr_matrix(records.values[:, [i - split for i in self.features if i >= split]].numpy())
         return sparse.csr_matrix(sparse.hstack([bits, values], format="csr"))
 

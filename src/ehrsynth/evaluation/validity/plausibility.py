@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ehrsynth.bits import chosen
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
 from ehrsynth.layout import Records
@@ -87,7 +88,7 @@ class OneHotIntegrity(Evaluator):
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Find the groups in R."""
         columns = [i for i, field in enumerate(real.layout.fields) if field.kind == "bit"]
-        found = one_hot_groups([real.layout.names[i] for i in columns], real.train.bits[:, columns])
+        found = one_hot_groups([real.layout.names[i] for i in columns], chosen(real.train.bits, columns))
         groups = {name: [columns[i] for i in members] for name, members in found.items()}
         if not groups:
             raise NotApplicableError("no 0/1 columns whose names begin alike add up to one in every training row")

@@ -2,6 +2,7 @@
 
 import torch
 
+from ehrsynth.bits import chosen
 from ehrsynth.evaluation.card import BENCHMARK, JMIR, Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
 from ehrsynth.evaluation.subsets import code_columns
@@ -63,7 +64,7 @@ class KnowledgeViolation(Evaluator):
         candidates = code_columns(real.schema, real.layout)
         rules = []
         for sex, other in ((first, second), (second, first)):
-            found = one_sex_codes(real.train.bits[:, candidates], sex(real.train), other(real.train))
+            found = one_sex_codes(chosen(real.train.bits, candidates), sex(real.train), other(real.train))
             rules += [([candidates[code] for code in found], sex, other)] if found else []
         if not rules:
             raise NotApplicableError("no code is seen in one sex only")

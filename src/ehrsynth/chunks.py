@@ -1,0 +1,81 @@
+"""Tables that are larger than memory may be: written and read some rows at a time."""
+
+import gzip
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+
+from ehrsynth.errors import FileError
+from ehrsynth.files import TABLE_SUFFIXES, require, written_aside
+
+ROWS = 50_000  # of a row group
+CELLS = 100_000_000  # of a row group at most, a byte each where they are codes
+
+
+def rows_of(columns: int) -> int:
+    """Return how many rows of that many columns to hold at a time: ``ROWS``, or fewer if they are wide."""
+    return max(1, min(ROWS, CELLS // max(columns, 1)))
+
+
+def write_chunks(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
+    """Write one or more tables of the same columns as one, atomically; CSV or Parquet, by the suffix of ``path``.
+
+    Args:
+        path: of the file; each chunk is a row group of a Parquet file.
+        chunks: asked for one after another.
+
+    Returns:
+        Number of rows written.
+
+    Raises:
+        FileError: the suffix is none of ``TABLE_SUFFIXES``.
+    """
+    if not path.name.endswith(TABLE_SUFFIXES):
+        raise FileError(f"{path}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
+    with written_aside(path) as aside:
+        return (_write_parquet if path.suffix == ".parquet" else _write_csv)(aside, chunks)
+
+
+def _write_parquet(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
+    rest = iter(chunks)
+    first = pa.Table.from_pandas(next(rest), preserve_index=False)
+    rows = 0
+    with parquet.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        for table in chain([first], (pa.Table.from_pandas(c, first.schema, preserve_index=False) for c in rest)):
+            writer.write_table(table, row_group_size=max(len(table), 1))
+            rows += len(table)
+    return rows
+
+
+def _write_csv(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
+    rows = 0
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wt", encoding="utf-8", newline="") as stream:
+        for number, chunk in enumerate(chunks):
+            chunk.to_csv(stream, index=False, header=number == 0, lineterminator="\n")
+            rows += len(chunk)
+    return rows
+
+
+def read_chunks(path: Path) -> Iterator[pd.DataFrame]:
+    """Yield the row groups of a Parquet file as tables whose index is the number of the row in the file.
+
+    Raises:
+        FileError: missing, unreadable, or without any row.
+    """
+    require(path)
+    start = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):  # several times faster than batches of any size
+                frame = file.read_row_group(group).to_pandas()
+                frame.index = pd.RangeIndex(start, start := start + len(frame))
+                yield frame
+    except (pa.ArrowException, OSError) as error:
+        raise FileError(f"{path}: not readable as a table ({type(error).__name__})") from None
+    if not start:
+        raise FileError(f"{path}: the table is empty; at least one row is needed")

@@ -1,0 +1,109 @@
+"""Rules as plain data, and ``constraints.json``."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from ehrsynth.constraints.base import Constraint
+from ehrsynth.constraints.codes import Exclusive, Implies, OnlyIf
+from ehrsynth.constraints.groups import OneHot
+from ehrsynth.constraints.numbers import AtMost, Range
+from ehrsynth.errors import SchemaError
+from ehrsynth.files import read_object, write_json
+from ehrsynth.layout import Layout
+from ehrsynth.schema import Schema
+
+RULES: dict[str, type[Constraint]] = {kind.rule: kind for kind in (OnlyIf, Implies, Exclusive, Range, AtMost, OneHot)}
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and isfinite(value)
+
+
+def _ordered(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_number, value)) and value[0] <= value[1]
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and len(set(map(str, value))) == len(value) > 1
+
+
+_FITS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # people write rules by hand
+    **dict.fromkeys(
+        ("column", "given", "then", "than", "group"), ("the name of a column", lambda value: isinstance(value, str))
+    ),
+    "columns": ("a list of two or more columns, none twice", _names),
+    **dict.fromkeys(("low", "high"), ("a number", _number)),
+    **dict.fromkeys(("bounds", "than_bounds"), ("[low, high]", _ordered)),
+}
+
+
+def from_dict(content: Mapping[str, Any]) -> Constraint:
+    """Read one entry of ``constraints.json``.
+
+    Raises:
+        SchemaError: no rule or an unknown one, a key that is missing or unknown, or a value that does not fit.
+    """
+    kind = RULES.get(str(content.get("rule"))) if isinstance(content, Mapping) else None
+    if kind is None:
+        found = repr(content.get("rule")) if isinstance(content, Mapping) else f"a {type(content).__name__}"
+        raise SchemaError(f"rule: {found} found, one of {', '.join(RULES)} was expected")
+    keys = kind.keys()
+    given = {key: value for key, value in content.items() if key != "rule" and value is not None}
+    for key, needed in keys.items():
+        if needed and key not in given:
+            raise SchemaError(f"rule {kind.rule}: no {key!r}; it has {', '.join(keys)}")
+    for key, value in given.items():
+        if key not in keys:
+            raise SchemaError(f"rule {kind.rule}: unknown key {key!r}; it has {', '.join(keys)}")
+        words, fits = _FITS[key]
+        if not fits(value):
+            raise SchemaError(f"rule {kind.rule}: {key}: {words} was expected")
+    if kind is Range and not given.get("low", -float("inf")) <= given.get("high", float("inf")):
+        raise SchemaError("rule range: low is above high")
+    if kind is Range and not {"low", "high"} & set(given):
+        raise SchemaError("rule range: low, high or both were expected")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+
+
+def require_columns(rule: Constraint, layout: Layout) -> None:
+    """Raise a ``SchemaError`` if the rule names a column that ``layout`` does not have in that kind."""
+    known = {
+        "0/1": (rule.indicators, set(layout.names[layout.binary])),
+        "number": (rule.numbers, set(layout.names[layout.values])),
+        "categorical": (rule.groups, set(layout.groups)),
+    }
+    for kind, (names, there) in known.items():
+        for name in names:
+            if name not in there:
+                raise SchemaError(f"{rule.describe()!r}: the schema has no {kind} column {name!r}")
+
+
+def save(path: Path, constraints: Sequence[Constraint]) -> None:
+    """Write ``constraints.json``."""
+    write_json(path, {"version": 1, "constraints": [constraint.to_dict() for constraint in constraints]})
+
+
+def load(path: Path, schema: Schema) -> tuple[Constraint, ...]:
+    """Read ``constraints.json``.
+
+    Args:
+        path: of the file.
+        schema: of the records to be judged; rules over numbers take the scale of its columns.
+
+    Raises:
+        FileError: missing, not JSON, or without its list.
+        SchemaError: a rule is malformed or names a column that the records do not have. The message names the file and
+            the number of the entry, from one.
+    """
+    layout = Layout.of(schema)
+    rules = []
+    for place, entry in enumerate(read_object(path, constraints=list)["constraints"], 1):
+        try:
+            rule = from_dict(entry)
+            require_columns(rule, layout)
+            rules.append(rule.fitted(schema))
+        except SchemaError as error:
+            raise SchemaError(f"{path}: constraint {place}: {error}") from None
+    return tuple(rules)

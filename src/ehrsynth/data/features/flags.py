@@ -1,0 +1,32 @@
+"""Whether something is known of a patient at all: one binary column for an event."""
+
+from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
+from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.schema import Role
+
+
+class Flag(Feature):
+    """1 if the window holds such an event, else 0; an event with a number counts if the number is above zero.
+
+    Args:
+        name: of the column.
+        domain, code: of the event.
+        role, label: of the column.
+    """
+
+    def __init__(self, *, name: str, domain: str, code: str, role: Role = "feature", label: str = "") -> None:
+        self.name = name
+        self.domain = domain
+        self.code = code
+        self.role: Role = role
+        self.label = label or name.capitalize()
+
+    def collect(self, store: Store) -> Collected:
+        """Return the flags of all rows."""
+        mine = f"history WHERE domain = {text(self.domain)} AND code = {text(self.code)}"
+        cells = store.frame(
+            f"""SELECT c.row, CAST(coalesce(bool_or(h.happened), false) AS TINYINT) AS {quoted(self.name)} FROM cohort c
+            LEFT JOIN (SELECT row, coalesce(numeric_value, 1) > 0 AS happened FROM {mine}) h ON h.row = c.row
+            GROUP BY c.row"""
+        ).set_index("row")
+        return Collected({self.name: ColumnSpec("binary", self.role, self.domain, self.label)}, cells)

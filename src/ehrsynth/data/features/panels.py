@@ -1,0 +1,95 @@
+"""Many measurements at once: the most frequent laboratory tests or vital signs."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ehrsynth.data.events import LABELS
+from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
+from ehrsynth.data.features.measurements import Aggregate, NumberKind, aggregated, require_aggregate
+from ehrsynth.data.features.units import UNIT
+from ehrsynth.data.store import Store, text
+from ehrsynth.errors import OptionError, TableError
+from ehrsynth.schema import Role
+
+LEAST_SUBJECTS = 10  # of a code that becomes a column: a rarer one may point at a patient
+
+
+class Measurements(Feature):
+    """A column for each frequent code of a domain and each aggregate.
+
+    Which codes are frequent is counted in the whole cohort, before it is split, by subjects, and never by values.
+
+    Args:
+        domain: of the events, such as ``lab`` or ``vital``.
+        top: how many codes, those of the most subjects first.
+        aggregate: one column each; with several their names end in the aggregate's.
+        prefix: of the columns' names; None takes the domain.
+        role: of the columns.
+
+    Raises:
+        OptionError: an unknown or repeated aggregate, or no code wanted.
+    """
+
+    def __init__(
+        self,
+        *,
+        domain: str,
+        top: int = 50,
+        aggregate: Sequence[Aggregate] = ("last",),
+        prefix: str | None = None,
+        role: Role = "feature",
+    ) -> None:
+        if not isinstance(top, int) or top < 1:
+            raise OptionError(f"feature of {domain}: top={top}: a whole number above zero was expected")
+        if isinstance(aggregate, str) or not aggregate or len(set(aggregate)) < len(aggregate):
+            raise OptionError(f"feature of {domain}: aggregate={aggregate}: a list such as [last, min, max] expected")
+        for one in aggregate:
+            require_aggregate(f"of {domain}", one)
+        self.domain = domain
+        self.top = top
+        self.aggregate = list(aggregate)
+        self.prefix = f"{domain}_" if prefix is None else prefix
+        self.role: Role = role
+
+    def collect(self, store: Store) -> Collected:
+        """Return the values; missing for subjects without one.
+
+        Raises:
+            TableError: one of the codes comes in several units.
+        """
+        mine = f"history WHERE domain = {text(self.domain)} AND code IS NOT NULL AND isfinite(numeric_value)"
+        codes = store.frame(
+            f"""SELECT code, count(DISTINCT row) AS subjects, count(DISTINCT nullif({UNIT}, '')) AS units,
+            min(nullif(trim(unit), '')) AS unit FROM {mine} GROUP BY code HAVING subjects >= {LEAST_SUBJECTS}
+            ORDER BY subjects DESC, code LIMIT {self.top}"""
+        )
+        mixed = codes.loc[codes["units"] > 1, "code"].tolist()
+        if mixed:
+            raise TableError(
+                f"feature of {self.domain}: {len(mixed)} codes come in several units, {mixed[0]!r} first; leave out the"
+                " rarer units with cohort.faults.mixed_units=exclude, or make them Measurement features with units"
+            )
+        words = self._words(store)
+        wanted = ", ".join(f"{aggregated(one)} AS {one}" for one in self.aggregate)
+        names = ", ".join(map(text, codes["code"])) or "NULL"
+        long = store.frame(f"SELECT row, code, {wanted} FROM {mine} AND code IN ({names}) GROUP BY ALL")
+        specs, cells = dict[str, ColumnSpec](), dict[str, pd.Series]()
+        by_code = dict(tuple(long.set_index("row").groupby("code")))
+        for code, unit in zip(codes["code"], codes["unit"], strict=True):
+            for one in self.aggregate:
+                name = f"{self.prefix}{code}" + (f"_{one}" if len(self.aggregate) > 1 else "")
+                label = words.get(code, code) + ("" if pd.isna(unit) or one == "count" else f" ({unit})")
+                label += f", {one}" if len(self.aggregate) > 1 else ""
+                kind: NumberKind = "count" if one == "count" else "continuous"
+                specs[name] = ColumnSpec(kind, self.role, self.domain, label)
+                cells[name] = by_code[code][one].astype(float)
+        return Collected(specs, pd.DataFrame(cells) if cells else pd.DataFrame(index=pd.RangeIndex(0)))
+
+    def _words(self, store: Store) -> dict[str, str]:
+        if not store.has(LABELS):
+            return {}
+        known = store.frame(
+            f"SELECT code, min(label) AS label FROM {LABELS} WHERE domain = {text(self.domain)} GROUP BY code"
+        )
+        return dict(zip(known["code"], known["label"], strict=True))

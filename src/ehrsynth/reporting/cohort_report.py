@@ -1,0 +1,102 @@
+"""``cohort.html`` in a matrix folder: who the subjects are, how they were chosen, and what became of their data."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ehrsynth.data.faults import FAULTS
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.files import write_text
+from ehrsynth.reporting.html import environment
+
+COHORT_PAGE = "cohort.html"
+SHOWN = 40
+"""How many constraints, and how many counts of a step, the page lists; all of them are in the folder's JSON files."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box of the flow diagram.
+
+    Attributes:
+        what: was asked.
+        subjects, stays: how many are left.
+        lost: subjects and stays that went on the way to it.
+        faults: what was found in the data, in words, with counts.
+    """
+
+    what: str
+    subjects: int
+    stays: int
+    lost: tuple[int, int]
+    faults: Mapping[str, int]
+
+    @property
+    def left_out(self) -> str:
+        """What went, in words; empty if nothing did."""
+        told = (f"{n:,} {noun}{'' if n == 1 else 's'}" for n, noun in zip(self.lost, ("subject", "stay"), strict=True))
+        return ", ".join(told) if any(self.lost) else ""
+
+
+def flow_boxes(provenance: Mapping[str, Any]) -> list[Box]:
+    """Return the boxes of the flow, from the source to the cohort."""
+    words = {fault.name: fault.words for fault in FAULTS}
+    boxes: list[Box] = []
+    for step in provenance["flow"]:
+        subjects, stays = int(step["subjects"]), int(step["stays"])
+        lost = (boxes[-1].subjects - subjects, boxes[-1].stays - stays) if boxes else (0, 0)
+        boxes.append(Box(step["what"], subjects, stays, lost, {words[k]: n for k, n in step["faults"].items()}))
+    return boxes
+
+
+def write_cohort_report(matrix: Matrix) -> Path:
+    """Write the page into the matrix folder and return its path; it opens offline, without scripts."""
+    provenance, path = matrix.provenance, matrix.folder / COHORT_PAGE
+    first, *steps = provenance["steps"]
+    boxes = flow_boxes(provenance)
+    page = (
+        environment()
+        .get_template("cohort.html.j2")
+        .render(
+            title=f"Cohort and matrix: {matrix.name}",
+            facts={
+                "source": provenance["source"]["name"],
+                "subjects": f"{boxes[-1].subjects:,}",
+                "columns": f"{len(matrix.schema.columns):,}",
+                "prepared by": f"ehrsynth {provenance['versions']['ehrsynth']}",
+            },
+            boxes=boxes,
+            rows=provenance["rows"],
+            groups=[
+                (name, list(lines)) for name, lines in groupby(provenance["table_one"], key=lambda row: row["group"])
+            ],
+            counts=first["detail"],
+            first=first,
+            steps=steps,
+            rules=sorted({rule.describe(_labels(matrix)) for rule in matrix.constraints}),
+            shown=SHOWN,
+            provenance=dict(_facts(provenance)),
+        )
+    )
+    write_text(path, page)
+    return path
+
+
+def _labels(matrix: Matrix) -> Callable[[str], str]:
+    labels = {column.name: column.label for column in matrix.schema.columns}
+    return lambda name: labels.get(name) or name
+
+
+def _facts(provenance: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for name in ("source", "cohort", "preprocess", "split"):
+        yield name, json.dumps(provenance[name])
+    yield "seed of the split", str(provenance["seed"])
+    for name, options in provenance["features"].items():
+        yield f"feature {name}", json.dumps(options)
+    yield "versions", ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
+    for kind in ("inputs", "outputs"):
+        for name, digest in provenance[kind].items():
+            yield f"sha256 of {name}", digest
