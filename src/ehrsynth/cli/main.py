@@ -55,8 +55,10 @@ options:
   vocabulary@features.NAME.vocabulary=icd3   or phecode, phecode_x, ccs, as_is, drug_names, table (your own map)
   preprocess=jmir                or jmir_as_published, none
   preprocess.outliers=clip       or drop, missing, keep: what becomes of values outside the plausible range
-  preprocess.impute=none         or marginal; also relations=["diastolic < systolic"], max_missing=, min_prevalence=, min_count=
-  split=by_subject               or stratified split.by=[COLUMN], temporal, given; split.holdout=0.3 split.validation=0.07
+  preprocess.impute=none         or marginal; also relations=["diastolic < systolic"], max_missing=, min_prevalence=,
+                                 min_count=
+  split=by_subject               or stratified (split.by=[COLUMN]), temporal, given by the source
+  split.holdout=0.3              share of subjects no model and no choice ever sees; split.validation=0.07 chooses
   constraints=propose            or none, or FILE.yaml: the constraints.yaml of a matrix, edited
   seed=0                         of the split and of what fills gaps
 """,
