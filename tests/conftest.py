@@ -38,7 +38,7 @@ def cli() -> Cli:
 def matrix(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
     """A prepared demo matrix of 800 simulated patients."""
     folder = tmp_path_factory.mktemp("matrices") / "small"
-    assert cli("prepare", "source.n=800", f"out={folder}") == 0
+    assert cli("prepare", "source.n=800", "preprocess.min_count=3", f"out={folder}") == 0
     return folder
 
 

@@ -31,12 +31,11 @@ def parts() -> dict[str, Wide]:
     """The simulated hospital, split."""
     cfg = matrices.config(f"source.n={N}", "out=unused")
     source, cohort = instantiate(cfg.source, _convert_="all"), instantiate(cfg.cohort, _convert_="all")
-    features = instantiate(cfg.features, _convert_="all")
     with Store(threads=1) as store:
         source.read(store)
         tell_timeline(store)
         cohort.choose(store)
-        wide = widen(store, list(features.values()))
+        wide = widen(store, matrices.features(cfg))
     return {name: wide[rows] for name, rows in BySubject().assign(wide, 0).items()}
 
 

@@ -16,7 +16,7 @@ from ehrsynth.data.sources.mimic_iv import MimicIV
 from ehrsynth.data.store import Store
 from ehrsynth.data.wide import widen
 from ehrsynth.errors import OptionError
-from tests.matrices import config
+from tests.matrices import config, features
 
 
 def test_demo_matrix_is_what_its_raw_tables_say() -> None:
@@ -25,7 +25,7 @@ def test_demo_matrix_is_what_its_raw_tables_say() -> None:
         Demo(n=150, seed=2).read(store)
         tell_timeline(store)
         instantiate(cfg.cohort, _convert_="all").choose(store)
-        wide = widen(store, list(instantiate(cfg.features, _convert_="all").values())).frame()
+        wide = widen(store, features(cfg)).frame()
     wide = wide.set_index("subject_id")
     tables, table = simulate(150, 2), conditions()
     for subject, patient in tables.patients.set_index("subject_id").iloc[:40].iterrows():
