@@ -18,6 +18,9 @@ from ehrsynth.files import aside_of, sha256, write_json
 from tests import matrices
 
 
+PAGES = ("constraints.yaml", "cohort.html")  # for people
+
+
 def make(out: Path, n: int = 600, seed: int = 0, **preprocess: float) -> Matrix:
     overrides = [f"preprocess.{name}={value}" for name, value in preprocess.items()]
     return matrices.make(out, f"source.n={n}", *overrides, seed=seed)
@@ -38,7 +41,7 @@ def rewrite(path: Path, table: pd.DataFrame) -> None:
 
 
 def test_what_is_in_the_folder(prepared: Matrix) -> None:
-    assert {path.name for path in prepared.folder.iterdir()} == {*module.OUTPUTS, module.PROVENANCE, "constraints.yaml"}
+    assert {path.name for path in prepared.folder.iterdir()} == {*module.OUTPUTS, module.PROVENANCE, *PAGES}
     provenance = prepared.provenance
     assert provenance["rows"] == {"train": 378, "validation": 42, "holdout": 180}
     assert provenance["source"] == {"name": "demo", "n": 600, "seed": 0, "write_raw": None}

@@ -14,27 +14,30 @@ from ehrsynth.cli.run_folder import PREPARED_BY
 from ehrsynth.cli.tables import flow_table, matrix_table, table_one_table
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import prepare
-from ehrsynth.reporting.cohort_report import write_cohort_report
+from ehrsynth.reporting.cohort_report import COHORT_PAGE, write_cohort_report
 
 
 def task(cfg: DictConfig) -> Matrix:
     """Prepare ``cfg.source`` into ``cfg.out`` and print what became of its rows and columns."""
     with steps("preparing") as step:
         matrix = prepare_from(cfg, path(cfg, "out"), seed=whole_number(cfg, "seed"), progress=step)
-    page = write_cohort_report(matrix)
     for table in (flow_table(matrix), table_one_table(matrix), matrix_table(matrix)):
         out.print(table)
-    out.print(f"matrix  {matrix.folder}\ncohort  {page}\nnext    ehrsynth train data.matrix={matrix.folder}")
+    out.print(f"matrix  {matrix.folder}\ncohort  {matrix.folder / COHORT_PAGE}\nnext    ehrsynth train data.matrix={matrix.folder}")
     return matrix
 
 
 def prepare_from(
     cfg: DictConfig, folder: Path, *, seed: int, progress: Callable[[str], None] = lambda step: None
 ) -> Matrix:
-    """Prepare what ``source``, ``cohort``, ``features``, ``preprocess``, ``split`` and ``constraints`` name."""
-    source, *others = (instantiate(cfg[group], _convert_="all") for group in PREPARED_BY)
-    chosen = dict(zip(PREPARED_BY[1:], others, strict=True))
-    return prepare(source, folder, **chosen, seed=seed, constraints=str(cfg.constraints), progress=progress)
+    """Prepare what ``source``, ``cohort``, ``features``, ``preprocess``, ``split`` and ``constraints`` name.
+
+    The page for people, ``cohort.html``, is written into the folder too.
+    """
+    made = {name: instantiate(cfg[name], _convert_="all") for name in PREPARED_BY if name != "constraints"}
+    matrix = prepare(out=folder, **made, constraints=str(cfg.constraints), seed=seed, progress=progress)
+    write_cohort_report(matrix)
+    return matrix
 
 
 if __name__ == "__main__":

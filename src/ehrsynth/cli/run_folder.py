@@ -16,15 +16,9 @@ from ehrsynth.models.base import read_checkpoint, require_schema
 from ehrsynth.reporting.report import read_report
 from ehrsynth.schema import Schema
 
+PREPARED_BY = ("source", "cohort", "features", "preprocess", "split", "constraints")  # the fingerprint stands for them
 # Where results go and who is told of them does not change what they are.
-PREPARED_BY = (
-    "source",
-    "cohort",
-    "features",
-    "preprocess",
-    "split",
-)  # of the matrix, whose fingerprint stands for them
-NOT_IDENTITY = ("paths", "logger", "study", "experiment", "constraints", *PREPARED_BY)
+NOT_IDENTITY = ("paths", "logger", "study", "experiment", *PREPARED_BY)
 
 
 @dataclass(frozen=True)
