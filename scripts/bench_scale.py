@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ehrsynth.bits import BLOCK, Bits
+from ehrsynth.bits import BLOCK, Bits, ones
 from ehrsynth.chunks import rows_of, write_chunks
 from ehrsynth.data.datamodule import IndexBatches
 from ehrsynth.data.matrix import OUTPUTS, Matrix
@@ -71,7 +71,7 @@ def held(n: int, codes: int, batch: int) -> None:
     records = large_records(n, codes)
     print(f"{n:,} x {codes:,} built in {perf_counter() - start:.0f} s; packed {megabytes(records):,.0f} MB")
     start = perf_counter()
-    counts = records.bits.sum(0)
+    counts = ones(records.bits)
     print(f"ones of every column ({int(counts.sum()):,}) in {perf_counter() - start:.1f} s")
     print(f"batches of {batch:,}: {epoch(records, batch):,.0f} rows/s")
     print(f"peak memory of the process {gigabytes():.2f} GB")

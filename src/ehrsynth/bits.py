@@ -16,7 +16,7 @@ class Bits:
     """0/1 cells [n, B] at an eighth of a byte each.
 
     It is read like a uint8 tensor: rows give the same cells of these rows, rows and columns the tensor itself, of
-    these columns only, and ``sum(0)`` counts without unpacking more than a few rows at a time.
+    these columns only, and ``ones`` counts without unpacking more than a few rows at a time.
 
     Args:
         packed: uint8 [n, ceil(B / 8)], the first column of eight in the highest bit; the last byte ends in zeros.
@@ -63,9 +63,8 @@ class Bits:
             return torch.from_numpy(np.unpackbits(self.packed.numpy(), axis=1, count=self.width))
         return by_shifts(self.packed)[:, : self.width]
 
-    def sum(self, axis: int) -> Tensor:
-        """Return how many rows have each column, int64 [B]; ``axis`` is 0, since rows are what there are many of."""
-        assert axis == 0
+    def ones(self) -> Tensor:
+        """Return how many rows have each column, int64 [B]."""
         total = np.zeros(self.width, np.int64)
         packed = self.packed.cpu().numpy()
         for start in range(0, len(packed), FEW):
@@ -120,7 +119,7 @@ def unpack(cells: Cells) -> Tensor:
 def ones(cells: Cells) -> Tensor:
     """Return how many rows have each column, int64 [B]."""
     if isinstance(cells, Bits):
-        return cells.sum(0)
+        return cells.ones()
     return torch.from_numpy(cells.numpy().sum(0, dtype=np.int64))  # torch sums 30 times slower
 
 

@@ -2,8 +2,10 @@
 
 import gzip
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -53,12 +55,16 @@ def _write_parquet(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
 
 def _write_csv(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
     rows = 0
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "wt", encoding="utf-8", newline="") as stream:
+    with path.open("wb") as file, _squeezed(file) if path.suffix == ".gz" else nullcontext(file) as stream:
         for number, chunk in enumerate(chunks):
-            chunk.to_csv(stream, index=False, header=number == 0, lineterminator="\n")
+            chunk.to_csv(stream, mode="wb", index=False, header=number == 0, lineterminator="\n")
             rows += len(chunk)
     return rows
+
+
+def _squeezed(file: BinaryIO) -> gzip.GzipFile:
+    """Return a stream into ``file`` that keeps neither name nor time: the same table is the same bytes."""
+    return gzip.GzipFile("", "wb", fileobj=file, mtime=0)
 
 
 def read_chunks(path: Path) -> Iterator[pd.DataFrame]:

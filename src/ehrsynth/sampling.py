@@ -144,7 +144,7 @@ def _indicator(model: SyntheticModel, name: str, value: str) -> tuple[int, bool]
         return model.layout.names.index(name), value == "1"
     if column.kind == "categorical" and value in column.levels:
         return model.layout.names.index(f"{name}={value}"), True
-    right = {"binary": "0 or 1", "categorical": f"one of {', '.join(column.levels)}"}
+    right = {"binary": "0 or 1 was expected", "categorical": f"one of {', '.join(column.levels)} was expected"}
     raise OptionError(
         f"condition.{name}={value}: "
         + right.get(column.kind, "only binary and categorical columns can be conditioned on")

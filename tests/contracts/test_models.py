@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ehrsynth.bits import unpack
-from ehrsynth.errors import OptionError, SchemaError, TrainingError
+from ehrsynth.errors import FileError, OptionError, SchemaError, TrainingError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.base import SyntheticModel, load_model, read_checkpoint
 from ehrsynth.models.ehrdiff import EHRDiff
@@ -169,6 +169,21 @@ def test_checkpoint_round_trip(name: str, tmp_path: Path) -> None:
     assert read_checkpoint(path)["layout"] == Layout.of(SCHEMA).to_dict()
     with pytest.raises(SchemaError, match="another schema"):
         load_model(path, Schema(SCHEMA.columns[1:]))
+
+
+@each
+def test_a_checkpoint_of_another_version_is_refused(name: str, tmp_path: Path) -> None:
+    path, model = tmp_path / "model.ckpt", make(name)
+    fit = trainer(1)
+    fit.fit(model, batches())
+    fit.save_checkpoint(path)
+    content = torch.load(path, weights_only=True)
+    weights = dict(content["state_dict"])
+    weights["renamed"] = weights.pop(next(iter(weights)))
+    for changed in ({"state_dict": weights}, {"hyper_parameters": content["hyper_parameters"] | {"gone": 1}}):
+        torch.save(content | changed, path)
+        with pytest.raises(FileError, match=r"model\.ckpt: of another version of ehrsynth"):
+            load_model(path, SCHEMA)
 
 
 @each_trained

@@ -118,6 +118,16 @@ def test_generate_options(refused: Callable[..., None], study: Path, tmp_path: P
     refused(["device=tpu"], "generate", f"run={run}", f"out={out}", "device=tpu")
     refused(["condition.phe_250.2"], "generate", f"run={run}", f"out={out}", "condition.phe_250.2=1")
     refused(["condition.sex=Q", "F"], "generate", f"run={run}", f"out={out}", "condition.sex=Q")
+    unknown = tmp_path / "run"
+    shutil.copytree(run, unknown)
+    provenance = read(run / "provenance.json")
+    write_json(unknown / "provenance.json", provenance | {"data": provenance["data"] | {"low_prevalence": "other"}})
+    words = ["reintroduce=true", "low_prevalence.json", "another one now"]
+    refused(words, "generate", f"run={unknown}", f"out={out}", "reintroduce=true")
+    moved = provenance["matrix"] | {"folder": str(tmp_path / "moved")}
+    write_json(unknown / "provenance.json", provenance | {"matrix": moved})
+    words = ["reintroduce=true", str(tmp_path / "moved"), "gone"]
+    refused(words, "generate", f"run={unknown}", f"out={out}", "reintroduce=true")
     assert not out.exists()
 
 

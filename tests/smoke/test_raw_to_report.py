@@ -35,7 +35,7 @@ def test_the_tutorial_on_the_demo_of_mimic_iv(shared_data: Path, tmp_path: Path,
     maps = [f"{version}_map={shared_data}/phecode/phecode_map_v1_2_{version}" for version in ("icd9", "icd10")]
     vocabulary = [f"features.diagnoses.vocabulary.{file}" for file in (f"{maps[0]}.csv.gz", f"{maps[1]}_beta.csv.gz")]
     root = f"source.root={shared_data / 'mimic-iv-demo'}"
-    matrix, run = train(cli, tmp_path, "experiment=jmir_mimic4", root, *vocabulary)
+    matrix, run = train(cli, tmp_path, "experiment=jmir_mimic4", root, *vocabulary, "model.width=16")
     assert run.parent.parts[-2:] == ("jmir_mimic4", "emr_wgan")
     assert [step["subjects"] for step in matrix.provenance["flow"]] == [100, 100, 100, 85, 85]
     synthetic = pd.read_parquet(run / "synthetic.parquet")

@@ -37,6 +37,9 @@ def test_pieces_make_the_table(tmp_path: Path, suffix: str, rows: int) -> None:
     pd.testing.assert_frame_equal(read_table(path), read_table(whole))
     if suffix == ".csv":
         assert path.read_bytes() == whole.read_bytes()
+    again = tmp_path / f"again{suffix}"
+    write_chunks(again, pieces(rows))
+    assert again.read_bytes() == path.read_bytes()
 
 
 def test_rows_are_numbered_as_in_the_file(tmp_path: Path) -> None:

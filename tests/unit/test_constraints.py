@@ -190,6 +190,7 @@ def test_a_schema_with_other_bounds_changes_the_scale_and_not_the_rule(tmp_path:
         ({"rule": "only_if", "column": 185, "given": "sex=M"}, "column: the name of a column was expected"),
         ({"rule": "exclusive", "columns": ["dx_185"]}, "columns: a list of two or more columns"),
         ({"rule": "exclusive", "columns": ["dx_185", "dx_185"]}, "none twice"),
+        ({"rule": "exclusive", "columns": ["dx_185", ["dx_174"]]}, "columns: a list of two or more columns"),
         ({"rule": "range", "column": "bmi"}, "low, high or both"),
         ({"rule": "range", "column": "bmi", "low": 3, "high": 2}, "low is above high"),
         ({"rule": "range", "column": "bmi", "low": "3"}, "low: a number"),

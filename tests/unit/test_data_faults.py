@@ -34,7 +34,14 @@ FAULTY: dict[str, tuple[list[Event], int, list[int]]] = {  # events, how often, 
     "stay_twice": ([event(1, "discharge", "2012-01-04 10:00", stay_id=11, numeric_value=0)], 1, [11]),
     "discharge_before_admission": (stay(1, 13, "2012-03-02", "2012-03-01"), 1, []),
     "admission_before_birth": (stay(2, 22, "2012-02-01", "2012-02-03"), 1, []),
-    "implausible_age": (stay(2, 23, "2133-02-02", "2133-02-03"), 1, []),
+    "implausible_age": (
+        [
+            *stay(2, 23, "2133-02-02", "2133-02-03"),
+            *stay(2, 24, "3012-02-02", "3012-02-03"),  # a thousand years is no age over 89 either
+        ],
+        2,
+        [],
+    ),
     "death_before_discharge": (stay(1, 14, "2012-06-01", "2012-06-04"), 1, []),
     "unknown_stay": (
         [

@@ -57,6 +57,7 @@ def hold(store: Store, events: list[list[Any]]) -> None:
         f"""SELECT range AS row, 'p' || range AS subject_id, TIMESTAMP '1900-06-15' AS birth,
         TIMESTAMP '2000-06-14' AS index_time FROM range({N})""",
     )
+    store.table("training", "SELECT range AS row FROM range(12)")
 
 
 def column(found: Collected) -> list[float | str | None]:
@@ -223,6 +224,17 @@ def test_a_panel_of_the_most_frequent_tests(store: Store) -> None:
     assert np.isnan(found.cells["lab_Na+_last"].loc[10])
     top = Measurements(domain="lab", top=1, prefix="x_").collect(store)
     assert list(top.specs) == ["x_K'"]
+
+
+def test_training_rows_choose_the_codes_of_a_panel(store: Store) -> None:
+    panel(store)
+    store.table("training", "SELECT range AS row FROM range(10)")
+    assert list(Measurements(domain="lab", top=1).collect(store).specs) == ["lab_K'"]  # ten each: by name
+    store.table("training", "SELECT range AS row FROM range(1, 12)")
+    found = Measurements(domain="lab").collect(store)
+    assert list(found.specs) == ["lab_K'"]  # nine training rows have sodium
+    assert found.cells is not None
+    assert found.cells["lab_K'"].loc[0] == 4.0  # the other rows have values all the same
 
 
 def test_a_panel_of_nothing(store: Store) -> None:

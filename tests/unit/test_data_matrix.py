@@ -17,7 +17,6 @@ from ehrsynth.errors import FileError, OptionError, SchemaError, TableError
 from ehrsynth.files import aside_of, sha256, write_json
 from tests import matrices
 
-
 PAGES = ("constraints.yaml", "cohort.html")  # for people
 
 

@@ -84,6 +84,17 @@ def day(text: str) -> pd.Timestamp:
     return pd.Timestamp(text)
 
 
+@pytest.mark.parametrize("again", ["patients", "admissions", "d_labitems", "d_icd_diagnoses"])
+def test_a_row_written_twice_doubles_no_event_of_other_tables(iv: Path, again: str) -> None:
+    once = events(MimicIV(root=iv))
+    lines = {**IV, **IV_MORE}[again].splitlines(keepends=True)
+    write(iv / "hosp", {again: "".join([*lines, *lines[1:]])})
+    twice = events(MimicIV(root=iv))
+    for domain in ("diagnosis", "procedure", "medication", "lab", "vital"):
+        before, after = (found[found["domain"] == domain].reset_index(drop=True) for found in (once, twice))
+        pd.testing.assert_frame_equal(before, after)
+
+
 def test_every_event_of_mimic_iv_by_hand(iv: Path) -> None:
     all_events = events(MimicIV(root=iv))
     assert of(all_events, "sex", "subject_id", "code") == [(1, "F"), (2, "M"), (3, "M")]
@@ -245,6 +256,8 @@ def test_a_required_table_without_rows_is_refused(iv: Path) -> None:
     [
         ("patients", "anchor_year,", "year,", r"patients\.csv\.gz: missing column 'anchor_year' .1 of 5"),
         ("patients", "1,F,50", "one,F,50", r"patients\.csv\.gz, line 2: column 'subject_id' does not hold a BIGINT"),
+        ("patients", "1,F,50", "1.5,F,50", r"patients\.csv\.gz: column 'subject_id' is text, and .* whole number"),
+        ("patients", "1,F,50", "1,F,99999999", "^patients: an anchor_year less its anchor_age is no year"),
         ("admissions", "2150-01-03 10", "2150-01-33 10", r"admissions\.csv\.gz, line 2: column 'dischtime'"),
         ("diagnoses_icd", "1,12,1,I10,10", "1,12,1,I10", r"diagnoses_icd\.csv\.gz, line 3: 4 cells; the header has 5"),
         ("diagnoses_icd", "1,4019", '1,"4019', r"diagnoses_icd\.csv\.gz, line 2: a quote"),
@@ -255,6 +268,15 @@ def test_a_bad_cell_is_named(iv: Path, table: str, old: str, new: str, message: 
     write(iv / "hosp", {table: IV[table].replace(old, new)})
     with pytest.raises(TableError, match=message):
         events(MimicIV(root=iv))
+
+
+@pytest.mark.parametrize("table", ["patients", "admissions"])
+def test_a_row_must_name_its_subject(iv: Path, table: str) -> None:
+    write(iv / "hosp", {table: re.sub("^2,", ",", IV[table], flags=re.MULTILINE)})
+    with Store() as store:
+        MimicIV(root=iv).read(store)
+        with pytest.raises(TableError, match=r"^the source has people or admissions without a subject"):
+            tell_timeline(store)
 
 
 def test_the_timeline_of_the_small_release(iv: Path) -> None:

@@ -302,3 +302,29 @@ def test_roots_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "cdm" / "visit_occurrence.parquet").write_text("none")
     with pytest.raises(FileError, match=r"visit_occurrence\.parquet: not readable as Parquet"):
         Omop(root=tmp_path / "cdm").options()
+
+
+def test_a_fraction_is_no_whole_number(tmp_path: Path) -> None:
+    whole = tables()
+    spoiled = {**whole, "person": whole["person"].assign(year_of_birth=1950.5)}
+    where = {"database": "hospital.duckdb, person", "folder": "person.parquet"}
+    for root in (write_database(spoiled, tmp_path / "hospital.duckdb"), write_folder(spoiled, tmp_path / "cdm")):
+        place = where["database" if root.is_file() else "folder"]
+        with pytest.raises(TableError, match=f"{place}: column 'year_of_birth' is DOUBLE, and .* whole number"):
+            events(Omop(root=root))
+
+
+def test_a_date_of_birth_that_is_none(tmp_path: Path) -> None:
+    whole = tables()
+    spoiled = {**whole, "person": whole["person"].assign(month_of_birth=13)}
+    with pytest.raises(TableError, match=r"^person: a year_of_birth, .* no day of the calendar$"):
+        events(Omop(root=write_folder(spoiled, tmp_path)))
+
+
+@pytest.mark.parametrize("table", ["visit_occurrence", "concept", "person"])
+def test_text_that_is_not_utf8(tmp_path: Path, table: str) -> None:
+    write_folder(tables(), tmp_path, suffix=".csv")
+    with (tmp_path / f"{table}.csv").open("ab") as file:
+        file.write(b"\xdf")
+    with pytest.raises(FileError, match=rf"{table}\.csv: not UTF-8 text; convert the file"):
+        events(Omop(root=tmp_path))

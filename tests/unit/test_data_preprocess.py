@@ -95,7 +95,7 @@ def test_columns_are_left_out_by_training_rows() -> None:
         assert prepared.schema.names == ["bmi", "ward", "common", "dead"]
         assert list(frames(prepared)["train"]) == ["subject_id", "bmi", "ward", "common", "dead"]
         assert details(prepared)["columns mostly missing"] == {"lab": 7}
-        assert details(prepared)["rare codes"] == {"rare": 1}
+        assert details(prepared)["rare codes"] == {"codes of too few training rows": 1}
         (code,) = prepared.rare
         assert (code.column.name, code.column.domain, code.prevalence) == ("rare", "diagnosis", 0.1)
         assert [step["columns"] for step in prepared.steps] == [6, 5, 4, 4, 4]
@@ -118,10 +118,53 @@ def test_min_count(min_count: int, kept: bool) -> None:
 
 
 def test_levels_that_training_never_shows() -> None:
-    prepared = Preprocess().apply(parts())
+    prepared = Preprocess(min_level=1).apply(parts())
     assert prepared.schema.by_name["ward"].levels == ("A", "B", "other")
     assert frames(prepared)["holdout"]["ward"].tolist() == ["other", "A", "B"]
-    assert details(prepared)["levels that training never has"] == {"ward": 2}
+    assert details(prepared)["levels that training rarely or never has"] == {"ward": 2}
+
+
+@pytest.mark.parametrize(
+    ("least", "levels", "others"), [(2, ("A", "other"), 5), (9, ("A", "other"), 5), (10, ("other",), 16)]
+)
+def test_rare_levels_become_other(least: int, levels: tuple[str, ...], others: int) -> None:
+    prepared = Preprocess(min_level=least).apply(parts())
+    assert prepared.schema.by_name["ward"].levels == levels
+    assert details(prepared)["levels that training rarely or never has"] == {"ward": others}
+    assert "B" not in set(frames(prepared)["train"]["ward"])
+
+
+def test_declared_levels_and_those_of_an_outcome_stay_however_rare() -> None:
+    given = {name: table.assign(dead=["no", "yes", *["no"] * 8][: len(table)]) for name, table in tables().items()}
+    specs = SPECS | {
+        "ward": ColumnSpec("categorical", levels=("A", "B", "C")),
+        "dead": ColumnSpec("categorical", "outcome"),
+    }
+    schema = Preprocess().apply({name: wide_of(table, specs) for name, table in given.items()}).schema
+    assert schema.by_name["ward"].levels == ("A", "B", "C")
+    assert schema.by_name["dead"].levels == ("no", "yes", "other")
+
+
+def test_numbers_that_share_a_relation_are_filled_in_order() -> None:
+    pairs = pd.DataFrame({"systolic": [100.0, 150, 200, 250] * 50, "diastolic": [90.0, 140, 190, 240] * 50})
+    pairs.loc[:99, ["systolic", "diastolic"]] = np.nan  # both from one row
+    pairs.loc[100:119, "systolic"] = np.nan  # drawn again until it is above the other
+    frame = pairs.assign(subject_id=range(200))
+    specs = {name: ColumnSpec("continuous") for name in ("systolic", "diastolic")}
+    given = {name: wide_of(frame, specs) for name in ("train", "validation", "holdout")}
+    prepared = Preprocess(impute="marginal", max_missing=1, relations=["diastolic < systolic"]).apply(given)
+    assert details(prepared)["gaps filled"] == {"systolic": 360, "diastolic": 300}
+    train = frames(prepared)["train"]
+    assert ((train["systolic"] - train["diastolic"])[:100] == 10).all()
+    assert (train["systolic"] > train["diastolic"]).all()
+    assert train["diastolic"].tolist()[100:] == frame["diastolic"].tolist()[100:]
+
+
+def test_a_record_that_no_draw_brings_into_order_is_dropped() -> None:
+    given = pressures(systolic=[120, 130, 140, 60, np.nan], diastolic=[80, 85, 90, np.nan, np.nan])
+    prepared = Preprocess(impute="marginal", relations=["diastolic < systolic"]).apply(given)
+    assert frames(prepared)["train"]["subject_id"].tolist() == [0, 1, 2, 4]
+    assert details(prepared)["relations, gaps filled"] == {"diastolic < systolic": 3}
 
 
 def test_gaps_that_training_never_shows() -> None:
@@ -164,7 +207,7 @@ def test_marginal_imputation_draws_training_values() -> None:
     given = tables()
     given["holdout"].loc[0, "ward"] = None
     given["holdout"]["bmi"] = [np.nan, 59.0, 58.0]
-    imputing = Preprocess(impute="marginal", max_missing=0.8)
+    imputing = Preprocess(impute="marginal", max_missing=0.8, min_level=1)
     prepared = imputing.apply(parts(given), seed=3)
     assert not any(column.missing for column in prepared.schema.columns)
     train, holdout = frames(prepared)["train"], frames(prepared)["holdout"]
@@ -248,6 +291,7 @@ def test_no_column_left() -> None:
 @pytest.mark.parametrize(
     "option",
     [
+        {"min_level": 0},
         {"outliers": "ignore"},
         {"impute": "mean"},
         {"relations": ["a before b"]},

@@ -289,6 +289,7 @@ def test_a_fault_names_file_and_entry(path: Path, change: dict[str, Any], words:
     ("text", "words"),
     [
         ("constraints: [", "not readable as YAML, line 1"),
+        ("constraints: [{low: 2020-13-45}]", "not readable as YAML"),
         ("- rule: one_hot", "no 'constraints' in it"),
         ("", "no 'constraints' in it"),
         ("constraints: []", "version None is unknown"),

@@ -98,7 +98,7 @@ BAD_FILES: list[tuple[str, Callable[[Path], object], type[InputError], str]] = [
     ("t.csv.gz", lambda path: path.write_text("\n".join(lines())), FileError, "not readable .*[Nn]ot a gzip"),
     ("t.csv", lambda path: written(path, ""), FileError, "the file is empty; a header"),
     ("t.csv.gz", lambda path: written(path, ""), FileError, "the file is empty; a header"),
-    ("t.csv", lambda path: written(path, HEADER.encode("utf-16")), FileError, "not readable as UTF-8 CSV"),
+    ("t.csv", lambda path: written(path, HEADER.encode("utf-16")), FileError, "not UTF-8 text; convert the file"),
     ("t.csv", lambda path: written(path, "a,b\n1,2\n"), TableError, "missing column 'subject_id' .4 of 4"),
     (
         "t.csv",
@@ -151,6 +151,26 @@ def test_parquet_of_another_type_is_refused(tmp_path: Path, cells: dict[str, obj
     with pytest.raises(TableError, match=f"t.parquet: column '{next(iter(cells))}' is ") as caught:
         rows_of(tmp_path / "t.parquet")
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+def test_a_fraction_is_no_whole_number(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"t{suffix}"
+    for numbers in ([7.0, None], [7.0, 7.5]):  # pandas writes whole numbers so, if one is missing
+        table = frame(subject_id=numbers)
+        table.to_parquet(path) if suffix == ".parquet" else table.to_csv(path, index=False)
+        if numbers[1] is None:
+            assert rows_of(path)["subject_id"].tolist()[0] == 7
+    kind = "DOUBLE" if suffix == ".parquet" else "text"
+    with pytest.raises(TableError, match=f"column 'subject_id' is {kind}, and not every cell of it is a whole number"):
+        rows_of(path)
+
+
+def test_whole_numbers_of_nineteen_digits_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a\n-9223372036854775807\n9007199254740993\n")
+    with Store() as store:
+        store.scan("t", tmp_path / "t.csv", {"a": "BIGINT"})
+        assert store.frame("FROM t")["a"].tolist() == [-9223372036854775807, 9007199254740993]
 
 
 def test_a_folder_of_parquet_parts_is_one_table(tmp_path: Path) -> None:
@@ -218,3 +238,10 @@ def test_queries_spill_to_disk_beyond_their_memory() -> None:
     with Store(memory="100MB", threads=1) as store:
         store.table("big", "SELECT i, hash(i)::VARCHAR || hash(i + 1)::VARCHAR AS h FROM range(3000000) r(i)")
         assert store.value("SELECT count(*) FROM (SELECT h FROM big ORDER BY h)") == 3_000_000
+
+
+def test_an_interrupted_query_is_an_interruption() -> None:
+    with pytest.raises(KeyboardInterrupt), told_plainly("scratch", "1GB"):
+        raise RuntimeError("Query interrupted")
+    with pytest.raises(RuntimeError, match="another"), told_plainly("scratch", "1GB"):
+        raise RuntimeError("another")

@@ -10,9 +10,9 @@ from ehrsynth.cli.console import out, progress
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import device, path, whole_number
 from ehrsynth.cli.run_folder import RunFolder
-from ehrsynth.data.matrix import read_low_prevalence
+from ehrsynth.data.matrix import LOW_PREVALENCE, read_low_prevalence
 from ehrsynth.errors import OptionError
-from ehrsynth.files import TABLE_SUFFIXES
+from ehrsynth.files import TABLE_SUFFIXES, sha256
 from ehrsynth.models.base import load_model
 from ehrsynth.sampling import synthesize
 from ehrsynth.schema import Column, Schema
@@ -28,8 +28,10 @@ def task(cfg: DictConfig) -> Path:
     seed = whole_number(cfg, "seed")
     rare: list[tuple[Column, float]] = []
     if cfg.reintroduce:  # the rare codes stay with the patients; a run folder does not carry them
-        matrix = Path(folder.provenance["matrix"]["folder"])
-        rare = [(code.column, code.prevalence) for code in read_low_prevalence(matrix)]
+        file = Path(folder.provenance["matrix"]["folder"]) / LOW_PREVALENCE
+        if not file.is_file() or sha256(file) != folder.provenance["data"]["low_prevalence"]:
+            raise OptionError(f"reintroduce=true: the rare codes stay in {file}, which is gone or another one now")
+        rare = [(code.column, code.prevalence) for code in read_low_prevalence(file.parent)]
     model = load_model(folder.chosen_checkpoint, Schema.load(folder.schema)).to(device(cfg.device))
     with progress("generating", n) as advance:
         chunks = synthesize(

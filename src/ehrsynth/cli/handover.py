@@ -36,7 +36,6 @@ from ehrsynth.reporting.model_card import card_md
 from ehrsynth.reporting.part_gallery import part_figures
 from ehrsynth.reporting.parts import write_parts
 from ehrsynth.reporting.report import build_report
-from ehrsynth.reporting.style import png
 from ehrsynth.sampling import synthesize
 from ehrsynth.seeding import derive
 from ehrsynth.tracking import Tracker
@@ -91,7 +90,7 @@ def hand_over(
     figures += part_figures(scores)
     pictures = {figure.name: folder.path / "figures" / f"{figure.name}.png" for figure in figures}
     for figure in figures:
-        write_bytes(pictures[figure.name], png(figure.figure))
+        write_bytes(pictures[figure.name], figure.png)
     matrix, name = data.matrix, folder.path.parent.name
     hashes = {Path(file).stem: digest for file, digest in matrix.provenance["outputs"].items()}
     hashes["synthetic"] = sha256(folder.synthetic)

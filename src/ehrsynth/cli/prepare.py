@@ -23,7 +23,8 @@ def task(cfg: DictConfig) -> Matrix:
         matrix = prepare_from(cfg, path(cfg, "out"), seed=whole_number(cfg, "seed"), progress=step)
     for table in (flow_table(matrix), table_one_table(matrix), matrix_table(matrix)):
         out.print(table)
-    out.print(f"matrix  {matrix.folder}\ncohort  {matrix.folder / COHORT_PAGE}\nnext    ehrsynth train data.matrix={matrix.folder}")
+    out.print(f"matrix  {matrix.folder}\ncohort  {matrix.folder / COHORT_PAGE}")
+    out.print(f"next    ehrsynth train data.matrix={matrix.folder}")
     return matrix
 
 

@@ -26,7 +26,7 @@ def _ordered(value: Any) -> bool:
 
 
 def _names(value: Any) -> bool:
-    return isinstance(value, list) and len(set(map(str, value))) == len(value) > 1
+    return isinstance(value, list) and all(isinstance(v, str) for v in value) and len(set(value)) == len(value) > 1
 
 
 _FITS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # people write rules by hand

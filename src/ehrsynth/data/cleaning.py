@@ -3,7 +3,7 @@
 import operator
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -20,7 +20,8 @@ Outliers = Literal["clip", "drop", "missing", "keep"]
 Parts = Mapping[str, Wide]
 Counts = dict[str, int]
 
-OTHER = "other"  # the level that takes what training rows have never shown
+OTHER = "other"  # the level that takes what training rows have rarely or never shown
+TRIES = 20  # draws from training rows until the numbers of a record are in order
 _COMPARE: dict[str, Any] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
@@ -102,22 +103,47 @@ def without_contradictions(parts: Parts, relations: list[Relation], outliers: Ou
     return cleaned, dict(+found)
 
 
-def imputed(parts: Parts, seed: int) -> tuple[Parts, Counts]:
-    """Fill every gap with a value drawn from the observed ones of its column in training; count them by column."""
+def imputed(parts: Parts, relations: Sequence[Relation], seed: int) -> tuple[Parts, Counts]:
+    """Fill every gap with a value drawn from the observed ones of its column in training; count them by column.
+
+    Columns that share a relation are drawn together from one training row, again if a number that is there contradicts
+    them. Where none of ``TRIES`` draws fits, the relation stays broken.
+    """
     train, found = parts["train"], Counter[str]()
     filled = {}
     for part, wide in parts.items():
-        new = {}
-        for name in wide.dense_names:
-            gaps = wide.cells[name].isna()
-            if gaps.any():
-                donors = train.cells[name].dropna()
-                drawn = numpy_rng(seed, "impute", part, name).integers(len(donors), size=int(gaps.sum()))
-                new[name] = wide.cells[name].copy()
-                new[name][gaps] = donors.iloc[drawn].to_numpy()
-                found[name] += int(gaps.sum())
+        new: dict[str, pd.Series] = {}
+        for names in _drawn_together(train.cells, relations):
+            gaps = wide.cells[names].isna()
+            todo = np.flatnonzero(gaps.any(axis=1))
+            if not len(todo):
+                continue
+            found.update({name: int(gaps[name].sum()) for name in names})
+            donors = train.cells[names].dropna()
+            rng = numpy_rng(seed, "impute", part, *names)
+            mine = [relation for relation in relations if {relation.one, relation.other} <= set(names)]
+            cells = {name: wide.cells[name].copy() for name in names}
+            for _ in range(TRIES if mine else 1):
+                drawn = donors.iloc[rng.integers(len(donors), size=len(todo))]
+                for name in names:
+                    here = gaps[name].to_numpy()[todo]
+                    cells[name].iloc[todo[here]] = drawn[name].to_numpy()[here]
+                broken = [relation.broken(pd.DataFrame(cells).iloc[todo]) for relation in mine]
+                todo = todo[np.logical_or.reduce([*broken, np.zeros(len(todo), bool)])]
+            new |= cells
         filled[part] = replace(wide, cells=wide.cells.assign(**new))
-    return filled, dict(found)
+    return filled, dict(+found)
+
+
+def _drawn_together(train: pd.DataFrame, relations: Sequence[Relation]) -> list[list[str]]:
+    """Return the columns, those that share a relation together if there is a training row that has them all."""
+    groups = [[str(name)] for name in train]
+    for relation in relations:
+        joined = [group for group in groups if relation.one in group or relation.other in group]
+        together = [name for group in joined for name in group]
+        if len(joined) > 1 and train[together].notna().all(axis=1).any():
+            groups = [*[group for group in groups if group not in joined], together]
+    return groups
 
 
 def mostly_missing(train: Wide, most: float) -> Counts:
@@ -144,18 +170,22 @@ def without_new_gaps(parts: Parts) -> tuple[Parts, Counts]:
     return {part: w[np.flatnonzero(~gaps[part])] if part in counts else w for part, w in parts.items()}, counts
 
 
-def with_known_levels(parts: Parts) -> tuple[Parts, Counts]:
-    """Learn undeclared levels from training, with one more, ``OTHER``, for what it has never shown."""
+def with_known_levels(parts: Parts, least: int) -> tuple[Parts, Counts]:
+    """Learn undeclared levels from training, with one more, ``OTHER``, for those of fewer than ``least`` rows or none.
+
+    An outcome keeps its rare levels. Returns how many cells became ``OTHER``, by column.
+    """
     train, unseen = parts["train"], Counter[str]()
     specs = dict(train.specs)
     new: dict[str, dict[str, pd.Series]] = {part: {} for part in parts}
     for name, spec in train.specs.items():
         if spec.kind == "categorical" and not spec.levels:
-            seen = sorted(train.cells[name].dropna().astype(str).unique())
-            specs[name] = replace(spec, levels=tuple(dict.fromkeys([*seen, OTHER])))
+            counts = train.cells[name].dropna().astype(str).value_counts()
+            known = sorted(counts.index[counts >= (1 if spec.role == "outcome" else least)])
+            specs[name] = replace(spec, levels=tuple(dict.fromkeys([*known, OTHER])))
             for part, wide in parts.items():
-                strange = wide.cells[name].notna() & ~wide.cells[name].astype(str).isin(seen)
+                strange = wide.cells[name].notna() & ~wide.cells[name].astype(str).isin(known)
                 unseen[name] += int(strange.sum())
                 new[part][name] = wide.cells[name].mask(strange, OTHER)
-    known = {part: replace(wide, specs=specs, cells=wide.cells.assign(**new[part])) for part, wide in parts.items()}
-    return known, dict(+unseen)
+    done = {part: replace(wide, specs=specs, cells=wide.cells.assign(**new[part])) for part, wide in parts.items()}
+    return done, dict(+unseen)

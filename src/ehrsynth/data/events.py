@@ -74,7 +74,7 @@ def tell_timeline(store: Store) -> None:
     discharged, died``, and ``listed_twice``, whether its rows contradict each other.
 
     Raises:
-        TableError: there is no subject.
+        TableError: there is no subject, or a row names none.
     """
     store.table(
         "people",
@@ -92,6 +92,8 @@ def tell_timeline(store: Store) -> None:
             {_differ("admission", "time")} OR {_differ("discharge", "time")} AS listed_twice
             FROM {EVENTS} WHERE domain IN ('admission', 'discharge') GROUP BY subject_id, stay_id""",
     )
+    if store.value("SELECT bool_or(subject_id IS NULL) FROM people"):
+        raise TableError("the source has people or admissions without a subject; each row must name its subject")
     if not store.value("SELECT count(*) FROM people"):
         raise TableError("the source has no subjects; at least one was expected")
 

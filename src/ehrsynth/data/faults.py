@@ -14,7 +14,7 @@ from ehrsynth.errors import OptionError, TableError
 Policy = Literal["exclude", "refuse", "keep"]
 Thing = Literal["subject", "stay", "event", "unit"]
 OLDEST = 120  # years; nobody has been older than 122
-OVER_89 = 300  # MIMIC-III writes ages over 89 as 300 and more
+OVER_89 = (300, 320)  # MIMIC-III writes ages over 89 as 300 at the first admission
 _KEYS = {"subject": "subject_id", "stay": "subject_id, stay_id", "event": "vocabulary", "unit": "domain, code, unit"}
 _ICD = "regexp_full_match(vocabulary, 'ICD(9|10)([^0-9].*)?')"
 
@@ -86,7 +86,10 @@ FAULTS = (
         "implausible_age",
         f"stays at an age above {OLDEST} years",
         "stay",
-        _stay_where(f"date_sub('year', birth, admitted) BETWEEN {OLDEST + 1} AND {OVER_89 - 1}"),
+        _stay_where(
+            f"date_sub('year', birth, admitted) > {OLDEST}"
+            f" AND date_sub('year', birth, admitted) NOT BETWEEN {OVER_89[0]} AND {OVER_89[1]}"
+        ),
     ),
     Fault(
         "death_before_discharge",

@@ -10,12 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ehrsynth import constraints as rules
 from ehrsynth.chunks import write_chunks
 from ehrsynth.data.cohort.base import Cohort
 from ehrsynth.data.cohort.table_one import Described, table_one
 from ehrsynth.data.events import EVENTS, tell_timeline
-from ehrsynth.data.features.base import Feature
+from ehrsynth.data.features.base import TRAINING, Feature
 from ehrsynth.data.kinds import tell_kinds
 from ehrsynth.data.matrix import LOW_PREVALENCE, OUTPUTS, PROVENANCE, Matrix
 from ehrsynth.data.preprocess import Prepared, Preprocess
@@ -85,12 +87,14 @@ def prepare(
         progress("choosing the cohort")
         flow = cohort.choose(store)
         progress("collecting the features")
-        wide = widen(store, list(chosen.values()))
+        wide = widen(store, [feature for feature in chosen.values() if not feature.after_split])
+        rows = split.assign(wide, seed)
+        store.register(TRAINING, pd.DataFrame({"row": rows["train"]}))
+        wide = wide.beside(widen(store, [feature for feature in chosen.values() if feature.after_split]))
         unknown = store.value(f"SELECT count(*) FROM {EVENTS} WHERE domain = 'other'")
     counts = {**({"events with a code that no pattern knows": unknown} if unknown else {}), **wide.remarks}
     steps = [{"step": "source", "rows": len(wide), "columns": len(wide.specs), "detail": counts}]
     progress("preprocessing")
-    rows = split.assign(wide, seed)
     wide, kinds = tell_kinds(wide, rows["train"])
     steps += kinds
     prepared = preprocess.apply({name: wide[mine] for name, mine in rows.items()}, seed=seed)
@@ -100,7 +104,10 @@ def prepare(
     aside = aside_of(out)
     aside.mkdir(parents=True)
     try:
-        made = {"flow": [asdict(step) for step in flow], "steps": [*steps, *prepared.steps, step]}
+        made = {
+            "flow": [asdict(step) for step in flow],
+            "steps": [*steps, *prepared.steps, {"rows": sum(map(len, prepared.parts.values())), **step}],
+        }
         told = {
             "faults": {name: count for step in flow for name, count in step.faults.items()},
             "table_one": table_one(

@@ -75,6 +75,8 @@ class Preprocess:
         min_prevalence: codes with a smaller share of the training rows are left out, and kept aside.
         min_count: and so are codes of fewer training rows than this; 0 keeps also codes that no training row has, so
             that other rows decide which columns there are.
+        min_level: levels of a category that nobody declared become ``other`` if fewer training rows have them, since a
+            rare word may point at a patient; 1 keeps all. Those of an outcome stay.
 
     Raises:
         OptionError: an option is out of range.
@@ -89,6 +91,7 @@ class Preprocess:
         impute: Impute = "none",
         min_prevalence: float = 5e-5,
         min_count: int = 1,
+        min_level: int = 10,
     ) -> None:
         for name, choice, known in (("outliers", outliers, get_args(Outliers)), ("impute", impute, get_args(Impute))):
             if choice not in known:
@@ -100,12 +103,15 @@ class Preprocess:
                 raise OptionError(f"preprocess.{name}={share}: a share from 0 to 1 was expected")
         if not isinstance(min_count, int) or min_count < 0:
             raise OptionError(f"preprocess.min_count={min_count}: a whole number of training rows was expected")
+        if not isinstance(min_level, int) or min_level < 1:
+            raise OptionError(f"preprocess.min_level={min_level}: a whole number of training rows, 1 or more, expected")
         self.outliers: Outliers = outliers
         self.relations = [str(Relation.read(words)) for words in relations]
         self.max_missing = max_missing
         self.impute: Impute = impute
         self.min_prevalence = min_prevalence
         self.min_count = min_count
+        self.min_level = min_level
 
     def apply(self, parts: Parts, *, seed: int = 0) -> Prepared:
         """Fit on ``parts["train"]`` and apply to all.
@@ -138,13 +144,15 @@ class Preprocess:
         parts = done("columns mostly missing", (_without(parts, empty), empty))
         few = self._rare_codes(parts["train"])
         rare = _kept_aside(few, parts["train"])
-        never = {"codes that no training row has": len(few) - len(rare)} if len(few) > len(rare) else {}
-        told = {name: count for name, count in few.items() if count}
-        parts = done("rare codes", (_without(parts, few), told | never))
+        told = {"codes of too few training rows": len(rare), "codes that no training row has": len(few) - len(rare)}
+        parts = done("rare codes", (_without(parts, few), {what: count for what, count in told.items() if count}))
         if self.impute == "marginal":
-            parts = done("gaps filled", imputed(parts, seed))
+            left = [relation for relation in relations if {relation.one, relation.other} <= set(parts["train"].specs)]
+            parts = done("gaps filled", imputed(parts, left, seed))
+            if left:
+                parts = done("relations, gaps filled", without_contradictions(parts, left, "drop"))
         parts = done("rows with gaps that training never has", without_new_gaps(parts))
-        parts = done("levels that training never has", with_known_levels(parts))
+        parts = done("levels that training rarely or never has", with_known_levels(parts, self.min_level))
         train = parts["train"]
         if not train.specs:
             raise TableError("train, after preprocessing: no column is left")

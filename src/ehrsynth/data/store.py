@@ -1,9 +1,7 @@
 """Tables of any size behind SQL: one DuckDB connection that scans files lazily and spills to disk."""
 
-import csv
-import zlib
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -12,11 +10,12 @@ import duckdb
 import pandas as pd
 
 from ehrsynth.data.store_errors import OWN, told_plainly
-from ehrsynth.data.table_files import CSV, PARQUET
+from ehrsynth.data.table_files import CSV, PARQUET, style_of
 from ehrsynth.errors import FileError, TableError
-from ehrsynth.files import csv_style, require
+from ehrsynth.files import require
 
 SAME = {"BIGINT": ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"), "TIMESTAMP": ("DATE", "TIMESTAMP")}  # no cell can fail
+_WORDS = {"BIGINT": "whole number", "VARCHAR": "text"}
 
 
 class Store:
@@ -38,6 +37,7 @@ class Store:
             "temp_directory": self._scratch.name,
         }
         self._db = duckdb.connect(config=limits if threads is None else {**limits, "threads": threads})
+        self._of_lines: dict[str, str] = {}  # by what our own message says: the query whose error names the line too
 
     def __enter__(self) -> Self:
         return self
@@ -64,9 +64,9 @@ class Store:
         wanted = {**columns, **(optional or {})}
         if path.is_dir() or path.name.endswith(PARQUET):
             reader, there = self._parquet(path)
-            split = ""
+            typed, split = reader, ""
         elif path.name.endswith(CSV):
-            reader, there, split = _csv(require(path), wanted)
+            reader, typed, there, split = _csv(require(path), wanted)
         else:
             require(path)
             raise FileError(f"{path}: unknown table type; use one of {', '.join((*CSV, *PARQUET))}")
@@ -78,8 +78,10 @@ class Store:
         cells = []
         for column, kind in wanted.items():
             here = by_lower.get(column.lower())
-            cell = "NULL" if here is None else _checked(path, here, there[here], kind)
+            cell = "NULL" if here is None else checked(path, here, there[here], kind)
             cells.append(f"CAST({cell} AS {kind}) AS {quoted(column)}")
+            if here is not None and typed != reader:
+                self._of_lines[told(path, here)] = f"SELECT max({quoted(here)}) FROM {typed}"
         self.view(name, f"SELECT {', '.join(cells)} FROM {reader}")
 
     def empty(self, name: str, columns: Mapping[str, str]) -> None:
@@ -131,8 +133,16 @@ class Store:
         with self._errors():
             self._db.execute(query)
 
-    def _errors(self) -> AbstractContextManager[None]:
-        return told_plainly(self._scratch.name, self._memory)
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        with told_plainly(self._scratch.name, self._memory):
+            try:
+                yield
+            except duckdb.InvalidInputException as error:
+                for message, query in self._of_lines.items():
+                    if message in str(error):
+                        self._db.execute(query)
+                raise
 
     def _parquet(self, path: Path) -> tuple[str, dict[str, str]]:
         """Return what reads a Parquet file or folder, and the types of its columns."""
@@ -144,34 +154,46 @@ class Store:
         return reader, dict(zip(described["column_name"], described["column_type"], strict=True))
 
 
-def _csv(path: Path, wanted: Mapping[str, str]) -> tuple[str, dict[str, str], str]:
-    """Return what reads a CSV file, the types of its columns, and how its header was split."""
-    try:
-        delimiter, decimal, header = csv_style(path)
-    except (OSError, EOFError, zlib.error) as error:
-        raise FileError(f"{path}: not readable ({error if path.suffix == '.gz' else type(error).__name__})") from None
-    except (UnicodeError, csv.Error) as error:
-        raise FileError(f"{path}: not readable as UTF-8 CSV ({type(error).__name__} in the first lines)") from None
+def _csv(path: Path, wanted: Mapping[str, str]) -> tuple[str, str, dict[str, str], str]:
+    """Return how to read a CSV file, the types of its columns, and how its header was split.
+
+    DuckDB's reader names the line of a cell that is no number, but rounds 1.5 to a whole one. So whole numbers are read
+    as text, and the second reader, which types them, is for telling the line.
+    """
+    delimiter, decimal, header = style_of(path)
     if not header:
         raise FileError(f"{path}: the file is empty; a header with the names of the columns was expected")
     kinds = {column.lower(): kind for column, kind in wanted.items()}
     types = {column: kinds.get(column.strip().lower(), "VARCHAR") for column in header}
-    typed = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in types.items())
-    reader = (
-        f"read_csv({text(path)}, delim={text(delimiter)}, header=true, auto_detect=false, quote='\"', escape='\"',"
-        f" nullstr='', strict_mode=true, decimal_separator={text(decimal)}, columns={{{typed}}})"
-    )
-    return reader, types, f"; the header has {len(header)} columns when split at {delimiter!r}"
+    read = {column: "VARCHAR" if kind == "BIGINT" else kind for column, kind in types.items()}
+
+    def reader(types: Mapping[str, str]) -> str:
+        typed = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in types.items())
+        return (
+            f"read_csv({text(path)}, delim={text(delimiter)}, header=true, auto_detect=false, quote='\"', escape='\"',"
+            f" nullstr='', strict_mode=true, decimal_separator={text(decimal)}, columns={{{typed}}})"
+        )
+
+    split = f"; the header has {len(header)} columns when split at {delimiter!r}"
+    return reader(read), reader(types), read, split
 
 
-def _checked(path: Path, column: str, there: str, kind: str) -> str:
+def checked(place: object, column: str, there: str, kind: str) -> str:
     """Return a column as an SQL expression that raises, naming itself, where a cell does not become a ``kind``."""
     name = quoted(column)
     if there in SAME.get(kind, (kind,)) or kind == "VARCHAR":
         return name
-    message = f"{OWN}{path}: column {column!r} is {there}, and not every cell of it is a {kind}"
     cast = f"TRY_CAST({name} AS {kind})"
-    return f"CASE WHEN {name} IS NULL OR {cast} IS NOT NULL THEN {cast} ELSE error({text(message)}) END"
+    fits = f"{cast} = TRY_CAST({name} AS DOUBLE)" if kind == "BIGINT" else f"{cast} IS NOT NULL"
+    message = (
+        f"{told(place, column)} is {_WORDS.get(there, there)}, and not every cell of it is a {_WORDS.get(kind, kind)}"
+    )
+    return f"CASE WHEN {name} IS NULL OR {fits} THEN {cast} ELSE error({text(message)}) END"
+
+
+def told(place: object, column: str) -> str:
+    """Return how a message of our own about a column begins."""
+    return f"{OWN}{place}: column {column!r}"
 
 
 def quoted(name: str) -> str:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import duckdb
 
+from ehrsynth.data.table_files import CONVERT
 from ehrsynth.errors import FileError, InputError, TableError
 
 OWN = "table error: "  # begins the messages that ``error()`` raises inside our own queries
@@ -33,6 +34,10 @@ def told_plainly(scratch: str, memory: str) -> Iterator[None]:
         raise _of_a_table(str(error)) from None
     except duckdb.OutOfMemoryException:
         raise _full(scratch, memory) from None
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":  # what Ctrl-C becomes inside a query
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _full(scratch: str, memory: str) -> FileError:
@@ -66,5 +71,5 @@ def _of_a_table(message: str) -> InputError:
     if "unterminated quote" in message:
         return TableError(f"{where}: a quote is opened and never closed")
     if "not utf-8 encoded" in message:
-        return FileError(f"{where}: not UTF-8 text; convert the file, for example with iconv -f latin1 -t utf-8")
+        return FileError(f"{where}: not UTF-8 text; {CONVERT}")
     return FileError(f"{where}: not readable as CSV ({message.partition(':')[0]})")

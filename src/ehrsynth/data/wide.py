@@ -72,6 +72,22 @@ class Wide:
         cells = self.cells[[name for name in self.cells if name in specs]]
         return replace(self, specs=specs, cells=cells, codes=codes, code_names=names)
 
+    def beside(self, other: "Wide") -> "Wide":
+        """Return the rows with the columns of ``other`` after their own.
+
+        Raises:
+            OptionError: both have a column of the same name.
+        """
+        _require_distinct(self.specs, other.specs)
+        return replace(
+            self,
+            specs={**self.specs, **other.specs},
+            cells=pd.concat([self.cells, other.cells], axis=1),
+            codes=sparse.csr_array(sparse.hstack([self.codes, other.codes], format="csr")),
+            code_names=[*self.code_names, *other.code_names],
+            remarks={**self.remarks, **other.remarks},
+        )
+
     def column(self, name: str) -> pd.Series:
         """Return one column."""
         if name in self.cells:
@@ -105,9 +121,7 @@ def widen(store: Store, features: Sequence[Feature]) -> Wide:
     cells, blocks, names, remarks = [], [], list[str](), dict[str, int]()
     for feature in features:
         found = feature.collect(store)
-        doubled = sorted(set(found.specs) & set(specs))
-        if doubled:
-            raise OptionError(f"features: column {doubled[0]!r} is made twice; give one of them another name or prefix")
+        _require_distinct(specs, found.specs)
         specs |= found.specs
         remarks |= found.remarks
         if found.cells is not None:
@@ -121,6 +135,12 @@ def widen(store: Store, features: Sequence[Feature]) -> Wide:
     codes = sparse.csr_array(sparse.hstack([empty, *blocks], format="csr"))
     dense = pd.concat(cells, axis=1) if cells else pd.DataFrame(index=range(n))
     return Wide(rows["subject_id"], specs, dense, codes, names, remarks, rows["index_time"], rows["given"])
+
+
+def _require_distinct(specs: Mapping[str, ColumnSpec], more: Mapping[str, ColumnSpec]) -> None:
+    doubled = sorted(set(specs) & set(more))
+    if doubled:
+        raise OptionError(f"features: column {doubled[0]!r} is made twice; give one of them another name or prefix")
 
 
 def _rows(store: Store) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from ehrsynth.errors import FileError, SchemaError, TrainingError
+from ehrsynth.errors import FileError, OptionError, SchemaError, TrainingError
 from ehrsynth.files import require
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Schema
@@ -137,7 +137,7 @@ def load_model(path: Path, schema: Schema | None = None) -> SyntheticModel:
         schema: the schema the caller works with; must equal the checkpoint's.
 
     Raises:
-        FileError: the file is no checkpoint.
+        FileError: the file is no checkpoint, or one of a version whose model had other options or weights.
         SchemaError: the checkpoint comes from another schema.
     """
     content = read_checkpoint(path)
@@ -148,6 +148,9 @@ def load_model(path: Path, schema: Schema | None = None) -> SyntheticModel:
     cls = getattr(importlib.import_module(module), name)
     if not (isinstance(cls, type) and issubclass(cls, SyntheticModel)):
         raise FileError(f"{path}: {content['model']} is not a model")
-    model = cls(schema=own, **content["hyper_parameters"])
-    model.load_state_dict(content["state_dict"])
+    try:
+        model = cls(schema=own, **content["hyper_parameters"])
+        model.load_state_dict(content["state_dict"])
+    except (TypeError, RuntimeError, OptionError) as error:
+        raise FileError(f"{path}: of another version of ehrsynth, whose {name} is different; train again") from error
     return model.eval()

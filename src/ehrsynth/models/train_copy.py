@@ -21,25 +21,25 @@ class TrainCopy(GradientFree):
     """
 
     sample_batch = 1_000_000  # within one call no row comes twice before each came once
-    bits: Tensor
+    packed: Tensor  # see Bits
     values: Tensor
 
     def __init__(self, *, schema: Schema, seed: int = 0) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
         binary = self.layout.binary.stop
-        self.register_buffer("bits", Bits.empty(0, binary).packed)
+        self.register_buffer("packed", Bits.empty(0, binary).packed)
         self.register_buffer("values", torch.zeros(0, self.layout.width - binary))
 
     def observe(self, train: Records) -> None:
         """Keep every row."""
-        self.bits, self.values = pack(train.bits).packed.to(self.device), train.values.to(self.device)
+        self.packed, self.values = pack(train.bits).packed.to(self.device), train.values.to(self.device)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Return ``n`` training rows [n, p]: each once before any comes twice."""
-        rows = len(self.bits)
+        rows = len(self.packed)
         rounds = -(-n // rows)
         order = torch.cat([torch.randperm(rows, generator=generator, device=self.device) for _ in range(rounds)])[:n]
         # A missing value is filled with zero here: its indicator says that it is missing.
-        bits = Bits(self.bits, self.layout.binary.stop)
+        bits = Bits(self.packed, self.layout.binary.stop)
         return Records(self.layout, bits, self.values).dense(order).nan_to_num(0.0)

@@ -1,6 +1,7 @@
 """Which figures a report shows, drawn from records, each with a caption that teaches how to read it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from ehrsynth.metrics.moments import Moments, correlation
 from ehrsynth.metrics.neighbours import Points, nearest
 from ehrsynth.reporting import figures
 from ehrsynth.reporting.figures import Tables
+from ehrsynth.reporting.style import png
 from ehrsynth.schema import Column
 from ehrsynth.seeding import torch_rng
 
@@ -47,6 +49,11 @@ class NamedFigure:
     caption: str
     alt: str
     figure: Figure
+
+    @cached_property
+    def png(self) -> bytes:
+        """The picture, drawn once for its own file and for the page."""
+        return png(self.figure)
 
 
 def report_figures(

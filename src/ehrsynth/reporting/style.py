@@ -86,6 +86,6 @@ def clipped(text: str, limit: int) -> str:
     return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
 
 
-def data_uri(figure: Figure) -> str:
-    """Render ``figure`` as a ``data:`` address, so that a page needs no other file."""
-    return "data:image/png;base64," + b64encode(png(figure)).decode("ascii")
+def data_uri(picture: bytes) -> str:
+    """Return a PNG as a ``data:`` address, so that a page needs no other file."""
+    return "data:image/png;base64," + b64encode(picture).decode("ascii")

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from ehrsynth.data.store import Store
 from ehrsynth.schema import Kind, Role
+
+TRAINING = "training"  # the table of training rows: row
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,13 @@ class Collected:
 
 
 class Feature(ABC):
-    """One or many columns of the matrix, made of the tables ``cohort``, ``history``, ``stays`` and ``events``."""
+    """One or many columns of the matrix, made of the tables ``cohort``, ``history``, ``stays`` and ``events``.
+
+    Attributes:
+        after_split: whether training rows decide which columns there are; they are then in the table ``training``.
+    """
+
+    after_split: ClassVar[bool] = False
 
     @abstractmethod
     def collect(self, store: Store) -> Collected:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ehrsynth.data.events import LABELS
-from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
+from ehrsynth.data.features.base import TRAINING, Collected, ColumnSpec, Feature
 from ehrsynth.data.features.measurements import Aggregate, NumberKind, aggregated, require_aggregate
 from ehrsynth.data.features.units import UNIT
 from ehrsynth.data.store import Store, text
@@ -18,7 +18,7 @@ LEAST_SUBJECTS = 10  # of a code that becomes a column: a rarer one may point at
 class Measurements(Feature):
     """A column for each frequent code of a domain and each aggregate.
 
-    Which codes are frequent is counted in the whole cohort, before it is split, by subjects, and never by values.
+    Which codes are frequent is counted in training rows only: the columns come after the split, and after all others.
 
     Args:
         domain: of the events, such as ``lab`` or ``vital``.
@@ -30,6 +30,8 @@ class Measurements(Feature):
     Raises:
         OptionError: an unknown or repeated aggregate, or no code wanted.
     """
+
+    after_split = True
 
     def __init__(
         self,
@@ -58,11 +60,12 @@ class Measurements(Feature):
         Raises:
             TableError: one of the codes comes in several units.
         """
-        mine = f"history WHERE domain = {text(self.domain)} AND code IS NOT NULL AND isfinite(numeric_value)"
+        such = f"WHERE domain = {text(self.domain)} AND code IS NOT NULL AND isfinite(numeric_value)"
         codes = store.frame(
-            f"""SELECT code, count(DISTINCT row) AS subjects, count(DISTINCT nullif({UNIT}, '')) AS units,
-            min(nullif(trim(unit), '')) AS unit FROM {mine} GROUP BY code HAVING subjects >= {LEAST_SUBJECTS}
-            ORDER BY subjects DESC, code LIMIT {self.top}"""
+            f"""SELECT code, count(DISTINCT t.row) AS subjects, count(DISTINCT nullif({UNIT}, '')) AS units,
+            min(nullif(trim(unit), '')) FILTER (t.row IS NOT NULL) AS unit
+            FROM history h LEFT JOIN {TRAINING} t ON t.row = h.row {such}
+            GROUP BY code HAVING subjects >= {LEAST_SUBJECTS} ORDER BY subjects DESC, code LIMIT {self.top}"""
         )
         mixed = codes.loc[codes["units"] > 1, "code"].tolist()
         if mixed:
@@ -73,7 +76,7 @@ class Measurements(Feature):
         words = self._words(store)
         wanted = ", ".join(f"{aggregated(one)} AS {one}" for one in self.aggregate)
         names = ", ".join(map(text, codes["code"])) or "NULL"
-        long = store.frame(f"SELECT row, code, {wanted} FROM {mine} AND code IN ({names}) GROUP BY ALL")
+        long = store.frame(f"SELECT row, code, {wanted} FROM history {such} AND code IN ({names}) GROUP BY ALL")
         specs, cells = dict[str, ColumnSpec](), dict[str, pd.Series]()
         by_code = dict(tuple(long.set_index("row").groupby("code")))
         for code, unit in zip(codes["code"], codes["unit"], strict=True):

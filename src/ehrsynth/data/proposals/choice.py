@@ -47,4 +47,4 @@ def rules_of(option: str, schema: Schema, train: Wide) -> tuple[tuple[Constraint
             detail["codes of one sex, by the vocabulary, that training rows contradict"] = wrong
     step = f"constraints: {option if file is None else 'declared'}"
     detail = {"rules": len(rules), **detail}
-    return rules, {"step": step, "rows": len(train), "columns": len(schema.columns), "detail": detail}
+    return rules, {"step": step, "columns": len(schema.columns), "detail": detail}

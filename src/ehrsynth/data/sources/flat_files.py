@@ -1,18 +1,16 @@
 """The files of a flat source: which they are, and what their headers say."""
 
-import csv
 import glob
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrsynth.data.table_files import CSV, PARQUET
+from ehrsynth.data.table_files import CSV, PARQUET, style_of
 from ehrsynth.errors import FileError, TableError
-from ehrsynth.files import csv_style, require
+from ehrsynth.files import require
 
 MOST_NAMES = 20
 
@@ -53,10 +51,10 @@ def header(path: Path) -> list[str]:
         if path.name.endswith(PARQUET):
             names = list(pq.read_schema(path).names)
         elif path.name.endswith(CSV):
-            names = csv_style(path)[2]
+            names = style_of(path)[2]
         else:
             raise FileError(f"{path}: unknown table type; use one of {', '.join((*CSV, *PARQUET))}")
-    except (UnicodeError, csv.Error, zlib.error, OSError, EOFError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException) as error:
         raise FileError(f"{path}: not readable as a table ({type(error).__name__})") from None
     if len(names) < 2:
         raise TableError(
@@ -74,4 +72,4 @@ def listed(names: Sequence[str]) -> str:
 
 def decimal_sign(path: Path) -> str:
     """Return the decimal sign of a file whose header could be read."""
-    return csv_style(path)[1] if path.name.endswith(CSV) else "."
+    return style_of(path)[1] if path.name.endswith(CSV) else "."

@@ -76,7 +76,7 @@ def stays() -> list[str]:
 
 def labs() -> str:
     """Return laboratory results, by label and fluid: a glucose of blood is none of urine."""
-    items = "SELECT itemid, label || coalesce(', ' || fluid, '') AS label FROM d_labitems"
+    items = "SELECT itemid, min(label || coalesce(', ' || fluid, '')) AS label FROM d_labitems GROUP BY itemid"
     return select(
         f"labevents LEFT JOIN ({items}) USING (itemid)",
         domain="lab",
@@ -90,8 +90,9 @@ def labs() -> str:
 
 def at_discharge(table: str, *, domain: str, vocabulary: str, code: str) -> str:
     """Return codes that carry no date: they count from the discharge of their stay, if that is known."""
+    ends = "SELECT hadm_id, max(dischtime) AS dischtime FROM admissions GROUP BY hadm_id"
     return select(
-        f"{table} LEFT JOIN (SELECT hadm_id, dischtime FROM admissions) USING (hadm_id)",
+        f"{table} LEFT JOIN ({ends}) USING (hadm_id)",
         domain=domain,
         stay_id="hadm_id",
         time="dischtime",

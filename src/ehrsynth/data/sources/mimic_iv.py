@@ -22,7 +22,8 @@ from ehrsynth.data.sources.mimic_events import (
     titles,
 )
 from ehrsynth.data.sources.mimic_files import MimicFiles, RawTable
-from ehrsynth.data.store import Store
+from ehrsynth.data.store import Store, text
+from ehrsynth.data.store_errors import OWN
 
 _CODED = {"subject_id": "BIGINT", "hadm_id": "BIGINT", "icd_code": "VARCHAR", "icd_version": "BIGINT"}
 _TITLED = {"icd_code": "VARCHAR", "icd_version": "BIGINT", "long_title": "VARCHAR"}
@@ -90,9 +91,14 @@ class MimicIV(Source):
 
 def mimic_iv_events() -> str:
     """Return the query that turns the tables of MIMIC-IV, under their own names, into events."""
+    no_year = text(f"{OWN}patients: an anchor_year less its anchor_age is no year of the calendar")
+    year = "anchor_year - anchor_age"
+    birth = (
+        f"CASE WHEN {year} IS NOT NULL THEN coalesce(try(make_timestamp({year}, 1, 1, 0, 0, 0)), error({no_year})) END"
+    )
     branches = [
         *people(),
-        select("patients", domain="birth", time="make_timestamp(anchor_year - anchor_age, 1, 1, 0, 0, 0)"),
+        select("patients", domain="birth", time=birth),
         *stays(),
         at_discharge("diagnoses_icd", domain="diagnosis", vocabulary="'ICD' || icd_version || 'CM'", code="icd_code"),
         select(

@@ -93,7 +93,7 @@ class Omop(Source):
                 return version
         raise TableError(
             f"{self.root}, visit_occurrence: neither OMOP CDM 5.3 nor 5.4; a column {VERSIONS['5.3']!r} (5.3) or"
-            f" {VERSIONS['5.4']!r} (5.4) was expected"
+            f" {VERSIONS['5.4']!r} (5.4) was expected among its columns ({len(there)} found)"
         )
 
     def inputs(self) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ehrsynth.data.events import select
 from ehrsynth.data.sources.omop_columns import CODED
 from ehrsynth.data.store import text
+from ehrsynth.data.store_errors import OWN
 
 ICD_DIAGNOSES = "('ICD9CM', 'ICD10CM', 'ICD10', 'ICD10GM')"
 ICD_PROCEDURES = "('ICD9Proc', 'ICD10PCS')"
@@ -113,7 +114,9 @@ def _people() -> list[str]:
         f"CASE gender_concept_id WHEN {MALE} THEN 'M' WHEN {FEMALE} THEN 'F'"
         " ELSE regexp_extract(upper(gender_source_value), '^(F|M)(EMALE|ALE)?$', 1) END"
     )
-    born = "make_timestamp(year_of_birth, coalesce(month_of_birth, 1), coalesce(day_of_birth, 1), 0, 0, 0)"
+    no_day = "person: a year_of_birth, month_of_birth and day_of_birth are together no day of the calendar"
+    day = "make_timestamp(year_of_birth, coalesce(month_of_birth, 1), coalesce(day_of_birth, 1), 0, 0, 0)"
+    born = f"CASE WHEN year_of_birth IS NOT NULL THEN coalesce(try({day}), error({text(OWN + no_day)})) END"
     race = (
         "(SELECT p.*, r.name AS race, e.name AS ethnicity FROM person p"
         " LEFT JOIN omop_concepts r ON race_concept_id = r.concept_id"

@@ -7,10 +7,9 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
-from ehrsynth.data.store import Store, quoted, text
-from ehrsynth.data.table_files import CSV, find_table
+from ehrsynth.data.store import Store, checked, quoted, text
+from ehrsynth.data.table_files import CSV, find_table, style_of
 from ehrsynth.errors import FileError, OptionError, TableError
-from ehrsynth.files import csv_style
 
 DATABASES = (".duckdb", ".db", ".ddb")
 
@@ -53,7 +52,7 @@ class FolderTables(OmopTables):
         if path is None:
             return None
         if path.name.endswith(CSV):
-            return [name.strip().lower() for name in csv_style(path)[2]]
+            return [name.strip().lower() for name in style_of(path)[2]]
         part = path if path.is_file() else min(path.rglob("*.parquet"), default=None)
         if part is None:
             raise FileError(f"{path}: no .parquet file in this folder")
@@ -67,7 +66,7 @@ class FolderTables(OmopTables):
         path = self._find(table)
         if path is None:
             raise FileError(f"{self.folders[-1]}: no table {table}, as .parquet, .csv or .csv.gz; OMOP CDM requires it")
-        if table == "concept" and path.name.lower().endswith((".csv", ".tsv")) and csv_style(path)[0] == "\t":
+        if table == "concept" and path.name.lower().endswith((".csv", ".tsv")) and style_of(path)[0] == "\t":
             _athena(store, path, needed, optional)
         else:
             store.scan(table, path, needed, optional=optional)
@@ -100,19 +99,21 @@ class DatabaseTables(OmopTables):
         try:
             with duckdb.connect(str(path), read_only=True) as database:
                 found = database.execute(
-                    "SELECT schema_name, table_name, column_name FROM duckdb_columns() WHERE NOT internal"
+                    "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"
                     " ORDER BY schema_name <> 'main', schema_name, column_index"
                 ).fetchall()
         except duckdb.Error as error:
             raise FileError(f"{path}: not readable as a DuckDB database ({type(error).__name__})") from None
-        schema = next((schema for schema, table, _ in found if table.lower() == "person"), None)
+        schema = next((schema for schema, table, *_ in found if table.lower() == "person"), None)
         if schema is None:
             raise TableError(f"{path}: no table 'person' in any schema of it; OMOP CDM tables were expected")
         self.schema = schema
         self.tables: dict[str, dict[str, str]] = {}
         self.names: dict[str, str] = {}
-        for there, table, column in found:
+        self.types: dict[str, dict[str, str]] = {}
+        for there, table, column, kind in found:
             if there == schema:
+                self.types.setdefault(table.lower(), {})[column.lower()] = kind
                 self.names[table.lower()] = table
                 self.tables.setdefault(table.lower(), {})[column.lower()] = column
 
@@ -131,7 +132,13 @@ class DatabaseTables(OmopTables):
                 f"{self.path}, {table}: missing column {absent[0]!r} ({len(absent)} of {len(needed)} are missing)"
             )
         where = f"schema_name={text(self.schema)}, table_name={text(self.names[table])}"
-        store.view(table, _picked(f"read_duckdb({text(self.path)}, {where})", there, {**needed, **optional}))
+        place, types = f"{self.path}, {table}", self.types[table]
+        cells = {
+            column: checked(place, there[column], types[column], kind)
+            for column, kind in {**needed, **optional}.items()
+            if column in there
+        }
+        store.view(table, _picked(f"read_duckdb({text(self.path)}, {where})", cells, {**needed, **optional}))
 
     def inputs(self, table: str) -> dict[str, Path]:
         """Return the database."""
@@ -159,8 +166,8 @@ def open_tables(root: Path, vocabulary: Path | None) -> OmopTables:
 
 def _athena(store: Store, path: Path, needed: Mapping[str, str], optional: Mapping[str, str]) -> None:
     """Scan the vocabulary as OHDSI's Athena writes it: tabs between cells, and quotes that quote nothing."""
-    header = csv_style(path)[2]
-    there = {column.strip().lower(): column for column in header}
+    header = style_of(path)[2]
+    there = {column.strip().lower(): quoted(column) for column in header}
     absent = [column for column in needed if column not in there]
     if absent:
         raise TableError(f"{path}: missing column {absent[0]!r} ({len(absent)} of {len(needed)} are missing)")
@@ -170,9 +177,6 @@ def _athena(store: Store, path: Path, needed: Mapping[str, str], optional: Mappi
     store.view("concept", _picked(reader, there, wanted))
 
 
-def _picked(reader: str, there: Mapping[str, str], wanted: Mapping[str, str]) -> str:
-    cells = (
-        f"CAST({quoted(there[column]) if column in there else 'NULL'} AS {kind}) AS {column}"
-        for column, kind in wanted.items()
-    )
-    return f"SELECT {', '.join(cells)} FROM {reader}"
+def _picked(reader: str, cells: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    picked = (f"CAST({cells.get(column, 'NULL')} AS {kind}) AS {column}" for column, kind in wanted.items())
+    return f"SELECT {', '.join(picked)} FROM {reader}"
