@@ -81,7 +81,7 @@ def tell_timeline(store: Store) -> None:
         f"""SELECT subject_id, min(code) FILTER (domain = 'sex') AS sex, min(time) FILTER (domain = 'birth') AS birth,
             min(time) FILTER (domain = 'death') AS death, bool_or(domain IN ('subject', 'sex', 'birth')) AS known,
             {_differ("sex", "code")} OR {_differ("birth", "time::DATE")} OR {_differ("death", "time::DATE")}
-            AS told_twice
+            AS told_twice, greatest(count(*) FILTER (domain = 'birth') - 1, 0) AS told_again
             FROM {EVENTS} WHERE domain IN ('subject', 'sex', 'birth', 'death', 'admission') GROUP BY subject_id""",
     )
     store.table(
@@ -89,7 +89,8 @@ def tell_timeline(store: Store) -> None:
         f"""SELECT subject_id, stay_id, min(time) FILTER (domain = 'admission') AS admitted,
             max(time) FILTER (domain = 'discharge') AS discharged,
             coalesce(bool_or(numeric_value = 1) FILTER (domain = 'discharge'), false) AS died,
-            {_differ("admission", "time")} OR {_differ("discharge", "time")} AS listed_twice
+            {_differ("admission", "time")} OR {_differ("discharge", "time")} AS listed_twice,
+            greatest(count(*) FILTER (domain = 'admission') - 1, 0) AS listed_again
             FROM {EVENTS} WHERE domain IN ('admission', 'discharge') GROUP BY subject_id, stay_id""",
     )
     if store.value("SELECT bool_or(subject_id IS NULL) FROM people"):

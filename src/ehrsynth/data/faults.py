@@ -12,10 +12,16 @@ from ehrsynth.data.store import Store
 from ehrsynth.errors import OptionError, TableError
 
 Policy = Literal["exclude", "refuse", "keep"]
-Thing = Literal["subject", "stay", "event", "unit"]
+Thing = Literal["subject", "stay", "event", "unit", "repeat"]
 OLDEST = 120  # years; nobody has been older than 122
 OVER_89 = (300, 320)  # MIMIC-III writes ages over 89 as 300 at the first admission
-_KEYS = {"subject": "subject_id", "stay": "subject_id, stay_id", "event": "vocabulary", "unit": "domain, code, unit"}
+_KEYS = {
+    "subject": "subject_id",
+    "stay": "subject_id, stay_id",
+    "event": "vocabulary",
+    "unit": "domain, code, unit",
+    "repeat": "subject_id",
+}
 _ICD = "regexp_full_match(vocabulary, 'ICD(9|10)([^0-9].*)?')"
 
 
@@ -26,7 +32,8 @@ class Fault:
     Attributes:
         name: in ``cohort.faults``.
         words: what is counted, for people.
-        thing: what ``exclude`` leaves out; ``unit`` leaves out the measurements of a code in its rarer units.
+        thing: what ``exclude`` leaves out; ``unit`` leaves out the measurements of a code in its rarer units, and
+            ``repeat`` nothing, since what stands twice in the same words counts once anyway.
         keys: SQL query of the keys of the things at fault, with ``times`` where a key stands for several; over
             ``people``, ``stays`` and ``mentions``, the diagnoses and procedures counted by ``subject_id, stay_id,
             vocabulary``.
@@ -69,6 +76,18 @@ FAULTS = (
         "stays with two admissions or two discharges",
         "stay",
         _stay_where("listed_twice"),
+    ),
+    Fault(
+        "subject_repeated",
+        "further rows of a subject, in the same words",
+        "repeat",
+        "SELECT subject_id, told_again AS times FROM people WHERE told_again > 0 AND NOT told_twice",
+    ),
+    Fault(
+        "stay_repeated",
+        "further rows of a stay, in the same words",
+        "repeat",
+        "SELECT subject_id, listed_again AS times FROM stays WHERE listed_again > 0 AND NOT listed_twice",
     ),
     Fault(
         "discharge_before_admission",
