@@ -132,7 +132,7 @@ class Codes(Feature):
         what = f"{self.domain} ({self.prefix})"
         common = lost[lost["subjects"] >= LEAST_SUBJECTS].sort_values("subjects", ascending=False, kind="stable")
         listed = {
-            f"{what}: subjects with unmapped {vocabulary} {code}": int(subjects)
+            f"{what}: subjects with unmapped {f'{vocabulary} {code}'.strip()}": int(subjects)
             for vocabulary, code, subjects in common[["vocabulary", "code", "subjects"]].itertuples(index=False)
         }
         return {
