@@ -219,7 +219,9 @@ def _opened(path: Path) -> TextIO:
 
 
 def _where(error: Exception) -> str:
-    """Return the line that pandas names, if it does; never the rest, which may quote a cell."""
+    """Return the line that pandas names, if it does, or what is known; never the rest, which may quote a cell."""
+    if isinstance(error, EOFError):
+        return ": the file ends too early; copy it again"
     found = re.search(r"Expected \d+ fields in line \d+, saw \d+", str(error))
     return f": {found[0]}" if found else ""
 

@@ -148,3 +148,11 @@ def test_leftovers_of_another_machine_are_swept_after_a_day(tmp_path: Path) -> N
     os.utime(folder, (0, folder.stat().st_mtime - ABANDONED - 60))
     sweep_leftovers(tmp_path)
     assert not folder.exists()
+
+
+def test_a_packed_table_that_ends_too_early(tmp_path: Path) -> None:
+    path = tmp_path / "cut.csv.gz"
+    write_table(path, pd.DataFrame({"a": range(5000)}))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(FileError, match=r"cut\.csv\.gz: not readable .*ends too early"):
+        read_table(path)
