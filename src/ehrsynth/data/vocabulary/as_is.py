@@ -1,6 +1,5 @@
 """No map at all: every code is a concept."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -21,10 +20,6 @@ class AsIs(Vocabulary):
     def map(self, codes: pd.DataFrame) -> pd.DataFrame:
         """Map distinct codes."""
         return one_by_one(codes, _concept)
-
-    def labels(self) -> Mapping[str, str]:
-        """Return nothing: the provider may know words."""
-        return {}
 
     def options(self) -> dict[str, Any]:
         """Return the class."""

@@ -29,9 +29,9 @@ class Vocabulary(ABC):
             unmapped, and will be counted and listed.
         """
 
-    @abstractmethod
     def labels(self) -> Mapping[str, str]:
-        """Return plain words for the concepts that have any."""
+        """Return plain words for the concepts that have any; where there are none, the provider may know some."""
+        return {}
 
     def sexes(self) -> Mapping[str, str]:
         """Return the sex, F or M, of each concept that only one sex can have."""

@@ -1,6 +1,5 @@
 """The three-character roll-up of ICD, the usual level of models of MIMIC-III."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -21,10 +20,6 @@ class ThreeCharacters(Vocabulary):
     def map(self, codes: pd.DataFrame) -> pd.DataFrame:
         """Map distinct codes; those of other vocabularies have no concept."""
         return one_by_one(codes, _concept)
-
-    def labels(self) -> Mapping[str, str]:
-        """Return nothing: the provider may know words."""
-        return {}
 
     def options(self) -> dict[str, Any]:
         """Return the class."""

@@ -1,7 +1,6 @@
 """Drugs by name: what they are, without how they are made up."""
 
 import re
-from collections.abc import Mapping
 from itertools import takewhile
 from typing import Any
 
@@ -37,10 +36,6 @@ class DrugNames(Vocabulary):
     def map(self, codes: pd.DataFrame) -> pd.DataFrame:
         """Map distinct names, whatever vocabulary they are of."""
         return one_by_one(codes, lambda vocabulary, name: drug_name(name))
-
-    def labels(self) -> Mapping[str, str]:
-        """Return nothing: a name speaks for itself."""
-        return {}
 
     def options(self) -> dict[str, Any]:
         """Return the class."""
