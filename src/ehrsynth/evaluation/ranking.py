@@ -16,7 +16,7 @@ from scipy.stats import rankdata, t
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.pairs import Pair, Repeats, compare_all
 from ehrsynth.evaluation.pareto import AXES, Plane, plane
-from ehrsynth.evaluation.score_table import signed, worst
+from ehrsynth.evaluation.score_table import signed, worst_value
 from ehrsynth.seeding import numpy_rng
 
 DRAWS = 1000
@@ -172,7 +172,7 @@ def choose_checkpoint(rows: pd.DataFrame, directions: Mapping[str, str], profile
     """
     metrics = [metric for metric in profile.weights if metric in rows and rows[metric].notna().any()]
     values = rows[metrics].astype(float).sort_index()
-    values = values.fillna({metric: worst(directions[metric]) for metric in metrics})
+    values = values.fillna({metric: worst_value(directions[metric]) for metric in metrics})
     weights, _ = _usable(values, profile)
     scores = weighted_rank(metric_ranks(values[list(weights)], directions), weights).round(9)
     epochs: list[int] = values.index.tolist()
