@@ -24,7 +24,7 @@ from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.files import TABLE_SUFFIXES, read_table, write_table
-from ehrsynth.reporting.comparison import comparison_html, worst_leaks
+from ehrsynth.reporting.comparison import Section, comparison_html, ranking_rows, worst_leaks
 from ehrsynth.reporting.gallery import NamedFigure
 from ehrsynth.reporting.parts import read_parts
 from ehrsynth.reporting.ranking_gallery import prevalence_figure, ranking_figures
@@ -128,11 +128,12 @@ def group_names(runs: Sequence[RunFolder]) -> dict[str, str]:
 
 def write_ranking(target: Path, ranking: Ranking, runs: Sequence[RunFolder]) -> Path:
     """Write the ranking as a table and, beside it, the comparison report; return the report's path."""
-    write_table(target, ranking.table.rename_axis("group").reset_index())
     html = target.with_name(target.name.split(".")[0] + ".html")
     scores = scores_of(runs)
     reports = {str(run.path): run.report for run in runs}
-    comparison_html(html, ranking, reports, figures(ranking, runs, scores), scores)
+    sections = [Section(ranking, reports, figures(ranking, runs, scores), scores)]
+    write_table(target, ranking_rows(sections))
+    comparison_html(html, sections)
     return html
 
 

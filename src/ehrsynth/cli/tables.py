@@ -89,9 +89,15 @@ def table_one_table(matrix: Matrix) -> Table:
     return table
 
 
-def ranking_table(ranking: Ranking) -> Table:
-    """Return the weighted ranks, best first, with their intervals and what they rest on."""
-    title = f"ranking for {ranking.profile.name}, the lowest weighted rank is best"
+def ranking_table(ranking: Ranking, rows: str = "") -> Table:
+    """Return the weighted ranks, best first, with their intervals and what they rest on.
+
+    Args:
+        ranking: of runs judged on the same real rows.
+        rows: what these rows are called, where there are several sets of them.
+    """
+    on = f" on {rows}" if rows else ""
+    title = f"ranking for {ranking.profile.name}{on}, the lowest weighted rank is best"
     table = Table("", "model", "runs", "weighted rank", "95 % interval", "pareto", "", title=title, box=SIMPLE_HEAD)
     for group, row in ranking.table.iterrows():
         interval = "-" if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}"
