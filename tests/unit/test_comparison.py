@@ -8,7 +8,7 @@ from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
 from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.files import read_json, write_json
 from ehrsynth.reporting.comparison import Section, comparison_html, ranking_rows, worst_leaks
-from ehrsynth.reporting.ranking_gallery import ranking_figures
+from ehrsynth.reporting.ranking_figures import ranking_figures
 from ehrsynth.reporting.report import read_report
 from tests.scores import score_of
 

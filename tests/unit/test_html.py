@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Undefined, Value
-from ehrsynth.reporting.gallery import NamedFigure
 from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.model_card import card_md
 from ehrsynth.reporting.numbers import interval, number
+from ehrsynth.reporting.style import NamedFigure
 from tests.scores import score_of
 
 ROWS = {"train": 7000, "holdout": 3000, "synthetic": 5000}

@@ -28,9 +28,9 @@ from ehrsynth.layout import Records
 from ehrsynth.metrics.neighbours import Points
 from ehrsynth.metrics.overlap import overlap
 from ehrsynth.metrics.ranges import any_of, outside_range, unseen_levels
-from ehrsynth.reporting.gallery import report_figures
+from ehrsynth.reporting.figures import report_figures
 from ehrsynth.reporting.html import write_html
-from ehrsynth.reporting.part_gallery import part_figures
+from ehrsynth.reporting.part_figures import part_figures
 from ehrsynth.reporting.parts import write_parts
 from ehrsynth.reporting.report import build_report
 from ehrsynth.reporting.summary import Finding, summarise

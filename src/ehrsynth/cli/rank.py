@@ -25,9 +25,9 @@ from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.files import TABLE_SUFFIXES, read_table, write_table
 from ehrsynth.reporting.comparison import Section, comparison_html, ranking_rows, worst_leaks
-from ehrsynth.reporting.gallery import NamedFigure
 from ehrsynth.reporting.parts import read_parts
-from ehrsynth.reporting.ranking_gallery import prevalence_figure, ranking_figures
+from ehrsynth.reporting.ranking_figures import prevalence_figure, ranking_figures
+from ehrsynth.reporting.style import NamedFigure
 
 
 def task(cfg: DictConfig) -> None:

@@ -13,11 +13,11 @@ from ehrsynth.evaluation.pairs import TESTS
 from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.files import write_text
-from ehrsynth.reporting.gallery import NamedFigure
 from ehrsynth.reporting.html import environment
 from ehrsynth.reporting.names import plain
 from ehrsynth.reporting.reading import FAMILIES, described, family
 from ehrsynth.reporting.report import Report, read_report
+from ehrsynth.reporting.style import NamedFigure
 from ehrsynth.reporting.summary import SEVERITY, Finding, leaks
 
 

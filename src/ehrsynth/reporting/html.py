@@ -10,12 +10,11 @@ from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Undefined, Value
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.files import write_text
-from ehrsynth.reporting.gallery import NamedFigure
 from ehrsynth.reporting.names import plain
 from ehrsynth.reporting.numbers import interval, number
 from ehrsynth.reporting.privacy_statement import statement
 from ehrsynth.reporting.reading import FAMILIES, RULE, Verdict, family, judge
-from ehrsynth.reporting.style import data_uri
+from ehrsynth.reporting.style import NamedFigure, data_uri
 from ehrsynth.reporting.summary import leading, summarise
 from ehrsynth.reporting.wording import sentence
 
