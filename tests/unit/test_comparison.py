@@ -26,7 +26,7 @@ def run(folder: Path, apd: float, train: str = "aa") -> Path:
 
 def ranked(values: dict[str, float], groups: dict[str, str]) -> Ranking:
     table = tabulate({name: [score_of("fidelity/apd", value, "lower")] for name, value in values.items()})
-    return rank_runs(table.values, table.directions, PROFILE, groups=groups)
+    return rank_runs(table.values, table.cards, PROFILE, groups=groups)
 
 
 def page(tmp_path: Path, other_data: str = "aa") -> str:

@@ -118,7 +118,7 @@ def test_the_comparison_shows_ranking_ranks_scores_plane_and_one_cloud_per_model
     }
     table = tabulate(runs)
     profile = Profile("p", "", dict.fromkeys(directions, 1.0), "")
-    ranking = rank_runs(table.values, table.directions, profile, errors=table.errors)
+    ranking = rank_runs(table.values, table.cards, profile, errors=table.errors)
     shown = ranking_figures(ranking, runs)
     assert [figure.name for figure in shown] == ["ranking", "ranks", "metrics", "pareto"]
     bars, heat, panels, _ = shown

@@ -110,7 +110,6 @@ def hand_over(
         facts=facts,
         rows=report["rows"],
         scores=scores,
-        cards=full.cards,
         figures=figures,
         provenance={"command": command, **{f"{k} version": v for k, v in report["versions"].items()}, **hashes},
     )

@@ -132,7 +132,6 @@ class Evaluation:
             facts={**evidence.names, "seed": str(self.seed), **evidence.facts},
             rows=report["rows"],
             scores=self.scores,
-            cards=self.cards,
             figures=report_figures(evidence.real, evidence.synthetic, seed=self.seed) + part_figures(self.scores),
             provenance={**{f"{k} version": v for k, v in report["versions"].items()}, **evidence.data},
             warnings=self.warnings,

@@ -19,7 +19,6 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import FileError, OptionError
 from ehrsynth.evaluation.compared import published_distances
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.pareto import AXES
 from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
@@ -59,7 +58,7 @@ def find_runs(pattern: str) -> list[RunFolder]:
     return runs
 
 
-def rank(runs: Sequence[RunFolder], profile: Profile, seed: int, axes: tuple[str, str] = AXES) -> Ranking:
+def rank(runs: Sequence[RunFolder], profile: Profile, seed: int, axes: tuple[str, str] | None = None) -> Ranking:
     """Rank runs; those that differ in nothing but the seed form one group.
 
     Args:
@@ -80,7 +79,7 @@ def rank(runs: Sequence[RunFolder], profile: Profile, seed: int, axes: tuple[str
     table = tabulate(scores_of(runs))
     return rank_runs(
         table.values,
-        table.directions,
+        table.cards,
         profile,
         groups=group_names(runs),
         seeds={str(run.path): str(run.provenance["seed"]) for run in runs if run.trained},

@@ -11,17 +11,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.evaluation.card import catalogue
 from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.reporting.cohort_report import flow_boxes
-
-HEADLINES = {  # what a person watches during training, shortest name first
-    "fidelity/apd": "apd",
-    "fidelity/correlation_distance": "corr",
-    "fidelity/concept_abundance": "abundance",
-    "utility/tstr_auroc": "tstr",
-    "privacy/membership_auc": "membership",
-}
 
 
 def number(value: float | None) -> str:
@@ -31,7 +24,8 @@ def number(value: float | None) -> str:
 
 def checkpoint_line(row: Mapping[str, Any]) -> str:
     """Return one line with the epoch and the headline scores."""
-    shown = [f"{short} {number(row[name])}" for name, short in HEADLINES.items() if name in row]
+    watched = sorted((card for card in catalogue().values() if card.short), key=lambda card: card.headline)
+    shown = [f"{card.short} {number(row[card.name])}" for card in watched if card.name in row]
     return f"  epoch {row['epoch']:>6}  " + "  ".join(shown)
 
 
@@ -55,7 +49,7 @@ def score_table(scores: Sequence[Score], title: str) -> Table:
 
 def _absence(score: Score) -> tuple[str | None, str]:
     """Return why a score has no value, None if it has one, and its family: such scores share a line."""
-    return None if score.status == "ok" else f"{score.status}: {score.reason}", score.metric.split("/")[0]
+    return None if score.status == "ok" else f"{score.status}: {score.reason}", score.card.family
 
 
 def matrix_table(matrix: Matrix) -> Table:

@@ -94,7 +94,7 @@ class Card:
         short: name on the line of a checkpoint, whose order is that of ``headline``; empty is not there.
         figure: the figure of the report that shows its parts.
         subgroups: what is measured in each subgroup, where the score has such parts and they are drawn first.
-        control: the metric that the ``sentence`` needs beside it.
+        control: the metric that the ``sentence`` needs beside it; of a guarantee, the one without which it is none.
         sentence: what the summary of a report says of it, with ``{value}`` and ``{control}``; empty is nothing.
     """
 
@@ -125,6 +125,21 @@ class Card:
     def family(self) -> str:
         """``fidelity``, ``utility``, ``privacy``, ``validity`` or ``fairness``."""
         return self.name.split("/", 1)[0]
+
+    @property
+    def stem(self) -> str:
+        """The first word of the metric's own name; what begins alike is one measure in several forms."""
+        return self.name.split("/", 1)[-1].split("_")[0]
+
+    @property
+    def floor(self) -> str:
+        """The anchor that marks the bad end of the scale: a memoriser for privacy, else columns drawn alone."""
+        return "train_copy" if self.family == "privacy" else "independent"
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether the metric says something about the synthetic table and may get a verdict."""
+        return self.role in ("score", "attack")
 
     @property
     def words(self) -> str:

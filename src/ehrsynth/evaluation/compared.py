@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import card_of
 from ehrsynth.evaluation.evaluator import Undefined, Value
 from ehrsynth.evaluation.score import Score
 from ehrsynth.metrics.intervals import Z, normal
@@ -16,18 +16,7 @@ Parts = Mapping[tuple[str, str], Value | Undefined]
 DIVIDE_BY = 10.0  # as in the JMIR tutorial's code
 SOURCES = ("fidelity/apd", "fidelity/wasserstein")
 
-PUBLISHED_DISTANCE = Card(
-    name="fidelity/dimension_wise_distance_published",
-    direction="lower",
-    low=0,
-    high=math.inf,
-    definition="1000 / (p - 1) times the sum of the absolute prevalence differences of the 0/1 columns and of the"
-    " Wasserstein distances of the continuous columns, each min-max scaled over the compared runs and divided by 10;"
-    " normal interval from those of the columns, taken as independent and at a fixed scale.",
-    reading="Only for repeating a published ranking: it is relative, so adding or removing a run changes the score of"
-    " every other, and a column on which all runs agree counts nothing. Read dimension_wise_distance instead.",
-    paper="Yan et al., JMIR AI 2024 (DWD, in the form of the code)",
-)
+PUBLISHED_DISTANCE = "fidelity/dimension_wise_distance_published"
 
 
 def published_distances(runs: Mapping[str, Mapping[str, Parts]]) -> dict[str, Score]:
@@ -57,7 +46,7 @@ def published_distances(runs: Mapping[str, Mapping[str, Parts]]) -> dict[str, Sc
         errors += [_error(distance[run][name]) / s / DIVIDE_BY for name, s in zip(values, span, strict=True) if s > 0]
         ci = normal(value, math.hypot(*errors) / (p - 1) * 1000, 0.0, math.inf)[1]
         known = not math.isnan(sum(errors))
-        scores[run] = Score(PUBLISHED_DISTANCE, value, ci if known else None)
+        scores[run] = Score(card_of(PUBLISHED_DISTANCE), value, ci if known else None)
     return scores
 
 

@@ -15,7 +15,6 @@ from ehrsynth.layout import Records
 from ehrsynth.metrics.intervals import Z
 from ehrsynth.reporting.figure_data import prevalences
 from ehrsynth.reporting.figures import CLOUD, cloud, log_axes
-from ehrsynth.reporting.reading import floor_name
 from ehrsynth.reporting.style import (
     HOLDOUT,
     MARK,
@@ -108,13 +107,13 @@ def metric_panels(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> Draw
     rows = np.array([groups.index(ranking.groups[run]) for run in table.values.index])
     drawing, axes = panels(len(metrics), 3, 0.9 + 0.25 * len(groups))
     for axis, metric in zip(axes, metrics, strict=True):
-        for name, anchor, style in (("fresh real", "fresh_real", "-"), ("floor", floor_name(metric), ":")):
+        for name, anchor, style in (("fresh real", "fresh_real", "-"), ("floor", table.cards[metric].floor, ":")):
             if (value := _mean_anchor(runs, metric, anchor)) is not None:
                 axis.axvline(value, color=HOLDOUT, linestyle=style, linewidth=1.8, label=name)
         found = table.values[metric].to_numpy(float)
         shown = np.isfinite(found)
         axis.plot(found[shown], rows[shown], "o", color=SYNTHETIC, markersize=5, alpha=0.75)
-        title = f"{ARROWS[table.directions[metric]]} {metric.split('/', 1)[1].replace('_', ' ')}"
+        title = f"{ARROWS[table.cards[metric].direction]} {metric.split('/', 1)[1].replace('_', ' ')}"
         axis.set_title(clipped(title, 40))
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.set_yticks(range(len(groups)), [clipped(str(group), 22) for group in groups])
