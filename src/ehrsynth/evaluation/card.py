@@ -214,6 +214,17 @@ def catalogue() -> Mapping[str, Card]:
     return {name: card for file in files for name, card in Cards.load(file).items()}
 
 
+def shipped(metric: str) -> Card | None:
+    """Return the card of a metric that the package has, with the options that are in its name filled in."""
+    if card := catalogue().get(metric):
+        return card
+    for name, card in catalogue().items():
+        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[0-9]+)", re.escape(name))
+        if "{" in name and (found := re.fullmatch(pattern, metric)):
+            return card.filled(**{key: re.sub("^0(?=.)", "0.", value) for key, value in found.groupdict().items()})
+    return None
+
+
 def card_of(metric: str, direction: Direction = "lower", own: Mapping[str, Card] | None = None) -> Card:
     """Return the card of a metric by its name.
 
@@ -222,13 +233,8 @@ def card_of(metric: str, direction: Direction = "lower", own: Mapping[str, Card]
         direction: of a metric that has no card: it gets a bare one, which says nothing else.
         own: cards that came with the score; one that ships with the package goes before.
     """
-    if card := catalogue().get(metric) or (own or {}).get(metric):
-        return card
-    for name, card in catalogue().items():
-        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(name))
-        if "{" in name and (found := re.fullmatch(pattern, metric)):
-            return card.filled(**{key: re.sub("^0(?=.)", "0.", value) for key, value in found.groupdict().items()})
-    return Card(metric, direction, -math.inf, math.inf, "", "", "-")
+    bare = Card(metric, direction, -math.inf, math.inf, "", "", "-")
+    return shipped(metric) or (own or {}).get(metric, bare)
 
 
 def _put(text: str, values: Mapping[str, object]) -> str:
