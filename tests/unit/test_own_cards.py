@@ -1,7 +1,7 @@
 """A metric of one's own is treated as its card says by whoever reads the report, without the code that made it."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.model_card import card_md
 from ehrsynth.reporting.parts import read_parts, write_parts
 from ehrsynth.reporting.reading import judge
-from ehrsynth.reporting.report import build_report, read_report
+from ehrsynth.reporting.report import FIELDS, build_report, read_report
 from ehrsynth.reporting.summary import leading, summarise
 from tests.evaluation_toy import toy_real
 from tests.scores import score_of
@@ -172,6 +172,13 @@ def test_a_wrong_card_is_named_by_file_and_key(tmp_path: Path, change: Callable[
     write_json(tmp_path / "report.json", {**content, "cards": {}})
     with pytest.raises(FileError, match="cards: found"):
         read_report(tmp_path / "report.json")
+
+
+def test_every_field_of_a_card_is_checked_when_it_is_read() -> None:
+    assert {field.name for kind in (Card, Attack) for field in fields(kind) if field.type not in FIELDS} == {
+        "low",
+        "high",
+    }
 
 
 def test_what_a_later_card_may_hold_does_not_disturb(tmp_path: Path) -> None:

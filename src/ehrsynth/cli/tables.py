@@ -15,6 +15,9 @@ from ehrsynth.evaluation.card import catalogue
 from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.reporting.cohort_report import flow_boxes
+from ehrsynth.schema import Column, Schema
+
+SHOWN_COLUMNS = 40  # lines of a schema; columns of one nature beside one another share a line
 
 
 def number(value: float | None) -> str:
@@ -50,6 +53,34 @@ def score_table(scores: Sequence[Score], title: str) -> Table:
 def _absence(score: Score) -> tuple[str | None, str]:
     """Return why a score has no value, None if it has one, and its family: such scores share a line."""
     return None if score.status == "ok" else f"{score.status}: {score.reason}", score.card.family
+
+
+def schema_table(schema: Schema, title: str) -> Table:
+    """Lay out what each column is taken for; runs of like 0/1 columns are one line."""
+    table = Table("column", "kind", "values", "missing", "role", "domain", title=title, box=SIMPLE_HEAD)
+    lines = [list(run) for _, run in groupby(schema.columns, key=_nature)]
+    for run in lines[:SHOWN_COLUMNS]:
+        first, last = run[0], run[-1]
+        name = first.name if first is last else f"{first.name} ... {last.name} ({len(run)})"
+        table.add_row(name, first.kind, _values(first), "yes" if first.missing else "", _role(first), first.domain)
+    if len(lines) > SHOWN_COLUMNS:
+        table.caption = f"and {sum(map(len, lines[SHOWN_COLUMNS:]))} more columns"
+    return table
+
+
+def _nature(column: Column) -> tuple[str, ...]:
+    """Return what columns of one line have in common: the whole column unless it is binary."""
+    return (column.kind, column.role, column.domain) if column.kind == "binary" else (column.kind, column.name)
+
+
+def _values(column: Column) -> str:
+    if column.kind == "categorical":
+        return f"{len(column.levels)} levels"  # their names may be patients' own values
+    return "0, 1" if column.bounds is None else f"{column.bounds[0]:g} to {column.bounds[1]:g}"
+
+
+def _role(column: Column) -> str:
+    return "" if column.role == "feature" else column.role
 
 
 def matrix_table(matrix: Matrix) -> Table:

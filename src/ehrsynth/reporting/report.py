@@ -6,7 +6,7 @@ that whoever reads the report needs none of the code that made it.
 
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -115,8 +115,8 @@ def _score(entry: Any, own: Mapping[str, Card], path: Path, key: str) -> Score:
     anchors = known.setdefault("anchors", {})
     _check(isinstance(metric, str) and "/" in metric, path, f"{key}.metric", metric, "a text FAMILY/METRIC")
     key = f"{key} ({metric})"
-    _choice(known, "direction", get_args(Direction), path, key)
-    _choice(known, "status", get_args(Status), path, key)
+    for name, choices in (("direction", get_args(Direction)), ("status", get_args(Status))):
+        _check(known.get(name) in choices, path, f"{key}.{name}", known.get(name), f"one of {', '.join(choices)}")
     value = known.setdefault("value", None)
     fits = _is_number(value) if status == "ok" else value is None
     _check(fits, path, f"{key}.value", value, "a finite number if the status is ok, else null")
@@ -129,44 +129,27 @@ def _score(entry: Any, own: Mapping[str, Card], path: Path, key: str) -> Score:
 
 def _card(entry: Any, path: Path, key: str) -> Card:
     _check(isinstance(entry, dict), path, key, entry, "an object")
-    known = {k: entry[k] for k in ("range", *(f.name for f in fields(Card))) if k in entry and k not in ("low", "high")}
-    name = known.get("name")
+    name, bounds, attack = entry.get("name"), entry.get("range"), entry.get("attack")
     _check(isinstance(name, str) and "/" in name, path, f"{key}.name", name, "a text FAMILY/METRIC")
     key = f"{key} ({name})"
-    _texts(known, Card, path, key)
-    _choice(known, "direction", get_args(Direction), path, key)
-    _choice({"role": "score", **known}, "role", get_args(Role), path, key)
-    bounds = known.get("range")
     fits = isinstance(bounds, list) and len(bounds) == 2 and all(end is None or _is_number(end) for end in bounds)
     _check(fits, path, f"{key}.range", bounds, "[low, high], null where there is no bound")
-    for number in ("null", "grave"):
-        value = known.get(number)
-        _check(value is None or _is_number(value), path, f"{key}.{number}", value, "a finite number or null")
-    power, headline, attack = known.get("power"), known.get("headline", 0), known.get("attack")
-    _check(power is None or _is_pair(power), path, f"{key}.power", power, "[low, high] or null")
-    _check(_is_number(headline), path, f"{key}.headline", headline, "a number")
+    known = _known(Card, entry, path, key)
     if attack is not None:
-        _check(isinstance(attack, dict), path, f"{key}.attack", attack, "an object or null")
-        known["attack"] = attack = {f.name: attack[f.name] for f in fields(Attack) if f.name in attack}
-        _texts(attack, Attack, path, f"{key}.attack")
-        place, strengths = attack.get("place", 0), attack.get("strengths", {})
-        _check(_is_number(place), path, f"{key}.attack.place", place, "a number")
-        fits = isinstance(strengths, dict) and all(isinstance(text, str) for text in strengths.values())
-        _check(fits, path, f"{key}.attack.strengths", strengths, "an object of texts")
-    return Card.from_dict(known)
+        known["attack"] = _known(Attack, attack, path, f"{key}.attack")
+    return Card.from_dict({**known, "range": bounds})
 
 
-def _texts(entry: Mapping[str, Any], kind: type[Card] | type[Attack], path: Path, key: str) -> None:
-    """Check the texts of a card or an attack; those without a default must be there."""
+def _known(kind: type[Card] | type[Attack], entry: Mapping[str, Any], path: Path, key: str) -> dict[str, Any]:
+    """Return the fields of a card or an attack that are there, each of its type; those without a default must be."""
+    known = {}
     for field in fields(kind):
-        if field.type is str and (field.name in entry or field.default is MISSING):
-            text = entry.get(field.name)
-            plain = isinstance(text, str) and all(sign.isprintable() or sign in "\n\t" for sign in text)
-            _check(plain, path, f"{key}.{field.name}", text, "a text without control characters")
-
-
-def _choice(entry: Mapping[str, Any], name: str, known: Sequence[str], path: Path, key: str) -> None:
-    _check(entry.get(name) in known, path, f"{key}.{name}", entry.get(name), f"one of {', '.join(known)}")
+        required = field.default is MISSING and field.default_factory is MISSING
+        if field.type in FIELDS and (required or field.name in entry):
+            known[field.name] = value = entry.get(field.name)
+            fits, expected = FIELDS[field.type]
+            _check(fits(value), path, f"{key}.{field.name}", value, expected)
+    return known
 
 
 def _check(fits: bool, path: Path, key: str, found: Any, expected: str) -> None:
@@ -174,9 +157,29 @@ def _check(fits: bool, path: Path, key: str, found: Any, expected: str) -> None:
         raise FileError(f"{path}: {key}: found {str(found)[:60]!r}; expected {expected}")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _is_pair(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and all(sign.isprintable() or sign in "\n\t" for sign in value)
+
+
+def _or_null(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+FIELDS: Mapping[object, tuple[Callable[[Any], bool], str]] = {
+    str: (_is_text, "a text without control characters"),
+    int: (_is_number, "a number"),
+    float | None: (_or_null(_is_number), "a finite number or null"),
+    tuple[float, float] | None: (_or_null(_is_pair), "[low, high] or null"),
+    Attack | None: (_or_null(lambda value: isinstance(value, dict)), "an object or null"),
+    Mapping[str, str]: (lambda v: isinstance(v, dict) and all(map(_is_text, v.values())), "an object of texts"),
+    **{kind: (get_args(kind).__contains__, f"one of {', '.join(get_args(kind))}") for kind in (Direction, Role)},
+}
+"""What the fields of a card and of an attack may hold, by their type; the ends of a range are checked together."""
