@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from ehrsynth.cli.tables import ranking_table
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
 from ehrsynth.evaluation.score_table import tabulate
@@ -137,3 +138,7 @@ def test_the_table_names_the_rows_only_where_there_are_several_sets(tmp_path: Pa
         ["many <codes>", "gan", 2],
     ]
     assert list(ranking_rows(found[:1]).columns) == ["group", *found[0].ranking.table.columns]
+    assert ranking_table(found[0].ranking, "few codes").title.startswith(
+        "ranking for teaching on few codes, the lowest"
+    )
+    assert ranking_table(found[0].ranking).title.startswith("ranking for teaching, the lowest")

@@ -42,10 +42,9 @@ def score_table(scores: Sequence[Score], title: str) -> Table:
     for (reason, _), run in groupby(scores, key=_absence):
         alike = list(run)
         for score in alike if reason is None else alike[:1]:
-            arrow = "\N{DOWNWARDS ARROW}" if score.direction == "lower" else "\N{UPWARDS ARROW}"
             shown = number(score.value) if reason is None else reason
             more = f" and {len(alike) - 1} more" if reason is not None and len(alike) > 1 else ""
-            name = f"{arrow} {score.metric}{more}"
+            name = f"{score.card.arrow} {score.metric}{more}"
             table.add_row(name, shown, *[number(score.anchors.get(a)) for a in ANCHORS])
     return table
 

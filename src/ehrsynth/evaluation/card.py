@@ -142,6 +142,11 @@ class Card:
         return self.role in ("score", "attack")
 
     @property
+    def arrow(self) -> str:
+        """The direction as a sign."""
+        return "↓" if self.direction == "lower" else "↑"
+
+    @property
     def words(self) -> str:
         """The metric without its family, in words: ``privacy/membership_auc`` is "membership AUC"."""
         return self.plain_words or " ".join(ACRONYMS.get(w, w) for w in self.name.split("/", 1)[-1].split("_"))
@@ -219,9 +224,10 @@ def shipped(metric: str) -> Card | None:
     if card := catalogue().get(metric):
         return card
     for name, card in catalogue().items():
-        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[0-9]+)", re.escape(name))
-        if "{" in name and (found := re.fullmatch(pattern, metric)):
-            return card.filled(**{key: re.sub("^0(?=.)", "0.", value) for key, value in found.groupdict().items()})
+        if "{" in name:
+            pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[0-9]+)", re.escape(name))
+            if found := re.fullmatch(pattern, metric):
+                return card.filled(**{key: re.sub("^0(?=.)", "0.", value) for key, value in found.groupdict().items()})
     return None
 
 

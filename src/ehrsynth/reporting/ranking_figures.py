@@ -28,8 +28,6 @@ from ehrsynth.reporting.style import (
     panels,
 )
 
-ARROWS = {"lower": "↓", "higher": "↑"}
-
 
 def ranking_figures(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> list[NamedFigure]:
     """Draw a ranking: the weighted ranks, the ranks behind them, the scores behind those, and the Pareto view.
@@ -113,7 +111,7 @@ def metric_panels(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> Draw
         found = table.values[metric].to_numpy(float)
         shown = np.isfinite(found)
         axis.plot(found[shown], rows[shown], "o", color=SYNTHETIC, markersize=5, alpha=0.75)
-        title = f"{ARROWS[table.cards[metric].direction]} {metric.split('/', 1)[1].replace('_', ' ')}"
+        title = f"{table.cards[metric].arrow} {metric.split('/', 1)[1].replace('_', ' ')}"
         axis.set_title(clipped(title, 40))
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.set_yticks(range(len(groups)), [clipped(str(group), 22) for group in groups])
