@@ -132,7 +132,7 @@ def main() -> None:
         if given.only and type(evaluator).__name__ not in given.only:
             continue
         begun = perf_counter()
-        scores = Suite(evaluators=[evaluator]).fit(real, 0).score(synthetic, 0)
+        scores = Suite(evaluators=[evaluator]).fit(real, 0).score(synthetic)
         seconds[_name(evaluator)] = perf_counter() - begun
         for score in scores:
             if score.status != "ok":

@@ -54,7 +54,8 @@ def ours(folder: Path, rows: int, holdout: int, columns: int, attacks: int) -> d
 
     from ehrsynth.data.encoding import Encoder
     from ehrsynth.evaluation.evaluator import RealData
-    from ehrsynth.evaluation.privacy.anonymeter import Inference, Linkability
+    from ehrsynth.evaluation.privacy.inference import Inference
+    from ehrsynth.evaluation.privacy.linkability import Linkability
 
     schema = simulated_schema(columns)
     real = RealData(schema, simulate(schema, rows, "train"), simulate(schema, holdout, "holdout"))

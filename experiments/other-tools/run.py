@@ -25,7 +25,8 @@ def tables(matrix: Path, out: Path) -> None:
     from ehrsynth.data.encoding import Encoder
     from ehrsynth.evaluation.evaluator import RealData
     from ehrsynth.evaluation.fidelity.distributions import ColumnDistributions
-    from ehrsynth.evaluation.privacy.anonymeter import Inference, Linkability
+    from ehrsynth.evaluation.privacy.inference import Inference
+    from ehrsynth.evaluation.privacy.linkability import Linkability
     from ehrsynth.evaluation.privacy.singling_out import SinglingOut
     from ehrsynth.schema import Schema
 

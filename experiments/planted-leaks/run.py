@@ -18,12 +18,12 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.anchors import halves
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.nulls import null_of
-from ehrsynth.evaluation.privacy.adversarial import AdversarialAccuracy
-from ehrsynth.evaluation.privacy.anonymeter import Inference, Linkability
-from ehrsynth.evaluation.privacy.attributes import AttributeInference
-from ehrsynth.evaluation.privacy.copies import NearCopies
-from ehrsynth.evaluation.privacy.distances import ExactCopies, Membership
-from ehrsynth.evaluation.privacy.membership import ClassifierAttack, DensityAttack
+from ehrsynth.evaluation.privacy.attribute_inference import AttributeInference
+from ehrsynth.evaluation.privacy.closeness import AdversarialAccuracy
+from ehrsynth.evaluation.privacy.copies import ExactCopies, NearCopies
+from ehrsynth.evaluation.privacy.inference import Inference
+from ehrsynth.evaluation.privacy.linkability import Linkability
+from ehrsynth.evaluation.privacy.membership import ClassifierAttack, DensityAttack, Membership
 from ehrsynth.evaluation.privacy.singling_out import SinglingOut
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.subsets import code_columns
@@ -78,7 +78,7 @@ def scored(folder: Path, plants: Sequence[Plant], seed: int) -> Iterator[tuple[P
     suite = ATTACKS.fit(RealData(matrix.schema, members, control), seed)
     codes = code_columns(matrix.schema, pool.layout)
     for share, flips in plants:
-        yield (share, flips), suite.score(planted(fresh, members, codes, share, flips, seed), seed)
+        yield (share, flips), suite.score(planted(fresh, members, codes, share, flips, seed))
 
 
 def planted(fresh: Records, members: Records, codes: list[int], share: float, flips: int, seed: int) -> Records:

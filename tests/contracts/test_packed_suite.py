@@ -14,8 +14,8 @@ def test_a_suite_gives_the_same_scores(name: str) -> None:
     real, synthetic = toy_real(200, 100), toy_records(150, 7)
     packed = replace(real, train=real.train.packed(), holdout=real.holdout.packed())
     assert packed.fingerprint == real.fingerprint
-    loose = load_suite(name).fit(real, 0).score(synthetic, 0)
-    tight = load_suite(name).fit(packed, 0).score(synthetic.packed(), 0)
+    loose = load_suite(name).fit(real, 0).score(synthetic)
+    tight = load_suite(name).fit(packed, 0).score(synthetic.packed())
     assert {score.reason for score in loose if score.status == "failed"} == {
         score.reason for score in tight if score.status == "failed"
     }

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from ehrsynth.evaluation.nulls import null_of
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from ehrsynth.cli.launch import conf_dir
-from ehrsynth.evaluation.nulls import null_of
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.layout import Records
@@ -86,7 +86,7 @@ def scored() -> dict[str, dict[str, Score]]:
     )
     noise = Records.of_dense(fresh.layout, torch.cat([bits.float(), values], dim=1))
     tables = {"fresh": fresh, "copy": real.train, "noise": noise}
-    return {name: {score.metric: score for score in fitted.score(table, 0)} for name, table in tables.items()}
+    return {name: {score.metric: score for score in fitted.score(table)} for name, table in tables.items()}
 
 
 def test_no_evaluator_fails_and_every_score_is_in_the_range_of_its_card(scored: dict[str, dict[str, Score]]) -> None:

@@ -9,7 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from ehrsynth.metrics import classification, prediction
+from ehrsynth.metrics import classification
+from ehrsynth.metrics import dimension_wise_prediction as prediction
 from ehrsynth.metrics.boosting import (
     contributions,
     fit_trees,
@@ -19,12 +20,11 @@ from ehrsynth.metrics.boosting import (
     top_overlap_draws,
     unpacked,
 )
+from ehrsynth.metrics.classification import called_at_share, f1
 from ehrsynth.metrics.intervals import wilson
-from ehrsynth.metrics.linear import Scale, logistic_scores
 from ehrsynth.metrics.missing import observed_means
-from ehrsynth.metrics.mlp import mlp_scores
 from ehrsynth.metrics.neighbours import Points
-from ehrsynth.metrics.thresholds import called_at_share, f1
+from ehrsynth.metrics.other_models import Scale, logistic_scores, mlp_scores
 from tests.evaluation_toy import toy_records
 
 

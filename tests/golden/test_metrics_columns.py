@@ -8,20 +8,22 @@ import torch
 from numpy.typing import NDArray
 
 from ehrsynth.layout import Records
-from ehrsynth.metrics import fidelity, latent
+from ehrsynth.metrics import concept_abundance, prevalence
+from ehrsynth.metrics import latent_deviation as latent
+from ehrsynth.metrics.correlation import correlation, correlation_differences, related
 from ehrsynth.metrics.knowledge import one_sex_codes, violations
 from ehrsynth.metrics.missing import observed_means
-from ehrsynth.metrics.moments import Moments, correlation, moments, pooled
+from ehrsynth.metrics.moments import Moments, moments, pooled
 from tests.evaluation_toy import bits_only, code_schema, toy_records
 
 
 def test_prevalence_scores_by_hand() -> None:
     schema = code_schema(3)
-    real = fidelity.prevalence(bits_only([[1, 0, 1], [1, 0, 0], [0, 0, 0], [0, 0, 0]], schema).bits).numpy()
-    synthetic = fidelity.prevalence(bits_only([[1, 1, 0], [1, 0, 0]], schema).bits).numpy()
+    real = prevalence.prevalence(bits_only([[1, 0, 1], [1, 0, 0], [0, 0, 0], [0, 0, 0]], schema).bits).numpy()
+    synthetic = prevalence.prevalence(bits_only([[1, 1, 0], [1, 0, 0]], schema).bits).numpy()
     assert real.tolist() == [0.5, 0.0, 0.25]
-    assert fidelity.absolute_prevalence_difference(real, synthetic) == pytest.approx((0.5 + 0.5 + 0.25) / 3)
-    assert fidelity.nonzero_columns(real, synthetic) == 0.5  # of c0 and c2 only c0 is used
+    assert prevalence.absolute_prevalence_difference(real, synthetic) == pytest.approx((0.5 + 0.5 + 0.25) / 3)
+    assert prevalence.nonzero_columns(real, synthetic) == 0.5  # of c0 and c2 only c0 is used
 
 
 def test_correlations_equal_numpy_and_constant_columns_count_as_zero() -> None:
@@ -41,22 +43,22 @@ def test_correlation_differences_by_hand() -> None:
     real = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 1.0]])
     pairs = torch.zeros(3, 3, dtype=torch.bool)
     pairs[0, 1] = pairs[1, 0] = True
-    distance, rmse, chosen, frobenius = fidelity.correlation_differences(real, torch.eye(3), pairs)
+    distance, rmse, chosen, frobenius = correlation_differences(real, torch.eye(3), pairs)
     assert distance == pytest.approx(0.7 / 3)
     assert rmse == pytest.approx(math.sqrt(0.29 / 3))
     assert chosen == pytest.approx(0.5)
     assert frobenius == pytest.approx(math.sqrt(2 * 0.29) / 9 * 1e6)
     constant = torch.diag(torch.tensor([1.0, 1.0, 0.0]))  # the diagonal counts in the published form only
-    assert fidelity.correlation_differences(torch.eye(3), constant, pairs) == (0, 0, 0, pytest.approx(1 / 9 * 1e6))
+    assert correlation_differences(torch.eye(3), constant, pairs) == (0, 0, 0, pytest.approx(1 / 9 * 1e6))
 
 
 def test_related_pairs_need_a_correlation_beyond_chance_and_enough_records() -> None:
     r = torch.tensor([[1.0, 0.5, 0.03, -0.2], [0.5, 1.0, 0.5, 0.0], [0.03, 0.5, 1.0, 0.5], [-0.2, 0.0, 0.5, 1.0]])
     together = torch.tensor([[2000.0, 40, 0, 0], [40, 400, 5, 0], [0, 5, 100, 0], [0, 0, 0, 500]])
-    found = fidelity.related(r, together, n=10_000, binary=3)  # chance reaches 0.04
+    found = related(r, together, n=10_000, binary=3)  # chance reaches 0.04
     # 0-1 by count, 1-2 too few, 0-3 and 2-3 with a number; 0-2 is within chance
     assert found.nonzero().tolist() == [[0, 1], [0, 3], [1, 0], [2, 3], [3, 0], [3, 2]]
-    rare = fidelity.related(r, together / 100, n=10_000, binary=4)
+    rare = related(r, together / 100, n=10_000, binary=4)
     assert not rare.any()
 
 
@@ -97,24 +99,31 @@ def test_moments_reduce_over_two_ranks() -> None:
 
 def test_concept_abundance_by_hand() -> None:
     real = torch.tensor([0, 0, 10, 20])
-    edges = fidelity.abundance_edges(real)
+    edges = concept_abundance.abundance_edges(real)
 
     def distance(counts: list[int]) -> float:
-        return float(fidelity.half_l1(fidelity.abundance(real, edges), fidelity.abundance(torch.tensor(counts), edges)))
+        return float(
+            concept_abundance.half_l1(
+                concept_abundance.abundance(real, edges), concept_abundance.abundance(torch.tensor(counts), edges)
+            )
+        )
 
     assert distance([0, 10, 20, 20]) == pytest.approx(0.25)
     assert distance([0, 0, 10, 99]) == 0  # beyond the range: the last bin
     real = torch.tensor([5, 5, 10, 25])
-    edges = fidelity.abundance_edges(real)
+    edges = concept_abundance.abundance_edges(real)
     assert distance([1, 1, 10, 25]) == 0  # before the range: the first bin
 
 
 def test_published_abundance_is_the_same_where_some_record_has_no_code_and_wrong_elsewhere() -> None:
     counts = torch.tensor([0, 3, 7, 20, 31])
-    edges = fidelity.abundance_edges(torch.tensor([0, 20]))
-    assert fidelity.abundance_as_published(counts, edges).tolist() == fidelity.abundance(counts, edges).tolist()
-    shifted = fidelity.abundance_edges(torch.tensor([10, 30]))  # bins of width 1 from 10 on
-    found = fidelity.abundance_as_published(torch.tensor([10, 12, 30]), shifted)
+    edges = concept_abundance.abundance_edges(torch.tensor([0, 20]))
+    assert (
+        concept_abundance.abundance_as_published(counts, edges).tolist()
+        == concept_abundance.abundance(counts, edges).tolist()
+    )
+    shifted = concept_abundance.abundance_edges(torch.tensor([10, 30]))  # bins of width 1 from 10 on
+    found = concept_abundance.abundance_as_published(torch.tensor([10, 12, 30]), shifted)
     assert found.nonzero()[0].tolist() == [10, 12, 19]
 
 
@@ -122,7 +131,10 @@ def test_codes_per_record_counts_the_chosen_columns() -> None:
     table = toy_records(50, 4)
     chosen = torch.zeros(table.bits.shape[1])
     chosen[[1, 4, 5]] = 1
-    assert fidelity.codes_per_record(table.bits, chosen, block=16).tolist() == table.bits[:, [1, 4, 5]].sum(1).tolist()
+    assert (
+        concept_abundance.codes_per_record(table.bits, chosen, block=16).tolist()
+        == table.bits[:, [1, 4, 5]].sum(1).tolist()
+    )
 
 
 def test_cluster_deviation_by_hand() -> None:

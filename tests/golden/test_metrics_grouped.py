@@ -6,8 +6,9 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from ehrsynth.metrics import grouped
-from ehrsynth.metrics.adversarial_accuracy import Pairing, accuracy_gain
-from ehrsynth.metrics.copies import excess, isolated, share
+from ehrsynth.metrics.closeness import Pairing, accuracy_gain
+from ehrsynth.metrics.copies import isolated
+from ehrsynth.metrics.intervals import difference, share
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.neighbours import Points, nearest
 from tests.evaluation_toy import toy_records
@@ -69,7 +70,7 @@ def test_isolated_copies_by_hand() -> None:
     found, train, holdout = isolated(to_train, to_holdout, within=3, gap=3)
     assert train == share(3, 10)  # the first and the last of part one, the fourth of part two
     assert holdout == share(0, 5)
-    assert found == excess(train, holdout)
+    assert found == difference(train, holdout)
     mirrored = isolated(to_holdout, to_train, within=3, gap=3)
     assert mirrored[0][0] == -found[0]
 

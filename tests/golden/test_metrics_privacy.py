@@ -10,7 +10,8 @@ from scipy import sparse
 from sklearn.metrics import f1_score
 from sklearn.neighbors import NearestNeighbors
 
-from ehrsynth.metrics import attributes, membership
+from ehrsynth.metrics import attribute_inference as attributes
+from ehrsynth.metrics import closeness, membership
 from ehrsynth.metrics.copies import copied
 from ehrsynth.metrics.intervals import wilson
 from ehrsynth.metrics.missing import observed_means
@@ -91,7 +92,7 @@ def test_closer_share_counts_ties_one_half() -> None:
     apart[:, 0], apart[:, 3] = to_train, 9.0
     others = torch.full((4, 4), 9.0)
     others[:, 1] = to_holdout
-    share, (low, high) = membership.closer_share(apart, others)
+    share, (low, high) = closeness.closer_share(apart, others)
     assert share == pytest.approx((1 + 0.5 + 0 + 1) / 4)
     assert 0 <= low < share < high <= 1
 

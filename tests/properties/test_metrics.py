@@ -10,34 +10,40 @@ from hypothesis import strategies as st
 
 from ehrsynth.evaluation.anchors import independent
 from ehrsynth.evaluation.evaluator import Evaluator, Value
-from ehrsynth.evaluation.fidelity import dimension_wise as fidelity
-from ehrsynth.evaluation.fidelity import distributions, manifold, rare_codes, structure
-from ehrsynth.evaluation.privacy import attributes
-from ehrsynth.evaluation.privacy import distances as privacy
-from ehrsynth.evaluation.privacy.attributes import half_of_positives
-from ehrsynth.evaluation.validity import rules as validity
+from ehrsynth.evaluation.fidelity import distributions, manifold, rare_codes
+from ehrsynth.evaluation.fidelity.concept_abundance import ConceptAbundance
+from ehrsynth.evaluation.fidelity.correlation import Correlation
+from ehrsynth.evaluation.fidelity.dimension_wise_distance import DimensionWiseDistance, Wasserstein
+from ehrsynth.evaluation.fidelity.latent_deviation import LatentDeviation
+from ehrsynth.evaluation.fidelity.prevalence import Prevalence
+from ehrsynth.evaluation.privacy import attribute_inference
+from ehrsynth.evaluation.privacy.attribute_inference import half_of_positives
+from ehrsynth.evaluation.privacy.copies import ExactCopies
+from ehrsynth.evaluation.privacy.membership import Membership
+from ehrsynth.evaluation.validity.constraints import ConstraintViolation
+from ehrsynth.evaluation.validity.knowledge import KnowledgeViolation
 from ehrsynth.layout import Records
 from tests.evaluation_toy import toy_real, toy_records
 
 REAL = toy_real()
 EVALUATORS: list[Callable[[], Evaluator]] = [
-    fidelity.Prevalence,
-    fidelity.DimensionWiseDistance,
-    fidelity.Wasserstein,
-    fidelity.Correlation,
-    structure.ConceptAbundance,
-    structure.LatentDeviation,
+    Prevalence,
+    DimensionWiseDistance,
+    Wasserstein,
+    Correlation,
+    ConceptAbundance,
+    LatentDeviation,
     distributions.ColumnDistributions,
     manifold.Manifold,
     manifold.Support,
     lambda: rare_codes.RarePrevalence(below=0.2),
     lambda: rare_codes.RarePairLift(below=0.2),
-    privacy.Membership,
-    privacy.ExactCopies,
-    attributes.AttributeInference,
-    lambda: attributes.PublishedAttributeInference(known=3),
-    validity.KnowledgeViolation,
-    validity.ConstraintViolation,
+    Membership,
+    ExactCopies,
+    attribute_inference.AttributeInference,
+    lambda: attribute_inference.PublishedAttributeInference(known=3),
+    KnowledgeViolation,
+    ConstraintViolation,
 ]
 
 
@@ -72,11 +78,11 @@ def test_values_lie_in_the_range_of_their_cards_and_repeat(make: Callable[[], Ev
 
 def test_a_copy_is_perfect_and_noise_is_worse_than_a_fresh_draw() -> None:
     fresh, loose = toy_records(600, 9), independent(REAL.train, 0)
-    for make in (fidelity.Correlation, structure.ConceptAbundance, structure.LatentDeviation):
+    for make in (Correlation, ConceptAbundance, LatentDeviation):
         copy, good, bad = (scored(make(), table) for table in (REAL.train, fresh, loose))
         for name in copy:
             assert copy[name] < good[name] < bad[name]
-    for make in (fidelity.Prevalence, fidelity.DimensionWiseDistance, fidelity.Wasserstein):
+    for make in (Prevalence, DimensionWiseDistance, Wasserstein):
         assert all(value in (0, 1) for value in scored(make(), REAL.train).values())
     for make in (distributions.ColumnDistributions, lambda: rare_codes.RarePairLift(below=0.2)):
         assert all(value == 0 for value in scored(make(), REAL.train).values())
@@ -87,17 +93,17 @@ def test_a_copy_is_perfect_and_noise_is_worse_than_a_fresh_draw() -> None:
 
 
 def test_attacks_tell_a_copy_from_a_fresh_draw() -> None:
-    copy = scored(privacy.Membership(), REAL.train)
-    draws = [scored(privacy.Membership(), toy_records(600, seed)) for seed in range(10, 14)]  # one draw varies by 0.03
+    copy = scored(Membership(), REAL.train)
+    draws = [scored(Membership(), toy_records(600, seed)) for seed in range(10, 14)]  # one draw varies by 0.03
     fresh = {name: float(np.mean([draw[name] for draw in draws])) for name in draws[0]}
     assert copy["privacy/membership_auc"] > 0.8 > 0.55 > fresh["privacy/membership_auc"] > 0.45
     assert copy["privacy/dcr_share"] > 0.7 > 0.56 > fresh["privacy/dcr_share"] > 0.44
-    copied = scored(attributes.AttributeInference(), REAL.train)
+    copied = scored(attribute_inference.AttributeInference(), REAL.train)
     assert copied["privacy/attribute_f1_excess"] > 0.2
     assert copied["privacy/attribute_f1"] - copied["privacy/attribute_f1_holdout"] == pytest.approx(
         copied["privacy/attribute_f1_excess"]
     )
-    assert scored(privacy.ExactCopies(), REAL.train)["privacy/exact_copies"] == 1
+    assert scored(ExactCopies(), REAL.train)["privacy/exact_copies"] == 1
 
 
 @settings(max_examples=50, deadline=None)

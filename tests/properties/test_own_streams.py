@@ -24,5 +24,5 @@ def test_no_evaluator_of_the_full_suite_moves_a_global_stream() -> None:
     real, synthetic = toy_real(200, 100), toy_records(200, 5)
     for evaluator in instantiate(cfg.suite).evaluators:
         before = global_streams()
-        Suite(evaluators=[evaluator]).fit(real, 1).score(synthetic, 1)
+        Suite(evaluators=[evaluator]).fit(real, 1).score(synthetic)
         np.testing.assert_equal(global_streams(), before, err_msg=type(evaluator).__name__)

@@ -19,7 +19,7 @@ SUITE = """\
 _target_: ehrsynth.evaluation.suite.Suite
 _convert_: all
 evaluators:
-  - _target_: ehrsynth.evaluation.fidelity.dimension_wise.Prevalence
+  - _target_: ehrsynth.evaluation.fidelity.prevalence.Prevalence
   - {_target_: ehrsynth.evaluation.utility.prediction.OutcomePrediction, rounds: 2, explained_rows: 0}
   - _target_: ehrsynth.evaluation.validity.plausibility.UnseenLevels
   - _target_: ehrsynth.evaluation.validity.plausibility.ValueRange

@@ -11,7 +11,7 @@ import pytest
 
 import ehrsynth
 from ehrsynth.errors import OptionError, TableError
-from ehrsynth.evaluation.fidelity.dimension_wise import Prevalence
+from ehrsynth.evaluation.fidelity.prevalence import Prevalence
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.evaluation.utility.prediction import OutcomePrediction
 from ehrsynth.evaluation.validity.plausibility import OneHotIntegrity, UnseenLevels, ValueRange

@@ -15,7 +15,7 @@ from ehrsynth.callbacks.evaluate import EvaluateCheckpoints, checkpoint_path
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.fidelity.dimension_wise import Prevalence
+from ehrsynth.evaluation.fidelity.prevalence import Prevalence
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.models.base import SyntheticModel, read_checkpoint
 from ehrsynth.models.ehrdiff import EHRDiff
@@ -50,9 +50,7 @@ def data(matrix: Path) -> EhrDataModule:
 def judge(data: EhrDataModule, folder: Path) -> EvaluateCheckpoints:
     real = RealData(data.schema, data.records["train"], data.records["validation"])
     suite = Suite(evaluators=[Prevalence()]).fit(real, 0)
-    return EvaluateCheckpoints(
-        suite=suite, rows=50, seed=0, scoring_seed=0, every=1, folder=folder, show=lambda row: None
-    )
+    return EvaluateCheckpoints(suite=suite, rows=50, seed=0, every=1, folder=folder, show=lambda row: None)
 
 
 def same(a: SyntheticModel, b: SyntheticModel) -> bool:

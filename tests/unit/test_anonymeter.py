@@ -8,7 +8,8 @@ import torch
 
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Undefined, Value
-from ehrsynth.evaluation.privacy.anonymeter import Inference, Linkability
+from ehrsynth.evaluation.privacy.inference import Inference
+from ehrsynth.evaluation.privacy.linkability import Linkability
 from ehrsynth.evaluation.privacy.singling_out import SinglingOut
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Column, Schema

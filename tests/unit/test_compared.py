@@ -1,7 +1,8 @@
 import pytest
 
-from ehrsynth.evaluation.compared import Parts, published_distances
 from ehrsynth.evaluation.evaluator import Value
+from ehrsynth.evaluation.fidelity.dimension_wise_distance import published_distances
+from ehrsynth.evaluation.groups import Parts
 
 
 def run(apd: dict[str, float], distance: dict[str, float], half: float | None = None) -> dict[str, Parts]:

@@ -14,7 +14,7 @@ from ehrsynth.constraints import AtMost, Constraint, Exclusive, Implies, OneHot,
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.errors import FileError, SchemaError
 from ehrsynth.evaluation.evaluator import RealData, Value
-from ehrsynth.evaluation.validity.rules import ConstraintViolation
+from ehrsynth.evaluation.validity.constraints import ConstraintViolation
 from ehrsynth.layout import Layout
 from ehrsynth.schema import Column, Schema
 

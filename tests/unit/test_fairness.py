@@ -5,7 +5,8 @@ import torch
 
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Undefined, Value
 from ehrsynth.evaluation.fairness.outcomes import OutcomeFairness
-from ehrsynth.evaluation.fairness.records import MembershipGap, Representation
+from ehrsynth.evaluation.fairness.privacy_gap import MembershipGap
+from ehrsynth.evaluation.fairness.representation import Representation
 from ehrsynth.layout import Records
 from tests.evaluation_toy import CODES, bits_only, code_schema, toy_real, toy_records
 

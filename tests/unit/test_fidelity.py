@@ -10,8 +10,13 @@ import torch
 
 from ehrsynth.evaluation.anchors import independent
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Undefined, Value
-from ehrsynth.evaluation.fidelity import dimension_wise as fidelity
-from ehrsynth.evaluation.fidelity import discriminator, distributions, manifold, rare_codes, structure
+from ehrsynth.evaluation.fidelity import discriminator, distributions, manifold, rare_codes
+from ehrsynth.evaluation.fidelity.concept_abundance import ConceptAbundance
+from ehrsynth.evaluation.fidelity.correlation import Correlation
+from ehrsynth.evaluation.fidelity.dimension_wise_distance import DimensionWiseDistance, Wasserstein
+from ehrsynth.evaluation.fidelity.dimension_wise_prediction import DimensionWisePrediction
+from ehrsynth.evaluation.fidelity.latent_deviation import LatentDeviation
+from ehrsynth.evaluation.fidelity.prevalence import Prevalence
 from ehrsynth.evaluation.groups import grouped, positives, sizes
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Schema
@@ -19,14 +24,14 @@ from tests.evaluation_toy import CODES, bits_only, code_schema, toy_real, toy_re
 
 REAL = toy_real()
 EVALUATORS: list[Callable[[], Evaluator]] = [
-    fidelity.Prevalence,
-    fidelity.DimensionWiseDistance,
-    fidelity.Wasserstein,
-    fidelity.Correlation,
+    Prevalence,
+    DimensionWiseDistance,
+    Wasserstein,
+    Correlation,
     distributions.ColumnDistributions,
-    structure.LatentDeviation,
-    structure.ConceptAbundance,
-    lambda: structure.DimensionWisePrediction(codes=5),
+    LatentDeviation,
+    ConceptAbundance,
+    lambda: DimensionWisePrediction(codes=5),
     manifold.Manifold,
     manifold.Support,
     lambda: rare_codes.RarePrevalence(below=0.3),
@@ -91,7 +96,7 @@ def test_constant_columns_give_no_nan(make: Callable[[], Evaluator]) -> None:
 
 def test_the_interval_covers_what_another_draw_gives() -> None:
     """The expected score at this size is the mean over draws; 19 of 20 intervals should hold it."""
-    for make in (fidelity.Prevalence, fidelity.Correlation, distributions.ColumnDistributions):
+    for make in (Prevalence, Correlation, distributions.ColumnDistributions):
         scorer = make().fit(REAL, 0)
         draws = [scorer(toy_records(400, seed), 0) for seed in range(40, 70)]
         for card in make.cards:
@@ -103,14 +108,14 @@ def test_the_interval_covers_what_another_draw_gives() -> None:
 
 def test_prevalence_and_wasserstein_carry_the_distance_of_each_column() -> None:
     synthetic = toy_records(200, 3)
-    apd = value_of(scores(fidelity.Prevalence(), synthetic)["fidelity/apd"])
+    apd = value_of(scores(Prevalence(), synthetic)["fidelity/apd"])
     binary = REAL.layout.names[REAL.layout.binary]
     assert [name for _, name in apd.parts] == binary
     assert {kind for kind, _ in apd.parts} == {"column"}
     assert np.mean([value_of(part).value for part in apd.parts.values()]) == pytest.approx(apd.value)
     sex = (REAL.train.bits[:, 14].double().mean() - synthetic.bits[:, 14].double().mean()).abs()
     assert value_of(apd.parts["column", "sex=F"]).value == pytest.approx(float(sex))
-    moved = value_of(scores(fidelity.Wasserstein(), synthetic)["fidelity/wasserstein"])
+    moved = value_of(scores(Wasserstein(), synthetic)["fidelity/wasserstein"])
     assert [name for _, name in moved.parts] == ["lab", "age"]
     assert np.mean([value_of(part).value for part in moved.parts.values()]) == pytest.approx(moved.value)
 
@@ -140,14 +145,14 @@ def test_a_number_that_is_never_observed_fails_ks_and_counts_as_missing_in_the_d
 
 
 def test_the_number_of_clusters_is_part_of_the_name() -> None:
-    names = {k: [card.name for card in structure.LatentDeviation(k=k).cards] for k in (5, 20, "elbow")}  # type: ignore[arg-type]
+    names = {k: [card.name for card in LatentDeviation(k=k).cards] for k in (5, 20, "elbow")}  # type: ignore[arg-type]
     assert names[5] == ["fidelity/latent_deviation", "fidelity/latent_deviation_ln"]
     assert names[20] == ["fidelity/latent_deviation_k20", "fidelity/latent_deviation_ln_k20"]
     assert names["elbow"] == ["fidelity/latent_deviation_elbow", "fidelity/latent_deviation_ln_elbow"]
 
 
 def test_the_natural_logarithm_is_the_same_deviation() -> None:
-    found = scores(structure.LatentDeviation(k="elbow"), toy_records(400, 3))
+    found = scores(LatentDeviation(k="elbow"), toy_records(400, 3))
     bits, nats = (value_of(found[f"fidelity/latent_deviation{name}_elbow"]) for name in ("", "_ln"))
     assert nats.value == pytest.approx(bits.value * math.log(2))
     assert 2 <= value_of(bits.parts["clusters", "k"]).value <= 9
@@ -155,10 +160,10 @@ def test_the_natural_logarithm_is_the_same_deviation() -> None:
 
 def test_too_few_rows_for_clusters_and_neighbours() -> None:
     small = replace(REAL, train=toy_records(4, 0))
-    for evaluator in (structure.LatentDeviation(k="elbow"), manifold.Manifold()):
+    for evaluator in (LatentDeviation(k="elbow"), manifold.Manifold()):
         with pytest.raises(NotApplicableError):
             evaluator.fit(small, 0)
-    (found, _) = scores(structure.LatentDeviation(k=20), toy_records(3, 1), small).values()
+    (found, _) = scores(LatentDeviation(k=20), toy_records(3, 1), small).values()
     assert found == Undefined("fewer records than the 20 clusters")
     (found, *_) = scores(manifold.Manifold(), toy_records(4, 1)).values()
     assert isinstance(found, Undefined)
@@ -174,7 +179,7 @@ def test_equal_training_records_have_no_embedding() -> None:
 def test_unrelated_columns_leave_the_relevant_distance_undefined() -> None:
     schema = code_schema(4)
     rows = bits_only(np.random.default_rng(0).integers(0, 2, (200, 4)).tolist(), schema)
-    found = scores(fidelity.Correlation(), rows, RealData(schema, rows, rows))
+    found = scores(Correlation(), rows, RealData(schema, rows, rows))
     assert isinstance(found["fidelity/correlation_distance_relevant"], Undefined)
     assert value_of(found["fidelity/correlation_distance"]).value == 0
 
@@ -182,7 +187,7 @@ def test_unrelated_columns_leave_the_relevant_distance_undefined() -> None:
 def test_the_relevant_distance_tells_shuffled_columns_better_than_the_plain_one() -> None:
     real = toy_real(2000)
     tables = toy_records(2000, 50), independent(real.train, 0)
-    fresh, loose = (scores(fidelity.Correlation(), table, real) for table in tables)
+    fresh, loose = (scores(Correlation(), table, real) for table in tables)
     plain, relevant = (
         value_of(loose[name]).value / value_of(fresh[name]).value
         for name in ("fidelity/correlation_distance", "fidelity/correlation_distance_relevant")
@@ -253,7 +258,7 @@ def test_a_discriminator_finds_a_broken_pair_where_every_column_alone_is_right()
 
 
 def test_prediction_carries_the_score_of_each_code_on_both_sides() -> None:
-    found = scores(structure.DimensionWisePrediction(codes=6), toy_records(300, 3))
+    found = scores(DimensionWisePrediction(codes=6), toy_records(300, 3))
     parts = value_of(found["fidelity/dimension_wise_prediction"]).parts
     real, synthetic = (
         {name: value_of(part).value for (kind, name), part in parts.items() if kind == side}
@@ -276,7 +281,7 @@ def test_the_order_of_columns_is_of_no_matter() -> None:
 
     synthetic = toy_records(300, 3)
     real = RealData(schema, turned(REAL.train), turned(REAL.holdout))
-    for evaluator in (fidelity.Prevalence(), fidelity.Correlation(), distributions.ColumnDistributions()):
+    for evaluator in (Prevalence(), Correlation(), distributions.ColumnDistributions()):
         found = scores(evaluator, turned(synthetic), real)
         for name, value in scores(evaluator, synthetic).items():
             assert value_of(found[name]).value == pytest.approx(value_of(value).value, abs=1e-9)

@@ -6,9 +6,9 @@ import torch
 
 from ehrsynth.evaluation.columns import Levels, mixed
 from ehrsynth.evaluation.evaluator import RealData, Value
-from ehrsynth.evaluation.fairness.records import Representation
+from ehrsynth.evaluation.fairness.representation import Representation
+from ehrsynth.evaluation.fidelity.latent_deviation import LatentDeviation
 from ehrsynth.evaluation.fidelity.manifold import Support
-from ehrsynth.evaluation.fidelity.structure import LatentDeviation
 from ehrsynth.layout import Layout, Records
 from ehrsynth.metrics.gower import Gower
 from ehrsynth.metrics.inference import nearest_without

@@ -13,11 +13,18 @@ from scipy.stats import triang
 
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.evaluator import NotApplicableError, RealData, Value
-from ehrsynth.evaluation.privacy.identity import IdentityDisclosure
+from ehrsynth.evaluation.privacy.identity_disclosure import IdentityDisclosure
 from ehrsynth.layout import Layout, Records
-from ehrsynth.metrics.clusters import centres, cluster
-from ehrsynth.metrics.disclosure import Frame, worst_cases
-from ehrsynth.metrics.identity import People, lattice, rank, verification
+from ehrsynth.metrics.identity_disclosure import (
+    Frame,
+    People,
+    centres,
+    cluster,
+    lattice,
+    rank,
+    verification,
+    worst_cases,
+)
 from ehrsynth.schema import Column, Schema
 from ehrsynth.seeding import numpy_rng
 from tests.evaluation_toy import bits_only, code_schema, toy_real, toy_records

@@ -34,19 +34,19 @@ def test_what_is_recalled_is_kept_by_key_and_data(tmp_path: Path) -> None:
     compute = Counted()
     for folder in (None, tmp_path):
         for _ in range(2):
-            Memory("data", folder).recall({"work": "w", "seed": 0}, compute)
+            Memory("data", folder).cached({"work": "w", "seed": 0}, compute)
     assert compute.times == 3  # twice without a folder, once with it
-    np.testing.assert_array_equal(Memory("data", tmp_path).recall({"seed": 0, "work": "w"}, compute)["x"], [3, 4, 5])
-    Memory("other data", tmp_path).recall({"work": "w", "seed": 0}, compute)
-    Memory("data", tmp_path).recall({"work": "w", "seed": 1}, compute)
+    np.testing.assert_array_equal(Memory("data", tmp_path).cached({"seed": 0, "work": "w"}, compute)["x"], [3, 4, 5])
+    Memory("other data", tmp_path).cached({"work": "w", "seed": 0}, compute)
+    Memory("data", tmp_path).cached({"work": "w", "seed": 1}, compute)
     assert compute.times == 5
 
 
 def test_nothing_outlives_the_code_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compute = Counted()
-    Memory("data", tmp_path).recall({"work": "w"}, compute)
+    Memory("data", tmp_path).cached({"work": "w"}, compute)
     monkeypatch.setattr(memory, "code_hash", lambda: "changed")
-    Memory("data", tmp_path).recall({"work": "w"}, compute)
+    Memory("data", tmp_path).cached({"work": "w"}, compute)
     assert compute.times == 2
 
 
@@ -55,7 +55,7 @@ def test_work_that_fails_leaves_no_file(tmp_path: Path) -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        Memory("data", tmp_path).recall({"work": "w"}, fail)
+        Memory("data", tmp_path).cached({"work": "w"}, fail)
     assert not list(tmp_path.iterdir())
 
 

@@ -6,13 +6,12 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from ehrsynth.evaluation.nulls import null_of
 
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Undefined, Value
-from ehrsynth.evaluation.nulls import null_of
-from ehrsynth.evaluation.privacy.adversarial import AdversarialAccuracy
-from ehrsynth.evaluation.privacy.copies import NearCopies
-from ehrsynth.evaluation.privacy.distances import ExactCopies, Membership
-from ehrsynth.evaluation.privacy.membership import ClassifierAttack, DensityAttack
+from ehrsynth.evaluation.privacy.closeness import AdversarialAccuracy
+from ehrsynth.evaluation.privacy.copies import ExactCopies, NearCopies
+from ehrsynth.evaluation.privacy.membership import ClassifierAttack, DensityAttack, Membership
 from ehrsynth.layout import Records
 from tests.evaluation_toy import bits_only, code_schema, toy_real, toy_records
 

@@ -11,8 +11,9 @@ from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.anchors import anchor_scores, halves, independent, with_anchors
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.fidelity.dimension_wise import Correlation, Prevalence
-from ehrsynth.evaluation.privacy.distances import ExactCopies
+from ehrsynth.evaluation.fidelity.correlation import Correlation
+from ehrsynth.evaluation.fidelity.prevalence import Prevalence
+from ehrsynth.evaluation.privacy.copies import ExactCopies
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.layout import Records
 from tests.evaluation_toy import toy_real, toy_records
@@ -58,7 +59,7 @@ def test_each_card_is_scored_once_with_a_status_and_a_reason(caplog: pytest.LogC
         ]
     )
     with caplog.at_level(logging.ERROR):
-        scores = suite.fit(REAL, 0).score(toy_records(10, 0), 0)
+        scores = suite.fit(REAL, 0).score(toy_records(10, 0))
     assert [score.metric for score in scores] == [card.name for card in suite.cards]
     assert [score.status for score in scores] == ["ok", "failed", "failed", "failed", "failed", "skipped"]
     assert [score.reason for score in scores] == [
@@ -83,7 +84,7 @@ def test_evaluators_are_fitted_once_when_first_asked() -> None:
     fitted = Suite(evaluators=[evaluator]).fit(REAL, 0, steps.append)
     assert evaluator.fits == 0
     for _ in range(2):
-        fitted.score(toy_records(10, 0), 0, steps.append)
+        fitted.score(toy_records(10, 0), steps.append)
     assert evaluator.fits == 1
     assert steps == ["Fixed: preparing", "Fixed", "Fixed"]
 
@@ -112,14 +113,14 @@ def test_halves_share_no_row() -> None:
 
 def test_anchors_are_scores_of_the_stand_ins() -> None:
     suite = Suite(evaluators=[Correlation(), ExactCopies(), Fixed("skipped", Value(0), NotApplicableError("none"))])
-    anchors = anchor_scores(suite.fit(REAL, 0), 0)
+    anchors = anchor_scores(suite.fit(REAL, 0))
     assert list(anchors) == ["fresh_real", "train_copy", "independent"]
     assert anchors["train_copy"]["fidelity/correlation_distance"] == 0
     assert anchors["train_copy"]["privacy/exact_copies"] == 1
     assert all(values["fidelity/skipped"] is None for values in anchors.values())
-    fresh = {score.metric: score.value for score in suite.fit(REAL, 0).score(REAL.holdout, 0)}
+    fresh = {score.metric: score.value for score in suite.fit(REAL, 0).score(REAL.holdout)}
     assert anchors["fresh_real"]["fidelity/correlation_distance"] == fresh["fidelity/correlation_distance"]
 
-    scores = with_anchors(suite.fit(REAL, 0).score(toy_records(50, 3), 0), anchors)
+    scores = with_anchors(suite.fit(REAL, 0).score(toy_records(50, 3)), anchors)
     assert scores[0].anchors["train_copy"] == 0
     assert with_anchors(scores[:1], {})[0].anchors == {"fresh_real": None, "train_copy": None, "independent": None}

@@ -10,13 +10,14 @@ from scipy.stats import binomtest
 
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Undefined, Value
-from ehrsynth.evaluation.validity import plausibility, sex_restriction
-from ehrsynth.evaluation.validity import rules as validity
+from ehrsynth.evaluation.validity import plausibility
+from ehrsynth.evaluation.validity.constraints import ConstraintViolation
+from ehrsynth.evaluation.validity.knowledge import KnowledgeViolation, SexRestriction
 from ehrsynth.layout import Layout, Records
+from ehrsynth.metrics.copies import overlap
 from ehrsynth.metrics.knowledge import violations
 from ehrsynth.metrics.neighbours import Points
-from ehrsynth.metrics.overlap import overlap
-from ehrsynth.metrics.ranges import one_hot_groups, outside_range, unseen_levels
+from ehrsynth.metrics.plausibility import one_hot_groups, outside_range, unseen_levels
 from ehrsynth.schema import Column, Schema
 from tests.evaluation_toy import bits_only, code_schema, toy_real, toy_records
 
@@ -60,7 +61,7 @@ def test_violations_are_counted_per_code() -> None:
 def test_knowledge_by_hand() -> None:
     """Code 649 in 1 man of 4, code 185 in 2 women of 4: shares 1/4 and 1/2."""
     rows = [[0, 1, 1, 0]] * 3 + [[0, 1, 0, 1]] + [[1, 0, 0, 1]] * 2 + [[1, 0, 1, 0]] * 2
-    found = scored(validity.KnowledgeViolation(), WOMEN_AND_MEN, patients(rows).train)
+    found = scored(KnowledgeViolation(), WOMEN_AND_MEN, patients(rows).train)
     mean, total = (value_of(found[f"validity/knowledge_violation{suffix}"]) for suffix in ("", "_published"))
     assert (mean.value, total.value) == (0.375, 0.75)
     assert total.ci == pytest.approx([2 * end for end in mean.ci or ()])
@@ -73,12 +74,12 @@ def test_knowledge_by_hand() -> None:
 
 
 def test_a_code_that_never_occurs_has_no_share() -> None:
-    found = scored(validity.KnowledgeViolation(), WOMEN_AND_MEN, patients([[0, 1, 1, 0]] * 5).train)
+    found = scored(KnowledgeViolation(), WOMEN_AND_MEN, patients([[0, 1, 1, 0]] * 5).train)
     mean = value_of(found["validity/knowledge_violation"])
     assert mean.value == 0
     assert isinstance(mean.parts["code", "phe_185"], Undefined)
     assert isinstance(found["validity/knowledge_violation_published"], Undefined)
-    none = scored(validity.KnowledgeViolation(), WOMEN_AND_MEN, patients([[0, 0, 1, 0]]).train)
+    none = scored(KnowledgeViolation(), WOMEN_AND_MEN, patients([[0, 0, 1, 0]]).train)
     assert all(isinstance(score, Undefined) for score in none.values())
 
 
@@ -87,7 +88,7 @@ def test_constraints_have_a_share_each() -> None:
     synthetic.bits[:, 0] = 0
     synthetic.bits[:8, 0] = 1
     synthetic.bits[:8, 14:16] = torch.tensor([0, 1], dtype=torch.uint8)
-    found = value_of(scored(validity.ConstraintViolation(), REAL, synthetic)["validity/constraint_violation"])
+    found = value_of(scored(ConstraintViolation(), REAL, synthetic)["validity/constraint_violation"])
     part = value_of(found.parts["constraint", "c0 only if sex=F"])
     assert found.value == part.value == 0.08
     assert found.ci == part.ci == wilson_of(8, 100)
@@ -182,9 +183,9 @@ def test_sex_restrictions_from_a_table(tmp_path: Path, content: str) -> None:
     path.write_text(content, encoding="utf-8")
     if not TABLES[content]:
         with pytest.raises(FileError, match=r"sex\.csv: columns male_only and female_only, or sex"):
-            sex_restriction.SexRestriction(sex_table=path)
+            SexRestriction(sex_table=path)
         return
-    evaluator = sex_restriction.SexRestriction(sex_table=path)
+    evaluator = SexRestriction(sex_table=path)
     rows = [[1, 0, 1, 0], [1, 1, 0, 1], [0, 1, 1, 0], [1, 0, 0, 1], [1, 1, 0, 0]]  # woman, man, ok, ok, unknown sex
     found = value_of(scored(evaluator, WOMEN_AND_MEN, patients(rows).train)["validity/sex_restriction_violation"])
     assert (found.value, found.ci) == (0.4, wilson_of(2, 5))
@@ -195,13 +196,13 @@ def test_sex_restrictions_from_a_table(tmp_path: Path, content: str) -> None:
 def test_what_sex_restrictions_need(tmp_path: Path) -> None:
     path = tmp_path / "sex.csv"
     path.write_text("code,sex\n185,M\nc9,F\n", encoding="utf-8")
-    given = sex_restriction.SexRestriction(sex_table=str(path))
+    given = SexRestriction(sex_table=str(path))
     binary = Schema((*CODES, Column("sex", "binary")))
     rows = bits_only([[1, 0, 1], [0, 1, 0]], binary)
     numbered = Schema((*CODES, replace(SEX, levels=("1", "2"))))
     other = Schema((Column("x", "binary"), SEX))
     for evaluator, real, words in (
-        (sex_restriction.SexRestriction(), WOMEN_AND_MEN, "no table"),
+        (SexRestriction(), WOMEN_AND_MEN, "no table"),
         (given, RealData(binary, rows, rows), "do not say which"),
         (given, replace(WOMEN_AND_MEN, schema=numbered, train=replaced(WOMEN_AND_MEN, numbered)), "do not say which"),
         (

@@ -25,7 +25,6 @@ class EvaluateCheckpoints(pl.Callback):
         suite: the quick suite, fitted on training and validation rows.
         rows: synthetic records to draw for scoring.
         seed: of the sampling; the same at every checkpoint, so that scores differ by the model only.
-        scoring_seed: of what the suite draws; the same for every run, so that runs can be compared.
         every: epochs between evaluations; the last epoch is always evaluated.
         folder: the run folder.
         show: called with the row just scored, for people who watch.
@@ -37,7 +36,6 @@ class EvaluateCheckpoints(pl.Callback):
         suite: FittedSuite,
         rows: int,
         seed: int,
-        scoring_seed: int,
         every: int,
         folder: Path,
         show: Callable[[Mapping[str, Any]], None],
@@ -45,7 +43,6 @@ class EvaluateCheckpoints(pl.Callback):
         self.suite = suite
         self.rows = rows
         self.seed = seed
-        self.scoring_seed = scoring_seed
         self.every = every
         self.folder = folder
         self.show = show
@@ -73,7 +70,7 @@ class EvaluateCheckpoints(pl.Callback):
     def _score(self, model: SyntheticModel, epoch: int, path: Path) -> dict[str, Any]:
         start = perf_counter()
         synthetic = sample_records(model, self.rows, self.seed)
-        scores = self.suite.score(synthetic, self.scoring_seed)
+        scores = self.suite.score(synthetic)
         row: dict[str, Any] = {"epoch": epoch, "checkpoint": path.name, "seconds": perf_counter() - start}
         row |= {score.metric: score.value for score in scores}
         self.scored.append(row)

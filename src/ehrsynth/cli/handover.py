@@ -73,7 +73,7 @@ def hand_over(
     start = perf_counter()
     with steps("evaluating", len(full.evaluators)) as step:
         fitted = full.fit(real, cfg.evaluation.seed)
-        scores = fitted.score(synthetic, cfg.evaluation.seed, step)
+        scores = fitted.score(synthetic, step)
     seconds["evaluate"] = perf_counter() - start
     start = perf_counter()
     scores = with_anchors(scores, anchors_of(cfg, fitted, data.matrix.fingerprint))
@@ -159,7 +159,7 @@ def anchors_of(cfg: DictConfig, fitted: FittedSuite, fingerprint: str) -> Anchor
     path = Path(cfg.paths.runs) / ".anchors" / f"{digest}.json"
     if not path.is_file():
         with steps("evaluating the anchors", 4 * len(fitted.suite.evaluators)) as step:
-            write_json(path, anchor_scores(fitted, cfg.evaluation.seed, step))
+            write_json(path, anchor_scores(fitted, step))
     anchors: Anchors = read_json(path)
     return anchors
 

@@ -25,9 +25,9 @@ from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.evaluation.suite import OnStep, Suite
 from ehrsynth.files import sha256, write_json
 from ehrsynth.layout import Records
+from ehrsynth.metrics.copies import overlap
 from ehrsynth.metrics.neighbours import Points
-from ehrsynth.metrics.overlap import overlap
-from ehrsynth.metrics.ranges import any_of, outside_range, unseen_levels
+from ehrsynth.metrics.plausibility import any_of, outside_range, unseen_levels
 from ehrsynth.reporting.figures import report_figures
 from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.part_figures import part_figures
@@ -262,8 +262,8 @@ def examine(
 def judge(evidence: Evidence, suite: Suite, seed: int, on_step: OnStep | None = None) -> Evaluation:
     """Score S and the three stand-ins for it."""
     fitted = suite.fit(evidence.real, seed)
-    scores = fitted.score(evidence.synthetic, seed, on_step)
-    anchored = with_anchors(scores, anchor_scores(fitted, seed, on_step))
+    scores = fitted.score(evidence.synthetic, on_step)
+    anchored = with_anchors(scores, anchor_scores(fitted, on_step))
     return Evaluation(tuple(anchored), suite.cards, evidence, seed)
 
 

@@ -17,8 +17,8 @@ from ehrsynth.cli.tables import ranking_table
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import FileError, OptionError
-from ehrsynth.evaluation.compared import published_distances
 from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.evaluation.fidelity.dimension_wise_distance import published_distances
 from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate

@@ -153,7 +153,6 @@ def fit(cfg: DictConfig, model: SyntheticModel, data: EhrDataModule, folder: Run
                 suite=suite,
                 rows=min(cfg.evaluation.rows, len(train_records)),
                 seed=cfg.seed,
-                scoring_seed=cfg.evaluation.seed,
                 every=max(1, -(-epochs // cfg.evaluation.checkpoints)),
                 folder=folder.path,
                 show=show_checkpoint,

@@ -44,35 +44,27 @@ def halves(records: Records, seed: int) -> tuple[Records, Records]:
     return records[order[:middle]], records[order[middle:]]
 
 
-def anchor_scores(fitted: FittedSuite, seed: int, on_step: OnStep | None = None) -> Anchors:
+def anchor_scores(fitted: FittedSuite, on_step: OnStep | None = None) -> Anchors:
     """Score the stand-ins: fresh real patients, the training rows, and independent columns.
 
     ``fresh_real`` is H; for evaluators that look at H themselves it is one half of H, against the other half, so these
     alone are fitted once more.
 
     Args:
-        fitted: the questions, bound to the real side; H needs at least two rows.
-        seed: of the halves, the permutations and the evaluators.
+        fitted: the questions, bound to the real side, whose seed is that of the halves and permutations too; H needs
+            at least two rows.
         on_step: told what is about to be computed.
 
     Returns:
         Anchor, metric, value; None where the metric has none.
     """
-    real = fitted.real
-    half, rest = halves(real.holdout, seed)
-    guarded = Suite(evaluators=[evaluator for evaluator in fitted.suite.evaluators if evaluator.uses_holdout])
-    on_rest = guarded.fit(replace(real, holdout=rest), seed, on_step)
-    values: Anchors = {}
-    for anchor in ANCHORS:
-        told = _named(anchor, on_step)
-        if anchor == "fresh_real":
-            plain = [evaluator for evaluator in fitted.suite.evaluators if not evaluator.uses_holdout]
-            scores = fitted.score(real.holdout, seed, told, only=plain) + on_rest.score(half, seed, told)
-        else:
-            table = real.train if anchor == "train_copy" else independent(real.train, seed)
-            scores = fitted.score(table, seed, told)
-        values[anchor] = {score.metric: score.value for score in scores}
-    return values
+    train, seed = fitted.real.train, fitted.real.seed
+    scores = {
+        "fresh_real": _fresh_real(fitted, _named("fresh_real", on_step)),
+        "train_copy": fitted.score(train, _named("train_copy", on_step)),
+        "independent": fitted.score(independent(train, seed), _named("independent", on_step)),
+    }
+    return {anchor: {score.metric: score.value for score in scores[anchor]} for anchor in ANCHORS}
 
 
 def with_anchors(scores: Sequence[Score], anchors: Mapping[str, Mapping[str, float | None]]) -> list[Score]:
@@ -81,6 +73,16 @@ def with_anchors(scores: Sequence[Score], anchors: Mapping[str, Mapping[str, flo
         replace(score, anchors={anchor: anchors.get(anchor, {}).get(score.metric) for anchor in ANCHORS})
         for score in scores
     ]
+
+
+def _fresh_real(fitted: FittedSuite, on_step: OnStep | None) -> list[Score]:
+    real, evaluators = fitted.real, fitted.suite.evaluators
+    plain = [evaluator for evaluator in evaluators if not evaluator.uses_holdout]
+    half, rest = halves(real.holdout, real.seed)
+    on_rest = Suite(evaluators=[evaluator for evaluator in evaluators if evaluator.uses_holdout]).fit(
+        replace(real, holdout=rest), real.seed, on_step
+    )
+    return fitted.score(real.holdout, on_step, only=plain) + on_rest.score(half, on_step)
 
 
 def _named(anchor: str, on_step: OnStep | None) -> OnStep | None:

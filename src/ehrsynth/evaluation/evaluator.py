@@ -31,6 +31,8 @@ class RealData:
         holdout: H, real rows it never saw (the validation rows while a run is still choosing).
         constraints: the rules declared for the data.
         cache: folder that keeps costly work on these rows for other processes; None keeps nothing.
+        seed: of the draws that all evaluators must share, such as groups of records and models of outcomes. A suite
+            puts its own here.
         shared: what several evaluators need for the same synthetic table, done once.
     """
 
@@ -39,6 +41,7 @@ class RealData:
     holdout: Records
     constraints: tuple[Constraint, ...] = ()
     cache: Path | None = None
+    seed: int = 0
     shared: Shared = field(default_factory=Shared, init=False, repr=False, compare=False)
 
     @property

@@ -1,6 +1,6 @@
 """Random groups of the synthetic records, and the intervals that leaving one group out gives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +13,7 @@ from ehrsynth.evaluation.evaluator import RealData, Scorer, Undefined, Value
 from ehrsynth.layout import Records
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.moments import Moments, grouped_moments
-from ehrsynth.metrics.replicates import half_width, replicates
+from ehrsynth.metrics.replicates import half_width, jackknife, replicates
 from ehrsynth.seeding import torch_rng
 
 GROUPS, WIDE_GROUPS = 20, 10
@@ -28,7 +28,7 @@ def grouped(real: RealData, synthetic: Records) -> tuple[Records, ...]:
     def split() -> tuple[Records, ...]:
         n = len(synthetic)
         groups = min(n, GROUPS if real.layout.width < WIDE else WIDE_GROUPS)
-        shuffled = synthetic[torch.randperm(n, generator=torch_rng(0, "jackknife groups"))]
+        shuffled = synthetic[torch.randperm(n, generator=torch_rng(real.seed, "jackknife groups"))]
         edges = [n * i // groups for i in range(groups + 1)]
         return tuple(shuffled[start:stop] for start, stop in pairwise(edges))
 
@@ -73,9 +73,7 @@ def replicated(card: Card, values: ArrayLike, parts: Parts | None = None) -> Val
         values: [1 + g], the score of all records, then without each group.
         parts: finer results.
     """
-    x = np.asarray(values, dtype=np.float64)
-    value, half = float(np.clip(x[0], card.low, card.high)), float(half_width(x))
-    return Value(value, (max(value - half, card.low), min(value + half, card.high)), parts or {})
+    return Value(*jackknife(values, card.low, card.high), parts or {})
 
 
 def replicated_parts(card: Card, kind: str, names: Sequence[str], values: ArrayLike) -> dict[tuple[str, str], Value]:
@@ -94,12 +92,15 @@ def replicated_parts(card: Card, kind: str, names: Sequence[str], values: ArrayL
     return {(kind, name): Value(value, (low, high)) for name, (value, low, high) in zip(names, ends, strict=True)}
 
 
-def of_several(cards: Sequence[Card], score: Scorer) -> Scorer:
-    """Return ``score`` for tables of two records or more; a single record has no interval and no score."""
+def needs_two_rows(cards: Sequence[Card]) -> Callable[[Scorer], Scorer]:
+    """Decorate the scorer of these cards: a single record cannot be left out, so it has no interval and no score."""
 
-    def guarded(synthetic: Records, seed: int) -> Mapping[str, Value | Undefined]:
-        if len(synthetic) < 2:
-            return {card.name: Undefined("a single synthetic record; at least 2 are needed") for card in cards}
-        return score(synthetic, seed)
+    def decorate(score: Scorer) -> Scorer:
+        def guarded(synthetic: Records, seed: int) -> Mapping[str, Value | Undefined]:
+            if len(synthetic) < 2:
+                return {card.name: Undefined("a single synthetic record; at least 2 are needed") for card in cards}
+            return score(synthetic, seed)
 
-    return guarded
+        return guarded
+
+    return decorate

@@ -61,11 +61,11 @@ class Memory:
         self._folder = folder
         self._known: dict[str, Arrays] = {}
 
-    def recall(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
-        """Return what ``compute`` gives, from memory if the same ``key`` was asked for before.
+    def cached(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        """Return what ``compute`` gives, or what it gave when the same ``key`` was asked for before.
 
         Args:
-            key: plain values that name the work, its options and its seed.
+            key: plain values that name the work, its options and the seed of everything drawn for it.
             compute: takes no argument.
         """
         named = json.dumps({**key, "data": self._data, "code": code_hash()}, sort_keys=True)

@@ -17,7 +17,7 @@ from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.pairs import Pair, Repeats, compare_all
 from ehrsynth.evaluation.pareto import Plane, default_axes, plane
-from ehrsynth.evaluation.score_table import signed, worst
+from ehrsynth.evaluation.score_table import signed, worst_value
 from ehrsynth.seeding import numpy_rng
 
 DRAWS = 1000
@@ -174,7 +174,7 @@ def choose_checkpoint(rows: pd.DataFrame, directions: Mapping[str, str], profile
     """
     metrics = [metric for metric in profile.weights if metric in rows and rows[metric].notna().any()]
     values = rows[metrics].astype(float).sort_index()
-    values = values.fillna({metric: worst(directions[metric]) for metric in metrics})
+    values = values.fillna({metric: worst_value(directions[metric]) for metric in metrics})
     weights, _ = _usable(values, profile)
     scores = weighted_rank(metric_ranks(values[list(weights)], directions), weights).round(9)
     epochs: list[int] = values.index.tolist()

@@ -46,10 +46,10 @@ def signed(values: pd.DataFrame, directions: Mapping[str, str]) -> pd.DataFrame:
     return values * [1.0 if directions[str(metric)] == "lower" else -1.0 for metric in values.columns]
 
 
-def worst(direction: str) -> float:
+def worst_value(direction: str) -> float:
     """Return what a failed score counts as."""
     return np.inf if direction == "lower" else -np.inf
 
 
 def _number(score: Score) -> float | None:
-    return worst(score.direction) if score.status == "failed" else score.value
+    return worst_value(score.direction) if score.status == "failed" else score.value

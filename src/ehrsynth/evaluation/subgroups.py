@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ehrsynth.evaluation.columns import Levels
 from ehrsynth.evaluation.evaluator import NotApplicableError, Undefined, Value
-from ehrsynth.layout import Layout, Records
+from ehrsynth.layout import Records
 from ehrsynth.schema import Column, Schema
 
 Subgroups = Mapping[str, Mapping[str, Tensor]]  # attribute -> label -> bool [n]
@@ -63,10 +64,11 @@ def subgroups(
         raise NotApplicableError("the schema has no sensitive or demographic column and no age")
     if unknown := [name for name in names if name not in schema.by_name]:
         raise NotApplicableError(f"the schema has no column {unknown[0]!r} to form subgroups by")
-    return {name: _labels(schema.by_name[name], records, reference or records) for name in names}
+    tables = Levels(schema)
+    return {name: _labels(schema.by_name[name], records, reference or records, tables) for name in names}
 
 
-def worst(gaps: Mapping[str, Value | Undefined], parts: Parts) -> Value:
+def largest_gap(gaps: Mapping[str, Value | Undefined], parts: Parts) -> Value:
     """Return the largest gap over the attributes with its interval; all of them are parts, beside ``parts``.
 
     Args:
@@ -77,7 +79,7 @@ def worst(gaps: Mapping[str, Value | Undefined], parts: Parts) -> Value:
     return Value(largest.value, largest.ci, {**{("attribute", name): found for name, found in gaps.items()}, **parts})
 
 
-def _labels(column: Column, records: Records, reference: Records) -> dict[str, Tensor]:
+def _labels(column: Column, records: Records, reference: Records, tables: Levels) -> dict[str, Tensor]:
     layout = records.layout
     if column.kind == "binary":
         cells = records.bits[:, layout.names.index(column.name)].bool()
@@ -86,31 +88,23 @@ def _labels(column: Column, records: Records, reference: Records) -> dict[str, T
         group = layout.groups[column.name]
         labels = [name.replace(":missing", "=missing") for name in layout.names[group]]
         return {label: records.bits[:, group.start + i].bool() for i, label in enumerate(labels)}
-    values = _numbers(column, layout, records)
-    bands, edges, side = _bands(column, reference)
+    values = tables.raw(records, column.name)  # 45 years may come back as 44.999998, so they are rounded
+    bands, edges, side = _bands(column, tables.raw(reference, column.name))
     place = np.searchsorted(edges, values, side=side)
     missing = np.isnan(values)
     found = {f"{column.name}={band}": torch.from_numpy((place == i) & ~missing) for i, band in enumerate(bands)}
     return {**found, f"{column.name}=missing": torch.from_numpy(missing)} if column.missing else found
 
 
-def _bands(column: Column, reference: Records) -> tuple[Sequence[str], NDArray[np.float64], Literal["left", "right"]]:
+def _bands(
+    column: Column, reference: NDArray[np.float64]
+) -> tuple[Sequence[str], NDArray[np.float64], Literal["left", "right"]]:
     """Return the labels, the edges between them, and on which side of a value equal to it an edge lies."""
     if _is_age(column):
         return AGES, np.array(BANDS, dtype=np.float64), "right"
-    observed = _numbers(column, reference.layout, reference)
-    observed = observed[~np.isnan(observed)]
+    observed = reference[~np.isnan(reference)]
     edges = np.quantile(observed, [0.25, 0.5, 0.75]) if len(observed) else np.zeros(3)
     return ("q1", "q2", "q3", "q4"), edges, "left"
-
-
-def _numbers(column: Column, layout: Layout, records: Records) -> NDArray[np.float64]:
-    """Return the column in its own units [n]."""
-    low, high = column.bounds or (0.0, 1.0)
-    scaled = records.values[:, layout.names.index(column.name, layout.values.start) - layout.values.start]
-    values = low + scaled.double().numpy() * (high - low)
-    digits = 0 if column.kind == "count" else column.decimals
-    return values if digits is None else np.asarray(values.round(digits))  # 45 years may come back as 44.999998
 
 
 def _is_age(column: Column) -> bool:

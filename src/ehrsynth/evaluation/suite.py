@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import perf_counter
 
 from ehrsynth.errors import OptionError
@@ -44,28 +45,24 @@ class Suite:
 
         Args:
             real: the real side.
-            seed: every evaluator draws from a stream of its own.
+            seed: of all draws, here and when scoring. Every evaluator has a stream of its own; what several of them
+                need is drawn once for all.
             on_step: told what is about to be prepared.
         """
-        return FittedSuite(self, real, seed, on_step)
+        return FittedSuite(self, real if real.seed == seed else replace(real, seed=seed), on_step)
 
 
 class FittedSuite:
     """A suite bound to real data; see ``Suite.fit``."""
 
-    def __init__(self, suite: Suite, real: RealData, seed: int, on_step: OnStep | None = None) -> None:
+    def __init__(self, suite: Suite, real: RealData, on_step: OnStep | None = None) -> None:
         self.suite = suite
         self.real = real
-        self.seed = seed
         self._on_step = on_step
-        self._fitted: dict[Evaluator, Outcome] = {}
+        self._outcomes: dict[Evaluator, Outcome] = {}
 
     def score(
-        self,
-        synthetic: Records,
-        seed: int,
-        on_step: OnStep | None = None,
-        only: Sequence[Evaluator] | None = None,
+        self, synthetic: Records, on_step: OnStep | None = None, only: Sequence[Evaluator] | None = None
     ) -> list[Score]:
         """Score a synthetic table.
 
@@ -74,7 +71,6 @@ class FittedSuite:
 
         Args:
             synthetic: S, encoded by the layout of the real data.
-            seed: of all draws; every evaluator has a stream of its own.
             on_step: told what is about to be computed.
             only: evaluators of the suite to ask; by default all.
 
@@ -83,38 +79,41 @@ class FittedSuite:
         """
         scores: list[Score] = []
         for evaluator in self.suite.evaluators if only is None else only:
-            fitted = self._fit(evaluator)
-            if isinstance(fitted, tuple):
-                scores += [_without_value(card, *fitted, seconds=0.0) for card in evaluator.cards]
+            outcome = self._fit(evaluator)
+            if isinstance(outcome, tuple):
+                scores += [_without_value(card, *outcome, seconds=0.0) for card in evaluator.cards]
                 continue
             if on_step:
                 on_step(_title(evaluator))
-            scores += self._ask(evaluator, fitted, synthetic, seed)
+            scores += self._ask(evaluator, outcome, synthetic)
         return scores
 
     def _fit(self, evaluator: Evaluator) -> Outcome:
-        if evaluator not in self._fitted:
+        if evaluator not in self._outcomes:
             if self._on_step:
                 self._on_step(f"{_title(evaluator)}: preparing")
             try:
-                self._fitted[evaluator] = evaluator.fit(self.real, derive(self.seed, _title(evaluator)))
+                self._outcomes[evaluator] = evaluator.fit(self.real, self._seed(evaluator))
             except NotApplicableError as error:
-                self._fitted[evaluator] = "skipped", str(error)
+                self._outcomes[evaluator] = "skipped", str(error)
             except Exception as error:
                 log.exception("%s could not be prepared", _title(evaluator))
-                self._fitted[evaluator] = "failed", _reason(error)
-        return self._fitted[evaluator]
+                self._outcomes[evaluator] = "failed", _reason(error)
+        return self._outcomes[evaluator]
 
-    def _ask(self, evaluator: Evaluator, scorer: Scorer, synthetic: Records, seed: int) -> list[Score]:
+    def _ask(self, evaluator: Evaluator, scorer: Scorer, synthetic: Records) -> list[Score]:
         start = perf_counter()
         try:
-            found = scorer(synthetic, derive(seed, _title(evaluator)))
+            found = scorer(synthetic, self._seed(evaluator))
             missing = Undefined("the evaluator returned no such score")
         except Exception as error:
             log.exception("%s failed", _title(evaluator))
             found, missing = {}, Undefined(_reason(error))
         seconds = (perf_counter() - start) / len(evaluator.cards)
         return [_score(card, found.get(card.name, missing), seconds) for card in evaluator.cards]
+
+    def _seed(self, evaluator: Evaluator) -> int:
+        return derive(self.real.seed, _title(evaluator))
 
 
 def _score(card: Card, found: Value | Undefined, seconds: float) -> Score:

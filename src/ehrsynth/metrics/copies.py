@@ -1,11 +1,13 @@
 """Records that equal one another, or nearly."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ehrsynth.bits import pack
-from ehrsynth.metrics.intervals import Estimate, difference, wilson
+from ehrsynth.metrics.intervals import Estimate, difference, share
 from ehrsynth.metrics.neighbours import Points
 
 
@@ -20,20 +22,6 @@ def fingerprints(points: Points) -> NDArray[np.void]:
 def copied(points: Points, originals: Points) -> int:
     """Return how many of ``points`` equal some record of ``originals``."""
     return int(np.isin(fingerprints(points), fingerprints(originals)).sum())
-
-
-def share(count: float, n: int) -> Estimate:
-    """Return ``count / n`` with its Wilson interval."""
-    return count / n, wilson(count, n)
-
-
-def excess(synthetic: Estimate, holdout: Estimate) -> Estimate:
-    """Return the difference of two independent shares with Newcombe's interval.
-
-    Copies among S beyond those that chance makes among unseen real records: the comparison of
-    generated with held-out records of Meehan et al., AISTATS 2020 (three-sample test), on shares.
-    """
-    return difference(*synthetic, *holdout)
 
 
 def isolated(to_train: Tensor, to_holdout: Tensor, within: float, gap: float) -> tuple[Estimate, Estimate, Estimate]:
@@ -60,4 +48,37 @@ def isolated(to_train: Tensor, to_holdout: Tensor, within: float, gap: float) ->
     near_holdout = float(((to_holdout <= within) & (to_train - to_holdout >= gap)).double().mean())
     train = share(near_train * n * len(to_train), n * len(to_train))
     holdout = share(near_holdout * n * len(to_holdout), n * len(to_holdout))
-    return excess(train, holdout), train, holdout
+    return difference(train, holdout), train, holdout
+
+
+FAR = 1.7  # times the 95 % margin: a table drawn alike is that far off once in some two thousand times
+
+
+class Overlap(NamedTuple):
+    """How many rows of H equal a row of R.
+
+    Attributes:
+        shared: share of H that equals some row of R in every cell.
+        expected: that share if H was drawn as R was: the share of R that equals another row of R. A record is seen
+            again with the probability that records seen more than once have (Good, Biometrika 1953: one minus the
+            share of R that is there once).
+        beyond_chance: whether ``shared`` is larger than chance explains.
+        same: whether H is R, in the same order or, if chance does not explain that, in any.
+    """
+
+    shared: float
+    expected: float
+    beyond_chance: bool
+    same: bool
+
+
+def overlap(train: Points, holdout: Points) -> Overlap:
+    """Compare R [n, p] with H [m, p]; memory is linear in the rows."""
+    known, held_out = fingerprints(train), fingerprints(holdout)
+    _, position, counts = np.unique(known, return_inverse=True, return_counts=True)
+    shared, twins = int(np.isin(held_out, known).sum()), int((counts[position] > 1).sum())
+    n, m = len(known), len(held_out)
+    beyond, (low, _) = difference(share(shared, m), share(twins, n))
+    beyond_chance = beyond > FAR * (beyond - low)
+    same = n == m and bool((known == held_out).all() or (beyond_chance and (np.sort(known) == np.sort(held_out)).all()))
+    return Overlap(shared / m, twins / n, beyond_chance, same)

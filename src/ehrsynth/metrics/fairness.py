@@ -8,13 +8,12 @@ not zero, so it is read beside the same gap of a model of real data.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
-from ehrsynth.metrics.intervals import Estimate, difference, normal, wilson
+from ehrsynth.metrics.classification import placements
+from ehrsynth.metrics.intervals import Estimate, difference, normal, share
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def paired_auroc(labels: ArrayLike, synthetic: ArrayLike, real: ArrayLike) -> Pa
         real: [n] scores of the model trained on R.
     """
     truth = np.asarray(labels, dtype=bool)
-    placed = [_placements(truth, np.asarray(scores, dtype=np.float64)) for scores in (synthetic, real)]
+    placed = [placements(truth, np.asarray(scores, dtype=np.float64)) for scores in (synthetic, real)]
     covariance = np.zeros((2, 2))
     for part in (np.stack(side) for side in zip(*placed, strict=True)):
         if part.shape[1] > 1:
@@ -106,9 +105,7 @@ def share_distance(synthetic: Sequence[int], real: Sequence[int], n_synthetic: i
     """
     more = [s * n_real > r * n_synthetic for s, r in zip(synthetic, real, strict=True)]
     left, right = (sum(c for c, m in zip(counts, more, strict=True) if m) for counts in (synthetic, real))
-    value, (low, high) = difference(
-        left / n_synthetic, wilson(left, n_synthetic), right / n_real, wilson(right, n_real)
-    )
+    value, (low, high) = difference(share(left, n_synthetic), share(right, n_real))
     return value, (max(low, 0.0), min(high, 1.0))
 
 
@@ -118,11 +115,3 @@ def _contrast(values: ArrayLike) -> NDArray[np.float64]:
     weights[x.argmax()] += 1
     weights[x.argmin()] -= 1
     return weights
-
-
-def _placements(truth: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return for each positive the share of negatives below it, and for each negative that of positives above."""
-    ranks = rankdata(scores)
-    above = (ranks[truth] - rankdata(scores[truth])) / int((~truth).sum())
-    below = 1 - (ranks[~truth] - rankdata(scores[~truth])) / int(truth.sum())
-    return above, below

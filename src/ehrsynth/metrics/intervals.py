@@ -20,6 +20,11 @@ def wilson(successes: float, n: int) -> Interval:
     return (max(centre - half, 0.0) if successes else 0.0), (min(centre + half, 1.0) if successes < n else 1.0)
 
 
+def share(successes: float, n: int) -> Estimate:
+    """Return ``successes / n`` with its Wilson interval."""
+    return successes / n, wilson(successes, n)
+
+
 def normal(value: float, error: float, low: float = 0.0, high: float = 1.0) -> Estimate:
     """Return ``value`` with 1.96 standard ``error`` on both sides, clipped to the range."""
     return value, (max(value - Z * error, low), min(value + Z * error, high))
@@ -46,29 +51,15 @@ def mover_mean(values: Sequence[float], intervals: Sequence[Interval]) -> Estima
     return mean, (mean - below, mean + above)
 
 
-def difference(left: float, left_ci: Interval, right: float, right_ci: Interval) -> Estimate:
-    """Return ``left - right`` of two independent estimates, the interval by MOVER.
+def difference(left: Estimate, right: Estimate) -> Estimate:
+    """Return left minus right of two independent estimates, the interval by MOVER.
 
     With Wilson intervals this is Newcombe's hybrid score interval (Statistics in Medicine 1998, method 10).
     """
-    value = left - right
-    below = math.hypot(left - left_ci[0], right_ci[1] - right)
-    above = math.hypot(left_ci[1] - left, right - right_ci[0])
-    return value, (value - below, value + above)
-
-
-def jackknife(value: float, left_out: ArrayLike, low: float = -math.inf, high: float = math.inf) -> Estimate:
-    """Return ``value`` with the interval of a delete-a-group jackknife.
-
-    The g values ``left_out`` are the same statistic without one of g random groups of equal size;
-    the variance is (g - 1) / g times the sum of their squared deviations (Kott, Journal of Official
-    Statistics 2001), and Student's t has g - 1 degrees of freedom.
-    """
-    parts = np.asarray(left_out, dtype=np.float64)
-    groups = len(parts)
-    error = math.sqrt((groups - 1) / groups * float(((parts - parts.mean()) ** 2).sum()))
-    half = float(t.ppf(0.975, groups - 1)) * error
-    return value, (max(value - half, low), min(value + half, high))
+    (one, (one_low, one_high)), (other, (other_low, other_high)) = left, right
+    below = math.hypot(one - one_low, other_high - other)
+    above = math.hypot(one_high - one, other - other_low)
+    return one - other, (one - other - below, one - other + above)
 
 
 def quantiles(value: float, draws: ArrayLike) -> Estimate:

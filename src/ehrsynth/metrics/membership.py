@@ -8,8 +8,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from ehrsynth.metrics.classification import auroc, tpr_at_fpr
-from ehrsynth.metrics.grouped import smallest
-from ehrsynth.metrics.intervals import Estimate, jackknife, normal, wilson
+from ehrsynth.metrics.intervals import Estimate, normal, wilson
 
 
 def membership_f1(members: Tensor, others: Tensor, threshold: float) -> Estimate:
@@ -70,21 +69,6 @@ def membership_tpr(members: Tensor, others: Tensor, fpr: float = 0.01) -> Estima
         max(value - math.hypot(value - below, value - low), 0.0),
         min(value + math.hypot(above - value, high - value), 1.0),
     )
-
-
-def closer_share(to_train: Tensor, to_holdout: Tensor) -> Estimate:
-    """Return the share of synthetic records closer to R than to H, ties one half, with its jackknife interval.
-
-    Args:
-        to_train: [m, g] squared distance of each synthetic record to the nearest of each group of m rows of R.
-        to_holdout: [m, g] to the nearest of each group of m rows of H.
-    """
-
-    def share(without: int | None = None) -> float:
-        train, holdout = smallest(to_train, without), smallest(to_holdout, without)
-        return float(((train < holdout).double() + 0.5 * (train == holdout).double()).mean())
-
-    return jackknife(share(), [share(group) for group in range(to_train.shape[1])], 0.0, 1.0)
 
 
 def density_scores(to_synthetic: Tensor, to_reference: Tensor) -> Tensor:

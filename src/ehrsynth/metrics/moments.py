@@ -10,7 +10,6 @@ from ehrsynth.bits import unpack
 from ehrsynth.layout import Records
 from ehrsynth.metrics.missing import filled
 
-ROUNDING = 1e-12  # a variance below this share of the mean square is rounding: the column is constant
 BLOCK = 8192  # rows made dense at a time
 
 
@@ -105,11 +104,3 @@ def pooled(*parts: Moments) -> tuple[Tensor, Tensor]:
         torch.stack([getattr(part, name).sum(0) for part in parts]).sum(0) for name in ("count", "total", "gram")
     )
     return _centred(count, total, gram)
-
-
-def correlation(mean: Tensor, covariance: Tensor) -> Tensor:
-    """Return Pearson correlations [p, p]; all those of a constant column are 0, its own included."""
-    variance = covariance.diagonal()
-    varies = variance > ROUNDING * (variance + mean.square())
-    scale = torch.where(varies, variance.clamp_min(0).rsqrt(), 0.0)
-    return (covariance * torch.outer(scale, scale)).clamp(-1, 1)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from ehrsynth.metrics.intervals import Estimate, Z, difference, wilson
+from ehrsynth.metrics.intervals import Estimate, Z, difference, share
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Attempts:
     @property
     def rate(self) -> Estimate:
         """The plain share with its Wilson interval."""
-        return self.successes / self.n, wilson(self.successes, self.n)
+        return share(self.successes, self.n)
 
     @property
     def shrunk(self) -> tuple[float, float]:
@@ -34,7 +34,7 @@ class Attempts:
 
 def excess(attack: Attempts, control: Attempts) -> Estimate:
     """Return the attack's rate minus the control's with Newcombe's interval, in [-1, 1]."""
-    return difference(*attack.rate, *control.rate)
+    return difference(attack.rate, control.rate)
 
 
 def risk(attack: Attempts, control: Attempts) -> Estimate:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t
 
+from ehrsynth.metrics.intervals import Estimate
+
 
 def replicates(groups: ArrayLike) -> NDArray[np.float64]:
     """Return the total and the totals without each group, [1 + g, ...], of sums per group [g, ...].
@@ -38,6 +40,13 @@ def half_width(values: ArrayLike) -> NDArray[np.float64]:
     g = len(left_out)
     variance = (g - 1) / g * ((left_out - left_out.mean(0)) ** 2).sum(0)
     return np.asarray(_student(g - 1) * np.sqrt(variance))
+
+
+def jackknife(values: ArrayLike, low: float = -math.inf, high: float = math.inf) -> Estimate:
+    """Return a statistic of all records, the first of [1 + g] values, with its interval, both within a range."""
+    x = np.asarray(values, dtype=np.float64)
+    value, half = float(np.clip(x[0], low, high)), float(half_width(x))
+    return value, (max(value - half, low), min(value + half, high))
 
 
 def _student(freedom: int) -> float:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from ehrsynth.bits import unpack
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.layout import Records
-from ehrsynth.metrics.fidelity import prevalence
+from ehrsynth.metrics.correlation import correlation
 from ehrsynth.metrics.missing import observed_means
-from ehrsynth.metrics.moments import Moments, correlation
+from ehrsynth.metrics.moments import Moments
 from ehrsynth.metrics.neighbours import Points, nearest
+from ehrsynth.metrics.prevalence import prevalence
 from ehrsynth.schema import Column
 from ehrsynth.seeding import torch_rng
 

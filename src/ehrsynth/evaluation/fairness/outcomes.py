@@ -1,23 +1,30 @@
 """Fairness of what is learned: do models of synthetic patients serve all kinds of real patients alike?"""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.fairness.cards import OPPORTUNITY, PARITY, UTILITY
-from ehrsynth.evaluation.subgroups import FEW, MIN_ROWS, worst
+from ehrsynth.evaluation.subgroups import FEW, MIN_ROWS, largest_gap
 from ehrsynth.evaluation.utility.outcome_subgroups import Mask, OutcomeSubgroups
 from ehrsynth.evaluation.utility.outcomes import Problem, Trees, averaged
 from ehrsynth.layout import Records
+from ehrsynth.metrics.classification import called_at_share
 from ehrsynth.metrics.fairness import Paired, excess_gap, model_gap, paired_auroc, paired_rate
 from ehrsynth.metrics.intervals import Estimate
-from ehrsynth.metrics.thresholds import called_at_share
+
+CARDS = Cards.beside(__file__)
+UTILITY, OPPORTUNITY, PARITY = (
+    CARDS[f"fairness/{name}_gap"] for name in ("utility", "equal_opportunity", "demographic_parity")
+)
 
 Measure = Callable[[Mask], Paired]  # rows of H of one subgroup -> the measure of both models there
 
 
+@dataclass(kw_only=True, eq=False)
 class OutcomeFairness(Evaluator):
     """Whether models of synthetic patients serve all subgroups as models of real ones do.
 
@@ -33,19 +40,14 @@ class OutcomeFairness(Evaluator):
 
     cards = (UTILITY, OPPORTUNITY, PARITY)
     uses_holdout = True
+    rounds: int = 2000
+    learning_rate: float = 0.01
+    max_rows: int | None = None
+    attributes: Sequence[str] | None = None
+    min_rows: int = MIN_ROWS
 
-    def __init__(
-        self,
-        *,
-        rounds: int = 2000,
-        learning_rate: float = 0.01,
-        max_rows: int | None = None,
-        attributes: Sequence[str] | None = None,
-        min_rows: int = MIN_ROWS,
-    ) -> None:
-        self.trees = Trees(rounds, learning_rate, max_rows)
-        self.attributes = attributes
-        self.min_rows = min_rows
+    def __post_init__(self) -> None:
+        self.trees = Trees(self.rounds, self.learning_rate, self.max_rows)
 
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Train on R and find the subgroups of H."""
@@ -90,7 +92,7 @@ def _compared(groups: OutcomeSubgroups, measures: Sequence[Measure], excess: boo
     for model, kind in enumerate(("subgroup", "subgroup_real")):
         flat = [{label: Value(*p.estimate(model)) for part in t.values() for label, p in part.items()} for t in pairs]
         parts |= groups.parts(flat, kind)
-    return worst(gaps["attribute_excess" if excess else "attribute_synthetic"], parts)
+    return largest_gap(gaps["attribute_excess" if excess else "attribute_synthetic"], parts)
 
 
 def _per_attribute(

@@ -1,11 +1,13 @@
 """Can a classifier tell synthetic records from real ones?"""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Undefined, Value
 from ehrsynth.layout import Records
 from ehrsynth.metrics.boosting import KEEN, fit_trees, risk
@@ -17,21 +19,10 @@ LEARNING_RATE = 0.05
 LEAST = 20  # records of each side, so that the test part has a few of both
 TRAINED = 0.7  # share of each side that the classifier is trained on
 
-DISCRIMINATOR = Card(
-    name="fidelity/discriminator_auc",
-    direction="lower",
-    low=0,
-    high=1,
-    definition="AUROC of boosted trees (LightGBM) that tell S from R, on the 30 % of each side that they were not"
-    " trained on; equally many records of R and of S, drawn at random, at most max_rows. Interval: DeLong.",
-    reading="0.5: the classifier cannot tell synthetic from real patients; 1: it always can. It finds whatever flaw is"
-    " easiest, even one that no one would mind (a rounding, one impossible pair), and says nothing of how much is wrong"
-    " beyond it. Below 0.5 is no better than 0.5: copies of training rows fall there, since they stand on both sides"
-    " of the split with opposite labels.",
-    paper="Lopez-Paz and Oquab, ICLR 2017 (classifier two-sample test)",
-)
+DISCRIMINATOR = Cards.beside(__file__)["fidelity/discriminator_auc"]
 
 
+@dataclass(kw_only=True, eq=False)
 class Discriminator(Evaluator):
     """Whether trees can tell synthetic records from real ones.
 
@@ -41,10 +32,8 @@ class Discriminator(Evaluator):
     """
 
     cards = (DISCRIMINATOR,)
-
-    def __init__(self, *, rounds: int = 100, max_rows: int = 20_000) -> None:
-        self.rounds = rounds
-        self.max_rows = max_rows
+    rounds: int = 100
+    max_rows: int = 20_000
 
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Do nothing: what is drawn of R depends on the number of synthetic records."""

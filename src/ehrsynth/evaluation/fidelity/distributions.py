@@ -1,63 +1,21 @@
 """Fidelity of the distribution of each schema column, by column, by domain and overall."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import Card, Cards
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.fidelity.dimension_wise import JACKKNIFE, number_distances
-from ehrsynth.evaluation.groups import grouped, of_several, replicated, replicated_parts
+from ehrsynth.evaluation.fidelity.dimension_wise_distance import number_distances
+from ehrsynth.evaluation.groups import grouped, needs_two_rows, replicated, replicated_parts
 from ehrsynth.layout import Records
-from ehrsynth.metrics.cells import ColumnCells
-from ehrsynth.metrics.divergence import js_divergence, kl_divergence, shares, total_variation
+from ehrsynth.metrics.distributions import ColumnCells, js_divergence, kl_divergence, shares, total_variation
 from ehrsynth.metrics.replicates import replicates
 from ehrsynth.schema import Schema
 
-CELLS = (
-    " A one-hot group is one column. Cells: 0 and 1; the levels, missing and none; or 20 equal bins of R's range,"
-    " missing and outside the range."
-)
-BLIND = " Each column is looked at alone: shuffled columns are nearly perfect here. Parts: per column and per domain."
-
-JS = Card(
-    name="fidelity/js_divergence",
-    direction="lower",
-    low=0,
-    high=1,
-    definition="Mean over schema columns of the Jensen-Shannon divergence of R and S in bits." + CELLS + JACKKNIFE,
-    reading="Do values occur as often as in real patients, 0 for exactly as often and 1 for never the same? Most"
-    " columns of a table of codes are rare and agree on 0, so the mean is small: read it between the anchors and look"
-    " at the worst columns and domains." + BLIND,
-    paper="Lin, IEEE Transactions on Information Theory 1991 (divergence, equation 3.8)",
-)
-KS = Card(
-    name="fidelity/ks",
-    direction="lower",
-    low=0,
-    high=1,
-    definition="Mean over schema columns of the two-sample Kolmogorov-Smirnov statistic of observed values for numbers,"
-    " total variation over levels, missing and none for categories, |difference| for 0/1 columns." + JACKKNIFE,
-    reading="The largest gap between the real and the synthetic share of patients below any value. For numbers missing"
-    " cells do not count. With many rare codes the mean is small whatever the generator does; look at the worst"
-    " columns." + BLIND,
-    paper="Kolmogorov 1933; Smirnov 1948",
-)
-KL = Card(
-    name="fidelity/kl_divergence",
-    direction="lower",
-    low=0,
-    high=math.inf,
-    definition="Mean over schema columns of KL(R || S) in nats, with half a record added to every cell of both."
-    + CELLS
-    + JACKKNIFE,
-    reading="How surprised someone who knows only the synthetic table would be by real values. What S never shows"
-    " weighs heavily, and how heavily depends on the number of rows through the smoothing: compare equal numbers."
-    + BLIND,
-    paper="Kullback and Leibler 1951",
-)
+CARDS = Cards.beside(__file__)
+JS, KS, KL = (CARDS[f"fidelity/{name}"] for name in ("js_divergence", "ks", "kl_divergence"))
 
 
 class ColumnDistributions(Evaluator):
@@ -73,6 +31,7 @@ class ColumnDistributions(Evaluator):
         numeric = len(cells.low)
         domains = _domains(real.schema, names)
 
+        @needs_two_rows(self.cards)
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             found = replicates([cells.count(group) for group in grouped(real, synthetic)])
             real_shares, synthetic_shares = shares(known, starts), shares(found, starts)
@@ -88,7 +47,7 @@ class ColumnDistributions(Evaluator):
                 gaps[:, i] = column.ks
             return {**scores, KS.name: _summary(KS, names, domains, gaps)}
 
-        return of_several(self.cards, score)
+        return score
 
 
 def _domains(schema: Schema, names: Sequence[str]) -> dict[str, list[int]]:

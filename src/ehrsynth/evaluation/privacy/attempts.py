@@ -1,15 +1,20 @@
-"""What the attacks of Giomi et al. (PoPETs 2023, Anonymeter) report: three rates."""
+"""What the attacks of Giomi et al. (PoPETs 2023, Anonymeter) share: whom they attack, and the rates they report.
+
+They stand for the three risks that European regulators name: singling out, linkability and inference. Every attack is
+run on training patients and, as a control, on real patients the generator never saw: only the difference can come
+from training.
+"""
 
 from collections.abc import Mapping
 
-from ehrsynth.evaluation.evaluator import Undefined, Value
-from ehrsynth.metrics.rates import Attempts, risk
+import torch
 
-GIOMI = "Giomi et al., PoPETs 2023 (Anonymeter)"
-RATES = (
-    " Parts: the rates of attack, control and a guesser that learns nothing from S (baseline), and risk, the published"
-    " (attack - control) / (1 - control) of Wilson-shrunk rates with propagated errors."
-)
+from ehrsynth.errors import OptionError
+from ehrsynth.evaluation.evaluator import RealData, Undefined, Value
+from ehrsynth.evaluation.subsets import capped
+from ehrsynth.layout import Records
+from ehrsynth.metrics.rates import Attempts, risk
+from ehrsynth.seeding import torch_rng
 
 
 def rate_parts(kind: str, found: Mapping[str, Attempts]) -> dict[tuple[str, str], Value | Undefined]:
@@ -28,3 +33,23 @@ def rate_parts(kind: str, found: Mapping[str, Attempts]) -> dict[tuple[str, str]
 def as_value(tried: Attempts) -> Value:
     """Return the rate with its Wilson interval."""
     return Value(*tried.rate)
+
+
+def targets(real: RealData, attacks: int, seed: int, name: str) -> tuple[Records, Records]:
+    """Return at most so many records of R and of H, drawn at random."""
+    return capped(real.train, attacks, seed, f"{name}/train"), capped(real.holdout, attacks, seed, f"{name}/holdout")
+
+
+def shuffled(records: Records, seed: int) -> Records:
+    """Return the records in random order, which decides between those at the same distance."""
+    return records[torch.randperm(len(records), generator=torch_rng(seed, "order"))]
+
+
+def check_names(option: str, names: set[str], real: RealData) -> None:
+    """Refuse names of columns that the schema does not have.
+
+    Raises:
+        OptionError: there is one.
+    """
+    if unknown := sorted(names - set(real.schema.names)):
+        raise OptionError(f"{option}: the schema has no column {unknown[0]!r}")

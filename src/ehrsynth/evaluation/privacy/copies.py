@@ -1,65 +1,49 @@
-"""Privacy by near copies: synthetic records a few cells away from a training record."""
+"""Privacy by copies: synthetic records equal to a training record, or a few cells away from one."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Value
 from ehrsynth.evaluation.privacy.nearness import nearness
 from ehrsynth.layout import Records
-from ehrsynth.metrics.copies import excess, isolated, share
+from ehrsynth.metrics.copies import copied, isolated
+from ehrsynth.metrics.intervals import difference, share
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.neighbours import Points, nearest
 
-MEEHAN = "Meehan et al., AISTATS 2020 (three-sample test), on shares of near records"
-NEAR = Card(
-    name="privacy/near_copies",
-    direction="lower",
-    low=0,
-    high=1,
-    definition="Share of S within a squared L2 distance of 2 of some record of R, equal records included; Wilson"
-    " interval.",
-    reading="Two cells or fewer apart. In sparse records most patients have such a neighbour by chance (40 % of unseen"
-    " real patients in a table of 401 columns and 50,063 training rows): read near_copies_excess.",
-    paper=MEEHAN,
-)
-NEAR_HOLDOUT = Card(
-    name="privacy/near_copies_holdout",
-    direction="lower",
-    low=0,
-    high=1,
-    definition="Share of H within a squared L2 distance of 2 of some record of R; Wilson interval.",
-    reading="The null for near_copies. A property of the real data, the same for every synthetic table.",
-    paper=MEEHAN,
-)
-NEAR_EXCESS = Card(
-    name="privacy/near_copies_excess",
-    direction="lower",
-    low=-1,
-    high=1,
-    definition="near_copies minus near_copies_holdout; interval: Newcombe's for a difference of shares.",
-    reading="At most 0: S is no nearer to training records than unseen patients are. A generator of too simple records"
-    " is above 0 without copying anybody; copies among noise cancel out; and where most patients have a near neighbour"
-    " by chance, one copy in a hundred drowns. isolated_copies has none of these faults.",
-    paper=MEEHAN,
-)
-ISOLATED = Card(
-    name="privacy/isolated_copies",
-    direction="lower",
-    low=-1,
-    high=1,
-    definition="Share of S within a squared L2 distance of 3 of a record of a part of R while every record of H is"
-    " farther by at least 3, minus the share with R and H exchanged; R (or H, if larger) is cut at random into as many"
-    " parts of equal size as fit, and the shares are averaged over them. Interval: Wilson for each share, combined by"
-    " Newcombe.",
-    reading="0: no leak. A synthetic patient who resembles one real patient and nobody else can only be known from that"
-    " patient; by chance this happens as often with patients never seen. The only one of these scores that finds a few"
-    " copies among thousands also when cells were changed. It says nothing about patients whose like is common, and a"
-    " lone patient whom S repeats many times makes the interval too narrow.",
-    paper="Meehan et al., AISTATS 2020 (copying judged by a held-out sample), with isolation as in nearest-neighbour"
-    " adversarial accuracy (Yale et al., Neurocomputing 2020)",
-)
+CARDS = Cards.beside(__file__)
+COPIES, COPIES_HOLDOUT = CARDS["privacy/exact_copies"], CARDS["privacy/exact_copies_holdout"]
+NEAR, NEAR_HOLDOUT = CARDS["privacy/near_copies"], CARDS["privacy/near_copies_holdout"]
+COPIES_EXCESS, NEAR_EXCESS = CARDS["privacy/copies_excess"], CARDS["privacy/near_copies_excess"]
+ISOLATED = CARDS["privacy/isolated_copies"]
 
 
+class ExactCopies(Evaluator):
+    """Whether synthetic records repeat training records."""
+
+    cards = (COPIES, COPIES_HOLDOUT, COPIES_EXCESS)
+    uses_holdout = True
+
+    def fit(self, real: RealData, seed: int) -> Scorer:
+        """Count the copies in H, which are chance."""
+        means = observed_means(real.train.values)
+        train = Points.of(real.train, means)
+        chance = share(copied(Points.of(real.holdout, means), train), len(real.holdout))
+
+        def score(synthetic: Records, seed: int) -> dict[str, Value]:
+            found = share(copied(Points.of(synthetic, means), train), len(synthetic))
+            return {
+                COPIES.name: Value(*found),
+                COPIES_HOLDOUT.name: Value(*chance),
+                COPIES_EXCESS.name: Value(*difference(found, chance)),
+            }
+
+        return score
+
+
+@dataclass(kw_only=True, eq=False)
 class NearCopies(Evaluator):
     """Whether synthetic records lie suspiciously close to training records.
 
@@ -71,11 +55,9 @@ class NearCopies(Evaluator):
 
     cards = (NEAR, NEAR_HOLDOUT, NEAR_EXCESS, ISOLATED)
     uses_holdout = True
-
-    def __init__(self, *, within: float = 2.0, isolated_within: float = 3.0, gap: float = 3.0) -> None:
-        self.within = within
-        self.isolated_within = isolated_within
-        self.gap = gap
+    within: float = 2.0
+    isolated_within: float = 3.0
+    gap: float = 3.0
 
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Measure how near the records of H are to R, which is chance."""
@@ -85,13 +67,13 @@ class NearCopies(Evaluator):
             table, train = (Points.of(part, means) for part in (real.holdout, real.train))
             return {"distance": nearest(table, train)[0].numpy()}
 
-        distance = real.memory.recall({"work": "nearest of R to H"}, measure)["distance"]
+        distance = real.memory.cached({"work": "nearest of R to H"}, measure)["distance"]
         chance = share(float((distance <= self.within).sum()), len(distance))
 
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
             near = nearness(real, synthetic)
             found = share(float((near.train.from_all <= self.within).sum()), len(synthetic))
-            difference, train, holdout = isolated(
+            excess, train, holdout = isolated(
                 near.train.from_parts, near.holdout.from_parts, self.isolated_within, self.gap
             )
             sides = {
@@ -104,8 +86,8 @@ class NearCopies(Evaluator):
             return {
                 NEAR.name: Value(*found),
                 NEAR_HOLDOUT.name: Value(*chance),
-                NEAR_EXCESS.name: Value(*excess(found, chance)),
-                ISOLATED.name: Value(*difference, sides),
+                NEAR_EXCESS.name: Value(*difference(found, chance)),
+                ISOLATED.name: Value(*excess, sides),
             }
 
         return score

@@ -77,7 +77,7 @@ def thinned(real: RealData, max_rows: int | None, seed: int) -> RealData:
 def nearness(real: RealData, synthetic: Records, max_rows: int | None = None, seed: int = 0) -> Nearness:
     """Find all nearest neighbours between S and R and between S and H, once per synthetic table.
 
-    The parts and samples are drawn from a fixed stream, so that all evaluators speak of the same
+    The parts and samples are drawn by the seed of the real data, so that all evaluators speak of the same
     rows and what is known about the real ones can be kept.
 
     Args:
@@ -95,16 +95,18 @@ def _measure(real: RealData, synthetic: Records) -> Nearness:
     means = observed_means(real.train.values)
     part = min(len(real.train), len(real.holdout))
     size = min(part, len(synthetic))
-    order = _order(len(synthetic), "synthetic")
+    order = _order(len(synthetic), real.seed, "synthetic")
     train, holdout = (
-        _side(Points.of(table, means), Points.of(synthetic, means), _order(len(table), name), order, part, size)
+        _side(
+            Points.of(table, means), Points.of(synthetic, means), _order(len(table), real.seed, name), order, part, size
+        )
         for table, name in ((real.train, "train"), (real.holdout, "holdout"))
     )
     return Nearness(train, holdout, order[:size])
 
 
-def _order(n: int, name: str) -> Tensor:
-    return torch.randperm(n, generator=torch_rng(0, "nearness", name))
+def _order(n: int, seed: int, name: str) -> Tensor:
+    return torch.randperm(n, generator=torch_rng(seed, "nearness", name))
 
 
 def _side(real: Points, synthetic: Points, rows: Tensor, columns: Tensor, part: int, size: int) -> Side:

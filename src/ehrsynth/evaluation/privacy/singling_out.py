@@ -1,14 +1,13 @@
-"""Singling out, one of the three risks that European regulators name, with unseen patients as control.
+"""Singling out: does a description that fits one synthetic record fit one training patient?"""
 
-After Giomi et al., PoPETs 2023 (Anonymeter).
-"""
+from dataclasses import dataclass
 
 import torch
 
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.columns import Levels
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.privacy.attempts import GIOMI, RATES, rate_parts
+from ehrsynth.evaluation.privacy.attempts import rate_parts
 from ehrsynth.evaluation.subsets import capped
 from ehrsynth.layout import Records
 from ehrsynth.metrics import singling_out
@@ -16,31 +15,10 @@ from ehrsynth.metrics.rates import Attempts, excess
 from ehrsynth.metrics.singling_out import Predicates
 from ehrsynth.seeding import numpy_rng
 
-SINGLING_OUT = Card(
-    name="privacy/singling_out",
-    direction="lower",
-    low=-1,
-    high=1,
-    definition="Predicates on 3 columns that hold for exactly one record of S, read off random records (equality for"
-    " levels, at least or at most for numbers, by the side of the median; 0/1 columns where they are 1): share that"
-    " hold for exactly one record of R minus the same share on H. Both are tables of min(|R|, |H|) rows, since the"
-    " chance to fit exactly one stranger depends on the size of a table: R is cut at random into as many as it has"
-    " room for, and their mean share counts; H is drawn down. Newcombe interval."
-    + RATES
-    + " Part attack_all: the rate on all of R. The same for predicates on one column (values that occur once in S,"
-    " extremes).",
-    reading="Can somebody who holds only the synthetic table write down a description that fits exactly one training"
-    " patient, more often than it fits exactly one stranger? A description can fit one patient by chance, and that is"
-    " what the control takes off. The part univariate also rises for a table that only keeps the training columns,"
-    " one by one: their unique values are in it. Cutting R up thins"
-    " out its members, so that a perfect copy of R scores below |H| / |R| and not 1: read attack_all and the anchors"
-    " beside it. The published correction for size scales the control up by a fitted model instead; with |R| five times"
-    " |H| it found a leak where unseen patients stood in for S. The interval covers the predicates drawn, which share"
-    " records and are tried on both sides; it tells nothing of one particular patient.",
-    paper=GIOMI,
-)
+SINGLING_OUT = Cards.beside(__file__)["privacy/singling_out"]
 
 
+@dataclass(kw_only=True, eq=False)
 class SinglingOut(Evaluator):
     """Whether descriptions that fit one synthetic record fit one training patient.
 
@@ -54,12 +32,10 @@ class SinglingOut(Evaluator):
 
     cards = (SINGLING_OUT,)
     uses_holdout = True
-
-    def __init__(self, *, attacks: int = 2000, columns: int = 3, attempts: int = 100_000, absent: bool = False) -> None:
-        self.attacks = attacks
-        self.columns = columns
-        self.attempts = attempts
-        self.absent = absent
+    attacks: int = 2000
+    columns: int = 3
+    attempts: int = 100_000
+    absent: bool = False
 
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Cut R and H into tables of one size."""

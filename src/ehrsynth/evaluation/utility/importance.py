@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehrsynth.evaluation.evaluator import Value
-from ehrsynth.evaluation.subsets import capped
-from ehrsynth.evaluation.utility.outcomes import SEED, Fitted, Problem, Trees
+from ehrsynth.evaluation.utility.outcomes import Fitted, Problem, Trees
 from ehrsynth.metrics import boosting
 from ehrsynth.metrics.intervals import quantiles, t_mean
 from ehrsynth.seeding import numpy_rng
@@ -29,9 +28,9 @@ class Explained:
 
     def __init__(self, problem: Problem, trees: Trees, fitted: Fitted, rows: int) -> None:
         self._problem = problem
-        self._x = problem.x(capped(problem.real.holdout, rows, SEED, "explained"))
-        known = problem.real.memory.recall(
-            {"work": "outcome importance", "rows": rows, **trees.key},
+        self._x = problem.x(problem.drawn(problem.real.holdout, rows, "explained"))
+        known = problem.real.memory.cached(
+            {"work": "outcome importance", "rows": rows, "seed": problem.seed, **trees.key},
             lambda: {str(i): part for i, part in enumerate(self._contributions(fitted))},
         )
         self._real = [known[str(i)] for i in range(len(problem.tasks))]
@@ -40,7 +39,7 @@ class Explained:
         """Return the overlap with the models of S; the parts tell the importance of every top feature in both."""
         found = self._contributions(fitted)
         pairs = list(zip(self._real, found, strict=True))
-        rng = numpy_rng(SEED, "overlap")
+        rng = numpy_rng(self._problem.seed, "overlap")
         draws = np.mean([boosting.top_overlap_draws(r, s, DRAWS, rng, TOP) for r, s in pairs], axis=0)
         value = float(np.mean([boosting.top_overlap(r.mean(axis=0), s.mean(axis=0), TOP) for r, s in pairs]))
         low, high = quantiles(value, draws)[1]

@@ -16,7 +16,6 @@ from ehrsynth.layout import Records
 from ehrsynth.metrics import boosting
 from ehrsynth.seeding import derive
 
-SEED = 0  # one stream for all evaluators, so that they speak of the same models
 MIN_LEVEL = 10  # records with and without a level of a categorical outcome, or it is no task
 
 
@@ -42,6 +41,9 @@ class Task:
 class Problem:
     """The tasks of a data set, the features they may use, and H.
 
+    What is drawn to learn them comes from the seed of the real data and not from that of an evaluator, so that all
+    evaluators speak of the same models.
+
     Raises:
         NotApplicableError: no binary or categorical outcome, or one that is constant in R or H.
     """
@@ -65,6 +67,15 @@ class Problem:
                 "the schema has no column with the role outcome that is binary, or categorical with levels of"
                 f" {MIN_LEVEL} records or more{kinds and f' ({kinds})'}"
             )
+
+    @property
+    def seed(self) -> int:
+        """Of all draws."""
+        return self.real.seed
+
+    def drawn(self, records: Records, max_rows: int | None, name: str = "utility") -> Records:
+        """Return at most ``max_rows`` records, drawn from the stream of that name."""
+        return capped(records, max_rows, self.seed, name)
 
     @property
     def _tables(self) -> tuple[Records, Records]:
@@ -129,17 +140,17 @@ class Trees:
         """Train on R; kept with the real data."""
 
         def compute() -> dict[str, NDArray[np.generic]]:
-            fitted = self.fit(problem, (capped(problem.real.train, self.max_rows, SEED, "utility"),))
+            fitted = self.fit(problem, (problem.drawn(problem.real.train, self.max_rows),))
             models = {f"model/{i}": model for i, model in enumerate(fitted.models)}
             return {"risks": fitted.risks, "shares": fitted.shares, **models}
 
-        known = problem.real.memory.recall({"work": "outcome trees", **self.key}, compute)
+        known = problem.real.memory.cached({"work": "outcome trees", "seed": problem.seed, **self.key}, compute)
         models = tuple(known[f"model/{i}"] for i in range(len(problem.tasks)))
         return Fitted(models, known["risks"], known["shares"])
 
     def on_synthetic(self, problem: Problem, synthetic: Records) -> Fitted | str:
         """Train on S, once per table; or say why that cannot be done."""
-        drawn = capped(synthetic, self.max_rows, SEED, "utility")
+        drawn = problem.drawn(synthetic, self.max_rows)
         if constant := problem.constant(drawn):
             return f"outcome {constant!r} is constant in the synthetic rows"
         return problem.real.shared.once(synthetic, ("outcome trees", self), lambda: self.fit(problem, (drawn,)))
@@ -150,7 +161,7 @@ class Trees:
         models, risks, shares = [], [], []
         for task in problem.tasks:
             y = np.concatenate([task.of(table) for table in tables])
-            model = boosting.fit_trees(x, y, self.rounds, derive(SEED, "trees") % 2**31, self.learning_rate)
+            model = boosting.fit_trees(x, y, self.rounds, derive(problem.seed, "trees") % 2**31, self.learning_rate)
             models.append(boosting.packed(model))
             risks.append(boosting.risk(model, problem.test))
             shares.append(float(y.mean()))

@@ -1,27 +1,31 @@
 """Utility: does a model trained on synthetic patients work on real ones?"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Undefined, Value
 from ehrsynth.evaluation.subgroups import MIN_ROWS
-from ehrsynth.evaluation.subsets import capped
-from ehrsynth.evaluation.utility.cards import OVERLAP, performance_cards
 from ehrsynth.evaluation.utility.importance import Explained
 from ehrsynth.evaluation.utility.outcome_subgroups import OutcomeSubgroups
-from ehrsynth.evaluation.utility.outcomes import SEED, Fitted, Problem, Trees, over_outcomes
+from ehrsynth.evaluation.utility.outcomes import Fitted, Problem, Trees, over_outcomes
 from ehrsynth.layout import Records
 from ehrsynth.metrics import boosting
-from ehrsynth.metrics.classification import auprc, auroc
+from ehrsynth.metrics.classification import auprc, auroc, called_at_share, f1
 from ehrsynth.metrics.intervals import normal
-from ehrsynth.metrics.thresholds import called_at_share, f1
 from ehrsynth.seeding import numpy_rng
 
 Found = dict[str, Value | Undefined]
 
+CARDS = Cards.beside(__file__)
+MEASURES = "auroc", "auprc", "f1"
+OVERLAP = "utility/feature_importance_overlap"
 
+
+@dataclass(kw_only=True, eq=False)
 class OutcomePrediction(Evaluator):
     """Predict each outcome with boosted trees: train on R or S or both, test on H or S.
 
@@ -38,53 +42,43 @@ class OutcomePrediction(Evaluator):
 
     uses_holdout = True
 
-    def __init__(
-        self,
-        *,
-        rounds: int = 2000,
-        learning_rate: float = 0.01,
-        max_rows: int | None = None,
-        explained_rows: int = 500,
-        ratios: Sequence[float] | None = (0.25, 0.5),
-        attributes: Sequence[str] | None = None,
-        min_rows: int = MIN_ROWS,
-    ) -> None:
-        self.trees = Trees(rounds, learning_rate, max_rows)
-        self.explained_rows = explained_rows
-        self.ratios = ratios
-        self.attributes = attributes
-        self.min_rows = min_rows
-        arms = ("trtr", "tstr", "trts") + (() if ratios is None else ("hybrid",))
-        self._cards = {arm: performance_cards(arm) for arm in arms}
-        performance = tuple(card for arm in self._cards.values() for card in arm.values())
-        self.cards = (*performance, OVERLAP) if explained_rows else performance
+    rounds: int = 2000
+    learning_rate: float = 0.01
+    max_rows: int | None = None
+    explained_rows: int = 500
+    ratios: Sequence[float] | None = (0.25, 0.5)
+    attributes: Sequence[str] | None = None
+    min_rows: int = MIN_ROWS
+
+    def __post_init__(self) -> None:
+        self.trees = Trees(self.rounds, self.learning_rate, self.max_rows)
+        arms = ("trtr", "tstr", "trts") + (() if self.ratios is None else ("hybrid",))
+        names = [f"utility/{arm}_{measure}" for arm in arms for measure in MEASURES]
+        self.cards = tuple(CARDS[name] for name in [*names, *([OVERLAP] if self.explained_rows else [])])
 
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Train on R and test on H."""
         problem = Problem(real)
         on_real = self.trees.on_real(problem)
-        benchmark = self._named("trtr", self._on_holdout(problem, on_real, with_subgroups=True))
+        benchmark = _named("trtr", self._on_holdout(problem, on_real, with_subgroups=True))
         explained = Explained(problem, self.trees, on_real, self.explained_rows) if self.explained_rows else None
 
         def score(synthetic: Records, seed: int) -> Found:
-            hybrid = {} if self.ratios is None else self._named("hybrid", self._hybrid(problem, synthetic, self.ratios))
+            hybrid = {} if self.ratios is None else _named("hybrid", self._hybrid(problem, synthetic, self.ratios))
             on_synthetic = self.trees.on_synthetic(problem, synthetic)
             if isinstance(on_synthetic, str):
                 return {card.name: Undefined(on_synthetic) for card in self.cards} | hybrid | benchmark
             found = {
                 **benchmark,
-                **self._named("tstr", self._on_holdout(problem, on_synthetic, with_subgroups=True)),
-                **self._named("trts", self._on_synthetic(problem, on_real, synthetic)),
+                **_named("tstr", self._on_holdout(problem, on_synthetic, with_subgroups=True)),
+                **_named("trts", self._on_synthetic(problem, on_real, synthetic)),
                 **hybrid,
             }
             if explained:
-                found[OVERLAP.name] = explained.overlap(on_synthetic)
+                found[OVERLAP] = explained.overlap(on_synthetic)
             return found
 
         return score
-
-    def _named(self, arm: str, values: Mapping[str, Value]) -> Found:
-        return {card.name: values[measure] for measure, card in self._cards[arm].items()}
 
     def _on_holdout(self, problem: Problem, fitted: Fitted, with_subgroups: bool = False) -> dict[str, Value]:
         """Return each measure on H; AUROC with its subgroups if asked for."""
@@ -98,17 +92,17 @@ class OutcomePrediction(Evaluator):
 
     def _on_synthetic(self, problem: Problem, fitted: Fitted, synthetic: Records) -> dict[str, Value]:
         """Return each measure on S."""
-        test = capped(synthetic, self.trees.max_rows, SEED, "utility")
+        test = problem.drawn(synthetic, self.max_rows)
         x, truths = problem.x(test), [task.of(test) for task in problem.tasks]
         risks = np.array([boosting.risk(fitted.model(i), x) for i in range(len(truths))])
         return _over_tasks(problem, truths, risks, fitted.shares)
 
     def _hybrid(self, problem: Problem, synthetic: Records, ratios: Sequence[float]) -> dict[str, Value]:
         """Train on R and as many rows of S (all, if it has fewer), and on other shares of S for the parts."""
-        train = capped(problem.real.train, self.trees.max_rows, SEED, "utility")
+        train = problem.drawn(problem.real.train, self.max_rows)
 
         def at(ratio: float) -> dict[str, Value]:
-            added = capped(synthetic, max(round(ratio * len(train)), 1), SEED, "hybrid")
+            added = problem.drawn(synthetic, max(round(ratio * len(train)), 1), "hybrid")
             return self._on_holdout(problem, self.trees.fit(problem, (train, added)), with_subgroups=ratio == 1)
 
         equal = at(1)
@@ -125,19 +119,23 @@ class OutcomePrediction(Evaluator):
         }
 
 
+def _named(arm: str, values: Mapping[str, Value]) -> Found:
+    return {f"utility/{arm}_{measure}": value for measure, value in values.items()}
+
+
 def _over_tasks(
     problem: Problem, truths: Sequence[NDArray[np.uint8]], risks: NDArray[np.float64], shares: NDArray[np.float64]
 ) -> dict[str, Value]:
-    found = [_performance(*parts) for parts in zip(truths, risks, shares, strict=True)]
-    return {measure: over_outcomes(problem, [values[measure] for values in found]) for measure in found[0]}
+    found = [_performance(*parts, problem.seed) for parts in zip(truths, risks, shares, strict=True)]
+    return {measure: over_outcomes(problem, [values[measure] for values in found]) for measure in MEASURES}
 
 
-def _performance(truth: NDArray[np.uint8], risk: NDArray[np.float64], share: float) -> dict[str, Value]:
+def _performance(truth: NDArray[np.uint8], risk: NDArray[np.float64], share: float, seed: int) -> dict[str, Value]:
     """Return the value of each measure for one task; ``share`` of the records are called positive."""
     return {
         "auroc": Value(*normal(*auroc(truth, risk))),
         "auprc": Value(*auprc(truth, risk)),
-        "f1": Value(*f1(truth, called_at_share(risk, share), numpy_rng(SEED, "f1"))),
+        "f1": Value(*f1(truth, called_at_share(risk, share), numpy_rng(seed, "f1"))),
     }
 
 

@@ -6,46 +6,14 @@ import torch
 from torch import Tensor
 
 from ehrsynth.bits import chosen
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
 from ehrsynth.layout import Records
-from ehrsynth.metrics.intervals import wilson
-from ehrsynth.metrics.ranges import any_of, one_hot_groups, outside_range, unseen_levels
+from ehrsynth.metrics.intervals import share
+from ehrsynth.metrics.plausibility import any_of, one_hot_groups, outside_range, unseen_levels
 
-UNSEEN = Card(
-    name="validity/unseen_level",
-    direction="lower",
-    low=0,
-    high=1,
-    definition="Share of S with a level that R never has in any categorical column; an empty cell counts where R has"
-    " none. Wilson interval.",
-    reading="Answers that no training patient gave: spelling, invented categories, or real ones too rare for R. The"
-    " other metrics take such a cell as no level at all.",
-    paper="-",
-)
-RANGE = Card(
-    name="validity/value_range",
-    direction="lower",
-    low=0,
-    high=1,
-    definition="Share of S with a number below R's minimum or above its maximum in any numeric column; an empty cell"
-    " counts where R has none. Wilson interval.",
-    reading="Numbers beyond anything in the training rows: impossible, or only rarer than R could show. Some fresh real"
-    " patients are beyond it too, more the more numeric columns there are: read it beside fresh real. A generator that"
-    " clips always scores 0.",
-    paper="-",
-)
-ONE_HOT = Card(
-    name="validity/one_hot_violation",
-    direction="lower",
-    low=0,
-    high=1,
-    definition="Share of S where some group of 0/1 columns does not have exactly one that is set, although every row of"
-    " R has; groups are found by names that begin alike up to '_', '=' or ':'. Wilson interval.",
-    reading="Two races at once, or none. A categorical column declared as one cannot be broken and is not looked at;"
-    " groups whose names do not begin alike are not found.",
-    paper="-",
-)
+CARDS = Cards.beside(__file__)
+UNSEEN, RANGE, ONE_HOT = (CARDS[f"validity/{n}"] for n in ("unseen_level", "value_range", "one_hot_violation"))
 
 
 class UnseenLevels(Evaluator):
@@ -101,7 +69,5 @@ class OneHotIntegrity(Evaluator):
 
 
 def _share(columns: Mapping[str, Tensor], kind: str, n: int) -> Value:
-    counts = {(kind, name): int(rows.sum()) for name, rows in columns.items()}
-    marked = int(any_of(columns, n).sum())
-    parts = {key: Value(count / n, wilson(count, n)) for key, count in counts.items()}
-    return Value(marked / n, wilson(marked, n), parts)
+    parts = {(kind, name): Value(*share(int(rows.sum()), n)) for name, rows in columns.items()}
+    return Value(*share(int(any_of(columns, n).sum()), n), parts)

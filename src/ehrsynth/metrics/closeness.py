@@ -1,4 +1,4 @@
-"""Nearest-neighbour adversarial accuracy: can real and synthetic records be told apart by who is nearest to whom?
+"""Closeness: are synthetic records nearer to those of R than to those of H, and who is nearest to whom?
 
 The intervals come from leaving out groups of records, see ``grouped``.
 """
@@ -8,7 +8,23 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ehrsynth.metrics.grouped import smallest
-from ehrsynth.metrics.intervals import Estimate, jackknife
+from ehrsynth.metrics.intervals import Estimate
+from ehrsynth.metrics.replicates import jackknife
+
+
+def closer_share(to_train: Tensor, to_holdout: Tensor) -> Estimate:
+    """Return the share of synthetic records closer to R than to H, ties one half, with its jackknife interval.
+
+    Args:
+        to_train: [m, g] squared distance of each synthetic record to the nearest of each group of m rows of R.
+        to_holdout: [m, g] to the nearest of each group of m rows of H.
+    """
+
+    def share(without: int | None = None) -> float:
+        train, holdout = smallest(to_train, without), smallest(to_holdout, without)
+        return float(((train < holdout).double() + 0.5 * (train == holdout).double()).mean())
+
+    return jackknife([share(group) for group in (None, *range(to_train.shape[1]))], 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -41,8 +57,8 @@ class Pairing:
 
 def accuracy(pairing: Pairing) -> Estimate:
     """Return the adversarial accuracy with its jackknife interval."""
-    groups = range(pairing.across.shape[1])
-    return jackknife(pairing.accuracy(), [pairing.accuracy(group) for group in groups], 0.0, 1.0)
+    groups = None, *range(pairing.across.shape[1])
+    return jackknife([pairing.accuracy(group) for group in groups], 0.0, 1.0)
 
 
 def accuracy_gain(holdout: Pairing, train: Pairing) -> Estimate:
@@ -52,6 +68,5 @@ def accuracy_gain(holdout: Pairing, train: Pairing) -> Estimate:
         holdout: of H and S.
         train: of R and S, the same sample of S, of the same size.
     """
-    groups = range(train.across.shape[1])
-    left_out = [holdout.accuracy(group) - train.accuracy(group) for group in groups]
-    return jackknife(holdout.accuracy() - train.accuracy(), left_out, -1.0, 1.0)
+    groups = None, *range(train.across.shape[1])
+    return jackknife([holdout.accuracy(group) - train.accuracy(group) for group in groups], -1.0, 1.0)

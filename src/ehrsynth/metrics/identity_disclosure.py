@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.metrics import silhouette_score
 
 VERIFIED = (0.10, 0.23, 0.43)  # least, mean and largest share of matches that an adversary can verify
 WRONG = (0.0013, 0.0426, 0.065)  # least, mean and largest share of cells with an error
@@ -147,12 +149,12 @@ def learned(
     place = np.cumsum(wanted) - 1  # number of each group that has an active patient and a synthetic record
     count = np.where(matched, 0, -1)
     width = int(max(target.columns.max(initial=-1), source.columns.max(initial=-1))) + 1
-    told = np.zeros((int(wanted.sum()), width), dtype=bool)
+    revealed = np.zeros((int(wanted.sum()), width), dtype=bool)
     facts = useful[source.rows]
-    told[place[others[source.rows[facts]]], source.columns[facts]] = True
+    revealed[place[others[source.rows[facts]]], source.columns[facts]] = True
     asked = matched[target.rows]
     rows = target.rows[asked]
-    right = told[place[group[rows]], target.columns[asked]]
+    right = revealed[place[group[rows]], target.columns[asked]]
     count += np.bincount(rows[right], minlength=len(group))
     theirs, ours = place[others[useful]], place[group[matched]]
     for i, distinct in enumerate(numbers.sizes):
@@ -174,3 +176,88 @@ def _slope(start: float, stop: float, k: int) -> float:
     """Return the slope between two points of the function whose second derivative is (1 - x)^k."""
     ends = [(1 - x) ** (k + 2) / ((k + 1) * (k + 2)) for x in (start, stop)]
     return (ends[1] - ends[0]) / (stop - start)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """People among whom an adversary looks for the patient.
+
+    Attributes:
+        known: their quasi-identifiers, as in ``People``.
+        complete: whether every patient is among them, so that a group that lacks its own patients was
+            counted too small.
+    """
+
+    known: Sequence[Sequence[Codes]]
+    complete: bool = False
+
+
+def worst_cases(
+    nodes: NDArray[np.int64],
+    target: People,
+    source: People,
+    numbers: Ranks,
+    frames: Sequence[Frame],
+    needed: Sequence[float],
+) -> NDArray[np.float64]:
+    """Return I R / size, the largest over the nodes, for each frame, each threshold and each patient.
+
+    From fine to coarse: once a patient is disclosed in a small group, larger groups need not be looked at.
+
+    Args:
+        nodes: [nodes, k], from ``lattice``.
+        target: [n] patients.
+        source: [m] records of S.
+        numbers: which numbers of S are near enough to those of the patients.
+        frames: who is counted for the size of a group; a patient without a group in a frame gets 0.
+        needed: thresholds, how many attributes make it something new.
+
+    Returns:
+        [frames, thresholds, n] in [0, 1].
+    """
+    n = len(target)
+    most = np.bincount(target.rows, minlength=n) + (numbers.stop > numbers.first).sum(1)
+    best = np.zeros((len(frames), len(needed), n))
+    limits = np.asarray(needed)[:, None]
+    for node in nodes[np.argsort(nodes.sum(1), kind="stable")]:
+        (own, others, *keys), size = groups(node, [target.known, source.known, *(frame.known for frame in frames)])
+        weights = np.zeros((len(frames), n))
+        least = np.bincount(own, minlength=size)[own]
+        for weight, frame, key in zip(weights, frames, keys, strict=True):
+            count = np.bincount(key, minlength=size)[own]
+            if frame.complete:
+                count = np.maximum(count, least)
+            np.divide(1, count, out=weight, where=count > 0)
+        better = (weights[:, None] > best) & (most >= limits)
+        active = better.any((0, 1))
+        if active.any():
+            facts = learned(target, own, source, others, numbers, active)
+            best = np.where(better & (facts >= limits), weights[:, None], best)
+    return best
+
+
+MOST = 16  # clusters of one number
+SAMPLE = 1000  # values that choose how many; the silhouette needs all pairs
+
+
+def centres(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the sorted centres of 2 to 16 k-means clusters of [n] values, those with the largest mean silhouette.
+
+    With fewer than three distinct values each is a cluster. The centres are those of at most a thousand values.
+    """
+    drawn = rng.permutation(values)[:SAMPLE, None]
+    distinct = np.unique(drawn)
+    if len(distinct) < 3:
+        return distinct
+    best, found = -1.0, distinct[:0]
+    for k in range(2, min(MOST, len(distinct) - 1) + 1):
+        fitted = KMeans(k, n_init=1, random_state=int(rng.integers(2**31))).fit(drawn)
+        score = float(silhouette_score(drawn, fitted.labels_))
+        if score > best:
+            best, found = score, np.sort(fitted.cluster_centers_[:, 0])
+    return found
+
+
+def cluster(values: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the nearest of the sorted ``centres`` for each of [n] values."""
+    return np.searchsorted((centres[1:] + centres[:-1]) / 2, values)

@@ -1,6 +1,8 @@
-"""What an adversary knows of a patient, and what there is to learn: records cut for identity disclosure."""
+"""Meaningful identity disclosure: recognising a training patient in S, and learning something new of them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,17 +10,99 @@ from numpy.typing import NDArray
 
 from ehrsynth.bits import ones
 from ehrsynth.errors import OptionError
+from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.columns import Levels
-from ehrsynth.evaluation.evaluator import NotApplicableError, RealData
+from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
+from ehrsynth.evaluation.subsets import capped
+from ehrsynth.files import read_table
 from ehrsynth.layout import Records
-from ehrsynth.metrics.clusters import centres, cluster
-from ehrsynth.metrics.identity import Codes, People, Ranks, rank
+from ehrsynth.metrics import identity_disclosure as metric
+from ehrsynth.metrics.identity_disclosure import Codes, Frame, People, Ranks, centres, cluster, worst_cases
+from ehrsynth.metrics.intervals import Estimate, difference, wilson
 from ehrsynth.schema import Column, as_text
 from ehrsynth.seeding import numpy_rng
 
+IDENTITY = Cards.beside(__file__)["privacy/identity_disclosure"]
 WIDTHS = (1, 5, 10, 20)  # of the steps of a generalised whole number; of a fiftieth of the range of another one
 STEPS = 50
 MAD = 1.48  # median absolute deviations that make a standard deviation
+
+
+@dataclass(kw_only=True, eq=False)
+class IdentityDisclosure(Evaluator):
+    """Whether training patients can be recognised in S, and something new learned of them.
+
+    Args:
+        identifiers: names of the quasi-identifiers; None takes the columns of that role, all demographics, and the
+            most common codes.
+        codes: how many codes that is.
+        learned: share of the sensitive attributes that makes it something new.
+        few: number of them that does in the parts of that name.
+        max_nodes: largest number of generalisations to look at.
+        population: table of the population with decoded values of every quasi-identifier.
+        population_factor: without a table, how many times R the population is.
+    """
+
+    cards = (IDENTITY,)
+    uses_holdout = True
+    identifiers: Sequence[str] | None = None
+    codes: int = 7
+    learned: float = 0.05
+    few: int = 5
+    max_nodes: int = 256
+    population: str | None = None
+    population_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.population_factor < 1:
+            raise OptionError(f"identity disclosure: population_factor: {self.population_factor} is below 1")
+
+    def fit(self, real: RealData, seed: int) -> Scorer:
+        """Choose quasi-identifiers and generalisations, and cut R and H."""
+        adversary = Adversary(real, self.identifiers, self.codes, seed)
+        size = min(len(real.train), len(real.holdout))
+        drawn = numpy_rng(seed, "identity/train").permutation(len(real.train))[:size]
+        holdout = capped(real.holdout, size, seed, "identity/holdout")
+        patients, others = adversary.cut(real.train), adversary.cut(holdout)
+        control = [Frame(others.known)]
+        frames = [Frame(patients.known), Frame([[codes[drawn] for codes in column] for column in patients.known])]
+        if self.population:
+            table = read_table(Path(self.population), text=real.schema.text_columns)
+            if len(table) < len(real.train):
+                raise OptionError(f"{self.population}: a population has no fewer rows than R ({len(real.train)})")
+            frames.append(Frame(adversary.population(table, self.population), complete=True))
+        factor = len(table) / len(real.train) if self.population else self.population_factor
+        levels = [len(column) + 1 for column in patients.known]
+        nodes = metric.lattice(levels, self.max_nodes, numpy_rng(seed, "identity/nodes"))
+        discount = metric.verification(len(levels))
+        needed = (max(self.learned * adversary.sensitive, 1), self.few)
+
+        def score(synthetic: Records, seed: int) -> dict[str, Value]:
+            source = adversary.cut(synthetic)
+            found = worst_cases(nodes, patients, source, adversary.rank(real.train, synthetic), frames, needed)
+            chance = worst_cases(nodes, others, source, adversary.rank(holdout, synthetic), control, needed)[0]
+            to_sample = _share(found[0, 0], discount / factor)
+            to_population = _share(found[2, 0], discount) if self.population else to_sample
+            few = [_share(found[0, 1], discount / factor)]
+            if self.population:
+                few.append(_share(found[2, 1], discount))
+            parts: dict[tuple[str, str], Value | Undefined] = {
+                ("direction", "population_to_sample"): Value(*to_sample),
+                ("direction", "sample_to_population"): Value(*to_population),
+                ("few", "risk"): Value(*max(few)),
+                ("count", "nodes"): Value(float(len(nodes))),
+                ("count", "lattice"): Value(float(np.prod(levels, dtype=np.float64)) - 1),
+                ("count", "identifiers"): Value(float(len(levels))),
+            }
+            for threshold, kind in enumerate(("side", "few")):
+                train, unseen = (
+                    _share(risks, discount / factor) for risks in (found[1, threshold][drawn], chance[threshold])
+                )
+                parts |= {(kind, "train"): Value(*train), (kind, "holdout"): Value(*unseen)}
+                parts[kind, "excess"] = Value(*difference(train, unseen))
+            return {IDENTITY.name: Value(*max(to_sample, to_population), parts=parts)}
+
+        return score
 
 
 class Adversary:
@@ -69,7 +153,7 @@ class Adversary:
         for i, (middles, near) in enumerate(self._reach):
             if len(middles):
                 reach[:, i] = near[cluster(values[:, i], middles)]
-        return rank(values, reach, offered)
+        return metric.rank(values, reach, offered)
 
     def population(self, frame: pd.DataFrame, path: str) -> list[list[Codes]]:
         """Return the quasi-identifiers of a table of decoded values.
@@ -105,7 +189,7 @@ class Adversary:
                 return {"centres": centres(column, numpy_rng(seed, "identity/clusters", name))}
 
             key = {"work": "identity/clusters", "column": name, "seed": seed}
-            middles = np.asarray(real.memory.recall(key, work)["centres"])
+            middles = np.asarray(real.memory.cached(key, work)["centres"])
             if not len(column):
                 found.append((middles, middles))
                 continue
@@ -145,3 +229,9 @@ def _generalised(column: Column, cells: NDArray[np.float64]) -> list[Codes]:
         places = np.clip(np.floor(cells / (width * step)) - start, 0, (high - low) // (width * step) + 1) + 1
         found.append(np.where(np.isnan(cells), 0, places).astype(np.int32))
     return found
+
+
+def _share(risks: NDArray[np.float64], discount: float) -> Estimate:
+    total, n = float(risks.sum()), len(risks)
+    low, high = wilson(total, n)
+    return discount * total / n, (discount * low, discount * high)

@@ -1,32 +1,27 @@
-"""Privacy by nearest-neighbour adversarial accuracy."""
+"""Privacy by closeness: are synthetic records nearer to R than to H, and harder to tell from R than from H?"""
 
 import numpy as np
 import torch
 
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.privacy.nearness import Side, nearness
+from ehrsynth.evaluation.privacy.nearness import Nearness, Side, nearness
 from ehrsynth.layout import Records
-from ehrsynth.metrics.adversarial_accuracy import Pairing, accuracy, accuracy_gain
+from ehrsynth.metrics.closeness import Pairing, accuracy, accuracy_gain, closer_share
 from ehrsynth.metrics.grouped import nearest_other_by_group
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.neighbours import Points
 
-NNAA = Card(
-    name="privacy/nnaa_risk",
-    direction="lower",
-    low=-1,
-    high=1,
-    definition="AA(H, S) - AA(R, S) with AA(T, S) = 1/2 (share of T nearer to another record of T than to any of S +"
-    " share of S nearer to another record of S than to any of T); squared L2, a tie is not nearer, duplicates count as"
-    " records; R, H and S drawn once to the smallest of their sizes. Interval: jackknife over 20 groups of"
-    " records of all three.",
-    reading="0: S can be told from unseen patients no better than from the training ones. It is an average over all"
-    " patients and blind to a few copies: one copy in a hundred moves it by less than 0.01. A generator told apart from"
-    " everybody with ease (AA near 1 on both sides) also scores 0, so read AA(H, S), its fidelity, beside it. Passing"
-    " it does not exclude membership inference (arXiv 2505.01524).",
-    paper="Yale et al., Neurocomputing 2020 (privacy loss), as in the Nature Communications 2022 benchmark",
-)
+CARDS = Cards.beside(__file__)
+DCR, NNAA = CARDS["privacy/dcr_share"], CARDS["privacy/nnaa_risk"]
+
+
+def dcr_share(near: Nearness) -> Value | Undefined:
+    """Return the share of S closer to R than to H; ``Membership`` gives it, which has measured the same distances."""
+    if len(near.sample) < 2:
+        return Undefined("closeness to R and H needs at least two records of R, of H and of S")
+    strength = {("strength", "records of each"): Value(float(len(near.sample)))}
+    return Value(*closer_share(near.train.sample_from_groups, near.holdout.sample_from_groups), strength)
 
 
 class AdversarialAccuracy(Evaluator):
@@ -61,8 +56,8 @@ class AdversarialAccuracy(Evaluator):
             def measure() -> dict[str, np.ndarray]:
                 return {"distance": nearest_other_by_group(Points.of(table[side.sample], means)).numpy()}
 
-            # The sample follows from its size, because its stream is fixed.
-            key = {"work": "nearest other record", "table": name, "sample": len(side.sample)}
-            return torch.from_numpy(real.memory.recall(key, measure)["distance"])
+            # The sample follows from its size and the seed.
+            key = {"work": "nearest other record", "table": name, "sample": len(side.sample), "seed": real.seed}
+            return torch.from_numpy(real.memory.cached(key, measure)["distance"])
 
         return score

@@ -1,18 +1,18 @@
 """Privacy by attribute inference, with real patients outside the training rows as the control."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ehrsynth.bits import as_sparse, chosen, ones
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
-from ehrsynth.evaluation.privacy.attribute_cards import EXCESS, KNOWN, ON_HOLDOUT, ON_TRAIN, POSITIVES, PUBLISHED
 from ehrsynth.evaluation.subsets import attributes_known_to_anyone, capped
 from ehrsynth.layout import Layout, Records
-from ehrsynth.metrics.attributes import (
+from ehrsynth.metrics.attribute_inference import (
     Hidden,
     Tally,
     bootstrap_f1,
@@ -28,9 +28,16 @@ from ehrsynth.metrics.neighbours import Points
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import numpy_rng
 
+CARDS = Cards.beside(__file__)
+ON_TRAIN, ON_HOLDOUT, EXCESS, PUBLISHED = (
+    CARDS[f"privacy/attribute_f1{end}"] for end in ("", "_holdout", "_excess", "_published")
+)
+KNOWN, POSITIVES = CARDS["privacy/attribute_known_codes"], CARDS["privacy/attribute_hidden_positives"]
+
 Infer = Callable[[Points, Points, Hidden], Hidden]
 
 
+@dataclass(kw_only=True, eq=False)
 class AttributeInference(Evaluator):
     """Whether training patients can be completed from synthetic ones better than others can.
 
@@ -39,12 +46,10 @@ class AttributeInference(Evaluator):
         max_rows: of each of R and H to attack, drawn at random; None takes all. S is never thinned out.
     """
 
-    cards: tuple[Card, ...] = (ON_TRAIN, ON_HOLDOUT, EXCESS, KNOWN, POSITIVES)
+    cards = (ON_TRAIN, ON_HOLDOUT, EXCESS, KNOWN, POSITIVES)
     uses_holdout = True
-
-    def __init__(self, *, known: int | None = None, max_rows: int | None = None) -> None:
-        self.known = known
-        self.max_rows = max_rows
+    known: int | None = None
+    max_rows: int | None = None
 
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Choose the known columns and cut R and H into known and hidden."""
@@ -71,6 +76,7 @@ class AttributeInference(Evaluator):
         return score
 
 
+@dataclass(kw_only=True, eq=False)
 class PublishedAttributeInference(Evaluator):
     """The attack of the papers on training patients, with their number of known codes and their distance.
 
@@ -80,10 +86,8 @@ class PublishedAttributeInference(Evaluator):
     """
 
     cards = (PUBLISHED,)
-
-    def __init__(self, *, known: int = 256, max_rows: int | None = None) -> None:
-        self.known = known
-        self.max_rows = max_rows
+    known: int = 256
+    max_rows: int | None = None
 
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Cut R into known and hidden."""
@@ -116,10 +120,10 @@ class _Attack:
         self.codes = half_of_positives(counts[codes]) if known is None else known
         if len(codes) <= self.codes:
             raise NotApplicableError(f"with {self.codes} known codes none of the {len(codes)} is left hidden")
-        told = sorted({*public, *codes[: self.codes]})
+        known_columns = sorted({*public, *codes[: self.codes]})
         width = layout.binary.stop
-        self.known = [[i for i in told if i < width], [i - width for i in told if i >= width]]
-        hidden = sorted({*range(layout.width)} - {*told})
+        self.known = [[i for i in known_columns if i < width], [i - width for i in known_columns if i >= width]]
+        hidden = sorted({*range(layout.width)} - {*known_columns})
         self.hidden = [[i for i in hidden if i < width], [i - width for i in hidden if i >= width]]
         self.means = observed_means(real.train.values)
         self.low, self.scale = _raw_scale(real.schema, layout)
@@ -173,8 +177,8 @@ def half_of_positives(counts: Sequence[int] | NDArray[np.integer]) -> int:
     Args:
         counts: positives of each code, the most frequent first.
     """
-    told = np.cumsum(counts)
-    return max(int((2 * told <= told[-1]).sum()), 1) if len(told) else 0
+    known = np.cumsum(counts)
+    return max(int((2 * known <= known[-1]).sum()), 1) if len(known) else 0
 
 
 def _raw_scale(schema: Schema, layout: Layout) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
