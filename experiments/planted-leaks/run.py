@@ -16,8 +16,8 @@ from ehrsynth.bits import unpack
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.anchors import halves
+from ehrsynth.evaluation.card import card_of
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.nulls import null_of
 from ehrsynth.evaluation.privacy.attribute_inference import AttributeInference
 from ehrsynth.evaluation.privacy.closeness import AdversarialAccuracy
 from ehrsynth.evaluation.privacy.copies import ExactCopies, NearCopies
@@ -105,7 +105,7 @@ def shown(metric: str, scores: list[Score]) -> str:
 
 def signals(metric: str, scores: list[Score]) -> str:
     """Return in how many seeds the whole interval lies above the null."""
-    null = null_of(metric)
+    null = card_of(metric).null
     assert null is not None
     above = sum(score.ci is not None and score.ci[0] > null for score in scores)
     return f"{above}/{len(scores)}"
@@ -115,7 +115,7 @@ def table(found: Mapping[tuple[str, Plant], list[Score]], cell: object) -> str:
     """Return a Markdown table of attacks that have a null by plants."""
     assert callable(cell)
     head = ["attack", *("fresh" if not share else f"{share:.0%}, {flips} flipped" for share, flips in PLANTS)]
-    metrics = [card.name for card in ATTACKS.cards if null_of(card.name) is not None]
+    metrics = [card.name for card in ATTACKS.cards if card.null is not None]
     rows = [[name.removeprefix("privacy/"), *(cell(name, found[name, plant]) for plant in PLANTS)] for name in metrics]
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]) + "\n"
 

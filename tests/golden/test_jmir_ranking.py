@@ -1,11 +1,13 @@
 """Table 3 of the JMIR AI tutorial (2024): five runs, nine metrics, two weight profiles."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
+from ehrsynth.evaluation.card import card_of
 from ehrsynth.evaluation.ranking import Profile, metric_ranks, rank_runs, weighted_rank
 
 PRINTED_RANKS = {
@@ -40,7 +42,8 @@ def test_the_printed_ranks_give_the_printed_weighted_ranks(name: str) -> None:
 def test_the_printed_winner_wins(name: str, best: str) -> None:
     ranks = pd.DataFrame(PRINTED_RANKS, index=list("12345"), dtype=float)
     directions = dict.fromkeys(ranks, "lower")
-    assert rank_runs(ranks, directions, shipped(name)).table.index[0] == best
+    cards = {metric: replace(card_of(metric), direction="lower") for metric in ranks}
+    assert rank_runs(ranks, cards, shipped(name)).table.index[0] == best
     assert metric_ranks(ranks, directions).equals(ranks), "ranking ranks changes nothing, mean ranks of ties included"
 
 

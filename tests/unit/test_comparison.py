@@ -1,12 +1,16 @@
+import re
 from pathlib import Path
 
 import pytest
 
+from ehrsynth.cli.tables import ranking_table
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
 from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.files import read_json, write_json
-from ehrsynth.reporting.comparison import comparison_html, worst_leaks
+from ehrsynth.reporting.comparison import Section, comparison_html, ranking_rows, worst_leaks
+from ehrsynth.reporting.ranking_figures import ranking_figures
+from ehrsynth.reporting.report import read_report
 from tests.scores import score_of
 
 PROFILE = Profile("teaching", "For teaching.", {"fidelity/apd": 1.0, "utility/tstr_auroc": 1.0}, "a paper")
@@ -23,7 +27,7 @@ def run(folder: Path, apd: float, train: str = "aa") -> Path:
 
 def ranked(values: dict[str, float], groups: dict[str, str]) -> Ranking:
     table = tabulate({name: [score_of("fidelity/apd", value, "lower")] for name, value in values.items()})
-    return rank_runs(table.values, table.directions, PROFILE, groups=groups)
+    return rank_runs(table.values, table.cards, PROFILE, groups=groups)
 
 
 def page(tmp_path: Path, other_data: str = "aa") -> str:
@@ -32,7 +36,7 @@ def page(tmp_path: Path, other_data: str = "aa") -> str:
     run(tmp_path / "runs" / "gan/0", 0.1, other_data)
     (tmp_path / "runs" / "vae/0" / "report.html").write_text("page")
     ranking = ranked(values, {name: name.split("/")[0] for name in values})
-    comparison_html(tmp_path / "out" / "ranking.html", ranking, reports)
+    comparison_html(tmp_path / "out" / "ranking.html", [Section(ranking, reports)])
     return (tmp_path / "out" / "ranking.html").read_text(encoding="utf-8")
 
 
@@ -69,7 +73,7 @@ def test_runs_on_different_data_are_called_incomparable(tmp_path: Path) -> None:
 def test_a_report_that_is_gone_is_named(tmp_path: Path) -> None:
     absent = tmp_path / "gone" / "report.json"
     with pytest.raises(FileError, match="gone"):
-        comparison_html(tmp_path / "x.html", ranked({"gone": 0.1}, {}), {"gone": absent})
+        comparison_html(tmp_path / "x.html", [Section(ranked({"gone": 0.1}, {}), {"gone": absent})])
 
 
 def test_a_leak_stands_above_the_ranking_which_does_not_tell_it(tmp_path: Path) -> None:
@@ -86,9 +90,55 @@ def test_a_leak_stands_above_the_ranking_which_does_not_tell_it(tmp_path: Path) 
     reports = {name: run(tmp_path / name, value) for name, value in values.items()}
     content = read_json(reports["gan/0"])
     write_json(reports["gan/0"], {**content, "scores": [*content["scores"], leaky.to_dict()], "warnings": ["mind it"]})
-    comparison_html(tmp_path / "ranking.html", ranking, reports)
+    comparison_html(tmp_path / "ranking.html", [Section(ranking, reports)])
     text = (tmp_path / "ranking.html").read_text(encoding="utf-8")
     assert "gan: does it leak? Yes: treat it as patient data." in text
     assert "mind it" in text
     assert text.index("gan: does it leak?") < text.index("<td><strong>gan</strong></td>")
     assert '<span class="word poor">Yes</span>' in text
+
+
+def sections(tmp_path: Path) -> list[Section]:
+    found = []
+    for rows, values in {"few codes": {"vae": 0.2, "gan": 0.1}, "many <codes>": {"vae": 0.3, "gan": 0.4}}.items():
+        reports = {f"{rows}/{name}": run(tmp_path / rows / name, value, train=rows) for name, value in values.items()}
+        named = {f"{rows}/{name}": name for name in values}
+        ranking = ranked({f"{rows}/{name}": value for name, value in values.items()}, named)
+        figures = ranking_figures(ranking, {name: read_report(file).scores for name, file in reports.items()})
+        facts = {"training rows": "1,400", "differs by": f"preprocess.min_count={len(found)}"}
+        found.append(Section(ranking, reports, figures, title=rows, facts=facts))
+    return found
+
+
+def test_each_set_of_rows_has_a_section_and_its_own_winner(tmp_path: Path) -> None:
+    found = sections(tmp_path)
+    comparison_html(tmp_path / "ranking.html", found)
+    text = (tmp_path / "ranking.html").read_text(encoding="utf-8")
+    assert "4 models compared on 2 sets of rows: teaching" in text
+    assert "not comparable" not in text
+    first, second = text.index('<h2 id="rows-1">few codes</h2>'), text.index('<h2 id="rows-2">many &lt;codes&gt;</h2>')
+    assert "preprocess.min_count=0" in text[:first]
+    assert "preprocess.min_count=1" in text[second:]
+    assert text[:first].index("<strong>gan</strong>") < text[:first].index("<strong>vae</strong>")
+    assert text[first:second].index("<strong>gan</strong>") < text[first:second].index("<strong>vae</strong>")
+    assert text[second:].index("<strong>vae</strong>") < text[second:].index("<strong>gan</strong>")
+    marks = re.findall(r' id="([^"]+)"', text)
+    assert len(marks) == len(set(marks))
+    assert "rows-2-ranking" in marks
+
+
+def test_the_table_names_the_rows_only_where_there_are_several_sets(tmp_path: Path) -> None:
+    found = sections(tmp_path)
+    several = ranking_rows(found)
+    assert list(several.columns[:3]) == ["rows", "group", "position"]
+    assert several[["rows", "group", "position"]].to_numpy().tolist() == [
+        ["few codes", "gan", 1],
+        ["few codes", "vae", 2],
+        ["many <codes>", "vae", 1],
+        ["many <codes>", "gan", 2],
+    ]
+    assert list(ranking_rows(found[:1]).columns) == ["group", *found[0].ranking.table.columns]
+    assert ranking_table(found[0].ranking, "few codes").title.startswith(
+        "ranking for teaching on few codes, the lowest"
+    )
+    assert ranking_table(found[0].ranking).title.startswith("ranking for teaching, the lowest")

@@ -9,9 +9,9 @@ from ehrsynth.evaluation.ranking import Profile, rank_runs
 from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.layout import Layout, Records
 from ehrsynth.reporting import figures
-from ehrsynth.reporting.figures import Tables, log_axes
-from ehrsynth.reporting.gallery import report_figures
-from ehrsynth.reporting.ranking_gallery import prevalence_figure, ranking_figures
+from ehrsynth.reporting.figure_data import Tables
+from ehrsynth.reporting.figures import log_axes, report_figures
+from ehrsynth.reporting.ranking_figures import prevalence_figure, ranking_figures
 from ehrsynth.reporting.style import panels, png
 from ehrsynth.schema import Column, Schema
 from tests.scores import score_of
@@ -82,7 +82,7 @@ def test_values_are_shown_in_their_own_units_with_missing_shares() -> None:
 
 def test_the_codes_histogram_is_that_of_the_records() -> None:
     counts = Tables(np.array([0.0, 1, 1, 3]), np.array([0.0, 1]), np.array([2.0, 2, 2, 3]))
-    axis = figures.codes_per_record(counts).axes[0]
+    axis = figures.codes_per_record(counts).figure.axes[0]
     synthetic = axis.patches[-1].get_data()
     assert synthetic.edges.tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5]
     assert synthetic.values.tolist() == [0, 0, 0.75, 0.25]
@@ -90,7 +90,7 @@ def test_the_codes_histogram_is_that_of_the_records() -> None:
 
 def test_prevalence_corner_and_zero_axis() -> None:
     tables = Tables(np.array([0.1, 0.2, 0.3]), np.array([0.1, 0.2, 0.3]), np.array([0.0, 0.1, 0.2]))
-    linear, log = figures.prevalence_scatter(tables, 0.01).axes
+    linear, log = figures.prevalence_scatter(tables, 0.01).figure.axes
     assert linear.texts[0].get_text() == "r = 1.000\nMAE = 0.1"
     assert log.get_ylim()[0] < 0, "lost columns stay visible at zero"
 
@@ -106,7 +106,7 @@ def test_cluster_order_puts_correlated_columns_side_by_side() -> None:
 
 def test_the_chosen_checkpoint_is_marked() -> None:
     scores = pd.DataFrame({"fidelity/apd": [0.3, 0.2]}, index=[5, 10])
-    (axis,) = figures.training_curves(pd.DataFrame(), scores, 5).axes
+    (axis,) = figures.training_curves(pd.DataFrame(), scores, 5).figure.axes
     assert list(axis.lines[-1].get_xdata()) == [5, 5]
 
 
@@ -118,7 +118,7 @@ def test_the_comparison_shows_ranking_ranks_scores_plane_and_one_cloud_per_model
     }
     table = tabulate(runs)
     profile = Profile("p", "", dict.fromkeys(directions, 1.0), "")
-    ranking = rank_runs(table.values, table.directions, profile, errors=table.errors)
+    ranking = rank_runs(table.values, table.cards, profile, errors=table.errors)
     shown = ranking_figures(ranking, runs)
     assert [figure.name for figure in shown] == ["ranking", "ranks", "metrics", "pareto"]
     bars, heat, panels, _ = shown

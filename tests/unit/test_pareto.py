@@ -3,9 +3,11 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ehrsynth.evaluation.pareto import AXES, plane, undominated
+from ehrsynth.evaluation.card import card_of
+from ehrsynth.evaluation.pareto import default_axes, plane, undominated
 
-DIRECTIONS = dict(zip(AXES, ["higher", "lower"], strict=True))
+AXES = default_axes()
+CARDS = {metric: card_of(metric) for metric in AXES}
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=8))
@@ -20,13 +22,13 @@ def test_the_front_is_what_the_definition_says(points: list[tuple[int, int]]) ->
 def test_groups_are_placed_by_the_mean_of_their_runs_and_chance_is_no_merit() -> None:
     values = pd.DataFrame({AXES[0]: [0.8, 0.6, 0.6, 0.5], AXES[1]: [0.6, 0.54, 0.5, 0.4]}, index=list("abcd"))
     groups = dict(zip("abcd", ["vae", "gan", "gan", "floor"], strict=True))
-    found = plane(values, None, DIRECTIONS, groups)
+    found = plane(values, None, CARDS, groups, AXES)
     assert found is not None
     assert found.points.loc["gan"].round(9).tolist() == [0.6, 0.52]
     assert found.points.loc["floor", AXES[1]] == 0.5
     assert found.front == {"vae": True, "gan": True, "floor": True}
     values.loc["c", AXES[1]] = 0.4
-    found = plane(values, None, DIRECTIONS, groups)
+    found = plane(values, None, CARDS, groups, AXES)
     assert found is not None
     assert found.front == {"vae": True, "gan": True, "floor": False}, "below one half is no better than one half"
     assert found.errors.isna().all(axis=None)
@@ -35,6 +37,6 @@ def test_groups_are_placed_by_the_mean_of_their_runs_and_chance_is_no_merit() ->
 def test_without_both_metrics_in_every_run_there_is_no_plane() -> None:
     values = pd.DataFrame({AXES[0]: [0.8, np.nan], AXES[1]: [0.6, 0.5]}, index=list("ab"))
     groups = {"a": "a", "b": "b"}
-    assert plane(values, None, DIRECTIONS, groups) is None
-    assert plane(values[[AXES[1]]], None, DIRECTIONS, groups) is None
-    assert plane(values.fillna(-np.inf), None, DIRECTIONS, groups) is None
+    assert plane(values, None, CARDS, groups, AXES) is None
+    assert plane(values[[AXES[1]]], None, CARDS, groups, AXES) is None
+    assert plane(values.fillna(-np.inf), None, CARDS, groups, AXES) is None

@@ -1,5 +1,5 @@
 from ehrsynth.evaluation.evaluator import Undefined, Value
-from ehrsynth.reporting.part_gallery import part_figures
+from ehrsynth.reporting.part_figures import part_figures
 from ehrsynth.reporting.style import HOLDOUT, clipped, png
 from tests.scores import score_of
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from ehrsynth.evaluation.card import card_of
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Undefined, Value
-from ehrsynth.evaluation.nulls import null_of
 from ehrsynth.evaluation.privacy.closeness import AdversarialAccuracy
 from ehrsynth.evaluation.privacy.copies import ExactCopies, NearCopies
 from ehrsynth.evaluation.privacy.membership import ClassifierAttack, DensityAttack, Membership
@@ -59,7 +59,7 @@ def alarms(synthetic: Records, deal: int = 0) -> set[str]:
             assert isinstance(value, Value)
             assert value.ci is not None
             assert value.ci[0] <= value.value <= value.ci[1]
-            null = null_of(name)
+            null = card_of(name).null
             if null is not None and value.ci[0] > null:
                 found.add(name)
     return found
@@ -83,7 +83,7 @@ def test_copies_are_found_also_with_codes_turned(flips: int) -> None:
 
 def test_a_memoriser_is_found_by_every_attack_on_the_nearest() -> None:
     found = alarms(real().train)
-    names = {card.name for attack in ATTACKS for card in attack.cards if null_of(card.name) is not None}
+    names = {card.name for attack in ATTACKS for card in attack.cards if card.null is not None}
     assert names - found <= {name for name in names if "classifier" in name or "01pct" in name}
 
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from ehrsynth.evaluation.card import catalogue
 from ehrsynth.evaluation.evaluator import Value
-from ehrsynth.reporting.attacks import ATTACKS, RESULTS
 from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.privacy_statement import statement
 from tests.scores import score_of
@@ -9,6 +9,7 @@ from tests.scores import score_of
 ROWS = {"train": 7000, "holdout": 3000, "synthetic": 5000}
 ANCHORS = {"fresh_real": 0.5, "train_copy": 1.0}
 STRENGTH = {("strength", "attacked_records"): Value(2000.0), ("attacks", "rate"): Value(300.0)}
+ATTACKS = {card.attack.name for card in catalogue().values() if card.attack}
 SCORES = [
     score_of("fidelity/apd", 0.1, "lower"),
     score_of("privacy/membership_auc", 0.51, "lower", (0.505, 0.515), anchors=ANCHORS),
@@ -35,7 +36,7 @@ def test_every_attack_is_either_shown_with_its_results_or_named_as_not_run() -> 
 def test_the_worst_result_decides_and_nulls_stand_beside() -> None:
     line = statement(SCORES, ROWS).lines[0]
     assert line.verdict.word == "small but beyond chance"
-    assert line.nulls == (0.5, 0.01)
+    assert [score.card.null for score in line.results] == [0.5, 0.01]
 
 
 def test_an_inconclusive_result_is_not_hidden_by_a_clean_one() -> None:
@@ -50,7 +51,7 @@ def test_an_inconclusive_result_is_not_hidden_by_a_clean_one() -> None:
 def test_a_result_with_its_own_control_shows_the_difference(tmp_path: Path) -> None:
     parts = {("side", "excess"): Value(0.002, (-0.02, 0.03))}
     score = score_of("privacy/identity_disclosure", 0.09, "lower", (0.08, 0.1), anchors=ANCHORS, parts=parts)
-    write_html(tmp_path / "report.html", title="t", facts={}, rows=ROWS, scores=[score], cards=(), figures=())
+    write_html(tmp_path / "report.html", title="t", facts={}, rows=ROWS, scores=[score], figures=())
     assert "above others by 0.00200" in (tmp_path / "privacy.html").read_text(encoding="utf-8")
 
 
@@ -65,7 +66,7 @@ def test_the_page_tells_what_was_spent_or_that_nothing_bounds_other_attacks(tmp_
     spent = [*SCORES, score_of("privacy/epsilon", 2.5, "lower"), score_of("privacy/delta", 1e-5, "lower")]
     texts = []
     for scores in (SCORES, spent):
-        write_html(tmp_path / "report.html", title="t", facts={}, rows=ROWS, scores=scores, cards=(), figures=())
+        write_html(tmp_path / "report.html", title="t", facts={}, rows=ROWS, scores=scores, figures=())
         texts.append((tmp_path / "privacy.html").read_text(encoding="utf-8"))
     open_ended, private = texts
     assert "no bound holds for attacks that were not run" in open_ended
@@ -76,19 +77,19 @@ def test_the_page_tells_what_was_spent_or_that_nothing_bounds_other_attacks(tmp_
 
 
 def test_without_any_attack_the_page_says_so(tmp_path: Path) -> None:
-    write_html(tmp_path / "report.html", title="t", facts={}, rows=ROWS, scores=SCORES[:1], cards=(), figures=())
+    write_html(tmp_path / "report.html", title="t", facts={}, rows=ROWS, scores=SCORES[:1], figures=())
     text = (tmp_path / "privacy.html").read_text(encoding="utf-8")
     assert "Not measured." in text
     assert "<p>None.</p>" in text
 
 
 def test_every_result_has_a_plain_name() -> None:
-    assert set(RESULTS) == {metric for attack in ATTACKS for metric in attack.metrics}
+    assert all(card.result for card in catalogue().values() if card.attack)
 
 
 def test_the_page_names_the_table_it_holds_for(tmp_path: Path) -> None:
     known = {"synthetic": "5e" * 32, "ehrsynth version": "9.9"}
-    options = {"title": "t", "facts": {}, "rows": ROWS, "scores": SCORES, "cards": (), "figures": ()}
+    options = {"title": "t", "facts": {}, "rows": ROWS, "scores": SCORES, "figures": ()}
     write_html(tmp_path / "report.html", **options, provenance=known)  # type: ignore[arg-type]
     text = (tmp_path / "privacy.html").read_text(encoding="utf-8")
     assert "5e" * 32 in text

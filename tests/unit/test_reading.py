@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from ehrsynth.evaluation.card import card_of
 from ehrsynth.evaluation.evaluator import Value
-from ehrsynth.evaluation.nulls import null_of
 from ehrsynth.evaluation.score import Score
 from ehrsynth.reporting.reading import RULE, judge
 from ehrsynth.reporting.summary import leading, leaks, summarise
@@ -122,8 +122,8 @@ def test_an_attack_beyond_chance_and_beyond_fresh_real_is_a_leak_however_small(
         ("fidelity/discriminator_auc", None),
     ],
 )
-def test_nulls_are_known_by_the_end_of_the_name(metric: str, null: float | None) -> None:
-    assert null_of(metric) == null
+def test_the_card_knows_the_value_without_a_leak(metric: str, null: float | None) -> None:
+    assert card_of(metric).null == null
 
 
 def test_beyond_chance_counts_even_where_the_anchors_do_not_discriminate() -> None:

@@ -11,8 +11,7 @@ from ehrsynth.cli.console import out, steps
 from ehrsynth.cli.library import ROLES, examine, judge
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import path, whole_number
-from ehrsynth.cli.schema_table import schema_table
-from ehrsynth.cli.tables import score_table
+from ehrsynth.cli.tables import schema_table, score_table
 from ehrsynth.data.tables import Reading, Source, read_schema, read_tables
 from ehrsynth.errors import FileError, OptionError
 from ehrsynth.reporting.html import PRIVACY_PAGE

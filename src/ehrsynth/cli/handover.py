@@ -30,10 +30,10 @@ from ehrsynth.evaluation.suite import FittedSuite
 from ehrsynth.files import read_json, sha256, write_bytes, write_json, write_text
 from ehrsynth.layout import Records
 from ehrsynth.models.base import load_model
-from ehrsynth.reporting.gallery import report_figures
+from ehrsynth.reporting.figures import report_figures
 from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.model_card import card_md
-from ehrsynth.reporting.part_gallery import part_figures
+from ehrsynth.reporting.part_figures import part_figures
 from ehrsynth.reporting.parts import write_parts
 from ehrsynth.reporting.report import build_report
 from ehrsynth.sampling import synthesize
@@ -110,7 +110,6 @@ def hand_over(
         facts=facts,
         rows=report["rows"],
         scores=scores,
-        cards=full.cards,
         figures=figures,
         provenance={"command": command, **{f"{k} version": v for k, v in report["versions"].items()}, **hashes},
     )

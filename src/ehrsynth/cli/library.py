@@ -28,9 +28,9 @@ from ehrsynth.layout import Records
 from ehrsynth.metrics.copies import overlap
 from ehrsynth.metrics.neighbours import Points
 from ehrsynth.metrics.plausibility import any_of, outside_range, unseen_levels
-from ehrsynth.reporting.gallery import report_figures
+from ehrsynth.reporting.figures import report_figures
 from ehrsynth.reporting.html import write_html
-from ehrsynth.reporting.part_gallery import part_figures
+from ehrsynth.reporting.part_figures import part_figures
 from ehrsynth.reporting.parts import write_parts
 from ehrsynth.reporting.report import build_report
 from ehrsynth.reporting.summary import Finding, summarise
@@ -132,7 +132,6 @@ class Evaluation:
             facts={**evidence.names, "seed": str(self.seed), **evidence.facts},
             rows=report["rows"],
             scores=self.scores,
-            cards=self.cards,
             figures=report_figures(evidence.real, evidence.synthetic, seed=self.seed) + part_figures(self.scores),
             provenance={**{f"{k} version": v for k, v in report["versions"].items()}, **evidence.data},
             warnings=self.warnings,

@@ -19,15 +19,14 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import FileError, OptionError
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.fidelity.dimension_wise_distance import published_distances
-from ehrsynth.evaluation.pareto import AXES
 from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.files import TABLE_SUFFIXES, read_table, write_table
-from ehrsynth.reporting.comparison import comparison_html, worst_leaks
-from ehrsynth.reporting.gallery import NamedFigure
+from ehrsynth.reporting.comparison import Section, comparison_html, ranking_rows, worst_leaks
 from ehrsynth.reporting.parts import read_parts
-from ehrsynth.reporting.ranking_gallery import prevalence_figure, ranking_figures
+from ehrsynth.reporting.ranking_figures import prevalence_figure, ranking_figures
+from ehrsynth.reporting.style import NamedFigure
 
 
 def task(cfg: DictConfig) -> None:
@@ -59,7 +58,7 @@ def find_runs(pattern: str) -> list[RunFolder]:
     return runs
 
 
-def rank(runs: Sequence[RunFolder], profile: Profile, seed: int, axes: tuple[str, str] = AXES) -> Ranking:
+def rank(runs: Sequence[RunFolder], profile: Profile, seed: int, axes: tuple[str, str] | None = None) -> Ranking:
     """Rank runs; those that differ in nothing but the seed form one group.
 
     Args:
@@ -80,7 +79,7 @@ def rank(runs: Sequence[RunFolder], profile: Profile, seed: int, axes: tuple[str
     table = tabulate(scores_of(runs))
     return rank_runs(
         table.values,
-        table.directions,
+        table.cards,
         profile,
         groups=group_names(runs),
         seeds={str(run.path): str(run.provenance["seed"]) for run in runs if run.trained},
@@ -128,11 +127,12 @@ def group_names(runs: Sequence[RunFolder]) -> dict[str, str]:
 
 def write_ranking(target: Path, ranking: Ranking, runs: Sequence[RunFolder]) -> Path:
     """Write the ranking as a table and, beside it, the comparison report; return the report's path."""
-    write_table(target, ranking.table.rename_axis("group").reset_index())
     html = target.with_name(target.name.split(".")[0] + ".html")
     scores = scores_of(runs)
     reports = {str(run.path): run.report for run in runs}
-    comparison_html(html, ranking, reports, figures(ranking, runs, scores), scores)
+    sections = [Section(ranking, reports, figures(ranking, runs, scores), scores)]
+    write_table(target, ranking_rows(sections))
+    comparison_html(html, sections)
     return html
 
 

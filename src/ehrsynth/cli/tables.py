@@ -11,17 +11,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.evaluation.card import catalogue
 from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.reporting.cohort_report import flow_boxes
+from ehrsynth.schema import Column, Schema
 
-HEADLINES = {  # what a person watches during training, shortest name first
-    "fidelity/apd": "apd",
-    "fidelity/correlation_distance": "corr",
-    "fidelity/concept_abundance": "abundance",
-    "utility/tstr_auroc": "tstr",
-    "privacy/membership_auc": "membership",
-}
+SHOWN_COLUMNS = 40  # lines of a schema; columns of one nature beside one another share a line
 
 
 def number(value: float | None) -> str:
@@ -31,7 +27,8 @@ def number(value: float | None) -> str:
 
 def checkpoint_line(row: Mapping[str, Any]) -> str:
     """Return one line with the epoch and the headline scores."""
-    shown = [f"{short} {number(row[name])}" for name, short in HEADLINES.items() if name in row]
+    watched = sorted((card for card in catalogue().values() if card.short), key=lambda card: card.headline)
+    shown = [f"{card.short} {number(row[card.name])}" for card in watched if card.name in row]
     return f"  epoch {row['epoch']:>6}  " + "  ".join(shown)
 
 
@@ -45,17 +42,44 @@ def score_table(scores: Sequence[Score], title: str) -> Table:
     for (reason, _), run in groupby(scores, key=_absence):
         alike = list(run)
         for score in alike if reason is None else alike[:1]:
-            arrow = "\N{DOWNWARDS ARROW}" if score.direction == "lower" else "\N{UPWARDS ARROW}"
             shown = number(score.value) if reason is None else reason
             more = f" and {len(alike) - 1} more" if reason is not None and len(alike) > 1 else ""
-            name = f"{arrow} {score.metric}{more}"
+            name = f"{score.card.arrow} {score.metric}{more}"
             table.add_row(name, shown, *[number(score.anchors.get(a)) for a in ANCHORS])
     return table
 
 
 def _absence(score: Score) -> tuple[str | None, str]:
     """Return why a score has no value, None if it has one, and its family: such scores share a line."""
-    return None if score.status == "ok" else f"{score.status}: {score.reason}", score.metric.split("/")[0]
+    return None if score.status == "ok" else f"{score.status}: {score.reason}", score.card.family
+
+
+def schema_table(schema: Schema, title: str) -> Table:
+    """Lay out what each column is taken for; runs of like 0/1 columns are one line."""
+    table = Table("column", "kind", "values", "missing", "role", "domain", title=title, box=SIMPLE_HEAD)
+    lines = [list(run) for _, run in groupby(schema.columns, key=_nature)]
+    for run in lines[:SHOWN_COLUMNS]:
+        first, last = run[0], run[-1]
+        name = first.name if first is last else f"{first.name} ... {last.name} ({len(run)})"
+        table.add_row(name, first.kind, _values(first), "yes" if first.missing else "", _role(first), first.domain)
+    if len(lines) > SHOWN_COLUMNS:
+        table.caption = f"and {sum(map(len, lines[SHOWN_COLUMNS:]))} more columns"
+    return table
+
+
+def _nature(column: Column) -> tuple[str, ...]:
+    """Return what columns of one line have in common: the whole column unless it is binary."""
+    return (column.kind, column.role, column.domain) if column.kind == "binary" else (column.kind, column.name)
+
+
+def _values(column: Column) -> str:
+    if column.kind == "categorical":
+        return f"{len(column.levels)} levels"  # their names may be patients' own values
+    return "0, 1" if column.bounds is None else f"{column.bounds[0]:g} to {column.bounds[1]:g}"
+
+
+def _role(column: Column) -> str:
+    return "" if column.role == "feature" else column.role
 
 
 def matrix_table(matrix: Matrix) -> Table:
@@ -89,9 +113,15 @@ def table_one_table(matrix: Matrix) -> Table:
     return table
 
 
-def ranking_table(ranking: Ranking) -> Table:
-    """Return the weighted ranks, best first, with their intervals and what they rest on."""
-    title = f"ranking for {ranking.profile.name}, the lowest weighted rank is best"
+def ranking_table(ranking: Ranking, rows: str = "") -> Table:
+    """Return the weighted ranks, best first, with their intervals and what they rest on.
+
+    Args:
+        ranking: of runs judged on the same real rows.
+        rows: what these rows are called, where there are several sets of them.
+    """
+    on = f" on {rows}" if rows else ""
+    title = f"ranking for {ranking.profile.name}{on}, the lowest weighted rank is best"
     table = Table("", "model", "runs", "weighted rank", "95 % interval", "pareto", "", title=title, box=SIMPLE_HEAD)
     for group, row in ranking.table.iterrows():
         interval = "-" if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}"

@@ -94,7 +94,7 @@ class Card:
         short: name on the line of a checkpoint, whose order is that of ``headline``; empty is not there.
         figure: the figure of the report that shows its parts.
         subgroups: what is measured in each subgroup, where the score has such parts and they are drawn first.
-        control: the metric that the ``sentence`` needs beside it.
+        control: the metric that the ``sentence`` needs beside it; of a guarantee, the one without which it is none.
         sentence: what the summary of a report says of it, with ``{value}`` and ``{control}``; empty is nothing.
     """
 
@@ -125,6 +125,26 @@ class Card:
     def family(self) -> str:
         """``fidelity``, ``utility``, ``privacy``, ``validity`` or ``fairness``."""
         return self.name.split("/", 1)[0]
+
+    @property
+    def stem(self) -> str:
+        """The first word of the metric's own name; what begins alike is one measure in several forms."""
+        return self.name.split("/", 1)[-1].split("_")[0]
+
+    @property
+    def floor(self) -> str:
+        """The anchor that marks the bad end of the scale: a memoriser for privacy, else columns drawn alone."""
+        return "train_copy" if self.family == "privacy" else "independent"
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether the metric says something about the synthetic table and may get a verdict."""
+        return self.role in ("score", "attack")
+
+    @property
+    def arrow(self) -> str:
+        """The direction as a sign."""
+        return "↓" if self.direction == "lower" else "↑"
 
     @property
     def words(self) -> str:
@@ -199,6 +219,18 @@ def catalogue() -> Mapping[str, Card]:
     return {name: card for file in files for name, card in Cards.load(file).items()}
 
 
+def shipped(metric: str) -> Card | None:
+    """Return the card of a metric that the package has, with the options that are in its name filled in."""
+    if card := catalogue().get(metric):
+        return card
+    for name, card in catalogue().items():
+        if "{" in name:
+            pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[0-9]+)", re.escape(name))
+            if found := re.fullmatch(pattern, metric):
+                return card.filled(**{key: re.sub("^0(?=.)", "0.", value) for key, value in found.groupdict().items()})
+    return None
+
+
 def card_of(metric: str, direction: Direction = "lower", own: Mapping[str, Card] | None = None) -> Card:
     """Return the card of a metric by its name.
 
@@ -207,13 +239,8 @@ def card_of(metric: str, direction: Direction = "lower", own: Mapping[str, Card]
         direction: of a metric that has no card: it gets a bare one, which says nothing else.
         own: cards that came with the score; one that ships with the package goes before.
     """
-    if card := catalogue().get(metric) or (own or {}).get(metric):
-        return card
-    for name, card in catalogue().items():
-        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(name))
-        if "{" in name and (found := re.fullmatch(pattern, metric)):
-            return card.filled(**{key: re.sub("^0(?=.)", "0.", value) for key, value in found.groupdict().items()})
-    return Card(metric, direction, -math.inf, math.inf, "", "", "-")
+    bare = Card(metric, direction, -math.inf, math.inf, "", "", "-")
+    return shipped(metric) or (own or {}).get(metric, bare)
 
 
 def _put(text: str, values: Mapping[str, object]) -> str:

@@ -1,13 +1,12 @@
 """Whether two groups of runs can be told apart: by their seeds if they have several, else by their intervals."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
+from scipy.stats import ttest_ind, ttest_ind_from_stats, ttest_rel
 
 ALPHA = 0.05
 Array = NDArray[np.float64]
@@ -78,18 +77,15 @@ def compare(a: Repeats, b: Repeats) -> tuple[float | None, str]:
     x, y = a.scores.round(9), b.scores.round(9)
     if len(x) > 1 and len(y) > 1:
         if _same_seeds(a.seeds, b.seeds):
-            gaps = x[np.argsort(_texts(a.seeds))] - y[np.argsort(_texts(b.seeds))]
-            if np.ptp(gaps) > 0:
-                return _two_sided(gaps.mean(), gaps.std(ddof=1) / math.sqrt(len(gaps)), len(gaps) - 1), "paired t"
+            one, other = x[np.argsort(_texts(a.seeds))], y[np.argsort(_texts(b.seeds))]
+            if np.ptp(one - other) > 0:
+                return float(ttest_rel(one, other).pvalue), "paired t"
         elif np.ptp(x) > 0 or np.ptp(y) > 0:
-            u, v = x.var(ddof=1) / len(x), y.var(ddof=1) / len(y)
-            freedom = (u + v) ** 2 / (u**2 / (len(x) - 1) + v**2 / (len(y) - 1))
-            return _two_sided(x.mean() - y.mean(), math.sqrt(u + v), freedom), "Welch t"
-    elif len(x) != len(y):
-        many = x if len(x) > 1 else y
-        if np.ptp(many) > 0:
-            error = many.std(ddof=1) * math.sqrt(1 + 1 / len(many))
-            return _two_sided(x.mean() - y.mean(), error, len(many) - 1), "t against one run"
+            # From the moments, since scipy warns of a group that agrees exactly.
+            (m, s), (n, t) = ((scores.mean(), scores.std(ddof=1)) for scores in (x, y))
+            return float(ttest_ind_from_stats(m, s, len(x), n, t, len(y), equal_var=False).pvalue), "Welch t"
+    elif len(x) != len(y) and (np.ptp(x) > 0 or np.ptp(y) > 0):
+        return float(ttest_ind(x, y).pvalue), "t against one run"
     if a.draws is None or b.draws is None:
         return None, "none"
     # Adding one to both counts keeps a finite number of draws from claiming certainty.
@@ -105,7 +101,3 @@ def _same_seeds(one: Sequence[str | None], other: Sequence[str | None]) -> bool:
 
 def _texts(seeds: Sequence[str | None]) -> list[str]:
     return [str(seed) for seed in seeds]
-
-
-def _two_sided(difference: float, error: float, freedom: float) -> float:
-    return float(2 * t.sf(abs(difference) / error, freedom))

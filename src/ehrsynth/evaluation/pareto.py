@@ -7,11 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ehrsynth.evaluation.nulls import null_of
+from ehrsynth.evaluation.card import Card, catalogue
 from ehrsynth.evaluation.score_table import signed
-
-AXES = ("utility/tstr_auroc", "privacy/membership_auc")
-"""What the plane shows by default."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,13 @@ class Plane:
     front: Mapping[str, bool]
 
 
+def default_axes() -> tuple[str, str]:
+    """Return what the plane shows by default: of utility and of privacy, what stands first on the model card."""
+    headlines = sorted((card for card in catalogue().values() if card.headline), key=lambda card: card.headline)
+    utility, privacy = (next(c.name for c in headlines if c.family == family) for family in ("utility", "privacy"))
+    return utility, privacy
+
+
 def undominated(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return for each row of [n, k] (lower is better) whether no other row is as good everywhere and better once."""
     no_worse = (points[:, None] <= points[None]).all(2)
@@ -44,16 +48,16 @@ def undominated(points: NDArray[np.float64]) -> NDArray[np.bool_]:
 def plane(
     values: pd.DataFrame,
     errors: pd.DataFrame | None,
-    directions: Mapping[str, str],
+    cards: Mapping[str, Card],
     groups: Mapping[str, str],
-    axes: tuple[str, str] = AXES,
+    axes: tuple[str, str],
 ) -> Plane | None:
     """Place the runs in the plane of two metrics; None unless every run has a value on both.
 
     Args:
         values: runs x metrics.
         errors: their standard errors, or None.
-        directions: metric -> ``lower`` or ``higher`` is better.
+        cards: metric -> its direction, and what it is where nothing leaks.
         groups: run -> group.
         axes: the two metrics.
     """
@@ -63,14 +67,15 @@ def plane(
     runs = values[both]
     points = runs.groupby(pd.Series(dict(groups)), sort=False).mean()
     for metric in both:
-        if (null := null_of(metric)) is not None:
+        if (null := cards[metric].null) is not None:
             points[metric] = points[metric].clip(lower=null)
     known = errors if errors is not None else pd.DataFrame(index=values.index)
+    directions = {metric: cards[metric].direction for metric in both}
     front = undominated(signed(points, directions).to_numpy())
     return Plane(
         runs,
         known.reindex(columns=both),
         points,
-        {metric: directions[metric] for metric in both},
+        directions,
         dict(zip(map(str, points.index), map(bool, front), strict=True)),
     )

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, t
 
 from ehrsynth.errors import OptionError
+from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.pairs import Pair, Repeats, compare_all
-from ehrsynth.evaluation.pareto import AXES, Plane, plane
+from ehrsynth.evaluation.pareto import Plane, default_axes, plane
 from ehrsynth.evaluation.score_table import signed, worst_value
 from ehrsynth.seeding import numpy_rng
 
@@ -94,13 +95,13 @@ def weighted_rank(ranks: pd.DataFrame, weights: Mapping[str, float]) -> "pd.Seri
 
 def rank_runs(
     values: pd.DataFrame,
-    directions: Mapping[str, str],
+    cards: Mapping[str, Card],
     profile: Profile,
     *,
     groups: Mapping[str, str] | None = None,
     seeds: Mapping[str, str] | None = None,
     errors: pd.DataFrame | None = None,
-    axes: tuple[str, str] = AXES,
+    axes: tuple[str, str] | None = None,
     seed: int = 0,
 ) -> Ranking:
     """Rank runs for a use case.
@@ -112,18 +113,19 @@ def rank_runs(
 
     Args:
         values: runs x metrics, as ``tabulate`` makes it.
-        directions: metric -> ``lower`` or ``higher`` is better.
+        cards: metric -> what is known of it.
         profile: the weights.
         groups: run -> group; by default every run stands alone.
         seeds: run -> seed of its training; groups that ran the same seeds are compared seed by seed.
         errors: standard errors of ``values``, NaN where unknown.
-        axes: metrics of the plane of utility against privacy.
+        axes: metrics of the plane of utility against privacy; by default ``pareto.default_axes``.
         seed: of the bootstrap.
 
     Raises:
         OptionError: no metric of the profile is there in all runs.
     """
     weights, missing = _usable(values, profile)
+    directions = {metric: card.direction for metric, card in cards.items()}
     everything, values = values, values[list(weights)]
     ranks = metric_ranks(values, directions)
     scores = weighted_rank(ranks, weights)
@@ -150,7 +152,7 @@ def rank_runs(
     apart = {(pair.first, pair.second): pair.told_apart for pair in pairs}
     order = [str(group) for group in table.index]
     table["tied_with_next"] = [not apart[pair] for pair in pairwise(order)] + [False]
-    shown = plane(everything, errors, directions, groups, axes)
+    shown = plane(everything, errors, cards, groups, axes or default_axes())
     table["pareto"] = [None if shown is None else shown.front[group] for group in order]
     failed = [(str(run), str(metric)) for run, metric in zip(*_where_infinite(values), strict=True)]
     return Ranking(profile, table, ranks, groups, weights, missing, failed, pairs, shown)

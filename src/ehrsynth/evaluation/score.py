@@ -61,14 +61,13 @@ class Score:
         }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any], card: Card | None = None) -> "Score":
+    def from_dict(cls, content: Mapping[str, Any], own: Mapping[str, Card] | None = None) -> "Score":
         """Inverse of ``to_dict``.
 
         Args:
             content: the entry of ``report.json``.
-            card: of a metric that the package does not have.
+            own: cards of metrics that the package does not have, by name.
         """
         given = {key: value for key, value in content.items() if key not in ("metric", "direction")}
-        ci = given.get("ci")
-        known = card_of(content["metric"], content["direction"]) if card is None else card
-        return cls(**{**given, "card": known, "ci": (ci[0], ci[1]) if ci else None})
+        ci, card = given.get("ci"), card_of(content["metric"], content["direction"], own)
+        return cls(**{**given, "card": card, "ci": (ci[0], ci[1]) if ci else None})

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.score import Score
 from ehrsynth.metrics.intervals import Z
 
@@ -15,27 +16,27 @@ class ScoreTable(NamedTuple):
 
     Attributes:
         values: runs x metrics; NaN where a run has no such score, and infinitely bad where it failed.
-        directions: metric -> ``lower`` or ``higher``.
+        cards: metric -> what is known of it.
         errors: standard errors, runs x metrics, from the 95 % intervals; NaN where there is none.
     """
 
     values: pd.DataFrame
-    directions: dict[str, str]
+    cards: dict[str, Card]
     errors: pd.DataFrame
 
 
 def tabulate(runs: Mapping[str, Sequence[Score]]) -> ScoreTable:
     """Lay the scores of several runs side by side; a failed score becomes infinitely bad, a skipped one NaN."""
-    directions: dict[str, str] = {score.metric: score.direction for scores in runs.values() for score in scores}
+    cards = {score.metric: score.card for scores in runs.values() for score in scores}
     values: dict[str, dict[str, float]] = {}
     errors: dict[str, dict[str, float]] = {}
     for run, scores in runs.items():
         values[run] = {s.metric: v for s in scores if (v := _number(s)) is not None}
         errors[run] = {s.metric: (s.ci[1] - s.ci[0]) / 2 / Z for s in scores if s.ci}
-    index, columns = list(runs), list(directions)
+    index, columns = list(runs), list(cards)
     return ScoreTable(
         pd.DataFrame.from_dict(values, orient="index").reindex(index=index, columns=columns).astype(float),
-        directions,
+        cards,
         pd.DataFrame.from_dict(errors, orient="index").reindex(index=index, columns=columns).astype(float),
     )
 

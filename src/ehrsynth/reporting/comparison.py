@@ -2,20 +2,21 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from ehrsynth.evaluation.card import FAMILIES, Card
 from ehrsynth.evaluation.pairs import TESTS
 from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.files import write_text
-from ehrsynth.reporting.gallery import NamedFigure
 from ehrsynth.reporting.html import environment
-from ehrsynth.reporting.names import plain
-from ehrsynth.reporting.reading import FAMILIES, described, family
 from ehrsynth.reporting.report import Report, read_report
+from ehrsynth.reporting.style import NamedFigure
 from ehrsynth.reporting.summary import SEVERITY, Finding, leaks
 
 
@@ -24,8 +25,7 @@ class MetricLine:
     """One metric over all groups.
 
     Attributes:
-        metric: its name.
-        direction: ``lower`` or ``higher`` is better.
+        card: what is known of it.
         weight: in the ranking, after renormalisation.
         anchors: the mean of each anchor over the runs that have it.
         values: group -> mean over its runs.
@@ -33,8 +33,7 @@ class MetricLine:
         failures: group -> why no run of it has a value.
     """
 
-    metric: str
-    direction: str
+    card: Card
     weight: float
     anchors: dict[str, float | None]
     values: dict[str, float]
@@ -42,65 +41,90 @@ class MetricLine:
     failures: dict[str, str]
 
     @property
-    def name(self) -> str:
-        """The metric without its family, in words."""
-        return plain(self.metric)
-
-    @property
     def best(self) -> float | None:
         """The best value of any group."""
-        choose = min if self.direction == "lower" else max
+        choose = min if self.card.direction == "lower" else max
         return choose(self.values.values()) if self.values else None
 
     @property
     def differs(self) -> bool:
         """Whether there is a best: what real data alone decide, or what describes an attack, has none."""
-        return len(set(self.values.values())) > 1 and described(self.metric) is None
+        return len(set(self.values.values())) > 1 and self.card.is_finding
 
 
-def comparison_html(
-    path: Path,
-    ranking: Ranking,
-    reports: Mapping[str, Path],
-    figures: Sequence[NamedFigure] = (),
-    scores: Mapping[str, Sequence[Score]] | None = None,
-) -> None:
-    """Write the comparison of ranked runs.
+@dataclass(frozen=True)
+class Section:
+    """Runs that were judged on the same real rows, so that their scores can be compared.
+
+    Attributes:
+        ranking: of all runs in ``reports``.
+        reports: run -> its ``report.json``; a ``report.html`` beside it is linked by relative path.
+        figures: to show below the tables, from ``ranking_figures``.
+        scores: run -> its scores, with those that exist only among the runs; by default those of the reports.
+        title: of the rows, where there are several sets of them.
+        facts: label -> text about the rows: how many there are, and what sets them apart from the other sets.
+    """
+
+    ranking: Ranking
+    reports: Mapping[str, Path]
+    figures: Sequence[NamedFigure] = ()
+    scores: Mapping[str, Sequence[Score]] | None = None
+    title: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def comparison_html(path: Path, sections: Sequence[Section]) -> None:
+    """Write the comparison of ranked runs, in one section for each set of real rows they were judged on.
 
     Args:
         path: of the page.
-        ranking: of all runs in ``reports``.
-        reports: run -> its ``report.json``; a ``report.html`` beside it is linked by relative path.
-        figures: to show below the tables, from ``ranking_gallery``.
-        scores: run -> its scores, with those that exist only among the runs; by default those of the reports.
+        sections: at least one; all ranked for the same profile.
 
     Raises:
         FileError: a report is missing or malformed.
     """
-    read = {run: read_report(file) for run, file in reports.items()}
-    pages = {run: file.with_suffix(".html") for run, file in reports.items()}
-    links = {run: Path(os.path.relpath(page, path.parent)).as_posix() for run, page in pages.items() if page.is_file()}
-    lines = _lines(ranking, scores or {run: report.scores for run, report in read.items()})
-    order = [name for name in FAMILIES if any(family(line.metric) == name for line in lines)]
-    order += sorted({family(line.metric) for line in lines} - set(order))
-    tests = {pair.test: TESTS[pair.test] for pair in ranking.pairs}
-    text = (
-        environment()
-        .get_template("comparison.html.j2")
-        .render(
-            title=f"{len(ranking.table)} models compared: {ranking.profile.name.replace('_', ' ')}",
-            ranking=ranking,
-            places=ranking.table.to_dict(orient="index"),
-            links=links,
-            tests=tests,
-            families={name: [line for line in lines if family(line.metric) == name] for name in order},
-            same_data=_same_data(read),
-            leaking=worst_leaks(ranking, {run: report.scores for run, report in read.items()}),
-            warned={run: report.warnings for run, report in read.items() if report.warnings},
-            figures=figures,
-        )
+    profile = sections[0].ranking.profile
+    models = sum(len(section.ranking.table) for section in sections)
+    on = f" on {len(sections)} sets of rows" if len(sections) > 1 else ""
+    page = environment().get_template("comparison.html.j2")
+    text = page.render(
+        title=f"{models} models compared{on}: {profile.name.replace('_', ' ')}",
+        profile=profile,
+        sections=[_shown(section, path.parent) for section in sections],
     )
     write_text(path, text)
+
+
+def ranking_rows(sections: Sequence[Section]) -> pd.DataFrame:
+    """Return one row per group, best first; of several sets of rows, the first column says which."""
+    tables = [section.ranking.table.rename_axis("group").reset_index() for section in sections]
+    if len(sections) > 1:
+        for table, section in zip(tables, sections, strict=True):
+            table.insert(0, "rows", section.title)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _shown(section: Section, folder: Path) -> dict[str, Any]:
+    """Return what the template asks for, links relative to the folder of the page."""
+    ranking = section.ranking
+    read = {run: read_report(file) for run, file in section.reports.items()}
+    pages = {run: file.with_suffix(".html") for run, file in section.reports.items()}
+    lines = _lines(ranking, section.scores or {run: report.scores for run, report in read.items()})
+    order = [name for name in FAMILIES if any(line.card.family == name for line in lines)]
+    order += sorted({line.card.family for line in lines} - set(order))
+    return {
+        "title": section.title,
+        "facts": section.facts,
+        "figures": section.figures,
+        "ranking": ranking,
+        "places": ranking.table.to_dict(orient="index"),
+        "links": {run: Path(os.path.relpath(page, folder)).as_posix() for run, page in pages.items() if page.is_file()},
+        "tests": {pair.test: TESTS[pair.test] for pair in ranking.pairs},
+        "families": {name: [line for line in lines if line.card.family == name] for name in order},
+        "same_data": _same_data(read),
+        "leaking": worst_leaks(ranking, {run: report.scores for run, report in read.items()}),
+        "warned": {run: report.warnings for run, report in read.items() if report.warnings},
+    }
 
 
 def worst_leaks(ranking: Ranking, scores: Mapping[str, Sequence[Score]]) -> dict[str, Finding]:
@@ -118,10 +142,10 @@ def _lines(ranking: Ranking, scores: Mapping[str, Sequence[Score]]) -> list[Metr
     for run, own in scores.items():
         for score in own:
             found.setdefault(score.metric, {})[run] = score
-    return [_line(metric, scores, ranking) for metric, scores in found.items()]
+    return [_line(next(iter(known.values())).card, known, ranking) for known in found.values()]
 
 
-def _line(metric: str, scores: Mapping[str, Score], ranking: Ranking) -> MetricLine:
+def _line(card: Card, scores: Mapping[str, Score], ranking: Ranking) -> MetricLine:
     values: dict[str, list[float]] = {}
     failures = {}
     for run, score in scores.items():
@@ -134,9 +158,8 @@ def _line(metric: str, scores: Mapping[str, Score], ranking: Ranking) -> MetricL
         known = [anchor for score in scores.values() if (anchor := score.anchors.get(name)) is not None]
         anchors[name] = float(np.mean(known)) if known else None
     return MetricLine(
-        metric,
-        next(iter(scores.values())).direction,
-        ranking.weights.get(metric, 0.0),
+        card,
+        ranking.weights.get(card.name, 0.0),
         anchors,
         {group: float(np.mean(numbers)) for group, numbers in values.items()},
         {group: float(np.std(numbers, ddof=1)) for group, numbers in values.items() if len(numbers) > 1},

@@ -1,23 +1,20 @@
 """``report.html``: one file that opens offline, without scripts, and says how to read itself."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ehrsynth.evaluation.card import Card
+from ehrsynth.evaluation.card import FAMILIES
 from ehrsynth.evaluation.evaluator import Undefined, Value
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.files import write_text
-from ehrsynth.reporting.gallery import NamedFigure
-from ehrsynth.reporting.names import plain
-from ehrsynth.reporting.numbers import interval, number
 from ehrsynth.reporting.privacy_statement import statement
-from ehrsynth.reporting.reading import FAMILIES, RULE, Verdict, family, judge
-from ehrsynth.reporting.style import data_uri
+from ehrsynth.reporting.reading import RULE, Verdict, judge
+from ehrsynth.reporting.style import NamedFigure, data_uri
 from ehrsynth.reporting.summary import leading, summarise
-from ehrsynth.reporting.wording import sentence
+from ehrsynth.reporting.wording import interval, number, sentence
 
 PRIVACY_PAGE = "privacy.html"
 SHOWN_PARTS = 40
@@ -50,11 +47,6 @@ class ScoreLine:
         return {kind: parts for kind, parts in kinds.items() if len(parts) <= SHOWN_PARTS}
 
     @property
-    def name(self) -> str:
-        """The metric without its family, in words."""
-        return plain(self.score.metric)
-
-    @property
     def marks(self) -> dict[str, float]:
         """Places of value and interval ends on the scale, in percent of its width."""
         marks = {} if self.verdict.position is None else {"value": _percent(self.verdict.position)}
@@ -71,7 +63,6 @@ def write_html(
     facts: Mapping[str, str],
     rows: Mapping[str, int],
     scores: Sequence[Score],
-    cards: Iterable[Card],
     figures: Sequence[NamedFigure],
     provenance: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
@@ -84,7 +75,6 @@ def write_html(
         facts: label -> text for the header (model, data, seed, chosen checkpoint, date, ...).
         rows: numbers of ``train``, ``holdout`` and ``synthetic`` records, as in ``report.json``.
         scores: all scores with their anchors.
-        cards: of the metrics; a score without a card is shown without its definition.
         figures: in the order to show.
         provenance: label -> text for the table at the end (command, versions, hashes, ...).
         warnings: what a reader must know before any number.
@@ -101,7 +91,6 @@ def write_html(
             leading=[ScoreLine.of(score) for score in leading(scores)],
             families=by_family([ScoreLine.of(score) for score in scores]),
             questions=FAMILIES,
-            cards={card.name: card for card in cards},
             figures=figures,
         ),
     )
@@ -109,8 +98,8 @@ def write_html(
 
 def by_family(lines: Sequence[ScoreLine]) -> dict[str, list[ScoreLine]]:
     """Group lines by family, in the order of ``FAMILIES``, unknown families last."""
-    found = dict.fromkeys([*FAMILIES, *(family(line.score.metric) for line in lines)])
-    grouped = {name: [line for line in lines if family(line.score.metric) == name] for name in found}
+    found = dict.fromkeys([*FAMILIES, *(line.score.card.family for line in lines)])
+    grouped = {name: [line for line in lines if line.score.card.family == name] for name in found}
     return {name: members for name, members in grouped.items() if members}
 
 

@@ -4,21 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.reporting.html import environment
-from ehrsynth.reporting.reading import family, judge
-from ehrsynth.reporting.summary import summarise
-
-HEADLINES = (
-    "fidelity/dimension_wise_distance",
-    "fidelity/correlation_distance",
-    "fidelity/concept_abundance",
-    "utility/tstr_auroc",
-    "validity/knowledge_violation",
-    "privacy/membership_auc",
-    "privacy/attribute_f1_excess",
-    "privacy/dcr_share",
-    "privacy/exact_copies",
-)
-"""The scores a reader should see first; all others are in the report."""
+from ehrsynth.reporting.reading import judge
+from ehrsynth.reporting.summary import spent, summarise
 
 
 def card_md(
@@ -44,9 +31,8 @@ def card_md(
         command: what makes the same table again.
         is_train_copy: the output is the training rows themselves; the card then says so first.
     """
-    by_name = {score.metric: score for score in scores}
-    spent = ("privacy/epsilon", "privacy/delta")
-    privacy = [score for score in scores if family(score.metric) == "privacy" and score.metric not in spent]
+    headlines = sorted((score for score in scores if score.card.headline), key=lambda score: score.card.headline)
+    privacy = [score for score in scores if score.card.family == "privacy" and score.card.role != "guarantee"]
     page = environment().get_template("card.md.j2")
     return page.render(
         title=title,
@@ -55,12 +41,11 @@ def card_md(
         data=data,
         choice=choice,
         findings=summarise(scores, rows),
-        headlines=[(by_name[name], judge(by_name[name])) for name in HEADLINES if name in by_name],
+        headlines=[(score, judge(score)) for score in headlines],
         anchors=ANCHORS,
         attacks=[(score, judge(score)) for score in privacy if score.value is not None],
         absent=[score for score in privacy if score.value is None],
-        epsilon=by_name.get("privacy/epsilon"),
-        delta=by_name.get("privacy/delta"),
+        spent=spent(scores),
         command=command,
         is_train_copy=is_train_copy,
     )

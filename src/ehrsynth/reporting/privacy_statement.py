@@ -3,13 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ehrsynth.evaluation.nulls import null_of
+from ehrsynth.evaluation.card import Attack, catalogue
 from ehrsynth.evaluation.score import Score
 from ehrsynth.metrics.intervals import Estimate
-from ehrsynth.reporting.attacks import ATTACKS, NEVER_RUN, RESULTS, STRENGTH_WORDS, Attack
 from ehrsynth.reporting.parts import of_kind
 from ehrsynth.reporting.reading import UNSURE, Level, Verdict, judge, own_excess
-from ehrsynth.reporting.summary import SEVERITY, Finding, leaks
+from ehrsynth.reporting.summary import SEVERITY, Finding, leaks, spent
+
+NEVER_RUN = (
+    "attacks with shadow models, which retrain the generator many times with and without a person",
+    "attacks on the model itself (its weights or unlimited samples)",
+    "linkage with outside registers, or with other releases from the same hospital",
+)
+"""What no suite here tries."""
 
 STRENGTHS = ("strength", "count", "attacks")
 """Kinds of parts that say with what an attack was run; of ``attacks``, the number behind the rate itself."""
@@ -22,23 +28,19 @@ class Line:
     Attributes:
         attack: what was tried.
         strength: with what, in words.
-        results: its scores that have a value.
-        nulls: of each result, what it is without any leak; None where that is not fixed.
-        excesses: of each result, how far it is above its own control; None if it carries none.
+        results: its scores that have a value, the most telling first.
         verdict: the worst of its results.
     """
 
     attack: Attack
     strength: str
     results: tuple[Score, ...]
-    nulls: tuple[float | None, ...]
-    excesses: tuple[Estimate | None, ...]
     verdict: Verdict
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """What each result is, in plain words."""
-        return tuple(RESULTS[score.metric] for score in self.results)
+    def excesses(self) -> tuple[Estimate | None, ...]:
+        """Of each result, how far it is above its own control; None if it carries none."""
+        return tuple(map(own_excess, self.results))
 
 
 @dataclass(frozen=True)
@@ -49,39 +51,45 @@ class Statement:
         finding: the answer in short.
         lines: attacks that were run.
         absent: attacks that were not, with the reason.
-        epsilon, delta: what private training spent; None if it was not private.
+        spent: what private training spent; empty if it was not private.
     """
 
     finding: Finding
     lines: tuple[Line, ...]
     absent: tuple[str, ...]
-    epsilon: float | None
-    delta: float | None
+    spent: tuple[Score, ...]
 
 
 def statement(scores: Sequence[Score], rows: Mapping[str, int]) -> Statement:
     """Sort the privacy scores by attack.
 
     Args:
-        scores: of one synthetic table; those of other families are passed over.
+        scores: of one synthetic table; those that tell of no attack are passed over.
         rows: numbers of ``train``, ``holdout`` and ``synthetic`` records.
     """
-    by_name = {score.metric: score for score in scores}
     lines, absent = [], []
-    for attack in ATTACKS:
-        known = [by_name[metric] for metric in attack.metrics if metric in by_name]
-        results = tuple(score for score in known if score.value is not None)
+    for attack, known in _by_attack(scores):
+        asked = [score for score in known if score.card.is_finding]
+        results = tuple(score for score in asked if score.value is not None)
         if results:
             verdicts = sorted(map(judge, results), key=_severity)
-            nulls = tuple(null_of(score.metric) for score in results)
-            excesses = tuple(own_excess(score) for score in results)
-            lines.append(Line(attack, _strength(attack, by_name, rows), results, nulls, excesses, verdicts[0]))
+            lines.append(Line(attack, _strength(attack, known, rows), results, verdicts[0]))
         else:
-            why = f" ({known[0].reason})" if known and known[0].reason else ""
+            why = f" ({asked[0].reason})" if asked and asked[0].reason else ""
             absent.append(f"{attack.name.lower()}{why}")
-    spent = [by_name.get(f"privacy/{name}") for name in ("epsilon", "delta")]
-    epsilon, delta = (None if score is None else score.value for score in spent)
-    return Statement(leaks(scores), tuple(lines), (*absent, *NEVER_RUN), epsilon, delta)
+    return Statement(leaks(scores), tuple(lines), (*absent, *NEVER_RUN), tuple(spent(scores)))
+
+
+def _by_attack(scores: Sequence[Score]) -> list[tuple[Attack, list[Score]]]:
+    """Return the scores of every attack, also of those that were not run; cards of the package first, as listed."""
+    by_name = {score.metric: score for score in scores}
+    cards = {**catalogue(), **{name: score.card for name, score in by_name.items()}}
+    found: list[tuple[Attack, list[Score]]] = []
+    for attack in sorted((card.attack for card in cards.values() if card.attack), key=lambda attack: attack.place):
+        if not any(attack == other for other, _ in found):
+            known = [by_name[name] for name, card in cards.items() if card.attack == attack and name in by_name]
+            found.append((attack, known))
+    return found
 
 
 def _severity(verdict: Verdict) -> tuple[int, bool]:
@@ -90,20 +98,20 @@ def _severity(verdict: Verdict) -> tuple[int, bool]:
     return SEVERITY.index(level), verdict.word != UNSURE
 
 
-def _strength(attack: Attack, scores: Mapping[str, Score], rows: Mapping[str, int]) -> str:
+def _strength(attack: Attack, known: Sequence[Score], rows: Mapping[str, int]) -> str:
     """Say what the attack was given: by the parts that tell its strength, else by the numbers of rows."""
-    found = [scores.get(metric) for metric in attack.metrics]
     stated = {
         name if kind != "attacks" else "attacks": part.value
-        for score in found
+        for score in known
+        if score.card.is_finding
         for kind in STRENGTHS
         for name, part in of_kind(score, kind).items()
         if kind != "attacks" or name == "rate"
     }
-    known = scores.get("privacy/attribute_known_codes")
-    if "privacy/attribute_f1_excess" in attack.metrics and known is not None and known.value is not None:
-        stated.setdefault("known codes", known.value)
+    for score in known:
+        if not score.card.is_finding and score.value is not None:
+            stated.setdefault(score.card.result, score.value)
     if not stated:
         return f"{attack.knows}; up to {rows['train']:,} training and {rows['holdout']:,} held-out records"
-    words = {STRENGTH_WORDS.get(name, name.replace("_", " ")): value for name, value in stated.items()}
+    words = {attack.strengths.get(name, name.replace("_", " ")): value for name, value in stated.items()}
     return f"{attack.knows}; " + ", ".join(f"{name} {value:,.6g}" for name, value in words.items())

@@ -1,24 +1,49 @@
-"""The figures of the comparison report, from the tables of a ranking."""
+"""The figures of the comparison of several runs, from the tables of a ranking."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.pareto import Plane
+from ehrsynth.evaluation.ranking import Ranking
+from ehrsynth.evaluation.score import Score
+from ehrsynth.evaluation.score_table import tabulate
+from ehrsynth.layout import Records
 from ehrsynth.metrics.intervals import Z
-from ehrsynth.reporting.figures import Tables, across, cloud, log_axes
-from ehrsynth.reporting.style import HOLDOUT, MARK, SYNTHETIC, TRAIN, clipped, panels, styled
+from ehrsynth.reporting.figure_data import prevalences
+from ehrsynth.reporting.figures import CLOUD, cloud, log_axes
+from ehrsynth.reporting.style import (
+    HOLDOUT,
+    MARK,
+    SYNTHETIC,
+    TRAIN,
+    Drawing,
+    NamedFigure,
+    across,
+    clipped,
+    figure,
+    panels,
+)
 
-ARROWS = {"lower": "↓", "higher": "↑"}
+
+def ranking_figures(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> list[NamedFigure]:
+    """Draw a ranking: the weighted ranks, the ranks behind them, the scores behind those, and the Pareto view.
+
+    Args:
+        ranking: of the runs.
+        runs: run -> its scores.
+    """
+    shown = [ranking_bars(ranking.table), rank_map(ranking), metric_panels(ranking, runs)]
+    return shown if ranking.plane is None else [*shown, pareto_plane(ranking.plane)]
 
 
-@styled
-def ranking_bars(table: pd.DataFrame) -> Figure:
+@figure("ranking", "Ranking")
+def ranking_bars(table: pd.DataFrame) -> Drawing:
     """Weighted rank of every group, best on top, with its 95 % interval; ``table`` as in ``Ranking``."""
-    figure, (axis,) = panels(1, 1, 0.9 + 0.38 * len(table))
+    drawing, (axis,) = panels(1, 1, 0.9 + 0.38 * len(table))
     scores = table["weighted_rank"].to_numpy()
     places = np.arange(len(table))
     axis.barh(places, scores, height=0.62, color="#b3d4e8")
@@ -26,92 +51,95 @@ def ranking_bars(table: pd.DataFrame) -> Figure:
     low, high = table["low"].to_numpy()[known], table["high"].to_numpy()[known]
     axis.hlines(places[known], low, high, color=MARK, linewidth=1.6)
     axis.plot(scores, places, "o", color=TRAIN, markersize=5)
-    axis.set(
-        yticks=places,
-        yticklabels=[clipped(str(name), 32) for name in table.index],
-        xlabel="weighted rank (shorter is better)",
-    )
+    axis.set_yticks(places, [clipped(str(name), 32) for name in table.index])
+    axis.set(xlabel="weighted rank (shorter is better)")
     axis.invert_yaxis()
     axis.grid(False, axis="y")
-    return figure
+    caption = (
+        "Weighted rank of each group of runs: the mean place it takes over the metrics, weighed by the profile. The"
+        " lines are 95% intervals."
+    )
+    return drawing, caption, f"Bars of weighted ranks; best is {table.index[0]}."
 
 
-@styled
-def prevalence_multiples(models: Mapping[str, Tables], resolution: float) -> Figure:
-    """One prevalence scatter per model on the same logarithmic axes; arguments as in ``prevalence_scatter``."""
-    figure, axes = panels(len(models), across(len(models)), 3.0)
-    for axis, (name, prevalence) in zip(axes, models.items(), strict=True):
-        cloud(axis, prevalence)
-        log_axes(axis, resolution)
-        axis.set(title=name, ylabel="prevalence, synthetic")
-    return figure
-
-
-@styled
-def rank_map(ranks: pd.DataFrame, weights: Mapping[str, float], overall: "pd.Series[float]") -> Figure:
-    """Heat map of ranks, metrics x groups, the weighted rank in the last row (Table 3 of the JMIR tutorial).
-
-    Args:
-        ranks: groups x metrics, mean over the runs of a group; groups best first.
-        weights: metric -> weight.
-        overall: weighted rank of every group.
-    """
+@figure("ranks", "Ranks on every metric")
+def rank_map(ranking: Ranking) -> Drawing:
+    """Heat map of mean ranks, metrics x groups, the weighted rank in the last row (Table 3 of the JMIR tutorial)."""
+    overall, weights = ranking.table["weighted_rank"], ranking.weights
+    ranks = ranking.ranks.groupby(pd.Series(ranking.groups)).mean().loc[overall.index]
     table = pd.concat([ranks.T, overall.to_frame("weighted rank").T]).to_numpy()
-    figure, (axis,) = panels(1, 1, 1.3 + 0.3 * len(table))
-    axis.imshow(table, cmap="Blues_r", vmin=1, vmax=max(float(ranks.to_numpy().max()) * 1.35, 2), aspect="auto")
-    middle = 1 + (max(float(ranks.to_numpy().max()) * 1.35, 2) - 1) * 0.5
+    drawing, (axis,) = panels(1, 1, 1.3 + 0.3 * len(table))
+    top = max(float(ranks.to_numpy().max()) * 1.35, 2)
+    axis.imshow(table, cmap="Blues_r", vmin=1, vmax=top, aspect="auto")
     for row, column in np.ndindex(table.shape):
-        text = f"{table[row, column]:.2f}" if row == len(table) - 1 else f"{table[row, column]:.3g}"
-        weight = "bold" if row == len(table) - 1 else "normal"
-        colour = "white" if table[row, column] < middle else MARK
+        last = row == len(table) - 1
+        text = f"{table[row, column]:.2f}" if last else f"{table[row, column]:.3g}"
+        weight = "bold" if last else "normal"
+        colour = "white" if table[row, column] < 1 + (top - 1) * 0.5 else MARK
         axis.text(column, row, text, ha="center", va="center", color=colour, fontweight=weight, fontsize=8.5)
     axis.axhline(len(table) - 1.5, color="white", linewidth=4)
-    names = [f"{str(name).replace('_', ' ').replace('/', ': ')}  ({weights[str(name)]:.3g})" for name in ranks.columns]
+    names = [f"{_spelled(name)}  ({weights[str(name)]:.3g})" for name in ranks.columns]
     axis.set_yticks(range(len(table)), [*names, "weighted rank"])
     axis.set_xticks(range(len(ranks)), [clipped(str(name), 22) for name in ranks.index])
     axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, left=False)
     axis.tick_params(axis="x", labelrotation=30 if len(ranks) > 5 else 0)
     axis.grid(False)
     axis.spines[:].set_visible(False)
-    return figure
+    caption = (
+        "Mean rank of each group among all runs, 1 is best, with the weight of the metric behind its name. A model"
+        " that is dark in one family only is good for one purpose only."
+    )
+    return drawing, caption, f"Heat map of the ranks of {len(ranks)} groups on {ranks.shape[1]} metrics."
 
 
-@styled
-def metric_panels(
-    values: pd.DataFrame, directions: Mapping[str, str], anchors: Mapping[str, Mapping[str, float | None]]
-) -> Figure:
+@figure("metrics", "Scores of the profile")
+def metric_panels(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> Drawing:
     """One panel a metric: every run a dot in the row of its group, fresh real and the floor as lines.
 
     Args:
-        values: (group, run) x metrics; failed scores are infinite and not drawn.
-        directions: metric -> ``lower`` or ``higher`` is better.
-        anchors: metric -> ``fresh real`` and ``floor``.
+        ranking: of the runs.
+        runs: run -> its scores; failed ones are not drawn.
     """
-    groups = list(dict.fromkeys(values.index.get_level_values(0)))
-    figure, axes = panels(values.shape[1], 3, 0.9 + 0.25 * len(groups))
-    rows = np.array([groups.index(group) for group in values.index.get_level_values(0)])
-    for axis, metric in zip(axes, values, strict=True):
-        for name, style in (("fresh real", "-"), ("floor", ":")):
-            if (anchor := anchors[str(metric)].get(name)) is not None:
-                axis.axvline(anchor, color=HOLDOUT, linestyle=style, linewidth=1.8, label=name)
-        found = values[metric].to_numpy(float)
+    groups, metrics = list(ranking.table.index), list(ranking.weights)
+    table = tabulate(runs)
+    rows = np.array([groups.index(ranking.groups[run]) for run in table.values.index])
+    drawing, axes = panels(len(metrics), 3, 0.9 + 0.25 * len(groups))
+    for axis, metric in zip(axes, metrics, strict=True):
+        for name, anchor, style in (("fresh real", "fresh_real", "-"), ("floor", table.cards[metric].floor, ":")):
+            if (value := _mean_anchor(runs, metric, anchor)) is not None:
+                axis.axvline(value, color=HOLDOUT, linestyle=style, linewidth=1.8, label=name)
+        found = table.values[metric].to_numpy(float)
         shown = np.isfinite(found)
         axis.plot(found[shown], rows[shown], "o", color=SYNTHETIC, markersize=5, alpha=0.75)
-        title = f"{ARROWS[directions[str(metric)]]} {str(metric).split('/', 1)[1].replace('_', ' ')}"
+        title = f"{table.cards[metric].arrow} {metric.split('/', 1)[1].replace('_', ' ')}"
         axis.set_title(clipped(title, 40))
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.set_yticks(range(len(groups)), [clipped(str(group), 22) for group in groups])
         axis.set_ylim(len(groups) - 0.4, -0.6)
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     if handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
-    return figure
+        drawing.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
+    caption = (
+        "Every dot is a run. Grey lines: fresh real patients (solid), and the floor (dotted): independent columns, or"
+        " for privacy a copy of the training rows. An arrow says whether lower (↓) or higher (↑) is better."
+    )
+    return drawing, caption, f"Small panels with the scores of {len(groups)} groups on {len(metrics)} metrics."
 
 
-@styled
-def pareto_plane(plane: Plane) -> Figure:
+def _mean_anchor(runs: Mapping[str, Sequence[Score]], metric: str, anchor: str) -> float | None:
+    known = [
+        value
+        for scores in runs.values()
+        for score in scores
+        if score.metric == metric and (value := score.anchors.get(anchor)) is not None
+    ]
+    return float(np.mean(known)) if known else None
+
+
+@figure("pareto", "Utility against privacy")
+def pareto_plane(plane: Plane) -> Drawing:
     """Utility against privacy: a large dot a group, a small one a run with its 95 % interval; the front is joined."""
-    figure, (axis,) = panels(1, 1, 4.2)
+    drawing, (axis,) = panels(1, 1, 4.2)
     across_name, up_name = plane.points.columns
     for run, error in zip(plane.runs.to_numpy(float), plane.errors.to_numpy(float), strict=True):
         bars = Z * np.nan_to_num(error)
@@ -126,8 +154,36 @@ def pareto_plane(plane: Plane) -> Figure:
         (across_name, axis.set_xlabel, axis.invert_xaxis),
         (up_name, axis.set_ylabel, axis.invert_yaxis),
     ):
-        set_label(f"{name.replace('_', ' ').replace('/', ': ')} ({plane.directions[name]} is better)")
+        set_label(f"{_spelled(name)} ({plane.directions[name]} is better)")
         if plane.directions[name] == "lower":
             invert()
     axis.margins(0.12)
-    return figure
+    caption = (
+        "Better is up and to the right; an attack that does worse than chance counts as chance. Blue: no other"
+        " group is at least as good on both and better on one (the Pareto front); orange: some other group is."
+        " Small dots are runs, with the 95% intervals of their scores: where these reach across, being on the"
+        " front may be chance."
+    )
+    best = ", ".join(group for group, undominated in plane.front.items() if undominated)
+    return drawing, caption, f"Scatter plot of utility against privacy; on the Pareto front: {best}."
+
+
+@figure("prevalence", "Prevalence of every column, model by model")
+def prevalence_figure(real: RealData, synthetic: Mapping[str, Records]) -> Drawing:
+    """Draw the prevalences of one synthetic table per group on the same logarithmic axes.
+
+    Args:
+        real: the real rows all runs share.
+        synthetic: group -> its synthetic records.
+    """
+    drawing, axes = panels(len(synthetic), across(len(synthetic)), 3.0)
+    for axis, (name, records) in zip(axes, synthetic.items(), strict=True):
+        cloud(axis, prevalences(real, records))
+        log_axes(axis, 1 / len(real.train))
+        axis.set(title=name, ylabel="prevalence, synthetic")
+    caption = "All panels have the same logarithmic axes." + CLOUD
+    return drawing, caption, "Scatter plots of synthetic against training prevalence, one for each model."
+
+
+def _spelled(metric: object) -> str:
+    return str(metric).replace("_", " ").replace("/", ": ")

@@ -14,48 +14,16 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ehrsynth.evaluation.evaluator import Value
-from ehrsynth.evaluation.nulls import null_of
 from ehrsynth.evaluation.score import Score
 from ehrsynth.metrics.intervals import Estimate
 
 Level = Literal["good", "fair", "poor", "none"]
-
-FAMILIES = {
-    "fidelity": "Do the columns, and the relations between them, look like the real ones?",
-    "utility": "Does what is learned from the synthetic data hold for real patients?",
-    "validity": "Are single records possible in the clinic?",
-    "privacy": "Can something about a training patient be learned from the synthetic data?",
-    "fairness": "Is every group of patients served alike?",
-}
 
 GOOD, GOOD_PRIVACY = 0.8, 0.9
 POOR, POOR_PRIVACY = 0.0, 0.5
 SAME = 0.05  # anchors closer than this share of the larger one do not discriminate
 
 UNSURE = "not beyond chance"
-NAMING = 3  # times chance and fresh real; from there on an accused person is a member three times in four or more
-
-DESCRIBED = {
-    "/attribute_known_codes": "describes the attack",
-    "/attribute_hidden_positives": "describes the attack",
-    "_holdout": "the control",
-    "/epsilon": "a guarantee",
-    "/delta": "a guarantee",
-    **dict.fromkeys(
-        (
-            "/membership_f1",
-            "/membership_f1_euclidean",
-            "/attribute_f1",
-            "/attribute_f1_published",
-            "/exact_copies",
-            "/near_copies",
-        ),
-        "no control in it",
-    ),
-}
-"""What gets no verdict because it is no finding, by the end of its name: what the attack was given, the same attack on
-patients who are no members, what training spent, and what is high for good data too: it stands beside a score that
-takes the control into account."""
 
 RULE = (
     f"Position t = (value - floor) / (fresh real - floor). Good: t ≥ {GOOD:g}, close to fresh real patients or better."
@@ -66,7 +34,7 @@ RULE = (
     " apart and more than that margin: then it is poor. A privacy metric that has a value without any leak (0.5 for an"
     " area, 0.01 or 0.001 for a rate, 0 for an excess) is a leak only if its interval lies above both that value and"
     " fresh real; then it is at least fair, small but beyond chance, whatever its position. It is poor at any position"
-    f" where records are copied beyond chance, and where a rate is beyond {NAMING} times both. What describes"
+    " where records are copied beyond chance, and where a rate is beyond 3 times both. What describes"
     " an attack, what the same attack finds among patients who are no members, what has no control in it, and what"
     " real data alone decide (trtr) gets no verdict."
 )
@@ -89,30 +57,17 @@ class Verdict:
     interval: tuple[float, float] | None = None
 
 
-def family(metric: str) -> str:
-    """Return the part of a metric's name before the slash."""
-    return metric.split("/", 1)[0]
-
-
-def floor_name(metric: str) -> str:
-    """Return the anchor that marks the bad end of a metric's scale."""
-    return "train_copy" if family(metric) == "privacy" else "independent"
-
-
-def described(metric: str) -> str | None:
-    """Return what a score is if it is no finding about the synthetic table, else None."""
-    if metric.startswith("utility/trtr_"):
-        return "real data alone"
-    if family(metric) != "privacy":
-        return None
-    return next((word for ending, word in DESCRIBED.items() if metric.endswith(ending)), None)
+def scale(score: Score) -> tuple[float, float] | None:
+    """Return fresh real and the floor, between which a score is placed; None without both."""
+    fresh, floor = score.anchors.get("fresh_real"), score.anchors.get(score.card.floor)
+    return None if fresh is None or floor is None else (fresh, floor)
 
 
 def separation(score: Score) -> float:
     """Return how far fresh real is better than the floor, as a share of the larger; 0 without both anchors."""
-    fresh, floor = score.anchors.get("fresh_real"), score.anchors.get(floor_name(score.metric))
-    if fresh is None or floor is None:
+    if (ends := scale(score)) is None:
         return 0.0
+    fresh, floor = ends
     gap = fresh - floor if score.direction == "higher" else floor - fresh
     return gap / max(abs(fresh), abs(floor), 1e-12)
 
@@ -121,17 +76,17 @@ def judge(score: Score) -> Verdict:
     """Judge a score by the ``RULE``."""
     if score.value is None:
         return Verdict("none", score.status)
-    if word := described(score.metric):
-        return Verdict("none", word)
-    if score.metric == "privacy/identity_disclosure" and ("side", "excess") not in score.parts:
-        return Verdict("none", "no control in it")  # report.json has no parts: unseen patients are recognised as well
+    if not score.card.is_finding:
+        return Verdict("none", score.card.aside or score.card.role)
+    if score.card.aside and ("side", "excess") not in score.parts:
+        return Verdict("none", score.card.aside)  # report.json has no parts, and its control is one of them
     verdict = _placed(score, score.value)
     beyond = beyond_chance(score)
     if beyond is None:
         return verdict
     if not beyond:
         return verdict if verdict.level in ("good", "none") else replace(verdict, level="none", word=UNSURE)
-    if _grave(score):
+    if score.card.grave is not None and beyond_chance(score, score.card.grave):
         return replace(verdict, level="poor", word="leaks")
     if verdict.level in ("good", "none"):
         return replace(verdict, level="fair", word="small but beyond chance")
@@ -139,15 +94,17 @@ def judge(score: Score) -> Verdict:
 
 
 def beyond_chance(score: Score, times: float = 1.0) -> bool | None:
-    """Whether a privacy score is beyond chance: its interval lies above so many times its null and fresh real.
+    """Whether an attack is beyond chance: its interval lies above so many times its null and fresh real.
 
     Returns:
-        None where that cannot be told: no null, or no interval. A score that carries the difference from its own
-        control as part ``side, excess`` is judged by that.
+        None where that cannot be told: no attack, no null, or no interval. A score that carries the difference from
+        its own control as part ``side, excess`` is judged by that.
     """
+    if score.card.role != "attack":
+        return None
     if excess := own_excess(score):
         return excess[1][0] > 0
-    null, fresh = null_of(score.metric), score.anchors.get("fresh_real")
+    null, fresh = score.card.null, score.anchors.get("fresh_real")
     if null is None or score.ci is None:
         return None
     return score.ci[0] > times * max(null, null if fresh is None else fresh)
@@ -156,20 +113,15 @@ def beyond_chance(score: Score, times: float = 1.0) -> bool | None:
 def own_excess(score: Score) -> Estimate | None:
     """Return the difference from a score's own control with its interval, None if it carries none."""
     part = score.parts.get(("side", "excess"))
-    if family(score.metric) != "privacy" or not isinstance(part, Value) or part.ci is None:
+    if score.card.family != "privacy" or not isinstance(part, Value) or part.ci is None:
         return None
     return part.value, part.ci
 
 
-def _grave(score: Score) -> bool:
-    copied = score.metric.endswith(("/copies_excess", "/isolated_copies"))
-    return copied or ("_tpr_at_" in score.metric and beyond_chance(score, NAMING) is True)
-
-
 def _placed(score: Score, value: float) -> Verdict:
-    fresh, floor = score.anchors.get("fresh_real"), score.anchors.get(floor_name(score.metric))
-    if fresh is None or floor is None:
+    if (ends := scale(score)) is None:
         return Verdict("none", "no anchors")
+    fresh, floor = ends
     sign = 1.0 if score.direction == "higher" else -1.0
     if separation(score) <= SAME:
         known = [anchor for anchor in score.anchors.values() if anchor is not None]
@@ -181,10 +133,10 @@ def _placed(score: Score, value: float) -> Verdict:
     def place(value: float) -> float:
         return (value - floor) / (fresh - floor)
 
-    private = family(score.metric) == "privacy"
+    private = score.card.family == "privacy"
     position = place(value)
-    ends = sorted(map(place, score.ci)) if score.ci else None
-    interval = (ends[0], ends[1]) if ends else None
+    placed = sorted(map(place, score.ci)) if score.ci else None
+    interval = (placed[0], placed[1]) if placed else None
     if position >= (GOOD_PRIVACY if private else GOOD):
         return Verdict("good", "no leak seen" if private else "close to fresh real", position, interval)
     if position <= (POOR_PRIVACY if private else POOR):

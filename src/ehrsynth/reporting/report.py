@@ -1,19 +1,20 @@
 """``report.json``: every score of one synthetic table with its anchors, and what it was judged on.
 
-It holds aggregates only, never a patient's row.
+It holds aggregates only, never a patient's row. Of a metric that the package does not have, it holds the card too, so
+that whoever reads the report needs none of the code that made it.
 """
 
 import math
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
 from ehrsynth import __version__
 from ehrsynth.errors import FileError
-from ehrsynth.evaluation.card import Direction
+from ehrsynth.evaluation.card import Attack, Card, Direction, Role, card_of, shipped
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.score import Score, Status
 from ehrsynth.files import read_json
@@ -72,8 +73,10 @@ def build_report(
         warnings: what a reader must know before any number, one sentence each.
         versions: of the software; by default the current ones.
     """
+    cards = [score.card for score in scores if score.card != card_of(score.metric, score.direction)]
     return {
         "scores": [score.to_dict() for score in scores],
+        **({"cards": own} if (own := [card.to_dict() for card in cards if shipped(card.name) is None]) else {}),
         "rows": {"train": len(real.train), "holdout": len(real.holdout), "synthetic": len(synthetic)},
         "versions": dict(current_versions() if versions is None else versions),
         "data": dict(data),
@@ -95,33 +98,58 @@ def read_report(path: Path) -> Report:
         _check(isinstance(count, int) and count >= 0, path, f"rows.{role}", count, "a whole number")
     entries = content.get("scores")
     _check(isinstance(entries, list) and len(entries) > 0, path, "scores", entries, "a list of scores")
-    scores = tuple(_score(entry, path, f"scores[{i}]") for i, entry in enumerate(entries))
+    cards = content.get("cards", [])
+    _check(isinstance(cards, list), path, "cards", cards, "a list of cards")
+    own = {card.name: card for card in (_card(entry, path, f"cards[{i}]") for i, entry in enumerate(cards))}
+    scores = tuple(_score(entry, own, path, f"scores[{i}]") for i, entry in enumerate(entries))
     warnings = content.get("warnings", [])
     fits = isinstance(warnings, list) and all(isinstance(text, str) for text in warnings)
     _check(fits, path, "warnings", warnings, "a list of sentences")
     return Report(scores, content["rows"], content["versions"], content["data"], tuple(warnings))
 
 
-def _score(entry: Any, path: Path, key: str) -> Score:
+def _score(entry: Any, own: Mapping[str, Card], path: Path, key: str) -> Score:
     _check(isinstance(entry, dict), path, key, entry, "an object")
     known = {name: entry[name] for name in SCORE_KEYS if name in entry}
     metric, status, ci = known.get("metric"), known.get("status"), known.get("ci")
     anchors = known.setdefault("anchors", {})
     _check(isinstance(metric, str) and "/" in metric, path, f"{key}.metric", metric, "a text FAMILY/METRIC")
     key = f"{key} ({metric})"
-    directions, statuses = get_args(Direction), get_args(Status)
-    direction = known.get("direction")
-    _check(direction in directions, path, f"{key}.direction", direction, f"one of {', '.join(directions)}")
-    _check(status in statuses, path, f"{key}.status", status, f"one of {', '.join(statuses)}")
+    for name, choices in (("direction", get_args(Direction)), ("status", get_args(Status))):
+        _check(known.get(name) in choices, path, f"{key}.{name}", known.get(name), f"one of {', '.join(choices)}")
     value = known.setdefault("value", None)
     fits = _is_number(value) if status == "ok" else value is None
     _check(fits, path, f"{key}.value", value, "a finite number if the status is ok, else null")
-    pair = isinstance(ci, list) and len(ci) == 2 and all(map(_is_number, ci))
-    _check(ci is None or pair, path, f"{key}.ci", ci, "[low, high] or null")
+    _check(ci is None or _is_pair(ci), path, f"{key}.ci", ci, "[low, high] or null")
     _check(isinstance(anchors, dict), path, f"{key}.anchors", anchors, "an object")
     for name, anchor in anchors.items():
         _check(anchor is None or _is_number(anchor), path, f"{key}.anchors.{name}", anchor, "a finite number or null")
-    return Score.from_dict(known)
+    return Score.from_dict(known, own)
+
+
+def _card(entry: Any, path: Path, key: str) -> Card:
+    _check(isinstance(entry, dict), path, key, entry, "an object")
+    name, bounds, attack = entry.get("name"), entry.get("range"), entry.get("attack")
+    _check(isinstance(name, str) and "/" in name, path, f"{key}.name", name, "a text FAMILY/METRIC")
+    key = f"{key} ({name})"
+    fits = isinstance(bounds, list) and len(bounds) == 2 and all(end is None or _is_number(end) for end in bounds)
+    _check(fits, path, f"{key}.range", bounds, "[low, high], null where there is no bound")
+    known = _known(Card, entry, path, key)
+    if attack is not None:
+        known["attack"] = _known(Attack, attack, path, f"{key}.attack")
+    return Card.from_dict({**known, "range": bounds})
+
+
+def _known(kind: type[Card] | type[Attack], entry: Mapping[str, Any], path: Path, key: str) -> dict[str, Any]:
+    """Return the fields of a card or an attack that are there, each of its type; those without a default must be."""
+    known = {}
+    for field in fields(kind):
+        required = field.default is MISSING and field.default_factory is MISSING
+        if field.type in FIELDS and (required or field.name in entry):
+            known[field.name] = value = entry.get(field.name)
+            fits, expected = FIELDS[field.type]
+            _check(fits(value), path, f"{key}.{field.name}", value, expected)
+    return known
 
 
 def _check(fits: bool, path: Path, key: str, found: Any, expected: str) -> None:
@@ -131,3 +159,27 @@ def _check(fits: bool, path: Path, key: str, found: Any, expected: str) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and all(sign.isprintable() or sign in "\n\t" for sign in value)
+
+
+def _or_null(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+FIELDS: Mapping[object, tuple[Callable[[Any], bool], str]] = {
+    str: (_is_text, "a text without control characters"),
+    int: (_is_number, "a number"),
+    float | None: (_or_null(_is_number), "a finite number or null"),
+    tuple[float, float] | None: (_or_null(_is_pair), "[low, high] or null"),
+    Attack | None: (_or_null(lambda value: isinstance(value, dict)), "an object or null"),
+    Mapping[str, str]: (lambda v: isinstance(v, dict) and all(map(_is_text, v.values())), "an object of texts"),
+    **{kind: (get_args(kind).__contains__, f"one of {', '.join(get_args(kind))}") for kind in (Direction, Role)},
+}
+"""What the fields of a card and of an attack may hold, by their type; the ends of a range are checked together."""

@@ -1,11 +1,12 @@
-"""One calm look for all figures: the Okabe-Ito colours, safe for colour-blind readers, on white."""
+"""What a figure is, and one calm look for all: the Okabe-Ito colours, safe for colour-blind readers, on white."""
 
 import warnings
 from base64 import b64encode
 from collections.abc import Callable
-from functools import wraps
+from dataclasses import dataclass
+from functools import cached_property, wraps
 from io import BytesIO
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec
 
 import numpy as np
 from cycler import cycler
@@ -41,18 +42,54 @@ STYLE = {
 }
 
 P = ParamSpec("P")
-R = TypeVar("R")
+Drawing = tuple[Figure, str, str]
+"""A figure, how to read it, and what it shows for who cannot see it."""
 
 
-def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Run ``draw`` under ``STYLE``, leaving matplotlib's global settings as they were."""
+@dataclass(frozen=True)
+class NamedFigure:
+    """A figure as a report shows it.
 
-    @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
-        with rc_context(STYLE):
-            return draw(*args, **kwargs)
+    Attributes:
+        name: short, fit for a file name.
+        title: heading.
+        caption: how to read it.
+        alt: what it shows, for who cannot see it.
+        figure: the drawing.
+    """
 
-    return drawn
+    name: str
+    title: str
+    caption: str
+    alt: str
+    figure: Figure
+
+    @cached_property
+    def png(self) -> bytes:
+        """The picture, drawn once for its own file and for the page."""
+        return png(self.figure)
+
+
+def figure(name: str, title: str) -> Callable[[Callable[P, Drawing]], Callable[P, NamedFigure]]:
+    """Make a function that draws a figure of a report: the function gives the drawing, its caption and alt text.
+
+    It draws under ``STYLE``, and matplotlib's global settings stay as they were.
+
+    Args:
+        name: of the figure and of its file.
+        title: its heading.
+    """
+
+    def decorate(draw: Callable[P, Drawing]) -> Callable[P, NamedFigure]:
+        @wraps(draw)
+        def drawn(*args: P.args, **kwargs: P.kwargs) -> NamedFigure:
+            with rc_context(STYLE):
+                drawing, caption, alt = draw(*args, **kwargs)
+            return NamedFigure(name, title, caption, alt, drawing)
+
+        return drawn
+
+    return decorate
 
 
 def panels(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
@@ -67,11 +104,15 @@ def panels(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]
     return figure, axes[:count]
 
 
-@styled
+def across(count: int) -> int:
+    """Return how many panels to put in a row so that the fewest places stay empty."""
+    return min((3, 4), key=lambda columns: -count % columns)
+
+
 def png(figure: Figure) -> bytes:
     """Render ``figure`` as PNG."""
     stream = BytesIO()
-    with warnings.catch_warnings():
+    with rc_context(STYLE), warnings.catch_warnings():
         # A column may be named in a script that the font lacks: boxes in a picture, and nothing that a reader can mend.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font", category=UserWarning)
         figure.savefig(stream, format="png", dpi=DPI)

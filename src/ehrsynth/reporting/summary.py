@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ehrsynth.evaluation.card import FAMILIES, Card
 from ehrsynth.evaluation.score import Score
-from ehrsynth.reporting.names import plain
-from ehrsynth.reporting.numbers import number
-from ehrsynth.reporting.reading import FAMILIES, Level, described, family, judge, separation
+from ehrsynth.reporting.reading import Level, judge, separation
+from ehrsynth.reporting.wording import number
 
 NAMED = 6  # metrics that a sentence names before it only counts them
 LEADING = 3  # metrics of each family that lead the report
-NO_CONTROL = 0.45  # membership AUC; below it, and beyond chance, held-out patients pass for members
-WEAK = 0.6  # membership AUC; where the interval reaches it, a leak that matters may have been missed
 SEVERITY: tuple[Level, ...] = ("poor", "fair", "good", "none")
 
 
@@ -49,16 +47,15 @@ def leading(scores: Sequence[Score]) -> list[Score]:
     At most ``LEADING`` of each family, in the order of the families; of privacy the worst come first. Scores whose
     names begin with the same word are variants of one another, and one of them is enough.
     """
-    found: dict[str, dict[str, Score]] = {name: {} for name in (*FAMILIES, *(family(score.metric) for score in scores))}
+    found: dict[str, dict[str, Score]] = {name: {} for name in (*FAMILIES, *(score.card.family for score in scores))}
     for score in sorted(scores, key=_weight):
         if judge(score).level != "none":
-            word = score.metric.split("/", 1)[1].split("_")[0]
-            found[family(score.metric)].setdefault(word, score)
+            found[score.card.family].setdefault(score.card.stem, score)
     return [score for members in found.values() for score in list(members.values())[:LEADING]]
 
 
 def _weight(score: Score) -> tuple[int, float]:
-    worst_first = SEVERITY.index(judge(score).level) if family(score.metric) == "privacy" else 0
+    worst_first = SEVERITY.index(judge(score).level) if score.card.family == "privacy" else 0
     return worst_first, -separation(score)
 
 
@@ -73,7 +70,7 @@ def _nature(rows: Mapping[str, int]) -> Finding:
 
 
 def _kept(scores: Sequence[Score]) -> Finding:
-    by_level = _by_level([score for score in scores if family(score.metric) != "privacy"])
+    by_level = _by_level([score for score in scores if score.card.family != "privacy"])
     good, fair, poor = (by_level[level] for level in ("good", "fair", "poor"))
     judged = len(good) + len(fair) + len(poor)
     question = "Does it keep what matters?"
@@ -81,7 +78,7 @@ def _kept(scores: Sequence[Score]) -> Finding:
         return Finding(question, "Not measured.", "No score outside privacy could be judged.", "none")
     detail = (
         f"Of {judged} scores with a verdict {len(good)} are close to fresh real patients, {len(fair)} in between,"
-        f" and {len(poor)} no better than the floor{_named(poor)}.{_prediction(scores)}"
+        f" and {len(poor)} no better than the floor{_named(poor)}.{_told(scores)}"
     )
     if len(good) == judged:
         return Finding(question, "Yes.", detail, "good")
@@ -93,38 +90,44 @@ def _kept(scores: Sequence[Score]) -> Finding:
 def leaks(scores: Sequence[Score]) -> Finding:
     """Answer whether the table leaks, by the worst verdict of its privacy scores.
 
-    No leak seen is said only if the attack on membership could have seen one: if its interval stays below ``WEAK``.
+    No leak seen is said only if the attack with the power to see one was asked, and its interval excludes one.
     """
-    by_level = _by_level([score for score in scores if family(score.metric) == "privacy"])
+    by_level = _by_level([score for score in scores if score.card.family == "privacy"])
     good, fair, poor = (by_level[level] for level in ("good", "fair", "poor"))
     question = "Does it leak?"
     attacks = f"Judged by {len(good) + len(fair) + len(poor)} privacy metrics"
     if poor:
         return Finding(question, "Yes: treat it as patient data.", f"{attacks}; leaking{_named(poor)}.", "poor")
-    area = next((score for score in scores if score.metric == "privacy/membership_auc" and score.ci), None)
-    high = area.ci[1] if area is not None and area.ci is not None else 0.5
-    if high < NO_CONTROL:
-        near = "Held-out patients are nearer to the synthetic table than training patients"
-        why = "Was it made from them, or were the real tables not drawn alike? These attacks say nothing."
-        detail = f"{near} (membership AUC {number(high)} or less). {why}"
-        return Finding(question, "It cannot be told: the control is none.", detail, "poor")
+    asked = [(score.card, score.card.power, score.ci[1]) for score in scores if score.card.power and score.ci]
+    for card, (no_control, _), high in asked:
+        if high < no_control:
+            near = "Held-out patients are nearer to the synthetic table than training patients"
+            why = "Was it made from them, or were the real tables not drawn alike? These attacks say nothing."
+            detail = f"{near} ({card.words} {number(high)} or less). {why}"
+            return Finding(question, "It cannot be told: the control is none.", detail, "poor")
     if fair:
         return Finding(question, "There are signs of it.", f"{attacks}; some leak{_named(fair)}.", "fair")
-    if good and high >= WEAK:
-        unseen = f"these records do not exclude a membership AUC of {number(high)}, where 0.5 is a coin toss"
-        return Finding(question, "Too few records to tell.", f"{attacks}. None saw a leak, but {unseen}.", "none")
+    for card, (_, weak), high in asked:
+        if good and high >= weak:
+            coin = "" if card.null is None else f", where {card.null:g} is a coin toss"
+            unseen = f"these records do not exclude a {card.words} of {number(high)}{coin}"
+            return Finding(question, "Too few records to tell.", f"{attacks}. None saw a leak, but {unseen}.", "none")
     if good:
         return Finding(question, "No leak was seen.", f"{attacks}. This is evidence, not a proof.", "good")
     return Finding(question, "Not measured.", "No privacy metric could be judged.", "none")
 
 
+def spent(scores: Sequence[Score]) -> list[Score]:
+    """Return the guarantees that private training gave; one that rests on another counts only beside that."""
+    found = {score.metric: score for score in scores if score.card.role == "guarantee" and score.value is not None}
+    held = [score for score in found.values() if not score.card.control or score.card.control in found]
+    return sorted(held, key=lambda score: bool(score.card.control))
+
+
 def _unknown(scores: Sequence[Score]) -> Finding:
-    absent = [score.metric for score in scores if score.value is None]
-    mute = [
-        score.metric
-        for score in scores
-        if score.value is not None and judge(score).level == "none" and not described(score.metric)
-    ]
+    absent = [score.card for score in scores if score.value is None]
+    valued = [score for score in scores if score.value is not None]
+    mute = [score.card for score in valued if score.card.is_finding and judge(score).level == "none"]
     question = "What is not known?"
     if not absent and not mute:
         return Finding(question, "Every metric has a verdict.", "What they cannot tell stands beside each.", "none")
@@ -132,26 +135,26 @@ def _unknown(scores: Sequence[Score]) -> Finding:
     return Finding(question, f"{len(absent) + len(mute)} of {len(scores)} metrics.", detail, "none")
 
 
-def _by_level(scores: Sequence[Score]) -> dict[Level, list[str]]:
-    found: dict[Level, list[str]] = {"good": [], "fair": [], "poor": [], "none": []}
+def _by_level(scores: Sequence[Score]) -> dict[Level, list[Card]]:
+    found: dict[Level, list[Card]] = {"good": [], "fair": [], "poor": [], "none": []}
     for score in scores:
-        found[judge(score).level].append(score.metric)
+        found[judge(score).level].append(score.card)
     return found
 
 
-def _prediction(scores: Sequence[Score]) -> str:
+def _told(scores: Sequence[Score]) -> str:
+    """Return what the cards want to be said, each beside its control; empty where neither has a value."""
     values = {score.metric: score.value for score in scores if score.value is not None}
-    if not {"utility/tstr_auroc", "utility/trtr_auroc"} <= set(values):
-        return ""
-    return (
-        f" Models trained on the synthetic data predict the outcome in held-out real patients with AUROC"
-        f" {values['utility/tstr_auroc']:.2f}; trained on real data, {values['utility/trtr_auroc']:.2f}."
-    )
+    told = ""
+    for card in (score.card for score in scores):
+        if card.sentence and card.name in values and card.control in values:
+            said = card.sentence.replace("{value}", f"{values[card.name]:.2f}")
+            told += " " + said.replace("{control}", f"{values[card.control]:.2f}")
+    return told
 
 
-def _named(metrics: Sequence[str]) -> str:
-    if not metrics:
+def _named(cards: Sequence[Card]) -> str:
+    if not cards:
         return ""
-    names = [plain(metric) for metric in metrics]
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f" ({', '.join(names[:NAMED])}{more})"
+    more = f" and {len(cards) - NAMED} more" if len(cards) > NAMED else ""
+    return f" ({', '.join(card.words for card in cards[:NAMED])}{more})"

@@ -1,11 +1,31 @@
-"""One sentence that reads this value of a metric aloud."""
+"""How numbers are written in every report, and one sentence that reads a value aloud."""
 
-from ehrsynth.evaluation.nulls import null_of
 from ehrsynth.evaluation.score import Score
-from ehrsynth.reporting.numbers import interval, number
-from ehrsynth.reporting.reading import described, family, floor_name, judge, own_excess
+from ehrsynth.reporting.reading import judge, own_excess, scale
 
-FLOORS = {"independent": "independent columns", "train_copy": "a copy of the training rows"}
+DASH, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+ROUNDING = 1e-12  # what is left of a zero after floating-point sums
+FLOORS = {"independent": "independent columns score", "train_copy": "a copy of the training rows scores"}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return ``value`` with so many significant digits, in raw units; a dash for None."""
+    if value is None:
+        return DASH
+    if abs(value) < ROUNDING:
+        value = 0.0
+    if value and not 1e-4 <= abs(value) < 1e5:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        text = f"{mantissa}{TIMES}10{str(int(exponent)).translate(SUPERSCRIPT)}"
+    else:
+        text = f"{value:#.{digits}g}".rstrip(".") if 0 < abs(value) < 1000 else f"{value:,.0f}"
+    return text.replace("-", MINUS)
+
+
+def interval(ci: tuple[float, float] | None) -> str:
+    """Return a 95 % interval as text; a dash for None."""
+    return f"{number(ci[0])} to {number(ci[1])}" if ci else DASH
 
 
 def sentence(score: Score) -> str:
@@ -20,17 +40,17 @@ def sentence(score: Score) -> str:
 
 def _place(score: Score, value: float) -> str:
     verdict = judge(score)
-    fresh, floor = score.anchors.get("fresh_real"), score.anchors.get(floor_name(score.metric))
-    if described(score.metric) or fresh is None or floor is None:
-        return "" if fresh is None else f" (fresh real {number(fresh)})"
-    bottom = f"{FLOORS[floor_name(score.metric)]} score {number(floor)}"
-    if floor_name(score.metric) == "train_copy":
-        bottom = bottom.replace(" score ", " scores ")
+    ends = scale(score) if score.card.is_finding else None
+    if ends is None:
+        known = score.anchors.get("fresh_real")
+        return "" if known is None else f" (fresh real {number(known)})"
+    fresh, floor = ends
+    bottom = f"{FLOORS[score.card.floor]} {number(floor)}"
     if verdict.position is None:
         if verdict.level == "poor":
             return f", worse than fresh real {number(fresh)} and than the floor {number(floor)}"
         return f"; fresh real {number(fresh)} and the floor {number(floor)} do not differ enough to judge by"
-    if family(score.metric) == "privacy":
+    if score.card.family == "privacy":
         compared = "above" if value > fresh else "not above"
         return f", {compared} fresh real {number(fresh)}; {bottom}"
     if verdict.position > 1:
@@ -45,8 +65,7 @@ def _place(score: Score, value: float) -> str:
 def _against_null(score: Score, ci: tuple[float, float]) -> str:
     if excess := own_excess(score):
         return f"; above unseen patients by {number(excess[0])} ({interval(excess[1])})"
-    null = null_of(score.metric)
-    if null is None:
+    if (null := score.card.null) is None:
         return ""
     if ci[0] > null:
         return f", above {number(null)}, the value without any leak"
