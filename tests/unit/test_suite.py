@@ -89,6 +89,15 @@ def test_evaluators_are_fitted_once_when_first_asked() -> None:
     assert steps == ["Fixed: preparing", "Fixed", "Fixed"]
 
 
+def test_anchors_fit_nothing_again_but_what_looks_at_held_out_rows() -> None:
+    plain, guarded = Fixed("plain", Value(0.5)), Fixed("guarded", Value(0.5))
+    guarded.uses_holdout = True
+    fitted = Suite(evaluators=[plain, guarded]).fit(REAL, 0)
+    fitted.score(toy_records(10, 0))
+    anchor_scores(fitted)
+    assert (plain.fits, guarded.fits) == (1, 2), "held-out rows that stand in for the synthetic ones may not judge them"
+
+
 def test_two_evaluators_must_not_give_the_same_score() -> None:
     with pytest.raises(OptionError, match="fidelity/apd"):
         Suite(evaluators=[Prevalence(), Prevalence()])
