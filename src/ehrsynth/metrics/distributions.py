@@ -1,8 +1,8 @@
 """How columns are distributed: cells and empirical distribution functions, and how far two of them are apart.
 
-The cells of all columns lie side by side in one vector, and ``starts`` [columns] says where each column begins. A
-divergence takes the cells of R [cells] and of S [..., cells] and gives one number per column [..., columns]; the leading
-dimensions of S are all its records, then without each group.
+The cells of all columns lie side by side in one vector, and ``starts`` [columns] says where each column
+begins. A divergence takes the cells of R [cells] and of S [..., cells] and gives one number per column
+[..., columns]; the leading dimensions of S are all its records, then without each group.
 """
 
 from collections.abc import Sequence
@@ -100,7 +100,7 @@ def js_divergence(real: Cells, synthetic: Cells, starts: Starts) -> Cells:
 
 
 def kl_divergence(real: Cells, synthetic: Cells, starts: Starts) -> Cells:
-    """Return KL(R || S) of counts in nats per column, with half a record added to each cell of both sides: never negative or infinite."""
+    """Return KL(R || S) of counts in nats per column, with half a record added to each cell of both; never negative."""
     parts = rel_entr(shares(real + 0.5, starts), shares(synthetic + 0.5, starts))
     return np.maximum(np.add.reduceat(parts, starts, axis=-1), 0.0)
 
