@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from ehrsynth.cli.launch import conf_dir
 from ehrsynth.cli.main import HELP, VERBS
+from ehrsynth.study.conf import conf_dir
 
 LATE_BOUND = {"schema", "seed", "callbacks", "logger"}
 MODELS = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))

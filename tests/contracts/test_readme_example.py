@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ehrsynth.cli.run_folder import RunFolder
+from ehrsynth.study.run_folder import RunFolder
 from tests.conftest import Cli, small
 
 README = Path(__file__).parents[2] / "README.md"
