@@ -10,12 +10,10 @@ import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, is_dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, ClassVar
 
 from ehrsynth.errors import EhrsynthError, FileError, OptionError
 
@@ -23,26 +21,44 @@ Node = dict[str, Any]
 Choice = str | Path | Mapping[str, Any] | None  # the name of an option, a YAML file of one's own, or its content
 
 GLOBAL = re.compile(r"^# @package _global_", re.M)
-SPECIAL = ("_target_", "_convert_", "_partial_", "_args_", "_recursive_")
+SPECIAL = ("_target_", "_convert_", "_partial_", "_args_")
 MISSING = "???"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as Hydra reads it: ``1e-3`` is a number, and a date is the text that stands there."""
-
-
-_FLOAT = r"^[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.(?:inf|nan))$"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in found if not tag.endswith((":timestamp", ":float"))]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(_FLOAT), list("-+0123456789."))
+FLOAT = r"^[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.(?:inf|nan))$"
 
 
 def conf_dir() -> Path:
     """Return the folder of the YAML files: beside the package in a wheel, at the top level of a checkout."""
     packaged = Path(__file__).parents[1] / "conf"
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "conf"
+
+
+@cache
+def _loader() -> type:
+    """Return a loader of YAML as Hydra reads it: ``1e-3`` is a number, and a date is the text that stands there."""
+    import yaml  # here, since --help needs the names of files only, and soon
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers: ClassVar = {
+            first: [(tag, regexp) for tag, regexp in found if not tag.endswith((":timestamp", ":float"))]
+            for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(FLOAT), list("-+0123456789."))
+    return Loader
+
+
+def parsed(text: str, name: object) -> Any:
+    """Read YAML.
+
+    Raises:
+        FileError: it is none; the message calls it ``name``.
+    """
+    import yaml
+
+    try:
+        return yaml.load(text, _loader())
+    except yaml.YAMLError as error:
+        raise FileError(f"{name}: not readable as YAML ({' '.join(str(error).split())})") from None
 
 
 def names(group: str) -> list[str]:
@@ -107,6 +123,8 @@ def sorted_out(given: Mapping[str, Choice]) -> tuple[dict[str, Choice], Node]:
 
 def dumped(config: Node) -> str:
     """Return a configuration as YAML."""
+    import yaml
+
     text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     return text
 
@@ -171,10 +189,7 @@ def _read(group: str, option: Choice) -> tuple[Node, bool]:
             raise FileError(f"{file}: no such file; a YAML for {group}= was expected")
         raise OptionError(f"{group}={option}: no such {group}; use one of {', '.join(names(group))}")
     text = file.read_text(encoding="utf-8")
-    try:
-        content = yaml.load(text, _Loader) or {}
-    except yaml.YAMLError as error:
-        raise FileError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from None
+    content = parsed(text, file) or {}
     if not isinstance(content, dict):
         raise FileError(f"{file}: not readable as an option of {group}; keys with values were expected")
     return content, bool(GLOBAL.search(text))
@@ -243,7 +258,7 @@ def _found(asked: str, root: Node) -> Any:
     if not default:
         raise OptionError(f"${{{asked}}}: there is no {key}")
     made = _interpolated(default, root)
-    return yaml.load(made, _Loader) if isinstance(made, str) else made
+    return parsed(made, asked) if isinstance(made, str) else made
 
 
 def build(node: Any, name: str = "", *, late: bool = False) -> Any:
