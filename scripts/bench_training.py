@@ -17,10 +17,8 @@ from types import MethodType
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
 
-from ehrsynth.cli.launch import conf_dir
-from ehrsynth.cli.prepare import prepare_from
+import ehrsynth
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.ehrdiff import EHRDiff
@@ -94,8 +92,7 @@ def main() -> None:
     """Print one line a model."""
     print(f"training on {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
     with TemporaryDirectory() as folder:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            matrix = prepare_from(compose("prepare", ["source.n=8000"]), Path(folder) / "m", seed=0)
+        matrix = ehrsynth.prepare("demo", n=8000, out=Path(folder) / "m")
         data = EhrDataModule(matrix=matrix, batch_size=BATCH, seed=0)
         data.setup("fit")
         table = torch.cat(list(data.train_dataloader()))

@@ -4,12 +4,13 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from ehrsynth.cli.launch import conf_dir
-from ehrsynth.cli.prepare import prepare_from
 from ehrsynth.data.features.base import Feature
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.prepare import Recipe
+from ehrsynth.study.conf import conf_dir
+from ehrsynth.study.prepare import made, recipe_of
 
 
 def config(*overrides: str) -> DictConfig:
@@ -23,6 +24,13 @@ def features(cfg: DictConfig) -> list[Feature]:
     return [feature for feature in instantiate(cfg.features, _convert_="all").values() if feature is not None]
 
 
+def recipe(*overrides: str) -> Recipe:
+    """Return what ``ehrsynth prepare OVERRIDES`` would make."""
+    cfg = OmegaConf.to_container(config(*overrides), resolve=True)
+    assert isinstance(cfg, dict)
+    return recipe_of({str(key): value for key, value in cfg.items()})
+
+
 def make(out: Path, *overrides: str, seed: int = 0) -> Matrix:
     """Prepare a matrix folder."""
-    return prepare_from(config(*overrides, f"seed={seed}"), out)
+    return made(recipe(*overrides, f"seed={seed}"), out)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ehrsynth.bits import unpack
-from ehrsynth.cli.library import load_suite
+from ehrsynth.study.evaluate import load_suite
 from ehrsynth.evaluation.anchors import independent
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.layout import Layout, Records

@@ -1,20 +1,26 @@
 """ehrsynth: train, judge, choose and hand over generators of synthetic electronic health records.
 
-``ehrsynth.evaluate(train, holdout, synthetic)`` scores any synthetic table; the rest is the ``ehrsynth`` command.
+``prepare``, ``train``, ``generate``, ``evaluate`` and ``rank`` are what the verbs of the ``ehrsynth`` command call.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ehrsynth.cli.library import Evaluation as Evaluation
-    from ehrsynth.cli.library import evaluate as evaluate
+    from ehrsynth.study.evaluate import Evaluation as Evaluation
+    from ehrsynth.study.evaluate import evaluate as evaluate
+    from ehrsynth.study.generate import generate as generate
+    from ehrsynth.study.prepare import prepare as prepare
+    from ehrsynth.study.rank import rank as rank
+    from ehrsynth.study.train import train as train
 
 __version__ = "0.1.0"
 
+_HOMES = {"Evaluation": "evaluate"} | {verb: verb for verb in ("prepare", "train", "generate", "evaluate", "rank")}
+
 
 def __getattr__(name: str) -> Any:
-    """Import what evaluates when it is first asked for, so that the command starts in no time."""
-    if name in ("evaluate", "Evaluation"):
-        return getattr(import_module("ehrsynth.cli.library"), name)
+    """Import a verb when it is first asked for, so that the command starts in no time."""
+    if name in _HOMES:
+        return getattr(import_module(f"ehrsynth.study.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from ehrsynth.cli.library import load_suite
 from ehrsynth.evaluation.anchors import independent
+from ehrsynth.study.evaluate import load_suite
 from tests.evaluation_toy import toy_real, toy_records
 
 

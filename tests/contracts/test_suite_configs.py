@@ -5,10 +5,10 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from ehrsynth.cli.launch import conf_dir
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.layout import Records
+from ehrsynth.study.conf import conf_dir
 from tests.evaluation_toy import toy_real, toy_records
 
 COLUMNS = ("apd", "nonzero_columns", "wasserstein", "dimension_wise_distance", "js_divergence", "ks", "kl_divergence")

@@ -9,10 +9,10 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from ehrsynth.cli.launch import conf_dir
 from ehrsynth.evaluation.evaluator import Evaluator
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.suite import Suite
+from ehrsynth.study.conf import conf_dir
 from tests.evaluation_toy import toy_real, toy_records
 
 WITHOUT_DRAWS = {

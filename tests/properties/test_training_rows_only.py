@@ -11,7 +11,6 @@ import pytest
 from hydra.utils import instantiate
 from scipy import sparse
 
-from ehrsynth.cli.prepare import prepare_from
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.events import tell_timeline
 from ehrsynth.data.matrix import LOW_PREVALENCE
@@ -20,6 +19,7 @@ from ehrsynth.data.proposals.propose import propose
 from ehrsynth.data.split import BySubject
 from ehrsynth.data.store import Store
 from ehrsynth.data.wide import Wide, widen
+from ehrsynth.study.prepare import made
 from tests import matrices
 
 FITTED = ("schema.json", LOW_PREVALENCE, "constraints.json")
@@ -120,10 +120,10 @@ def test_raw_tables_of_held_out_patients_are_changed(tmp_path: Path, group: str)
     raw = tmp_path / "raw"
     matrices.make(tmp_path / "first", f"source.n={N}", f"source.write_raw={raw}")
     overrides = [f"source.root={raw}", "source=mimic_iv", "cohort=demo", "features=demo", f"preprocess={group}"]
-    before = prepare_from(matrices.config(*overrides), tmp_path / "before")
+    before = made(matrices.recipe(*overrides), tmp_path / "before")
     held = set(before.holdout["subject_id"].astype(str)) | set(before.validation["subject_id"].astype(str))
     rewritten(raw, held)
-    after = prepare_from(matrices.config(*overrides), tmp_path / "after")
+    after = made(matrices.recipe(*overrides), tmp_path / "after")
     assert not before.holdout.drop(columns="subject_id").equals(after.holdout.drop(columns="subject_id"))
     for name in (*FITTED, "train.parquet"):
         assert (before.folder / name).read_bytes() == (after.folder / name).read_bytes(), name

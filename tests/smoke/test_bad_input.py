@@ -153,13 +153,18 @@ def test_a_checkpoint_that_is_not_the_runs_own(
 
 
 def test_runs_of_two_matrices_are_not_ranked_together(
-    refused: Callable[..., None], study: Path, tmp_path: Path
+    cli: Cli, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(study, tmp_path / "study")
     path = next((tmp_path / "study").glob("vae/*/report.json"))
     content = read(path)
     write_json(path, content | {"data": content["data"] | {"train": "other"}})
-    refused(["different matrices"], "rank", f"runs={tmp_path / 'study'}/**")
+    assert cli("rank", f"runs={tmp_path / 'study'}/**", f"out={tmp_path / 'ranking.csv'}") == 0
+    assert capsys.readouterr().out.count("the lowest weighted rank is best") == 2
+    table = pd.read_csv(tmp_path / "ranking.csv")
+    assert list(table)[:2] == ["rows", "group"]
+    assert table["rows"].nunique() == 2
+    assert (table["position"] == 1).all()
 
 
 def test_a_constant_outcome(refused: Callable[..., None], matrix: Path, tmp_path: Path) -> None:

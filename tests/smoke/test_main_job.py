@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import torch
 
-from ehrsynth.cli.run_folder import RunFolder
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.ranking import choose_checkpoint
 from ehrsynth.files import sha256
+from ehrsynth.study.run_folder import RunFolder
 from tests.conftest import Cli, small
 
 CONTRACT = (
@@ -118,7 +118,7 @@ def test_the_chosen_checkpoint_is_the_one_the_profile_ranks_first(study: Path, c
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
-    from ehrsynth.cli.launch import conf_dir
+    from ehrsynth.study.conf import conf_dir
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("train")

@@ -8,6 +8,7 @@ import pytest
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.sources.demo import Demo
 from ehrsynth.data.store import Store
+from ehrsynth.study.prepare import readable_name
 from tests.conftest import Cli
 
 SECONDS = [
@@ -57,7 +58,7 @@ def test_a_simulated_hospital_read_as_mimic_iv(tmp_path: Path, cli: Cli, capsys:
         Demo(n=300, write_raw=tmp_path / "raw").read(store)
     options = ("source=mimic_iv", f"source.root={tmp_path / 'raw'}", "model=independent")
     matrix, run = train(cli, tmp_path, *options)
-    assert matrix.name == "mimic_iv"
+    assert readable_name(matrix.folder) == "mimic_iv" == run.parents[1].name
     assert sum(matrix.provenance["rows"].values()) == 300
     assert train(cli, tmp_path, *options)[1] == run
     assert "finished already" in capsys.readouterr().out

@@ -10,9 +10,9 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from ehrsynth.cli.launch import conf_dir
 from ehrsynth.evaluation import card as module
 from ehrsynth.evaluation.card import FAMILIES, Card, Cards, card_of, catalogue
+from ehrsynth.study.conf import conf_dir
 
 FILES = sorted(Path(module.__file__).parent.rglob("*.yaml"))
 

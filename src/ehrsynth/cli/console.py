@@ -1,11 +1,14 @@
 """What a person at a terminal sees: progress bars on stderr, results on stdout."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ehrsynth.cli.tables import checkpoint_line
+from ehrsynth.study.watch import Advance, Step, Watch
 
 WIDTH = None if sys.stdout.isatty() else 140  # a file or a pipe has no width of its own; 80 would cut the tables
 
@@ -13,8 +16,6 @@ err = Console(stderr=True, highlight=False, markup=False)
 # At a terminal both are one, or a line of results would be written into a bar that is still shown.
 together = sys.stdout.isatty() and sys.stderr.isatty()
 out = err if together else Console(highlight=False, markup=False, soft_wrap=True, width=WIDTH)
-
-Advance = Callable[[int, int | None], None]
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Advance]:
 
 
 @contextmanager
-def steps(what: str, total: int | None = None) -> Iterator[Callable[[str], None]]:
+def steps(what: str, total: int | None = None) -> Iterator[Step]:
     """Like ``progress`` for named steps: every call finishes one and names the next."""
     with _bar() as bar:
         task = bar.add_task(what, total=total)
@@ -57,3 +58,12 @@ def _bar() -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+
+
+WATCH = Watch(
+    say=lambda line: out.print(line),
+    warn=lambda line: out.print(f"WARNING: {line}", style="bold red"),
+    checkpoint=lambda row: out.print(checkpoint_line(row)),
+    bar=progress,
+    steps=steps,
+)

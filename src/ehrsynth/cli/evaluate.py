@@ -2,30 +2,31 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig
-
-from ehrsynth.cli.console import out, steps
-from ehrsynth.cli.library import ROLES, examine, judge
+from ehrsynth.cli.console import WATCH, out
 from ehrsynth.cli.main import run
-from ehrsynth.cli.options import path, whole_number
+from ehrsynth.cli.options import names, optional_path, path
 from ehrsynth.cli.tables import schema_table, score_table
 from ehrsynth.data.tables import Reading, Source, read_schema, read_tables
 from ehrsynth.errors import FileError, OptionError
 from ehrsynth.reporting.html import PRIVACY_PAGE
 from ehrsynth.schema import Schema
+from ehrsynth.study.conf import build
+from ehrsynth.study.evaluate import ROLES, examine_tables, judge
+from ehrsynth.study.spec import whole
 
 
-def task(cfg: DictConfig) -> None:
-    """Score ``cfg.synthetic`` against ``cfg.train`` and ``cfg.holdout``; write the report into ``cfg.out``."""
-    folder, seed = writable(path(cfg, "out")), whole_number(cfg, "seed")
-    given, constraints, cache = (optional_path(cfg, key) for key in ("schema", "constraints", "cache"))
+def task(config: Mapping[str, Any]) -> None:
+    """Score ``synthetic`` against ``train`` and ``holdout``; write the report into ``out``."""
+    folder, seed = writable(path(config, "out")), whole("seed", config["seed"])
+    given, constraints, cache = (optional_path(config, key) for key in ("schema", "constraints", "cache"))
     known = None if given is None else Schema.load(given)
-    reading = Reading(known, str(cfg.subject), names(cfg, "drop"), names(cfg, "outcomes"))
-    suite = instantiate(cfg.suite)
-    sources = {role: Source.of(role, path(cfg, role)) for role in ROLES}
+    reading = Reading(known, str(config["subject"]), names(config, "drop"), names(config, "outcomes"))
+    suite = build(config["suite"], "suite")
+    sources = {role: Source.of(role, path(config, role)) for role in ROLES}
 
     schema = read_schema(sources["train"], reading)
     if known is None:
@@ -34,12 +35,12 @@ def task(cfg: DictConfig) -> None:
         out.print(f"schema  {folder / 'schema.json'}; edit it and pass it as schema= to override")
         if not schema.outcomes:
             out.print("no outcome: utility is not measured; name what to predict with outcomes=[COLUMN]")
-    evidence = examine(read_tables(sources, schema, reading), sources, constraints, cache)
+    evidence = examine_tables(read_tables(sources, schema, reading), sources, constraints, cache)
     for fact, text in evidence.facts.items():
         out.print(f"{fact}: {text}")
     for warning in evidence.warnings:
-        out.print(f"WARNING: {warning}", style="bold red")
-    with steps("evaluating", 6 * len(suite.evaluators)) as step:
+        WATCH.warn(warning)
+    with WATCH.steps("evaluating", 6 * len(suite.evaluators)) as step:
         evaluation = judge(evidence, suite, seed, step)
     evaluation.save(folder)
     out.print(score_table(evaluation.scores, sources["synthetic"].name))
@@ -60,17 +61,6 @@ def writable(folder: Path) -> Path:
     if not os.access(there, os.W_OK):
         raise OptionError(f"out={folder}: {there} cannot be written to")
     return folder
-
-
-def optional_path(cfg: DictConfig, key: str) -> Path | None:
-    """Return the path that ``key`` holds, if it holds one."""
-    return None if cfg[key] is None else path(cfg, key)
-
-
-def names(cfg: DictConfig, key: str) -> tuple[str, ...]:
-    """Return the column names that ``key`` holds; one alone needs no brackets."""
-    found = cfg[key]
-    return tuple(map(str, found)) if isinstance(found, ListConfig) else () if found is None else (str(found),)
 
 
 def save(schema: Schema, file: Path) -> None:

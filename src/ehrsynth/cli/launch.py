@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,18 +15,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ehrsynth.errors import EhrsynthError, InputError, OptionError
+from ehrsynth.study.conf import conf_dir
 
-Task = Callable[[DictConfig], object]
+Task = Callable[[dict[str, Any]], object]
 
 log = logging.getLogger(__name__)
 
 QUOTES = """names with signs or spaces in them need quotes, as in 'drop=["heart rate (1/min)"]'"""
-
-
-def conf_dir() -> Path:
-    """Return the folder of the YAML files: beside the package in a wheel, at the top level of a checkout."""
-    packaged = Path(__file__).parents[1] / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "conf"
 
 
 def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], None] = lambda: None) -> int:
@@ -69,7 +64,7 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
         if absent:
             listed = f"{', '.join(f'{key}=' for key in absent)} {'is' if len(absent) == 1 else 'are'} required and"
             raise OptionError(f"{listed} not given; see ehrsynth {verb} --help")
-        return task(cfg)
+        return task(plain(cfg))
 
     try:
         try:
@@ -94,6 +89,13 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
         return 1 if message is None else 2
     finally:
         os.environ["HYDRA_FULL_ERROR"] = asked
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return a config as plain containers with every interpolation resolved; Hydra ends here."""
+    content = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def users_fault(error: BaseException) -> str | None:

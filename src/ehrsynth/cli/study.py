@@ -4,14 +4,18 @@ from pathlib import Path
 from typing import ClassVar
 
 from hydra.experimental.callback import Callback
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from ehrsynth.cli.console import out
-from ehrsynth.cli.rank import find_runs, rank, show, write_ranking
-from ehrsynth.cli.run_folder import RunFolder
+from ehrsynth.cli.launch import plain
+from ehrsynth.cli.rank import show
 from ehrsynth.errors import InputError
 from ehrsynth.evaluation.ranking import Profile
+from ehrsynth.study.conf import build
+from ehrsynth.study.rank import rank
+from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.study.spec import Spec
+from ehrsynth.study.train import study_name
 
 
 class StudyEnd(Callback):
@@ -33,31 +37,19 @@ class StudyEnd(Callback):
         StudyEnd.runs.clear()
 
 
-def matrix_folder(cfg: DictConfig) -> Path:
-    """Return the matrix a run works on: ``data.matrix``, or where the one it prepares is kept."""
-    if cfg.data.matrix is not None:
-        return Path(cfg.data.matrix)
-    source = str(cfg.source["_target_"]).rsplit(".", 2)[-2]
-    return Path(cfg.paths.matrices) / (cfg.data.name or (f"demo-n{cfg.source.n}" if source == "demo" else source))
-
-
-def study_folder(cfg: DictConfig) -> Path:
-    """Return the folder of a study; without a name of its own it has the name of the matrix."""
-    return Path(cfg.paths.runs) / (cfg.study or matrix_folder(cfg).resolve().name)
-
-
 def finish_sweep() -> None:
     """Rank each study of the sweep that just ended and print where its results are; nothing after a single run."""
     cfg, StudyEnd.config = StudyEnd.config, None
     if cfg is None:
         return
+    config = plain(cfg)
     # Jobs that a launcher ran in processes of their own are not in the list; their study is.
-    studies = dict.fromkeys(run.path.parents[1] for run in StudyEnd.runs) or {study_folder(cfg): None}
-    for study in studies:
-        try:
-            print_ranking(study, instantiate(cfg.profile))
-        except InputError as error:
-            out.print(f"{study}: not ranked: {error}")
+    studies = list(dict.fromkeys(run.path.parents[1] for run in StudyEnd.runs))
+    try:
+        for study in studies or [Path(config["paths"]["runs"]) / study_name(Spec.of(config, ""))]:
+            print_ranking(study, build(config["profile"], "profile"))
+    except InputError as error:
+        out.print(f"not ranked: {error}")
 
 
 def print_ranking(study: Path, profile: Profile) -> None:
@@ -66,9 +58,8 @@ def print_ranking(study: Path, profile: Profile) -> None:
     Raises:
         InputError: there is no finished run, or the runs cannot be compared.
     """
-    runs = find_runs(f"{study}/*/*")
-    ranking = rank(runs, profile, seed=0)
-    show(ranking, runs)
-    report = write_ranking(study / "ranking.csv", ranking, runs)
-    best = RunFolder(Path(next(run for run, group in ranking.groups.items() if group == ranking.table.index[0])))
+    comparison = rank(f"{study}/*/*", profile)
+    show(comparison)
+    report = comparison.save(study / "ranking.csv")
+    best = comparison.best
     out.print(f"comparison report  {report}\nbest run's report  {best.html}\nsynthetic data     {best.synthetic}")

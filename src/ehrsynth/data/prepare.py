@@ -31,6 +31,7 @@ from ehrsynth.data.wide import widen
 from ehrsynth.errors import OptionError
 from ehrsynth.files import aside_of, read_object, require, sha256, sweep_leftovers, write_json
 
+IDENTITY = ("source", "cohort", "features", "inputs", "preprocess", "split", "seed", "constraints")
 VERSIONS = ("ehrsynth", "numpy", "pandas", "pyarrow", "duckdb")
 
 
@@ -85,7 +86,13 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Hash of the identity, ten hexadecimal digits."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:10]
+        return digest_of(self.identity)
+
+
+def digest_of(made_from: Mapping[str, Any]) -> str:
+    """Return the digest of the recipe whose identity, and perhaps more, is in ``made_from``, such as a provenance."""
+    identity = {key: made_from.get(key) for key in IDENTITY}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lambda step: None) -> Matrix:

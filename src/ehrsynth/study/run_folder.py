@@ -1,24 +1,18 @@
 """A run on disk: ``runs/STUDY/MODEL/RUN_ID``, its identity and its files."""
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+import pandas as pd
 
 from ehrsynth.errors import FileError
-from ehrsynth.evaluation.score import Score
+from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.files import read_json
 from ehrsynth.models.base import read_checkpoint, require_schema
-from ehrsynth.reporting.report import read_report
+from ehrsynth.reporting.report import Report, read_report
 from ehrsynth.schema import Schema
-
-PREPARED_BY = ("source", "cohort", "features", "preprocess", "split", "constraints")  # the fingerprint stands for them
-# Where results go and who is told of them does not change what they are.
-NOT_IDENTITY = ("paths", "logger", "study", "experiment", *PREPARED_BY)
 
 
 @dataclass(frozen=True)
@@ -94,8 +88,32 @@ class RunFolder:
     @property
     def real_data(self) -> tuple[str | None, str | None]:
         """Hashes of the training and held-out rows: scores on other rows cannot be compared."""
-        data = read_report(self.report).data
+        data = self._content.data
         return data.get("train"), data.get("holdout")
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row per metric: value, 95 % interval (low, high), the three anchors, status and reason."""
+        return frame_of(self.scores())
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Numbers of ``train``, ``holdout`` and ``synthetic`` records."""
+        return dict(self._content.rows)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know before any number."""
+        return self._content.warnings
+
+    @property
+    def figures(self) -> dict[str, Path]:
+        """The pictures of the report, by name."""
+        return {file.stem: file for file in sorted((self.path / "figures").glob("*.png"))}
+
+    @property
+    def _content(self) -> Report:
+        return read_report(self.report)
 
     @property
     def chosen_checkpoint(self) -> Path:
@@ -104,7 +122,7 @@ class RunFolder:
 
     def scores(self) -> list[Score]:
         """Return the scores of the report."""
-        return list(read_report(self.report).scores)
+        return list(self._content.scores)
 
     def latest_checkpoint(self, schema: Schema) -> Path | None:
         """Return the newest checkpoint, to resume from.
@@ -120,26 +138,20 @@ class RunFolder:
         return found[-1]
 
 
-def identity(config: Mapping[str, Any], fingerprint: str) -> str:
-    """Return the run's identity: a hash of the resolved config, minus loggers and paths, and of the data.
-
-    Args:
-        config: resolved configuration.
-        fingerprint: of the matrix, which stands for the folder it happens to lie in.
-    """
-    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    data = kept["data"]
-    kept["data"] = {"fingerprint": fingerprint, "batch_size": data["batch_size"], "drop_last": data["drop_last"]}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def variant(config: Mapping[str, Any], fingerprint: str) -> str:
-    """Return the identity without the seed: runs that share it are repetitions of one another."""
-    return identity({**config, "seed": None}, fingerprint)
-
-
-def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """Return the config as plain containers with every interpolation resolved."""
-    content = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+def frame_of(scores: Sequence[Score]) -> pd.DataFrame:
+    """Lay out scores: one row per metric, as ``RunFolder.frame`` and ``Evaluation.frame`` show them."""
+    rows = [
+        {
+            "metric": score.metric,
+            "value": score.value,
+            "low": score.ci[0] if score.ci else None,
+            "high": score.ci[1] if score.ci else None,
+            **{anchor: score.anchors.get(anchor) for anchor in ANCHORS},
+            "direction": score.direction,
+            "status": score.status,
+            "reason": score.reason,
+        }
+        for score in scores
+    ]
+    numbers = ["value", "low", "high", *ANCHORS]
+    return pd.DataFrame(rows).set_index("metric").astype(dict.fromkeys(numbers, float))

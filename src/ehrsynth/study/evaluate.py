@@ -1,31 +1,29 @@
-"""Evaluation from Python: tables in, scores out; ``ehrsynth evaluate`` is a shell around it.
+"""Any synthetic table against real ones: tables in, scores out. ``train`` judges its own by the same functions.
 
 import ehrsynth
 result = ehrsynth.evaluate(train, holdout, synthetic)
 print(result.frame)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from ehrsynth import constraints as rules
-from ehrsynth.cli.launch import conf_dir
 from ehrsynth.data.tables import Reading, Source, Tables, read_schema, read_tables
-from ehrsynth.errors import FileError, OptionError, TableError
-from ehrsynth.evaluation.anchors import anchor_scores, with_anchors
+from ehrsynth.errors import FileError, TableError
+from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.score import ANCHORS, Score
-from ehrsynth.evaluation.suite import OnStep, Suite
-from ehrsynth.files import sha256, write_json
+from ehrsynth.evaluation.score import Score
+from ehrsynth.evaluation.suite import FittedSuite, OnStep, Suite
+from ehrsynth.files import sha256, write_bytes, write_json
 from ehrsynth.layout import Records
-from ehrsynth.metrics.copies import overlap
+from ehrsynth.metrics.copies import Overlap, overlap
 from ehrsynth.metrics.neighbours import Points
 from ehrsynth.metrics.plausibility import any_of, outside_range, unseen_levels
 from ehrsynth.reporting.figures import report_figures
@@ -33,8 +31,12 @@ from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.part_figures import part_figures
 from ehrsynth.reporting.parts import write_parts
 from ehrsynth.reporting.report import build_report
+from ehrsynth.reporting.style import NamedFigure
 from ehrsynth.reporting.summary import Finding, summarise
 from ehrsynth.schema import SUBJECT, Schema
+from ehrsynth.study.conf import Choice, build, load
+from ehrsynth.study.run_folder import frame_of
+from ehrsynth.study.spec import whole
 
 ROLES = ("train", "holdout", "synthetic")
 Table = pd.DataFrame | str | Path
@@ -42,7 +44,7 @@ Table = pd.DataFrame | str | Path
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is judged: three tables under one schema, and what was noticed while they were read.
+    """What is judged: three tables under one schema, and what was noticed about them.
 
     Attributes:
         real: R, H and the declared rules.
@@ -61,6 +63,20 @@ class Evidence:
     warnings: tuple[str, ...]
 
 
+class History(NamedTuple):
+    """How the generator of S was trained, for the figures.
+
+    Attributes:
+        losses: by epoch.
+        scores: of the checkpoints, by epoch.
+        chosen: epoch of the checkpoint that drew S.
+    """
+
+    losses: pd.DataFrame | None = None
+    scores: pd.DataFrame | None = None
+    chosen: int | None = None
+
+
 @dataclass(frozen=True, repr=False)
 class Evaluation:
     """The scores of one synthetic table.
@@ -70,12 +86,20 @@ class Evaluation:
         cards: what the metrics mean.
         evidence: what was judged.
         seed: of all draws.
+        title: heading of the report.
+        about: label -> text, for the head of the report.
+        command: that made S, if it is known.
+        history: of the generator, if it is known.
     """
 
     scores: tuple[Score, ...]
     cards: tuple[Card, ...]
     evidence: Evidence
     seed: int
+    title: str
+    about: Mapping[str, str]
+    command: str | None = None
+    history: History | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -102,21 +126,14 @@ class Evaluation:
     @property
     def frame(self) -> pd.DataFrame:
         """One row per metric: value, 95 % interval (low, high), the three anchors, status and reason."""
-        rows = [
-            {
-                "metric": score.metric,
-                "value": score.value,
-                "low": score.ci[0] if score.ci else None,
-                "high": score.ci[1] if score.ci else None,
-                **{anchor: score.anchors.get(anchor) for anchor in ANCHORS},
-                "direction": score.direction,
-                "status": score.status,
-                "reason": score.reason,
-            }
-            for score in self.scores
-        ]
-        numbers = ["value", "low", "high", *ANCHORS]
-        return pd.DataFrame(rows).set_index("metric").astype(dict.fromkeys(numbers, float))
+        return frame_of(self.scores)
+
+    @cached_property
+    def figures(self) -> list[NamedFigure]:
+        """The pictures of the report, in their order."""
+        seen, history = self.evidence, self.history or History()
+        drawn = report_figures(seen.real, seen.synthetic, seed=self.seed, **history._asdict())
+        return drawn + part_figures(self.scores)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``report.json``."""
@@ -126,16 +143,29 @@ class Evaluation:
     def to_html(self, path: str | Path) -> None:
         """Write the report as one file that opens offline."""
         evidence, report = self.evidence, self.to_dict()
+        command = {} if self.command is None else {"command": self.command}
         write_html(
             Path(path),
-            title=f"{evidence.names['synthetic']} against {evidence.names['train']}",
-            facts={**evidence.names, "seed": str(self.seed), **evidence.facts},
+            title=self.title,
+            facts={**self.about, **evidence.facts},
             rows=report["rows"],
             scores=self.scores,
-            figures=report_figures(evidence.real, evidence.synthetic, seed=self.seed) + part_figures(self.scores),
-            provenance={**{f"{k} version": v for k, v in report["versions"].items()}, **evidence.data},
+            figures=self.figures,
+            provenance={**command, **{f"{k} version": v for k, v in report["versions"].items()}, **evidence.data},
             warnings=self.warnings,
         )
+
+    def draw(self, folder: str | Path) -> dict[str, Path]:
+        """Write the figures as PNG files and return them by name."""
+        files = {figure.name: Path(folder) / f"{figure.name}.png" for figure in self.figures}
+        for figure in self.figures:
+            write_bytes(files[figure.name], figure.png)
+        return files
+
+    def save_scores(self, folder: str | Path) -> None:
+        """Write ``report.parquet`` and, last, ``report.json``."""
+        write_parts(Path(folder) / "report.parquet", self.scores)
+        write_json(Path(folder) / "report.json", self.to_dict())
 
     def save(self, folder: str | Path) -> None:
         """Write ``report.html``, ``report.parquet`` and, last, ``report.json``.
@@ -143,11 +173,9 @@ class Evaluation:
         Raises:
             FileError: the folder cannot be written to.
         """
-        folder = Path(folder)
         try:
-            self.to_html(folder / "report.html")
-            write_parts(folder / "report.parquet", self.scores)
-            write_json(folder / "report.json", self.to_dict())
+            self.to_html(Path(folder) / "report.html")
+            self.save_scores(folder)
         except OSError as error:
             raise FileError(f"{folder}: the report cannot be written ({error.strerror})") from None
 
@@ -157,7 +185,7 @@ def evaluate(
     holdout: Table,
     synthetic: Table,
     *,
-    suite: str | Suite = "quick",
+    suite: Suite | Choice = "quick",
     schema: Schema | str | Path | None = None,
     constraints: str | Path | None = None,
     subject: str = SUBJECT,
@@ -175,7 +203,7 @@ def evaluate(
         train: R, the rows the generator was trained on: a table, or a file of one (CSV or Parquet).
         holdout: H, real rows it never saw.
         synthetic: S.
-        suite: ``quick``, ``full``, or a suite of your own.
+        suite: ``quick``, ``full``, a YAML file of your own, or a suite.
         schema: the columns, or their ``schema.json``; inferred from R without it.
         constraints: ``constraints.json`` of a matrix folder.
         subject: the column that names the subject of a row; no metric sees it.
@@ -196,34 +224,28 @@ def evaluate(
     reading = Reading(known, subject, tuple(drop), tuple(outcomes))
     sources = {role: Source.of(role, table) for role, table in zip(ROLES, (train, holdout, synthetic), strict=True)}
     tables = read_tables(sources, read_schema(sources["train"], reading), reading)
-    evidence = examine(
-        tables, sources, None if constraints is None else Path(constraints), None if cache is None else Path(cache)
-    )
-    return judge(evidence, chosen, seed)
+    files = (None if file is None else Path(file) for file in (constraints, cache))
+    return judge(examine_tables(tables, sources, *files), chosen, whole("seed", seed))
 
 
-def load_suite(name: str, options: Mapping[str, object] | None = None) -> Suite:
-    """Return a suite that ships.
+def load_suite(name: Choice, options: Mapping[str, object] | None = None) -> Suite:
+    """Return a suite.
 
     Args:
-        name: of the file in ``conf/suite``.
+        name: of the file in ``conf/suite``, or a YAML file of one's own.
         options: what its interpolations ask for: ``sensitive``, ``sex_table``, ``population``.
 
     Raises:
         OptionError: there is none of that name.
     """
-    path = conf_dir() / "suite" / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
-        raise OptionError(f"suite={name}: no such suite; use one of {', '.join(known)}")
-    suite: Suite = instantiate(OmegaConf.create({**(options or {}), "suite": OmegaConf.load(path)}).suite)
+    suite: Suite = build(load("suite", name, **(options or {})), "suite")
     return suite
 
 
-def examine(
+def examine_tables(
     tables: Tables, sources: Mapping[str, Source], constraints: Path | None = None, cache: Path | None = None
 ) -> Evidence:
-    """Look at the tables before they are scored: shared rows, unknown levels, numbers out of range.
+    """Examine tables that were read.
 
     Raises:
         TableError: H is R.
@@ -231,43 +253,95 @@ def examine(
     """
     train, holdout, synthetic = (tables.records[role] for role in ROLES)
     declared = () if constraints is None else rules.load(constraints, tables.schema)
-    real = RealData(tables.schema, train, holdout, declared, cache)
-    found = overlap(Points(train.bits, train.values), Points(holdout.bits, holdout.values))
-    if found.same:
-        raise TableError(
-            f"{sources['holdout'].name}: the same rows as {sources['train'].name};"
-            " the holdout must be real rows that the generator never saw"
-        )
+    hashes = {
+        role: tables.records[role].digest().hex() if source.file is None else sha256(source.file)
+        for role, source in sources.items()
+    }
+    names = {role: source.name for role, source in sources.items()}
+    return examine(RealData(tables.schema, train, holdout, declared, cache), synthetic, names, hashes)
+
+
+def examine(real: RealData, synthetic: Records, names: Mapping[str, str], data: Mapping[str, str]) -> Evidence:
+    """Look at the tables before they are scored: shared rows, unknown levels, numbers out of range.
+
+    Args:
+        real: R and H.
+        synthetic: S.
+        names: of the files, or what to call the tables, by role.
+        data: their SHA-256 by role, and that of what else they came with.
+
+    Raises:
+        TableError: H is R.
+    """
+    found = shared_rows(real.train, real.holdout, names)
     shared = f"{100 * found.shared:.2f} % (by chance about {100 * found.expected:.2f} %)"
     facts = {"held-out rows equal to a training row": shared}
-    for role in ROLES[1:]:
+    for role, records in (("holdout", real.holdout), ("synthetic", synthetic)):
         for what, columns in (
-            ("an unseen level", unseen_levels(train, tables.records[role])),
-            (
-                "a gap that training lacks or a number out of the training range",
-                outside_range(train, tables.records[role]),
-            ),
+            ("an unseen level", unseen_levels(real.train, records)),
+            ("a gap that training lacks or a number out of the training range", outside_range(real.train, records)),
         ):
-            if count := int(any_of(columns, len(tables.records[role])).sum()):
-                facts[f"{role} rows with {what}"] = f"{count} of {len(tables.records[role])}"
+            if count := int(any_of(columns, len(records)).sum()):
+                facts[f"{role} rows with {what}"] = f"{count} of {len(records)}"
     warnings = (
         f"{shared} of the held-out rows equal a training row in every cell, more than chance explains: the holdout is"
         " not independent of the training rows, and every score that uses it understates the risks to privacy",
     )
-    hashes = {role: _hash(source, tables.records[role]) for role, source in sources.items()}
-    names = {role: Path(source.name).name for role, source in sources.items()}
-    return Evidence(real, synthetic, names, hashes, facts, warnings if found.beyond_chance else ())
+    short = {role: Path(name).name for role, name in names.items()}
+    return Evidence(real, synthetic, short, data, facts, warnings if found.beyond_chance else ())
 
 
-def judge(evidence: Evidence, suite: Suite, seed: int, on_step: OnStep | None = None) -> Evaluation:
-    """Score S and the three stand-ins for it."""
+def shared_rows(train: Records, holdout: Records, names: Mapping[str, str]) -> Overlap:
+    """Return how many rows of H equal one of R.
+
+    Raises:
+        TableError: H is R.
+    """
+    found = overlap(Points(train.bits, train.values), Points(holdout.bits, holdout.values))
+    if found.same:
+        raise TableError(
+            f"{names['holdout']}: the same rows as {names['train']};"
+            " the holdout must be real rows that the generator never saw"
+        )
+    return found
+
+
+def judge(
+    evidence: Evidence,
+    suite: Suite,
+    seed: int,
+    on_step: OnStep = lambda step: None,
+    *,
+    anchors: Callable[[FittedSuite, OnStep], Anchors] | None = None,
+    title: str | None = None,
+    about: Mapping[str, str] | None = None,
+    command: str | None = None,
+    history: History | None = None,
+) -> Evaluation:
+    """Score S and the three stand-ins for it.
+
+    Args:
+        evidence: what is judged.
+        suite: the questions.
+        seed: of all draws.
+        on_step: told what is about to be computed.
+        anchors: gives the scores of the stand-ins, if they need not be computed.
+        title: of the report; else the names of the tables.
+        about: label -> text for its head; else the names of the tables and the seed.
+        command: that made S.
+        history: of its generator.
+    """
     fitted = suite.fit(evidence.real, seed)
     scores = fitted.score(evidence.synthetic, on_step)
-    anchored = with_anchors(scores, anchor_scores(fitted, on_step))
-    return Evaluation(tuple(anchored), suite.cards, evidence, seed)
-
-
-def _hash(source: Source, records: Records) -> str:
-    if source.file is not None:
-        return sha256(source.file)
-    return records.digest().hex()
+    found = anchor_scores(fitted, on_step) if anchors is None else anchors(fitted, on_step)
+    names = evidence.names
+    return Evaluation(
+        tuple(with_anchors(scores, found)),
+        suite.cards,
+        evidence,
+        seed,
+        title or f"{names['synthetic']} against {names['train']}",
+        {**names, "seed": str(seed)} if about is None else about,
+        command,
+        history,
+    )

@@ -1,0 +1,98 @@
+"""A run folder -> a synthetic table."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+
+from ehrsynth.chunks import write_chunks
+from ehrsynth.data.matrix import LOW_PREVALENCE, read_low_prevalence
+from ehrsynth.errors import OptionError
+from ehrsynth.files import TABLE_SUFFIXES, sha256
+from ehrsynth.models.base import load_model
+from ehrsynth.sampling import synthesize
+from ehrsynth.schema import Column, Schema
+from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.study.spec import whole
+from ehrsynth.study.watch import NOBODY, Watch
+
+
+class Written(NamedTuple):
+    """A synthetic table on disk."""
+
+    file: Path
+    rows: int
+    columns: int
+
+
+def generate(
+    run: RunFolder | str | Path,
+    n: int | None = None,
+    *,
+    out: str | Path | None = None,
+    seed: int = 0,
+    condition: Mapping[str, object] | None = None,
+    device: str = "auto",
+    reintroduce: bool = False,
+    watch: Watch = NOBODY,
+) -> pd.DataFrame | Written:
+    """Draw records from the chosen checkpoint of a finished run.
+
+    Args:
+        run: the run, or its folder.
+        n: records; as many as the run had training rows by default.
+        out: a file to write them to, .csv, .csv.gz or .parquet; without one the table is returned.
+        seed: of the draws.
+        condition: wanted value by column; only such records are kept.
+        device: ``auto`` takes a GPU if there is one; or ``cpu``, ``cuda``.
+        reintroduce: add codes that were too rare to train on, drawn at their training prevalence.
+        watch: who is told what happens.
+
+    Raises:
+        InputError: there is no such run, or an option is wrong.
+    """
+    folder = RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run))
+    if out is not None and not str(out).endswith(TABLE_SUFFIXES):
+        raise OptionError(f"out={out}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
+    n = int(folder.provenance["rows"]["train"]) if n is None else whole("n", n, least=1)
+    rare = _rare(folder) if reintroduce else []
+    model = load_model(folder.chosen_checkpoint, Schema.load(folder.schema)).to(torch_device(device))
+    with watch.bar("generating", n) as advance:
+        chunks = synthesize(
+            model,
+            n,
+            whole("seed", seed),
+            condition={str(column): str(value) for column, value in (condition or {}).items()},
+            low_prevalence=rare,
+            progress=lambda done: advance(done, None),
+        )
+        if out is None:
+            return pd.concat(chunks, ignore_index=True)
+        rows = write_chunks(Path(out), chunks)
+    return Written(Path(out), rows, len(model.schema.columns) + len(rare))
+
+
+def _rare(folder: RunFolder) -> list[tuple[Column, float]]:
+    """Return the rare codes with their prevalence: they stay with the patients, a run folder does not carry them."""
+    file = Path(folder.provenance["matrix"]["folder"]) / LOW_PREVALENCE
+    if not file.is_file() or sha256(file) != folder.provenance["data"]["low_prevalence"]:
+        raise OptionError(f"reintroduce=true: the rare codes stay in {file}, which is gone or another one now")
+    return [(code.column, code.prevalence) for code in read_low_prevalence(file.parent)]
+
+
+def torch_device(name: str) -> torch.device:
+    """Return the device to sample on: ``auto`` takes a GPU if there is one.
+
+    Raises:
+        OptionError: no such device, or not on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(name)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError):
+        raise OptionError(f"device={name}: not on this machine; use auto, cpu or cuda") from None
+    return found

@@ -1,0 +1,182 @@
+"""After training: choose the checkpoint, draw the synthetic table, judge it in full, write the report."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from time import perf_counter
+
+import pandas as pd
+import torch
+
+from ehrsynth.callbacks.evaluate import checkpoint_path
+from ehrsynth.chunks import write_chunks
+from ehrsynth.data.datamodule import EhrDataModule
+from ehrsynth.data.encoding import Encoder
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.prepare import IDENTITY
+from ehrsynth.evaluation.anchors import Anchors, anchor_scores
+from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.evaluation.memory import code_hash
+from ehrsynth.evaluation.ranking import choose_checkpoint
+from ehrsynth.evaluation.suite import FittedSuite, OnStep
+from ehrsynth.files import read_json, sha256, write_json, write_text
+from ehrsynth.layout import Records
+from ehrsynth.models.base import load_model
+from ehrsynth.reporting.model_card import card_md
+from ehrsynth.sampling import synthesize
+from ehrsynth.seeding import derive
+from ehrsynth.study.conf import build
+from ehrsynth.study.evaluate import ROLES, History, examine, judge
+from ehrsynth.study.generate import torch_device
+from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.study.shared import owned
+from ehrsynth.study.spec import Spec
+from ehrsynth.study.watch import Watch
+from ehrsynth.tracking import Tracker
+
+RECIPE_FACTS = [name for name in IDENTITY if name != "inputs"]  # what tells matrices apart, in a few words
+
+
+def hand_over(
+    spec: Spec, folder: RunFolder, data: EhrDataModule, tracker: Tracker, watch: Watch, seconds: dict[str, float]
+) -> None:
+    """Turn a trained run into a finished one; ``report.json`` is written last.
+
+    Args:
+        spec: of the run.
+        folder: where its checkpoints and scores lie and everything else will.
+        data: the matrix, encoded.
+        tracker: told the final scores, the figures and the report.
+        watch: who is told what happens.
+        seconds: of the training; those of the other steps are added.
+    """
+    matrix, seed = data.matrix, spec.evaluation["seed"]
+    profile, quick, full = (
+        build(node, name)
+        for name, node in (
+            ("profile", spec.profile),
+            ("evaluation.quick", spec.evaluation["quick"]),
+            ("evaluation.full", spec.evaluation["full"]),
+        )
+    )
+    # What costs time on real rows alone is kept beside them: it is as private as they are.
+    cache = matrix.folder / ".cache" if os.access(matrix.folder, os.W_OK) else None
+    real = RealData(data.schema, data.records["train"], data.records["holdout"], matrix.constraints, cache)
+    checkpoints = pd.read_csv(folder.metrics).set_index("epoch")
+    epoch = choose_checkpoint(checkpoints, {card.name: card.direction for card in quick.cards}, profile)
+    chosen = checkpoint_path(folder.path, epoch)
+
+    start = perf_counter()
+    n = spec.n or len(real.train)
+    model = load_model(chosen, data.schema).to(torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto"))
+    with watch.bar("generating", n) as advance:
+        chunks = synthesize(model, n, derive(spec.seed, "hand over"), progress=lambda done: advance(done, None))
+        synthetic = _written(folder.synthetic, chunks, Encoder(data.schema))
+    seconds["generate"] = perf_counter() - start
+
+    start = perf_counter()
+    hashes = {Path(file).stem: digest for file, digest in matrix.provenance["outputs"].items()}
+    hashes["synthetic"] = sha256(folder.synthetic)
+    evidence = examine(real, synthetic, {role: f"{role}.parquet" for role in ROLES}, hashes)
+    for warning in evidence.warnings:
+        watch.warn(warning)
+    about = {
+        "model": spec.model_name,
+        "data": matrix.name,
+        "seed": str(spec.seed),
+        "checkpoint": f"epoch {epoch} of {checkpoints.index.max()}, chosen for {profile.name}",
+        "run": folder.path.name,
+    }
+    losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
+    with watch.steps("evaluating", 6 * len(full.evaluators)) as step:
+        evaluation = judge(
+            evidence,
+            full,
+            seed,
+            step,
+            anchors=_shared_anchors(spec, matrix, watch, seconds),
+            title=f"{spec.model_name} on {matrix.name}",
+            about=about,
+            command=spec.command,
+            history=History(losses, checkpoints, epoch),
+        )
+    seconds["evaluate"] = perf_counter() - start - seconds["anchors"]
+
+    start = perf_counter()
+    pictures = evaluation.draw(folder.path / "figures")
+    evaluation.to_html(folder.html)
+    report = evaluation.to_dict()
+    card = card_md(
+        title=evaluation.title,
+        facts=about,
+        rows=report["rows"],
+        data=hashes,
+        choice=f"Of {len(checkpoints)} checkpoints the one of epoch {epoch} has the lowest weighted rank for"
+        f" {profile.name} on the validation rows.",
+        scores=evaluation.scores,
+        command=spec.command,
+        is_train_copy=spec.model_name == "train_copy",
+    )
+    write_text(folder.path / "card.md", card)
+    tracker.log_final({s.metric: s.value for s in evaluation.scores if s.value is not None}, pictures, folder.html)
+    seconds["report"] = perf_counter() - start
+    provenance = {
+        "run_id": folder.path.name,
+        "variant": spec.variant(matrix.fingerprint),
+        "model": spec.model_name,
+        "seed": spec.seed,
+        "command": spec.command,
+        "matrix": {
+            "name": matrix.name,
+            "fingerprint": matrix.fingerprint,
+            "folder": str(matrix.folder.resolve()),
+            "recipe": {name: matrix.provenance[name] for name in RECIPE_FACTS if name in matrix.provenance},
+        },
+        "rows": report["rows"],
+        "checkpoint": chosen.name,
+        "epoch": epoch,
+        "profile": profile.name,
+        "seconds": {step: round(value, 2) for step, value in seconds.items()},
+        "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "versions": report["versions"],
+        "data": hashes,
+    }
+    write_json(folder.path / "provenance.json", provenance)
+    evaluation.save_scores(folder.path)
+
+
+def _shared_anchors(
+    spec: Spec, matrix: Matrix, watch: Watch, seconds: dict[str, float]
+) -> Callable[[FittedSuite, OnStep], Anchors]:
+    """Return what gives the anchors of a suite on a matrix: computed once and kept beside the runs."""
+    key = {"suite": spec.evaluation["full"], "seed": spec.evaluation["seed"], "data": matrix.fingerprint}
+    digest = hashlib.sha256(json.dumps({**key, "code": code_hash()}, sort_keys=True).encode()).hexdigest()[:16]
+    path = Path(spec.paths["runs"]) / ".anchors" / f"{matrix.name}-{digest}.json"
+
+    def shared(fitted: FittedSuite, on_step: OnStep) -> Anchors:
+        start = perf_counter()
+        if not path.is_file():
+            with owned(path.with_name(f".{path.name}.lock"), f"evaluating the anchors on {matrix.name}", watch.say):
+                if not path.is_file():
+                    write_json(path, anchor_scores(fitted, on_step))
+        seconds["anchors"] = perf_counter() - start
+        anchors: Anchors = read_json(path)
+        return anchors
+
+    return shared
+
+
+def _written(file: Path, chunks: Iterable[pd.DataFrame], encoder: Encoder) -> Records:
+    """Write a table and return it encoded: what is judged is the table that is handed over."""
+    encoded = []
+
+    def passing() -> Iterator[pd.DataFrame]:
+        for chunk in chunks:
+            encoded.append(encoder.encode(chunk))
+            yield chunk
+
+    write_chunks(file, passing())
+    return Records.joined(encoded)

@@ -1,0 +1,119 @@
+"""Raw tables -> a matrix folder, made once by whoever comes first."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from ehrsynth.data import prepare as preparation
+from ehrsynth.data.cohort.base import Cohort
+from ehrsynth.data.matrix import PROVENANCE, Matrix
+from ehrsynth.data.prepare import Recipe, digest_of
+from ehrsynth.data.preprocess import Preprocess
+from ehrsynth.data.sources.base import Source
+from ehrsynth.data.split import Split
+from ehrsynth.files import read_object
+from ehrsynth.reporting.cohort_report import COHORT_PAGE, write_cohort_report
+from ehrsynth.study.conf import Choice, build, compose, sorted_out
+from ehrsynth.study.shared import owned
+from ehrsynth.study.spec import RECIPE
+from ehrsynth.study.watch import NOBODY, Watch
+
+
+def prepare(
+    source: Recipe | Source | Choice = "demo",
+    *,
+    cohort: Cohort | Choice = None,
+    features: Choice = None,
+    preprocess: Preprocess | Choice = None,
+    split: Split | Choice = None,
+    constraints: str | Path | None = None,
+    experiment: str | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    matrices: str | Path = "matrices",
+    watch: Watch = NOBODY,
+    **options: Any,
+) -> Matrix:
+    """Prepare a matrix folder, or open the one that was made from the same before.
+
+    A part is an object, or a name in ``conf/``, a YAML file of one's own, or a mapping of options that differ from the
+    default ones. What is not given is as ``ehrsynth prepare`` has it.
+
+    Args:
+        source: where the patients come from, such as ``"mimic_iv"``; or a whole recipe, which then is all that counts.
+        cohort: who belongs, seen from when.
+        features: the columns; a mapping changes those of the source, and None in it leaves a feature out.
+        preprocess: the steps from plausible to encodable.
+        split: which subjects are held out.
+        constraints: ``"propose"``, ``"none"``, or a YAML file that declares them.
+        experiment: a published recipe, such as ``"jmir_mimic4"``.
+        seed: of the split and of what fills gaps.
+        out: the folder; by default one below ``matrices``, named by what made it.
+        matrices: where matrices without a name of their own are kept.
+        watch: who is told what happens.
+        options: of the source, such as ``root="mimiciv/3.1"``.
+
+    Raises:
+        InputError: a table or an option is wrong, or ``out`` holds something else.
+    """
+    if isinstance(source, Recipe):
+        recipe = source
+    else:
+        ready: dict[str, Any] = {}
+        named: dict[str, Choice] = {"experiment": experiment}
+        given = {"source": source, "cohort": cohort, "features": features, "preprocess": preprocess, "split": split}
+        for name, part in given.items():
+            if isinstance(part, str | Path | Mapping | None):
+                named[name] = part
+            else:
+                ready[name] = part
+        if isinstance(source, Source):
+            named["source"] = source.name  # which decides about the usual cohort and features
+        choices, values = sorted_out(named)
+        values |= {f"source.{name}": value for name, value in options.items()}
+        if seed is not None:
+            values["seed"] = seed
+        if constraints is not None:
+            values["constraints"] = str(constraints)
+        recipe = recipe_of({**compose("prepare", choices, values), **ready})
+    return made(recipe, matrix_folder(recipe, matrices) if out is None else Path(out), watch)
+
+
+def recipe_of(parts: Mapping[str, Any]) -> Recipe:
+    """Build a recipe from the parts of a configuration; parts that are objects already are taken as they are."""
+    return Recipe(
+        **{name: build(parts[name], name) for name in RECIPE if name != "constraints"},
+        constraints=str(parts["constraints"]),
+    )
+
+
+def matrix_folder(recipe: Recipe, matrices: str | Path, name: str | None = None) -> Path:
+    """Return where the matrix of a recipe is kept: a readable name and the hash of what makes it."""
+    return Path(matrices) / f"{name or data_name(recipe.source)}-{recipe.digest}"
+
+
+def data_name(source: Source) -> str:
+    """Return what the data of a source are called where nobody gave them a name."""
+    return f"{source.name}-n{source.options()['n']}" if source.name == "demo" else source.name
+
+
+def readable_name(folder: Path) -> str:
+    """Return the name of a matrix folder, without the hash that ``matrix_folder`` put behind it."""
+    return folder.resolve().name.removesuffix(f"-{digest_of(read_object(folder / PROVENANCE))}")
+
+
+def made(recipe: Recipe, folder: Path, watch: Watch = NOBODY) -> Matrix:
+    """Make a matrix folder with its page for people, ``cohort.html``, or open the one that is there.
+
+    Raises:
+        InputError: the input is wrong, or ``folder`` holds something else.
+    """
+    there = (folder / PROVENANCE).is_file() and (folder / COHORT_PAGE).is_file()
+    lock = folder.with_name(f".{folder.name}.lock")
+    with nullcontext() if there else owned(lock, f"preparing {folder.name}", watch.say):
+        with watch.steps(f"preparing {folder.name}", None) as step:
+            matrix = preparation.prepare(recipe, folder, progress=step)
+        if not (folder / COHORT_PAGE).is_file():
+            write_cohort_report(matrix)
+    return matrix

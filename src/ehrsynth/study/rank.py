@@ -1,0 +1,206 @@
+"""Several runs -> a ranking for a use case, one for each set of real rows that runs were judged on."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ehrsynth.data.encoding import Encoder
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.errors import FileError
+from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.evaluation.fidelity.dimension_wise_distance import published_distances
+from ehrsynth.evaluation.ranking import Profile, rank_runs
+from ehrsynth.evaluation.score import Score
+from ehrsynth.evaluation.score_table import tabulate
+from ehrsynth.files import read_table, write_table
+from ehrsynth.reporting.comparison import Section, comparison_html, ranking_rows, worst_leaks
+from ehrsynth.reporting.parts import read_parts
+from ehrsynth.reporting.ranking_figures import prevalence_figure, ranking_figures
+from ehrsynth.reporting.style import NamedFigure
+from ehrsynth.reporting.summary import Finding
+from ehrsynth.study.conf import Choice, build, load
+from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.study.spec import whole
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs, ranked within the real rows they were judged on: scores on other rows cannot be compared.
+
+    Attributes:
+        sections: one for each set of rows.
+        runs: path -> run.
+    """
+
+    sections: tuple[Section, ...]
+    runs: Mapping[str, RunFolder]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row per group, best first; with several sets of rows the first column says which."""
+        return ranking_rows(self.sections)
+
+    @property
+    def best(self) -> RunFolder:
+        """A run of the group that is first on the first set of rows."""
+        ranking = self.sections[0].ranking
+        return self.runs[next(run for run, group in ranking.groups.items() if group == ranking.table.index[0])]
+
+    def leaks(self, section: Section) -> dict[str, Finding]:
+        """Return for each group of a section whether the table of its worst run leaks."""
+        return worst_leaks(section.ranking, {run: self.runs[run].scores() for run in section.reports})
+
+    def save(self, target: str | Path) -> Path:
+        """Write the ranking as a table and, beside it, the comparison report; return the report's path."""
+        target = Path(target)
+        html = target.with_name(target.name.split(".")[0] + ".html")
+        write_table(target, self.frame)
+        comparison_html(html, [replace(section, figures=self._figures(section)) for section in self.sections])
+        return html
+
+    def _figures(self, section: Section) -> list[NamedFigure]:
+        """Draw the ranking and, if matrix and synthetic tables are still there, the columns of one run a group."""
+        ranking, runs = section.ranking, [self.runs[run] for run in section.reports]
+        shown = ranking_figures(ranking, section.scores or {})
+        if not all(run.trained for run in runs):
+            return shown
+        origin = runs[0].provenance["matrix"]
+        if not Path(origin["folder"]).is_dir():
+            return shown
+        matrix = Matrix.open(Path(origin["folder"]))
+        if matrix.fingerprint != origin["fingerprint"]:
+            return shown
+        encoder = Encoder(matrix.schema)
+        real = RealData(matrix.schema, matrix.records("train"), matrix.records("holdout"), matrix.constraints)
+        first = {group: run for run, group in reversed(ranking.groups.items())}
+        tables = {group: self.runs[first[str(group)]].synthetic for group in ranking.table.index}
+        return [*shown, prevalence_figure(real, {group: encoder.encode(read_table(t)) for group, t in tables.items()})]
+
+
+def rank(
+    runs: str | Path | Iterable[RunFolder | str | Path],
+    profile: Profile | Choice = "ml_development",
+    *,
+    seed: int = 0,
+    axes: tuple[str, str] | None = None,
+) -> Comparison:
+    """Rank runs for a use case; those that differ in nothing but the seed form one group.
+
+    Args:
+        runs: finished runs, reports of ``evaluate``, their folders, or a pattern of paths.
+        profile: the weights: a name in ``conf/profile``, a YAML file of one's own, or a profile.
+        seed: of the bootstrap.
+        axes: metrics of utility and privacy for the Pareto view.
+
+    Raises:
+        FileError: there is no finished run.
+        OptionError: no metric of the profile is there in all runs on the same rows.
+    """
+    whole("seed", seed)
+    weights = profile if isinstance(profile, Profile) else build(load("profile", profile), "profile")
+    if isinstance(runs, str | Path):
+        found = find_runs(str(runs))
+    else:
+        found = [run if isinstance(run, RunFolder) else RunFolder.open(Path(run)) for run in runs]
+    sets: dict[tuple[str | None, str | None], list[RunFolder]] = {}
+    for run in found:
+        sets.setdefault(run.real_data, []).append(run)
+    titled = sorted(zip(_titles(list(sets.values())), sets.values(), strict=True), key=lambda pair: pair[0])
+    sections = [_section(own, weights, seed, axes, title) for title, own in titled]
+    return Comparison(tuple(sections), {str(run.path): run for run in found})
+
+
+def find_runs(pattern: str) -> list[RunFolder]:
+    """Return the finished runs, and the reports of ``evaluate``, among the paths that a glob matches.
+
+    Raises:
+        FileError: there is none.
+    """
+    found = [Path(match) for match in glob(pattern, recursive=True)]
+    folders = sorted({match.parent if match.name == "report.json" else match for match in found})
+    runs = [RunFolder(folder) for folder in folders if RunFolder(folder).finished]
+    if not runs:
+        raise FileError(f"runs={pattern}: no finished run among {len(folders)} matches; a run has a report.json")
+    return runs
+
+
+def _section(
+    runs: Sequence[RunFolder], profile: Profile, seed: int, axes: tuple[str, str] | None, title: str
+) -> Section:
+    scores = _scores(runs)
+    table = tabulate(scores)
+    ranking = rank_runs(
+        table.values,
+        table.cards,
+        profile,
+        groups=group_names(runs),
+        seeds={str(run.path): str(run.provenance["seed"]) for run in runs if run.trained},
+        errors=table.errors,
+        axes=axes,
+        seed=seed,
+    )
+    facts = {f"{role} rows": f"{runs[0].rows.get(role, 0):,}" for role in ("train", "holdout")}
+    return Section(ranking, {str(run.path): run.report for run in runs}, scores=scores, title=title, facts=facts)
+
+
+def _scores(runs: Sequence[RunFolder]) -> dict[str, list[Score]]:
+    """Return run -> its scores, and the score that exists only among the runs if all of them kept their parts."""
+    files = {str(run.path): run.report.with_suffix(".parquet") for run in runs}
+    scores = {str(run.path): run.scores() for run in runs}
+    if all(file.is_file() for file in files.values()):
+        for name, score in published_distances({name: read_parts(file) for name, file in files.items()}).items():
+            scores[name].append(score)
+    return scores
+
+
+def group_names(runs: Sequence[RunFolder]) -> dict[str, str]:
+    """Return run -> group: the model's name, with the variant behind it where a model has several.
+
+    A report of ``evaluate`` stands alone, under the name of its folder.
+    """
+    facts = {str(run.path): run.provenance for run in runs if run.trained}
+    variants = {(fact["model"], fact["variant"]) for fact in facts.values()}
+    several = {model for model, count in Counter(model for model, _ in variants).items() if count > 1}
+    digits = next(n for n in range(4, 11) if len({(m, v[:n]) for m, v in variants}) == len(variants) or n == 10)
+    names = {
+        name: f"{fact['model']} {fact['variant'][:digits]}" if fact["model"] in several else str(fact["model"])
+        for name, fact in facts.items()
+    }
+    return {str(run.path): names.get(str(run.path), str(run.path)) for run in runs}
+
+
+def _titles(sets: Sequence[Sequence[RunFolder]]) -> list[str]:
+    """Say in what the rows of each set differ from the others': how they were prepared, or else their hash."""
+    if len(sets) == 1:
+        return [""]
+    told = [_recipe(runs[0]) for runs in sets]
+    keys = dict.fromkeys(key for recipe in told for key in recipe)
+    apart = [key for key in keys if len({str(recipe.get(key)) for recipe in told}) > 1]
+    titles = [", ".join(f"{key}={recipe[key]}" for key in apart if key in recipe) for recipe in told]
+    hashes = [f"rows {str(runs[0].real_data[0])[:8]}" for runs in sets]
+    return [
+        title if title and titles.count(title) == 1 else ", ".join(filter(None, (title, other)))
+        for title, other in zip(titles, hashes, strict=True)
+    ]
+
+
+def _recipe(run: RunFolder) -> dict[str, Any]:
+    """Return the options that prepared the rows of a run, by dotted name as the command line has them."""
+    recipe = run.provenance["matrix"].get("recipe", {}) if run.trained else {}
+    flat: dict[str, Any] = {}
+
+    def lay_out(name: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, below in value.items():
+                lay_out(f"{name}.{key}", below)
+        else:
+            flat[name] = value
+
+    for name, value in recipe.items():
+        lay_out({"seed": "split.seed"}.get(name, name), value)
+    return flat

@@ -1,0 +1,114 @@
+"""What a run is to be, as plain data, and its identity."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from ehrsynth.errors import OptionError
+from ehrsynth.study.conf import Node, build
+
+RECIPE = ("source", "cohort", "features", "preprocess", "split", "constraints")
+# Where results go and who is told of them does not change what they are; the matrix stands in for its recipe.
+IDENTITY = ("model", "trainer", "profile", "evaluation", "seed", "n")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One run, in the words of ``conf/train.yaml``: JSON can hold it, and whoever has it can carry it out.
+
+    Attributes:
+        model, trainer, profile: the class and its options.
+        evaluation: the suites ``quick`` (at so many ``checkpoints``, on so many ``rows``) and ``full``, their ``seed``.
+        data: ``matrix``, the folder, or None for one that ``recipe`` makes, called ``name``; ``batch_size``,
+            ``drop_last``.
+        recipe: the parts of a ``Recipe``.
+        logger, paths: who is told, and where results go.
+        seed: of weights, batches and samples.
+        n: synthetic records; None takes as many as there are training rows.
+        study: the runs it belongs to; None takes the name of the data.
+        command: that asked for it.
+    """
+
+    model: Node
+    trainer: Node
+    profile: Node
+    evaluation: Node
+    data: Node
+    recipe: Node
+    logger: Node
+    paths: Node
+    seed: int
+    n: int | None
+    study: str | None
+    command: str
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], command: str) -> "Spec":
+        """Take a spec out of what ``conf/train.yaml`` composes to."""
+        own = [field.name for field in fields(cls) if field.name not in ("recipe", "command")]
+        recipe = {name: config[name] for name in RECIPE}
+        return cls(**{name: config[name] for name in own}, recipe=recipe, command=command)
+
+    @property
+    def config(self) -> Node:
+        """The spec as ``conf/train.yaml`` lays it out."""
+        content = asdict(self)
+        del content["command"]
+        recipe: Node = content.pop("recipe")
+        return content | recipe
+
+    @property
+    def model_name(self) -> str:
+        """What the runs of this model are filed under: the name of the model's module."""
+        module, name = str(self.model["_target_"]).rsplit(".", 1)
+        return name if module == "__main__" else module.rsplit(".", 1)[-1]
+
+    def identity(self, fingerprint: str) -> str:
+        """Return the run's identity: a hash of what decides the results.
+
+        Args:
+            fingerprint: of the matrix, which stands for the folder it happens to lie in.
+        """
+        kept = {name: getattr(self, name) for name in IDENTITY}
+        data = {"fingerprint": fingerprint, **{key: self.data[key] for key in ("batch_size", "drop_last")}}
+        return hashlib.sha256(json.dumps({**kept, "data": data}, sort_keys=True).encode()).hexdigest()[:10]
+
+    def variant(self, fingerprint: str) -> str:
+        """Return the identity without the seed: runs that share it are repetitions of one another."""
+        return replace(self, seed=None).identity(fingerprint)  # type: ignore[arg-type]
+
+    def check(self) -> None:
+        """Raise an ``OptionError`` for values that no part below could explain as well."""
+        whole("seed", self.seed)
+        whole("evaluation.seed", self.evaluation["seed"])
+        whole("trainer.max_epochs", self.trainer["max_epochs"], least=1)
+        for key in ("checkpoints", "rows", "trees"):
+            whole(f"evaluation.{key}", self.evaluation[key], least=1)
+        whole("data.batch_size", self.data["batch_size"], least=1)
+        if self.n is not None:
+            whole("n", self.n, least=1)
+        if self.trainer["devices"] != 1 and self.trainer["strategy"] == "auto":
+            raise OptionError(
+                f"trainer.devices={self.trainer['devices']}: several processes need a strategy; use trainer=ddp, or"
+                " trainer.strategy=ddp_fork_find_unused_parameters_true"
+            )
+        measured = {card.name for card in build(self.evaluation["quick"], "evaluation.quick").cards}
+        if not measured & set(self.profile["weights"]):
+            raise OptionError(
+                f"profile={self.profile['name']}: the suite at the checkpoints measures none of its metrics, so it"
+                " could not choose one; use another profile or suite@evaluation.quick"
+            )
+
+
+def whole(key: str, value: Any, *, least: int | None = None) -> int:
+    """Return ``value`` if it is a whole number.
+
+    Raises:
+        OptionError: it is something else, or less than ``least``; the message calls it ``key``.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or (least is not None and value < least):
+        wanted = "a whole number" if least is None else f"a whole number, at least {least},"
+        raise OptionError(f"{key}={value}: {wanted} was expected")
+    return value

@@ -1,0 +1,212 @@
+"""A run, from the matrix to a trained model: built here and nowhere else."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from ehrsynth.callbacks.curves import LossCurves
+from ehrsynth.callbacks.evaluate import EvaluateCheckpoints
+from ehrsynth.callbacks.progress import EpochProgress
+from ehrsynth.data.datamodule import EhrDataModule
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.prepare import Recipe
+from ehrsynth.errors import OptionError
+from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.evaluation.ranking import Profile
+from ehrsynth.files import sweep_leftovers, write_text
+from ehrsynth.models.base import SyntheticModel
+from ehrsynth.study.conf import Choice, build, compose, dumped, node_of, sorted_out
+from ehrsynth.study.evaluate import shared_rows
+from ehrsynth.study.hand_over import hand_over
+from ehrsynth.study.prepare import data_name, made, matrix_folder, readable_name, recipe_of
+from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.study.shared import owned
+from ehrsynth.study.spec import Spec
+from ehrsynth.study.watch import NOBODY, Watch
+from ehrsynth.tracking import Tracker, tracking
+
+
+def train(
+    data: Matrix | Recipe | str | Path,
+    model: Any = "vae",
+    options: Mapping[str, Any] | None = None,
+    *,
+    max_epochs: int | None = None,
+    batch_size: int | None = None,
+    trainer: Choice = None,
+    seed: int | None = None,
+    n: int | None = None,
+    experiment: str | None = None,
+    suite: Choice = None,
+    quick: Choice = None,
+    evaluation: Mapping[str, Any] | None = None,
+    profile: Profile | Choice = None,
+    logger: str | None = None,
+    study: str | None = None,
+    runs: str | Path = "runs",
+    matrices: str | Path = "matrices",
+    watch: Watch = NOBODY,
+) -> RunFolder:
+    """Train a generator, judge it at checkpoints, choose one, hand over its data with a report.
+
+    What is not given is as ``ehrsynth train`` has it. A run that finished before under the same options is returned.
+
+    Args:
+        data: a matrix, its folder, or a recipe of one.
+        model: a name in ``conf/model``, a YAML file of one's own, a class, or a ``functools.partial`` of one.
+        options: of the model, such as ``{"latent_width": 32}``.
+        max_epochs: of the training.
+        batch_size: rows of a step.
+        trainer: a name in ``conf/trainer``, or a mapping of further options of Lightning's Trainer.
+        seed: of weights, batches and samples.
+        n: synthetic records to hand over; as many as there are training rows by default.
+        experiment: a name in ``conf/experiment``, whose budgets count where nothing else is said.
+        suite: for the chosen checkpoint: a name in ``conf/suite``, a YAML file of one's own, or its content.
+        quick: likewise, for every checkpoint.
+        evaluation: ``checkpoints``, ``rows``, ``seed`` and what else ``conf/train.yaml`` has under this name.
+        profile: the use case whose weights choose the checkpoint.
+        logger: of W&B: ``"offline"``, ``"online"`` or ``"disabled"``.
+        study: the folder below ``runs``; the name of the data by default.
+        runs: where runs are kept.
+        matrices: where the matrix of a recipe is kept.
+        watch: who is told what happens.
+
+    Returns:
+        The run: its files, ``frame`` with the scores beside their anchors, ``warnings``.
+
+    Raises:
+        InputError: an option or the data are wrong.
+        TrainingError: the loss became NaN or infinite.
+    """
+    if isinstance(data, Recipe):
+        data = made(data, matrix_folder(data, matrices), watch)
+    folder = data.folder if isinstance(data, Matrix) else Path(data)
+    given = {"model": node_of(model, "model"), "trainer": trainer, "profile": node_of(profile, "profile")}
+    suites = {"suite@evaluation.full": node_of(suite, "suite"), "suite@evaluation.quick": node_of(quick, "quick")}
+    choices, values = sorted_out({**given, **suites, "evaluation": evaluation, "experiment": experiment})
+    own = {"trainer.max_epochs": max_epochs, "data.batch_size": batch_size, "seed": seed, "n": n, "logger.mode": logger}
+    values |= {key: value for key, value in own.items() if value is not None}
+    values |= {f"model.{name}": value for name, value in (options or {}).items()}
+    asked = ", ".join(f"{key}={value!r}" for key, value in {**choices, **values}.items())
+    values |= {"data.matrix": str(folder), "paths.runs": str(runs), "study": study}
+    return run(Spec.of(compose("train", choices, values), f"ehrsynth.train({str(folder)!r}, {asked})"), watch)
+
+
+def run(spec: Spec, watch: Watch = NOBODY) -> RunFolder:
+    """Carry out a spec, or return the finished run of the same identity.
+
+    Raises:
+        InputError: an option or the data are wrong.
+        TrainingError: the loss became NaN or infinite.
+    """
+    spec.check()
+    matrix = open_matrix(spec, watch)
+    run_id = spec.identity(matrix.fingerprint)
+    folder = RunFolder(Path(spec.paths["runs"]) / study_name(spec) / spec.model_name / run_id)
+    title = f"{spec.model_name} seed {spec.seed}"
+    if not folder.finished:
+        with owned(folder.path / ".lock", f"{title}: {folder.path}", watch.say):
+            if not folder.finished:  # by another process meanwhile
+                watch.say(f"{title}: {folder.path}")
+                _carry_out(spec, matrix, folder, watch)
+                return folder
+    watch.say(f"{title}: finished already  {folder.path}")
+    return folder
+
+
+def open_matrix(spec: Spec, watch: Watch = NOBODY) -> Matrix:
+    """Return the matrix of a spec, prepared if need be."""
+    if spec.data["matrix"] is not None:
+        return Matrix.open(Path(str(spec.data["matrix"])))
+    recipe = recipe_of(spec.recipe)
+    return made(recipe, matrix_folder(recipe, spec.paths["matrices"], spec.data["name"]), watch)
+
+
+def study_name(spec: Spec) -> str:
+    """Return the folder of a spec's study below that of all runs: its own name, or else that of the data."""
+    if spec.study is not None:
+        return str(spec.study)
+    if spec.data["matrix"] is not None:
+        return readable_name(Path(str(spec.data["matrix"])))
+    return str(spec.data["name"] or data_name(build(spec.recipe["source"], "source")))
+
+
+def _carry_out(spec: Spec, matrix: Matrix, folder: RunFolder, watch: Watch) -> None:
+    sweep_leftovers(folder.path)
+    write_text(folder.config, dumped(spec.config))
+    matrix.schema.save(folder.schema)
+    with tracking(
+        **spec.logger,
+        group=folder.path.parents[1].name,
+        name=f"{spec.model_name}-seed{spec.seed}",
+        run_id=folder.path.name,
+        folder=folder.path,
+    ) as tracker:
+        tracker.log_config(spec.config)
+        data = EhrDataModule(
+            matrix=matrix, batch_size=spec.data["batch_size"], seed=spec.seed, drop_last=spec.data["drop_last"]
+        )
+        try:
+            model = build(spec.model, "model", late=True)(schema=matrix.schema, seed=spec.seed)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise OptionError(f"model={spec.model_name}: its options do not fit ({error})") from error
+        seconds = {"train": _fit(spec, model, data, folder, tracker, watch)}
+        hand_over(spec, folder, data, tracker, watch, seconds)
+
+
+def _fit(
+    spec: Spec, model: SyntheticModel, data: EhrDataModule, folder: RunFolder, tracker: Tracker, watch: Watch
+) -> float:
+    """Train, from the latest checkpoint if the run was interrupted, and return the seconds it took."""
+    start = perf_counter()
+    data.setup("fit")
+    train_records, validation = data.records["train"], data.records["validation"]
+    files = {part: str(data.matrix.folder / f"{part}.parquet") for part in data.records}
+    shared_rows(train_records, data.records["holdout"], files)  # now, or hours of training end in an error
+    model.observe(train_records)
+    chosen_on = RealData(data.schema, train_records, validation, data.matrix.constraints)
+    suite = build(spec.evaluation["quick"], "evaluation.quick").fit(chosen_on, spec.evaluation["seed"])
+    with watch.bar(f"training {spec.model_name}", None) as advance, _quiet_lightning():
+        callbacks: list[pl.Callback] = [
+            LossCurves(folder=folder.path),
+            EvaluateCheckpoints(
+                suite=suite,
+                rows=min(spec.evaluation["rows"], len(train_records)),
+                seed=spec.seed,
+                every=max(1, -(-spec.trainer["max_epochs"] // spec.evaluation["checkpoints"])),
+                folder=folder.path,
+                show=watch.checkpoint,
+            ),
+            EpochProgress(advance=advance),
+            tracker.callback(),
+        ]
+        try:
+            trainer: pl.Trainer = build(spec.trainer, "trainer", late=True)(callbacks=callbacks, logger=tracker.loggers)
+        except (TypeError, MisconfigurationException) as error:
+            raise OptionError(f"trainer: {error}") from error
+        try:
+            trainer.fit(model, data, ckpt_path=folder.latest_checkpoint(data.schema), weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+    return perf_counter() - start
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's notes about the machine, and its use of a torch class that newer versions deprecate."""
+    log = logging.getLogger("pytorch_lightning")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
+            yield
+    finally:
+        log.setLevel(level)
