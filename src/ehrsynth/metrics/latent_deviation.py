@@ -9,9 +9,8 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from ehrsynth.bits import unpack
 from ehrsynth.layout import Records
-from ehrsynth.metrics.missing import filled
+from ehrsynth.metrics.missing import filled_blocks
 from ehrsynth.metrics.moments import moments
 
 EXPLAINED = 0.8  # share of the variance that the latent space keeps
@@ -26,13 +25,10 @@ def principal_axes(covariance: Tensor, explained: float = EXPLAINED) -> Tensor:
     return kept
 
 
-def project(table: Records, mean: Tensor, axes: Tensor, means: Tensor, block: int = 8192) -> Tensor:
+def project(table: Records, mean: Tensor, axes: Tensor, means: Tensor) -> Tensor:
     """Return the latent coordinates [n, d] of the records in float32."""
     offset = (mean @ axes).float()
-    parts = []
-    for part in table.blocks(block):
-        parts.append(torch.cat([unpack(part.bits).float(), filled(part.values, means)], 1) @ axes.float() - offset)
-    return torch.cat(parts)
+    return torch.cat([rows @ axes.float() - offset for rows in filled_blocks(table, means)])
 
 
 def cluster_counts(

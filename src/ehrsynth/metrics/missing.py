@@ -3,8 +3,15 @@
 The missing indicator is itself an encoded column, so a filled cell still differs from an observed one.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+
+from ehrsynth.bits import unpack
+from ehrsynth.layout import Records
+
+BLOCK = 8192  # rows made dense at a time
 
 
 def observed_means(values: Tensor) -> Tensor:
@@ -15,3 +22,9 @@ def observed_means(values: Tensor) -> Tensor:
 def filled(values: Tensor, means: Tensor) -> Tensor:
     """Return ``values`` [n, C] with NaN replaced by the ``means`` [C] of their columns."""
     return torch.where(values.isnan(), means.to(values.dtype), values)
+
+
+def filled_blocks(records: Records, means: Tensor) -> Iterator[Tensor]:
+    """Yield the records in order as float32 [m, p], missing values filled with ``means`` [C]."""
+    for part in records.blocks(BLOCK):
+        yield torch.cat([unpack(part.bits).float(), filled(part.values, means)], dim=1)

@@ -6,11 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from ehrsynth.bits import unpack
 from ehrsynth.layout import Records
-from ehrsynth.metrics.missing import filled
-
-BLOCK = 8192  # rows made dense at a time
+from ehrsynth.metrics.missing import filled_blocks
 
 
 class Moments(Metric):
@@ -78,8 +75,8 @@ def grouped_moments(groups: Sequence[Records], means: Tensor) -> Moments:
     layout = groups[0].layout
     metric = Moments(layout.width, binary=layout.binary.stop, groups=len(groups), sync=False)
     for number, table in enumerate(groups):
-        for part in table.blocks(BLOCK):
-            metric.update(torch.cat([unpack(part.bits).float(), filled(part.values, means)], dim=1), number)
+        for rows in filled_blocks(table, means):
+            metric.update(rows, number)
     return metric
 
 
@@ -93,8 +90,8 @@ def moments(*tables: Records, means: Tensor) -> tuple[Tensor, Tensor]:
     layout = tables[0].layout
     metric = Moments(layout.width, binary=layout.binary.stop, sync=False)
     for table in tables:
-        for part in table.blocks(BLOCK):
-            metric.update(torch.cat([unpack(part.bits).float(), filled(part.values, means)], dim=1))
+        for rows in filled_blocks(table, means):
+            metric.update(rows)
     return next(metric.replicates())
 
 

@@ -121,8 +121,8 @@ class ClassifierAttack(Evaluator):
             trees = fit_trees(x, y, self.rounds, derive(seed, "classifier/trees") % 2**31)
 
             def accused(table: Records) -> Tensor:
-                blocks = (table.dense(slice(i, i + BLOCK)).numpy() for i in range(0, len(table), BLOCK))
-                return -torch.from_numpy(np.concatenate([risk(trees, sparse.csr_matrix(block)) for block in blocks]))
+                blocks = (sparse.csr_matrix(rows.dense().numpy()) for rows in table.blocks(BLOCK))
+                return -torch.from_numpy(np.concatenate([risk(trees, block) for block in blocks]))
 
             strength = _strength(len(real.train), len(others), reference=len(known), synthetic=len(drawn))
             return _found("privacy/membership_classifier", accused(real.train), accused(others), strength)

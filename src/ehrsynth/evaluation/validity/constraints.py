@@ -23,8 +23,8 @@ class ConstraintViolation(Evaluator):
 
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
             n, broken, each = len(synthetic), 0, torch.zeros(len(real.constraints), dtype=torch.int64)
-            for start in range(0, n, BLOCK):
-                x = synthetic.dense(slice(start, start + BLOCK))
+            for rows in synthetic.blocks(BLOCK):
+                x = rows.dense()
                 violated = torch.stack([rule.violation(x, synthetic.layout) for rule in real.constraints]) > 0
                 broken += int(violated.any(0).sum())
                 each += violated.sum(1)
