@@ -19,10 +19,6 @@ Role = Literal["score", "attack", "control", "description", "guarantee"]
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times faster where it was compiled
 
-JMIR = "Yan et al., JMIR AI 2024 (tutorial)"
-BENCHMARK = "Yan et al., Nature Communications 2022"
-EHRDIFF = "Yuan et al., TMLR 2024 (EHRDiff)"
-
 FAMILIES = {
     "fidelity": "Do the columns, and the relations between them, look like the real ones?",
     "utility": "Does what is learned from the synthetic data hold for real patients?",

@@ -59,7 +59,7 @@ class FittedSuite:
         self.suite = suite
         self.real = real
         self._on_step = on_step
-        self._outcomes: dict[Evaluator, Outcome] = {}
+        self._outcomes: dict[int, Outcome] = {}  # by identity, for an evaluator need not be hashable
 
     def score(
         self, synthetic: Records, on_step: OnStep | None = None, only: Sequence[Evaluator] | None = None
@@ -89,17 +89,20 @@ class FittedSuite:
         return scores
 
     def _fit(self, evaluator: Evaluator) -> Outcome:
-        if evaluator not in self._outcomes:
+        if id(evaluator) not in self._outcomes:
             if self._on_step:
                 self._on_step(f"{_title(evaluator)}: preparing")
-            try:
-                self._outcomes[evaluator] = evaluator.fit(self.real, self._seed(evaluator))
-            except NotApplicableError as error:
-                self._outcomes[evaluator] = "skipped", str(error)
-            except Exception as error:
-                log.exception("%s could not be prepared", _title(evaluator))
-                self._outcomes[evaluator] = "failed", _reason(error)
-        return self._outcomes[evaluator]
+            self._outcomes[id(evaluator)] = self._prepared(evaluator)
+        return self._outcomes[id(evaluator)]
+
+    def _prepared(self, evaluator: Evaluator) -> Outcome:
+        try:
+            return evaluator.fit(self.real, self._seed(evaluator))
+        except NotApplicableError as error:
+            return "skipped", str(error)
+        except Exception as error:
+            log.exception("%s could not be prepared", _title(evaluator))
+            return "failed", _reason(error)
 
     def _ask(self, evaluator: Evaluator, scorer: Scorer, synthetic: Records) -> list[Score]:
         start = perf_counter()

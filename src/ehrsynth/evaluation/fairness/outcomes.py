@@ -24,7 +24,7 @@ UTILITY, OPPORTUNITY, PARITY = (
 Measure = Callable[[Mask], Paired]  # rows of H of one subgroup -> the measure of both models there
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class OutcomeFairness(Evaluator):
     """Whether models of synthetic patients serve all subgroups as models of real ones do.
 

@@ -18,7 +18,7 @@ from ehrsynth.metrics.intervals import normal
 PRIVACY_GAP = Cards.beside(__file__)["fairness/privacy_gap"]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class MembershipGap(Evaluator):
     """Whether membership is easier to infer in some subgroups.
 

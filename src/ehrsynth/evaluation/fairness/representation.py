@@ -13,7 +13,7 @@ from ehrsynth.metrics.intervals import difference, share
 REPRESENTATION = Cards.beside(__file__)["fairness/representation"]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class Representation(Evaluator):
     """Whether every subgroup has its real share of the synthetic patients.
 

@@ -21,7 +21,7 @@ CARDS = Cards.beside(__file__)
 PREDICTION, GAP = CARDS["fidelity/dimension_wise_prediction"], CARDS["fidelity/dimension_wise_prediction_gap"]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class DimensionWisePrediction(Evaluator):
     """Whether codes can be predicted from the rest of the record as in real data.
 

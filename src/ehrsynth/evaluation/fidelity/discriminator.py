@@ -22,7 +22,7 @@ TRAINED = 0.7  # share of each side that the classifier is trained on
 DISCRIMINATOR = Cards.beside(__file__)["fidelity/discriminator_auc"]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class Discriminator(Evaluator):
     """Whether trees can tell synthetic records from real ones.
 

@@ -23,7 +23,7 @@ MOST_CLUSTERS = 10  # among which the elbow is looked for
 ELBOW_ROWS = 10_000  # of R, drawn to find it
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class LatentDeviation(Evaluator):
     """Whether synthetic records live where real records live.
 

@@ -26,7 +26,7 @@ PRECISION, RECALL, DENSITY, COVERAGE = (CARDS[f"fidelity/{n}"] for n in ("precis
 ALPHA, BETA = CARDS["fidelity/alpha_precision"], CARDS["fidelity/beta_recall"]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class Manifold(Evaluator):
     """Whether real and synthetic records lie within each other's neighbourhoods.
 
@@ -68,7 +68,7 @@ class Manifold(Evaluator):
         return score
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class Support(Evaluator):
     """Whether typical and untypical records are as frequent as in real data.
 

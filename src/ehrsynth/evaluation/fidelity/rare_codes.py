@@ -31,7 +31,7 @@ def _percent(below: float) -> str:
     return f"{below * 100:.10g}"
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class RarePrevalence(Evaluator):
     """How often rare codes occur.
 
@@ -60,7 +60,7 @@ class RarePrevalence(Evaluator):
         return score
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class RarePairLift(Evaluator):
     """With which codes rare codes occur.
 

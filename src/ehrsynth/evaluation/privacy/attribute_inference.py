@@ -37,7 +37,7 @@ KNOWN, POSITIVES = CARDS["privacy/attribute_known_codes"], CARDS["privacy/attrib
 Infer = Callable[[Points, Points, Hidden], Hidden]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class AttributeInference(Evaluator):
     """Whether training patients can be completed from synthetic ones better than others can.
 
@@ -76,7 +76,7 @@ class AttributeInference(Evaluator):
         return score
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class PublishedAttributeInference(Evaluator):
     """The attack of the papers on training patients, with their number of known codes and their distance.
 

@@ -43,7 +43,7 @@ class ExactCopies(Evaluator):
         return score
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class NearCopies(Evaluator):
     """Whether synthetic records lie suspiciously close to training records.
 

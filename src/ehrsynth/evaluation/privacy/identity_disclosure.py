@@ -28,7 +28,7 @@ STEPS = 50
 MAD = 1.48  # median absolute deviations that make a standard deviation
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class IdentityDisclosure(Evaluator):
     """Whether training patients can be recognised in S, and something new learned of them.
 

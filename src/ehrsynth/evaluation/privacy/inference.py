@@ -17,7 +17,7 @@ from ehrsynth.metrics.rates import Attempts, excess
 INFERENCE = Cards.beside(__file__)["privacy/inference"]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class Inference(Evaluator):
     """Whether a hidden attribute of training patients can be read off synthetic records.
 

@@ -16,7 +16,7 @@ from ehrsynth.seeding import numpy_rng
 LINKABILITY = Cards.beside(__file__)["privacy/linkability"]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class Linkability(Evaluator):
     """Whether synthetic records join two halves of what is known of training patients.
 

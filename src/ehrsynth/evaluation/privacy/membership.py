@@ -25,7 +25,7 @@ BLOCK = 8192  # records classified at a time
 RATES = {"tpr_at_1pct_fpr": 0.01, "tpr_at_01pct_fpr": 0.001}
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class Membership(Evaluator):
     """Whether training records lie nearer to the synthetic ones than other real records do.
 
@@ -94,7 +94,7 @@ class DensityAttack(Evaluator):
         return score
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class ClassifierAttack(Evaluator):
     """Whether a classifier of synthetic against real records takes training records for synthetic ones.
 

@@ -18,7 +18,7 @@ from ehrsynth.seeding import numpy_rng
 SINGLING_OUT = Cards.beside(__file__)["privacy/singling_out"]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class SinglingOut(Evaluator):
     """Whether descriptions that fit one synthetic record fit one training patient.
 

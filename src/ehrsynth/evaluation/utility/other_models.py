@@ -22,7 +22,7 @@ CARDS = Cards.beside(__file__)
 Fit = Callable[[sparse.csr_matrix, NDArray[np.uint8]], NDArray[np.float64]]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class OtherModels(Evaluator):
     """Predict each outcome of H with a logistic regression and a small network trained on R, and on S.
 

@@ -25,7 +25,7 @@ MEASURES = "auroc", "auprc", "f1"
 OVERLAP = "utility/feature_importance_overlap"
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class OutcomePrediction(Evaluator):
     """Predict each outcome with boosted trees: train on R or S or both, test on H or S.
 
