@@ -1,8 +1,7 @@
 import pytest
 
-from ehrsynth.evaluation.evaluator import Value
+from ehrsynth.evaluation.evaluator import Parts, Value
 from ehrsynth.evaluation.fidelity.dimension_wise_distance import published_distances
-from ehrsynth.evaluation.groups import Parts
 
 
 def run(apd: dict[str, float], distance: dict[str, float], half: float | None = None) -> dict[str, Parts]:

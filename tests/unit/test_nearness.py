@@ -42,9 +42,10 @@ def test_parts_are_disjoint_and_of_one_size() -> None:
 
 def test_a_table_is_measured_once() -> None:
     real, synthetic = toy_real(60, 60), toy_records(50, 1)
-    assert nearness(real, synthetic) is nearness(real, synthetic, max_rows=100, seed=3)
-    assert nearness(real, synthetic, max_rows=20, seed=1) is nearness(real, synthetic, max_rows=20, seed=1)
-    assert nearness(real, synthetic, max_rows=20, seed=1) is not nearness(real, synthetic, max_rows=20, seed=2)
+    assert nearness(real, synthetic) is nearness(thinned(real, 100, 3), synthetic)
+    few = thinned(real, 20, 1)
+    assert nearness(few, synthetic) is nearness(few, synthetic)
+    assert nearness(few, synthetic) is not nearness(thinned(real, 20, 2), synthetic)
 
 
 def test_only_the_real_side_is_thinned_out() -> None:
@@ -53,4 +54,4 @@ def test_only_the_real_side_is_thinned_out() -> None:
     few = thinned(real, 50, 0)
     assert isinstance(few, RealData)
     assert (len(few.train), len(few.holdout)) == (50, 40)
-    assert len(nearness(real, toy_records(70, 1), max_rows=10).train.from_all) == 70
+    assert len(nearness(thinned(real, 10, 0), toy_records(70, 1)).train.from_all) == 70

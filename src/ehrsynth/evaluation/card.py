@@ -207,6 +207,7 @@ class Cards(dict[str, Card]):
         cards = cls()
         for name, entry in content["cards"].items():
             given = {key: _put(value, texts) if isinstance(value, str) else value for key, value in entry.items()}
+            given |= {"null": given.pop(None)} if None in given else {}  # as which YAML reads the word
             given |= {"attack": attacks[given["attack"]]} if "attack" in given else {}
             cards[name] = Card.from_dict({"name": name, **given})
         return cards

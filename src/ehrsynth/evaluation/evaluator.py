@@ -76,7 +76,7 @@ class Value:
 
     value: float
     ci: tuple[float, float] | None = None
-    parts: "Mapping[tuple[str, str], Value | Undefined]" = field(default_factory=dict)
+    parts: "Parts" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,9 @@ class Undefined:
     """Why a metric has no value for this synthetic table (a constant outcome, a code that never occurs)."""
 
     reason: str
+
+
+Parts = Mapping[tuple[str, str], Value | Undefined]
 
 
 class Scorer(Protocol):

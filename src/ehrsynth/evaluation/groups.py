@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ehrsynth.bits import ones
 from ehrsynth.evaluation.card import Card
-from ehrsynth.evaluation.evaluator import RealData, Scorer, Undefined, Value
+from ehrsynth.evaluation.evaluator import Parts, RealData, Scorer, Undefined, Value
 from ehrsynth.layout import Records
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.moments import Moments, grouped_moments
@@ -18,8 +18,6 @@ from ehrsynth.seeding import torch_rng
 
 GROUPS, WIDE_GROUPS = 20, 10
 WIDE = 1000  # columns from which fewer groups are kept, so that their Gram matrices take no more memory
-
-Parts = Mapping[tuple[str, str], Value | Undefined]
 
 
 def grouped(real: RealData, synthetic: Records) -> tuple[Records, ...]:

@@ -20,9 +20,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @cache
 def code_hash() -> str:
-    """Return a hash of all code that scores, so that nothing kept outlives the code that made it."""
+    """Return a hash of all code that scores and of its cards, so that nothing kept outlives the code that made it."""
     package = Path(__file__).parents[1]
-    files = sorted(file for room in ("evaluation", "metrics") for file in (package / room).rglob("*.py"))
+    files = [file for room in ("evaluation", "metrics") for file in (package / room).rglob("*.*")]
+    files = sorted(file for file in files if file.suffix in (".py", ".yaml"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ehrsynth.evaluation.card import Card, Direction, card_of
-from ehrsynth.evaluation.evaluator import Undefined, Value
+from ehrsynth.evaluation.evaluator import Parts
 
 Status = Literal["ok", "failed", "skipped"]
 
@@ -35,7 +35,7 @@ class Score:
     reason: str | None = None
     seconds: float = 0.0
     anchors: Mapping[str, float | None] = field(default_factory=dict)
-    parts: Mapping[tuple[str, str], Value | Undefined] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
 
     @property
     def metric(self) -> str:

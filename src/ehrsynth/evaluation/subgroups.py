@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ehrsynth.evaluation.columns import Levels
-from ehrsynth.evaluation.evaluator import NotApplicableError, Undefined, Value
+from ehrsynth.evaluation.evaluator import NotApplicableError, Parts, Undefined, Value
 from ehrsynth.layout import Records
 from ehrsynth.schema import Column, Schema
 
 Subgroups = Mapping[str, Mapping[str, Tensor]]  # attribute -> label -> bool [n]
-Parts = Mapping[tuple[str, str], Value | Undefined]
 
 PROTECTED_NAMES = frozenset({"sex", "gender", "race", "ethnicity"})
 BANDS = (18, 45, 65, 80)

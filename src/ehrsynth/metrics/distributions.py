@@ -1,7 +1,8 @@
 """How columns are distributed: cells and empirical distribution functions, and how far two of them are apart.
 
-The cells of all columns lie side by side in one vector, and ``starts`` [columns] says where each
-column begins. S may carry leading dimensions (all records, then without each group).
+The cells of all columns lie side by side in one vector, and ``starts`` [columns] says where each column
+begins. A divergence takes the cells of R [cells] and of S [..., cells] and gives one number per column
+[..., columns]; the leading dimensions of S are all its records, then without each group.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from scipy.special import rel_entr
 
 from ehrsynth.bits import ones
 from ehrsynth.layout import Layout, Records
+from ehrsynth.metrics.replicates import replicates
 
 BINS = 20  # equal bins of R's range; two more hold what is missing and what lies outside the range
 
@@ -91,47 +93,20 @@ def shares(counts: Cells, starts: Starts) -> Cells:
 
 
 def js_divergence(real: Cells, synthetic: Cells, starts: Starts) -> Cells:
-    """Return the Jensen-Shannon divergence in bits, in [0, 1], per column (Lin 1991, equation 3.8).
-
-    Args:
-        real: [cells] shares.
-        synthetic: [..., cells] shares.
-        starts: [columns].
-
-    Returns:
-        [..., columns].
-    """
+    """Return the Jensen-Shannon divergence of shares in bits, in [0, 1], per column (Lin 1991, equation 3.8)."""
     middle = (real + synthetic) / 2
     parts = (rel_entr(real, middle) + rel_entr(synthetic, middle)) / (2 * np.log(2))
     return np.clip(np.add.reduceat(parts, starts, axis=-1), 0.0, 1.0)  # rounding
 
 
 def kl_divergence(real: Cells, synthetic: Cells, starts: Starts) -> Cells:
-    """Return KL(R || S) in nats per column, with half a record added to each cell of both sides.
-
-    Args:
-        real: [cells] counts.
-        synthetic: [..., cells] counts.
-        starts: [columns].
-
-    Returns:
-        [..., columns], not negative and finite.
-    """
+    """Return KL(R || S) of counts in nats per column, with half a record added to each cell of both; never negative."""
     parts = rel_entr(shares(real + 0.5, starts), shares(synthetic + 0.5, starts))
     return np.maximum(np.add.reduceat(parts, starts, axis=-1), 0.0)
 
 
 def total_variation(real: Cells, synthetic: Cells, starts: Starts) -> Cells:
-    """Return half the L1 distance of the shares, in [0, 1], per column; of two cells, the difference of one.
-
-    Args:
-        real: [cells] shares.
-        synthetic: [..., cells] shares.
-        starts: [columns].
-
-    Returns:
-        [..., columns].
-    """
+    """Return half the L1 distance of the shares, in [0, 1], per column; of two cells, the difference of one."""
     return np.asarray(np.add.reduceat(np.abs(real - synthetic), starts, axis=-1) / 2)
 
 
@@ -164,8 +139,7 @@ def ecdf_distances(real: NDArray[np.floating], groups: Sequence[NDArray[np.float
     owner = np.repeat(np.arange(len(cells)), [len(x) for x in observed])
     counts = np.bincount(owner * len(points) + place, minlength=len(cells) * len(points))
     below = counts.reshape(len(cells), -1).cumsum(1)
-    total = below[1:].sum(0)
-    synthetic = total[None] if len(groups) == 1 else np.concatenate([total[None], total - below[1:]])
+    synthetic = replicates(below[1:])
     size = synthetic[:, -1:]
     gap = np.abs(synthetic / np.maximum(size, 1) - below[0] / below[0, -1])
     gap[size[:, 0] == 0] = gap[0]

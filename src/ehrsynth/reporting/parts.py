@@ -1,7 +1,7 @@
 """``report.parquet``: every score and its parts as one long table, for whoever computes on."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,8 +10,6 @@ from ehrsynth.errors import FileError
 from ehrsynth.evaluation.evaluator import Undefined, Value
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.files import read_table, write_table
-
-Parts = Mapping[tuple[str, str], Value | Undefined]
 
 WHOLE = "all"
 """The kind of the row that holds the score itself."""

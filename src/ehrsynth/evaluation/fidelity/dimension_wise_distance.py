@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ehrsynth.evaluation.card import Cards
-from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.groups import Parts, grouped, needs_two_rows, positives, replicated, replicated_parts, sizes
+from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, Parts, RealData, Scorer, Undefined, Value
+from ehrsynth.evaluation.groups import grouped, needs_two_rows, positives, replicated, replicated_parts, sizes
 from ehrsynth.evaluation.score import Score
 from ehrsynth.layout import Records
 from ehrsynth.metrics import dimension_wise_distance as published

@@ -24,15 +24,12 @@ def rate_parts(kind: str, found: Mapping[str, Attempts]) -> dict[tuple[str, str]
         kind: of the parts.
         found: ``attack``, ``control`` and ``baseline``.
     """
-    rates: dict[tuple[str, str], Value | Undefined] = {(kind, name): as_value(tried) for name, tried in found.items()}
+    rates: dict[tuple[str, str], Value | Undefined] = {
+        (kind, name): Value(*tried.rate) for name, tried in found.items()
+    }
     rates[kind, "risk"] = Value(*risk(found["attack"], found["control"]))
     rates["attacks", kind] = Value(float(found["attack"].n))
     return rates
-
-
-def as_value(tried: Attempts) -> Value:
-    """Return the rate with its Wilson interval."""
-    return Value(*tried.rate)
 
 
 def targets(real: RealData, attacks: int, seed: int, name: str) -> tuple[Records, Records]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.columns import Levels, mixed, most_entropic
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
-from ehrsynth.evaluation.privacy.attempts import as_value, check_names, rate_parts, shuffled, targets
+from ehrsynth.evaluation.privacy.attempts import check_names, rate_parts, shuffled, targets
 from ehrsynth.layout import Records
 from ehrsynth.metrics import inference
 from ehrsynth.metrics.rates import Attempts, excess
@@ -67,8 +67,8 @@ class Inference(Evaluator):
                 each = {side: Attempts(int(hits[:, i].sum()), len(hits)) for side, hits in guesses.items()}
                 parts["column", name] = Value(*excess(each["attack"], each["control"]))
                 parts |= {
-                    ("column_attack", name): as_value(each["attack"]),
-                    ("column_control", name): as_value(each["control"]),
+                    ("column_attack", name): Value(*each["attack"].rate),
+                    ("column_control", name): Value(*each["control"].rate),
                 }
             return {INFERENCE.name: Value(*excess(found["attack"], found["control"]), parts=parts)}
 

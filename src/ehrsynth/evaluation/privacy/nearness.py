@@ -74,39 +74,30 @@ def thinned(real: RealData, max_rows: int | None, seed: int) -> RealData:
     return replace(real, train=train, holdout=holdout)
 
 
-def nearness(real: RealData, synthetic: Records, max_rows: int | None = None, seed: int = 0) -> Nearness:
+def nearness(real: RealData, synthetic: Records) -> Nearness:
     """Find all nearest neighbours between S and R and between S and H, once per synthetic table.
 
     The parts and samples are drawn by the seed of the real data, so that all evaluators speak of the same
-    rows and what is known about the real ones can be kept.
-
-    Args:
-        real: the real side.
-        synthetic: S. It is never thinned out: the attack on a record rests on the very rows that resemble it.
-        max_rows: of each of R and H, drawn at random; None takes all, in row order.
-        seed: of that draw.
+    rows and what is known about the real ones can be kept. S is never thinned out: the attack on a record rests on
+    the very rows that resemble it.
     """
-    used = thinned(real, max_rows, seed)
-    key = ("nearness", None) if used is real else ("nearness", max_rows, seed)
-    return real.shared.once(synthetic, key, lambda: _measure(used, synthetic))
+    return real.shared.once(synthetic, "nearness", lambda: _measure(real, synthetic))
 
 
 def _measure(real: RealData, synthetic: Records) -> Nearness:
     means = observed_means(real.train.values)
     part = min(len(real.train), len(real.holdout))
     size = min(part, len(synthetic))
-    order = _order(len(synthetic), real.seed, "synthetic")
+    s, order = Points.of(synthetic, means), _order(real, synthetic, "synthetic")
     train, holdout = (
-        _side(
-            Points.of(table, means), Points.of(synthetic, means), _order(len(table), real.seed, name), order, part, size
-        )
+        _side(Points.of(table, means), s, _order(real, table, name), order, part, size)
         for table, name in ((real.train, "train"), (real.holdout, "holdout"))
     )
     return Nearness(train, holdout, order[:size])
 
 
-def _order(n: int, seed: int, name: str) -> Tensor:
-    return torch.randperm(n, generator=torch_rng(seed, "nearness", name))
+def _order(real: RealData, table: Records, name: str) -> Tensor:
+    return torch.randperm(len(table), generator=torch_rng(real.seed, "nearness", name))
 
 
 def _side(real: Points, synthetic: Points, rows: Tensor, columns: Tensor, part: int, size: int) -> Side:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehrsynth.evaluation.evaluator import Value
-from ehrsynth.evaluation.utility.outcomes import Fitted, Problem, Trees
+from ehrsynth.evaluation.utility.outcomes import Problem, TrainedTrees, Trees
 from ehrsynth.metrics import boosting
 from ehrsynth.metrics.intervals import quantiles, t_mean
 from ehrsynth.seeding import numpy_rng
@@ -22,22 +22,22 @@ class Explained:
     Args:
         problem: the tasks.
         trees: options of the models.
-        fitted: the models of R.
+        trained: the models of R.
         rows: how many rows of H to explain, drawn at random.
     """
 
-    def __init__(self, problem: Problem, trees: Trees, fitted: Fitted, rows: int) -> None:
+    def __init__(self, problem: Problem, trees: Trees, trained: TrainedTrees, rows: int) -> None:
         self._problem = problem
         self._x = problem.x(problem.drawn(problem.real.holdout, rows, "explained"))
         known = problem.real.memory.cached(
             {"work": "outcome importance", "rows": rows, "seed": problem.seed, **trees.key},
-            lambda: {str(i): part for i, part in enumerate(self._contributions(fitted))},
+            lambda: {str(i): part for i, part in enumerate(self._contributions(trained))},
         )
         self._real = [known[str(i)] for i in range(len(problem.tasks))]
 
-    def overlap(self, fitted: Fitted) -> Value:
+    def overlap(self, trained: TrainedTrees) -> Value:
         """Return the overlap with the models of S; the parts tell the importance of every top feature in both."""
-        found = self._contributions(fitted)
+        found = self._contributions(trained)
         pairs = list(zip(self._real, found, strict=True))
         rng = numpy_rng(self._problem.seed, "overlap")
         draws = np.mean([boosting.top_overlap_draws(r, s, DRAWS, rng, TOP) for r, s in pairs], axis=0)
@@ -45,8 +45,8 @@ class Explained:
         low, high = quantiles(value, draws)[1]
         return Value(value, (min(low, value), max(high, value)), self._parts(found))
 
-    def _contributions(self, fitted: Fitted) -> list[NDArray[np.float32]]:
-        return [boosting.contributions(fitted.model(i), self._x) for i in range(len(self._problem.tasks))]
+    def _contributions(self, trained: TrainedTrees) -> list[NDArray[np.float32]]:
+        return [boosting.contributions(trained.model(i), self._x) for i in range(len(self._problem.tasks))]
 
     def _parts(self, found: Sequence[NDArray[np.float32]]) -> dict[tuple[str, str], Value]:
         """Return the mean |SHAP| over rows and tasks in both models of what is among the top of either."""

@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ehrsynth.evaluation.evaluator import Undefined, Value
-from ehrsynth.evaluation.subgroups import MIN_CLASS, Parts, protected, subgroups
+from ehrsynth.evaluation.evaluator import Parts, Undefined, Value
+from ehrsynth.evaluation.subgroups import MIN_CLASS, protected, subgroups
 from ehrsynth.evaluation.utility.outcomes import Problem, averaged
 from ehrsynth.metrics.classification import auroc
 from ehrsynth.metrics.intervals import normal

@@ -99,7 +99,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainedTrees:
     """Trees trained on one table, one model per task.
 
     Attributes:
@@ -136,26 +136,26 @@ class Trees:
         """The options as plain values, to know the work on real data by."""
         return asdict(self)
 
-    def on_real(self, problem: Problem) -> Fitted:
+    def on_real(self, problem: Problem) -> TrainedTrees:
         """Train on R; kept with the real data."""
 
         def compute() -> dict[str, NDArray[np.generic]]:
-            fitted = self.fit(problem, (problem.drawn(problem.real.train, self.max_rows),))
-            models = {f"model/{i}": model for i, model in enumerate(fitted.models)}
-            return {"risks": fitted.risks, "shares": fitted.shares, **models}
+            trained = self.fit(problem, (problem.drawn(problem.real.train, self.max_rows),))
+            models = {f"model/{i}": model for i, model in enumerate(trained.models)}
+            return {"risks": trained.risks, "shares": trained.shares, **models}
 
         known = problem.real.memory.cached({"work": "outcome trees", "seed": problem.seed, **self.key}, compute)
         models = tuple(known[f"model/{i}"] for i in range(len(problem.tasks)))
-        return Fitted(models, known["risks"], known["shares"])
+        return TrainedTrees(models, known["risks"], known["shares"])
 
-    def on_synthetic(self, problem: Problem, synthetic: Records) -> Fitted | str:
+    def on_synthetic(self, problem: Problem, synthetic: Records) -> TrainedTrees | str:
         """Train on S, once per table; or say why that cannot be done."""
         drawn = problem.drawn(synthetic, self.max_rows)
         if constant := problem.constant(drawn):
             return f"outcome {constant!r} is constant in the synthetic rows"
         return problem.real.shared.once(synthetic, ("outcome trees", self), lambda: self.fit(problem, (drawn,)))
 
-    def fit(self, problem: Problem, tables: Sequence[Records]) -> Fitted:
+    def fit(self, problem: Problem, tables: Sequence[Records]) -> TrainedTrees:
         """Train on the rows of all ``tables`` together and predict H."""
         x = sparse.csr_matrix(sparse.vstack([problem.x(table) for table in tables], format="csr"))
         models, risks, shares = [], [], []
@@ -165,7 +165,7 @@ class Trees:
             models.append(boosting.packed(model))
             risks.append(boosting.risk(model, problem.test))
             shares.append(float(y.mean()))
-        return Fitted(tuple(models), np.array(risks), np.array(shares))
+        return TrainedTrees(tuple(models), np.array(risks), np.array(shares))
 
 
 def over_outcomes(problem: Problem, values: Sequence[Value]) -> Value:

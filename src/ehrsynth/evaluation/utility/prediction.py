@@ -11,7 +11,7 @@ from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Undefined
 from ehrsynth.evaluation.subgroups import MIN_ROWS
 from ehrsynth.evaluation.utility.importance import Explained
 from ehrsynth.evaluation.utility.outcome_subgroups import OutcomeSubgroups
-from ehrsynth.evaluation.utility.outcomes import Fitted, Problem, Trees, over_outcomes
+from ehrsynth.evaluation.utility.outcomes import Problem, TrainedTrees, Trees, over_outcomes
 from ehrsynth.layout import Records
 from ehrsynth.metrics import boosting
 from ehrsynth.metrics.classification import auprc, auroc, called_at_share, f1
@@ -80,22 +80,22 @@ class OutcomePrediction(Evaluator):
 
         return score
 
-    def _on_holdout(self, problem: Problem, fitted: Fitted, with_subgroups: bool = False) -> dict[str, Value]:
+    def _on_holdout(self, problem: Problem, trained: TrainedTrees, with_subgroups: bool = False) -> dict[str, Value]:
         """Return each measure on H; AUROC with its subgroups if asked for."""
         truths = [task.of(problem.real.holdout) for task in problem.tasks]
-        found = _over_tasks(problem, truths, fitted.risks, fitted.shares)
+        found = _over_tasks(problem, truths, trained.risks, trained.shares)
         if with_subgroups:
             whole = found["auroc"]
-            parts = OutcomeSubgroups(problem, self.attributes, self.min_rows).auroc(fitted.risks)
+            parts = OutcomeSubgroups(problem, self.attributes, self.min_rows).auroc(trained.risks)
             found["auroc"] = Value(whole.value, whole.ci, {**whole.parts, **parts})
         return found
 
-    def _on_synthetic(self, problem: Problem, fitted: Fitted, synthetic: Records) -> dict[str, Value]:
+    def _on_synthetic(self, problem: Problem, trained: TrainedTrees, synthetic: Records) -> dict[str, Value]:
         """Return each measure on S."""
         test = problem.drawn(synthetic, self.max_rows)
         x, truths = problem.x(test), [task.of(test) for task in problem.tasks]
-        risks = np.array([boosting.risk(fitted.model(i), x) for i in range(len(truths))])
-        return _over_tasks(problem, truths, risks, fitted.shares)
+        risks = np.array([boosting.risk(trained.model(i), x) for i in range(len(truths))])
+        return _over_tasks(problem, truths, risks, trained.shares)
 
     def _hybrid(self, problem: Problem, synthetic: Records, ratios: Sequence[float]) -> dict[str, Value]:
         """Train on R and as many rows of S (all, if it has fewer), and on other shares of S for the parts."""
