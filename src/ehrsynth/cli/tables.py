@@ -14,7 +14,9 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.reporting.cohort_report import flow_boxes
+from ehrsynth.schema import Column, Schema
 
+SHOWN = 40  # lines of a schema; columns of one nature beside one another share a line
 HEADLINES = {  # what a person watches during training, shortest name first
     "fidelity/apd": "apd",
     "fidelity/correlation_distance": "corr",
@@ -113,3 +115,31 @@ def ranking_table(ranking: Ranking, rows: str = "") -> Table:
     notes += [f"{Path(run).name}: {metric} failed and ranks last" for run, metric in ranking.failed]
     table.caption = "\n".join(notes) or None
     return table
+
+
+def schema_table(schema: Schema, title: str) -> Table:
+    """Lay out what each column is taken for; runs of like 0/1 columns are one line."""
+    table = Table("column", "kind", "values", "missing", "role", "domain", title=title, box=SIMPLE_HEAD)
+    lines = [list(run) for _, run in groupby(schema.columns, key=_nature)]
+    for run in lines[:SHOWN]:
+        first, last = run[0], run[-1]
+        name = first.name if first is last else f"{first.name} ... {last.name} ({len(run)})"
+        table.add_row(name, first.kind, _values(first), "yes" if first.missing else "", _role(first), first.domain)
+    if len(lines) > SHOWN:
+        table.caption = f"and {sum(map(len, lines[SHOWN:]))} more columns"
+    return table
+
+
+def _nature(column: Column) -> tuple[str, ...]:
+    """Return what columns of one line have in common: the whole column unless it is binary."""
+    return (column.kind, column.role, column.domain) if column.kind == "binary" else (column.kind, column.name)
+
+
+def _values(column: Column) -> str:
+    if column.kind == "categorical":
+        return f"{len(column.levels)} levels"  # their names may be patients' own values
+    return "0, 1" if column.bounds is None else f"{column.bounds[0]:g} to {column.bounds[1]:g}"
+
+
+def _role(column: Column) -> str:
+    return "" if column.role == "feature" else column.role
