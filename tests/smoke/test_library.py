@@ -80,7 +80,7 @@ def test_rank_takes_runs_folders_and_patterns(study: Path, tmp_path: Path) -> No
     pd.testing.assert_frame_equal(
         one.frame.sort_values("group", ignore_index=True), other.frame.sort_values("group", ignore_index=True)
     )
-    assert one.best.path.parent.name == one.frame["group"][0]
+    assert one.best().path.parent.name == one.frame["group"][0]
     assert one.save(tmp_path / "ranking.csv").is_file()
     with pytest.raises(OptionError, match="profile=teaching: no such profile; use one of education, "):
         ehrsynth.rank(runs, "teaching")

@@ -1,6 +1,5 @@
 """Compose the config of a verb with Hydra and turn what goes wrong into an exit status."""
 
-import logging
 import os
 import sys
 import traceback
@@ -18,8 +17,6 @@ from ehrsynth.errors import EhrsynthError, InputError, OptionError
 from ehrsynth.study.conf import conf_dir
 
 Task = Callable[[dict[str, Any]], object]
-
-log = logging.getLogger(__name__)
 
 QUOTES = """names with signs or spaces in them need quotes, as in 'drop=["heart rate (1/min)"]'"""
 

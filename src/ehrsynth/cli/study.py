@@ -61,5 +61,7 @@ def print_ranking(study: Path, profile: Profile) -> None:
     comparison = rank(f"{study}/*/*", profile)
     show(comparison)
     report = comparison.save(study / "ranking.csv")
-    best = comparison.best
-    out.print(f"comparison report  {report}\nbest run's report  {best.html}\nsynthetic data     {best.synthetic}")
+    out.print(f"comparison report  {report}")
+    for section in comparison.sections:
+        best, on = comparison.best(section), f"  on {section.title}" if section.title else ""
+        out.print(f"best run's report  {best.html}{on}\nsynthetic data     {best.synthetic}{on}")

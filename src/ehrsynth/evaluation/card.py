@@ -6,7 +6,7 @@ report needs none of the code that made it. A metric of one's own may as well ca
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -238,6 +238,12 @@ def card_of(metric: str, direction: Direction = "lower", own: Mapping[str, Card]
     """
     bare = Card(metric, direction, -math.inf, math.inf, "", "", "-")
     return shipped(metric) or (own or {}).get(metric, bare)
+
+
+def families(cards: Iterable[Card]) -> list[str]:
+    """Return the families of some cards: those of ``FAMILIES`` in their order, then others as they come."""
+    there = dict.fromkeys(card.family for card in cards)
+    return [*(name for name in FAMILIES if name in there), *(name for name in there if name not in FAMILIES)]
 
 
 def _put(text: str, values: Mapping[str, object]) -> str:

@@ -1,6 +1,6 @@
 """Scores of several runs side by side, ready to be ranked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +49,12 @@ def signed(values: pd.DataFrame, directions: Mapping[str, str]) -> pd.DataFrame:
 def worst_value(direction: str) -> float:
     """Return what a failed score counts as."""
     return np.inf if direction == "lower" else -np.inf
+
+
+def mean_anchor(scores: Iterable[Score], anchor: str) -> float | None:
+    """Return the mean of an anchor over the scores that have it, None if none does."""
+    known = [value for score in scores if (value := score.anchors.get(anchor)) is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _number(score: Score) -> float | None:

@@ -37,8 +37,8 @@ class Box:
     @property
     def left_out(self) -> str:
         """What went, in words; empty if nothing did."""
-        told = (f"{n:,} {noun}{'' if n == 1 else 's'}" for n, noun in zip(self.lost, ("subject", "stay"), strict=True))
-        return ", ".join(told) if any(self.lost) else ""
+        gone = (f"{n:,} {noun}{'' if n == 1 else 's'}" for n, noun in zip(self.lost, ("subject", "stay"), strict=True))
+        return ", ".join(gone) if any(self.lost) else ""
 
 
 def flow_boxes(provenance: Mapping[str, Any]) -> list[Box]:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ehrsynth.evaluation.card import FAMILIES, Card
+from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.pairs import TESTS
 from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.evaluation.score import ANCHORS, Score
+from ehrsynth.evaluation.score_table import mean_anchor
 from ehrsynth.files import write_text
-from ehrsynth.reporting.html import environment
+from ehrsynth.reporting.html import by_family, environment
 from ehrsynth.reporting.report import Report, read_report
 from ehrsynth.reporting.style import NamedFigure
 from ehrsynth.reporting.summary import SEVERITY, Finding, leaks
@@ -110,8 +111,6 @@ def _shown(section: Section, folder: Path) -> dict[str, Any]:
     read = {run: read_report(file) for run, file in section.reports.items()}
     pages = {run: file.with_suffix(".html") for run, file in section.reports.items()}
     lines = _lines(ranking, section.scores or {run: report.scores for run, report in read.items()})
-    order = [name for name in FAMILIES if any(line.card.family == name for line in lines)]
-    order += sorted({line.card.family for line in lines} - set(order))
     return {
         "title": section.title,
         "facts": section.facts,
@@ -120,7 +119,7 @@ def _shown(section: Section, folder: Path) -> dict[str, Any]:
         "places": ranking.table.to_dict(orient="index"),
         "links": {run: Path(os.path.relpath(page, folder)).as_posix() for run, page in pages.items() if page.is_file()},
         "tests": {pair.test: TESTS[pair.test] for pair in ranking.pairs},
-        "families": {name: [line for line in lines if line.card.family == name] for name in order},
+        "families": by_family(lines, [line.card for line in lines]),
         "same_data": _same_data(read),
         "leaking": worst_leaks(ranking, {run: report.scores for run, report in read.items()}),
         "warned": {run: report.warnings for run, report in read.items() if report.warnings},
@@ -142,28 +141,22 @@ def _lines(ranking: Ranking, scores: Mapping[str, Sequence[Score]]) -> list[Metr
     for run, own in scores.items():
         for score in own:
             found.setdefault(score.metric, {})[run] = score
-    return [_line(next(iter(known.values())).card, known, ranking) for known in found.values()]
+    return [_line(known, ranking) for known in found.values()]
 
 
-def _line(card: Card, scores: Mapping[str, Score], ranking: Ranking) -> MetricLine:
-    values: dict[str, list[float]] = {}
-    failures = {}
+def _line(scores: Mapping[str, Score], ranking: Ranking) -> MetricLine:
+    card = next(iter(scores.values())).card
+    by_group: dict[str, list[Score]] = {}
     for run, score in scores.items():
-        if score.value is None:
-            failures[ranking.groups[run]] = f"{score.status}: {score.reason}"
-        else:
-            values.setdefault(ranking.groups[run], []).append(score.value)
-    anchors: dict[str, float | None] = {}
-    for name in ANCHORS:
-        known = [anchor for score in scores.values() if (anchor := score.anchors.get(name)) is not None]
-        anchors[name] = float(np.mean(known)) if known else None
+        by_group.setdefault(ranking.groups[run], []).append(score)
+    values = {group: [score.value for score in own if score.value is not None] for group, own in by_group.items()}
     return MetricLine(
         card,
         ranking.weights.get(card.name, 0.0),
-        anchors,
-        {group: float(np.mean(numbers)) for group, numbers in values.items()},
-        {group: float(np.std(numbers, ddof=1)) for group, numbers in values.items() if len(numbers) > 1},
-        {group: reason for group, reason in failures.items() if group not in values},
+        {name: mean_anchor(scores.values(), name) for name in ANCHORS},
+        {group: float(np.mean(found)) for group, found in values.items() if found},
+        {group: float(np.std(found, ddof=1)) for group, found in values.items() if len(found) > 1},
+        {group: f"{own[-1].status}: {own[-1].reason}" for group, own in by_group.items() if not values[group]},
     )
 
 

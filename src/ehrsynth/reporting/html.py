@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ehrsynth.evaluation.card import FAMILIES
+from ehrsynth.evaluation.card import FAMILIES, Card, catalogue, families
 from ehrsynth.evaluation.evaluator import Undefined, Value
 from ehrsynth.evaluation.score import ANCHORS, Score
 from ehrsynth.files import write_text
@@ -17,6 +19,7 @@ from ehrsynth.reporting.summary import leading, summarise
 from ehrsynth.reporting.wording import interval, number, sentence
 
 PRIVACY_PAGE = "privacy.html"
+Line = TypeVar("Line")
 SHOWN_PARTS = 40
 """How many parts of one kind a page lists; all of them are in ``report.parquet``."""
 
@@ -26,17 +29,11 @@ class ScoreLine:
     """One line of the table of scores, ready to show."""
 
     score: Score
-    verdict: Verdict
 
-    @classmethod
-    def of(cls, score: Score) -> "ScoreLine":
-        """Judge a score."""
-        return cls(score, judge(score))
-
-    @property
-    def sentence(self) -> str:
-        """This value, read aloud."""
-        return sentence(self.score)
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What the score means."""
+        return judge(self.score)
 
     @property
     def parts(self) -> dict[str, dict[str, Value | Undefined]]:
@@ -88,19 +85,19 @@ def write_html(
             **shared,
             privacy_page=PRIVACY_PAGE,
             findings=summarise(scores, rows),
-            leading=[ScoreLine.of(score) for score in leading(scores)],
-            families=by_family([ScoreLine.of(score) for score in scores]),
+            leading=list(map(ScoreLine, leading(scores))),
+            families=by_family(list(map(ScoreLine, scores)), [score.card for score in scores]),
             questions=FAMILIES,
+            asked=next(card for card in catalogue().values() if card.power),
             figures=figures,
         ),
     )
 
 
-def by_family(lines: Sequence[ScoreLine]) -> dict[str, list[ScoreLine]]:
-    """Group lines by family, in the order of ``FAMILIES``, unknown families last."""
-    found = dict.fromkeys([*FAMILIES, *(line.score.card.family for line in lines)])
-    grouped = {name: [line for line in lines if line.score.card.family == name] for name in found}
-    return {name: members for name, members in grouped.items() if members}
+def by_family(lines: Sequence[Line], cards: Sequence[Card]) -> dict[str, list[Line]]:
+    """Group lines by the families of their cards."""
+    pairs = list(zip(lines, cards, strict=True))
+    return {name: [line for line, card in pairs if card.family == name] for name in families(cards)}
 
 
 def environment() -> Environment:
@@ -113,7 +110,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    templates.filters |= {"number": number, "interval": interval, "data_uri": data_uri}
+    templates.filters |= {"number": number, "interval": interval, "sentence": sentence, "data_uri": data_uri}
     templates.globals |= {"rule": RULE, "anchor_names": ANCHORS, "scale_ends": (_percent(0), _percent(1))}
     return templates
 

@@ -10,7 +10,7 @@ from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.pareto import Plane
 from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.evaluation.score import Score
-from ehrsynth.evaluation.score_table import tabulate
+from ehrsynth.evaluation.score_table import mean_anchor, tabulate
 from ehrsynth.layout import Records
 from ehrsynth.metrics.intervals import Z
 from ehrsynth.reporting.figure_data import prevalences
@@ -105,8 +105,9 @@ def metric_panels(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> Draw
     rows = np.array([groups.index(ranking.groups[run]) for run in table.values.index])
     drawing, axes = panels(len(metrics), 3, 0.9 + 0.25 * len(groups))
     for axis, metric in zip(axes, metrics, strict=True):
+        own = [score for scores in runs.values() for score in scores if score.metric == metric]
         for name, anchor, style in (("fresh real", "fresh_real", "-"), ("floor", table.cards[metric].floor, ":")):
-            if (value := _mean_anchor(runs, metric, anchor)) is not None:
+            if (value := mean_anchor(own, anchor)) is not None:
                 axis.axvline(value, color=HOLDOUT, linestyle=style, linewidth=1.8, label=name)
         found = table.values[metric].to_numpy(float)
         shown = np.isfinite(found)
@@ -124,16 +125,6 @@ def metric_panels(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> Draw
         " for privacy a copy of the training rows. An arrow says whether lower (↓) or higher (↑) is better."
     )
     return drawing, caption, f"Small panels with the scores of {len(groups)} groups on {len(metrics)} metrics."
-
-
-def _mean_anchor(runs: Mapping[str, Sequence[Score]], metric: str, anchor: str) -> float | None:
-    known = [
-        value
-        for scores in runs.values()
-        for score in scores
-        if score.metric == metric and (value := score.anchors.get(anchor)) is not None
-    ]
-    return float(np.mean(known)) if known else None
 
 
 @figure("pareto", "Utility against privacy")

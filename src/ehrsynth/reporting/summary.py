@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ehrsynth.evaluation.card import FAMILIES, Card
+from ehrsynth.evaluation.card import Card, families
 from ehrsynth.evaluation.score import Score
 from ehrsynth.reporting.reading import Level, judge, separation
 from ehrsynth.reporting.wording import number
@@ -47,7 +47,7 @@ def leading(scores: Sequence[Score]) -> list[Score]:
     At most ``LEADING`` of each family, in the order of the families; of privacy the worst come first. Scores whose
     names begin with the same word are variants of one another, and one of them is enough.
     """
-    found: dict[str, dict[str, Score]] = {name: {} for name in (*FAMILIES, *(score.card.family for score in scores))}
+    found: dict[str, dict[str, Score]] = {name: {} for name in families(score.card for score in scores)}
     for score in sorted(scores, key=_weight):
         if judge(score).level != "none":
             found[score.card.family].setdefault(score.card.stem, score)
@@ -78,7 +78,7 @@ def _kept(scores: Sequence[Score]) -> Finding:
         return Finding(question, "Not measured.", "No score outside privacy could be judged.", "none")
     detail = (
         f"Of {judged} scores with a verdict {len(good)} are close to fresh real patients, {len(fair)} in between,"
-        f" and {len(poor)} no better than the floor{_named(poor)}.{_told(scores)}"
+        f" and {len(poor)} no better than the floor{_named(poor)}.{_sentences(scores)}"
     )
     if len(good) == judged:
         return Finding(question, "Yes.", detail, "good")
@@ -142,15 +142,16 @@ def _by_level(scores: Sequence[Score]) -> dict[Level, list[Card]]:
     return found
 
 
-def _told(scores: Sequence[Score]) -> str:
-    """Return what the cards want to be said, each beside its control; empty where neither has a value."""
+def _sentences(scores: Sequence[Score]) -> str:
+    """Return the sentences of the cards whose metric and control have a value, each after a space."""
     values = {score.metric: score.value for score in scores if score.value is not None}
-    told = ""
+    said = ""
     for card in (score.card for score in scores):
         if card.sentence and card.name in values and card.control in values:
-            said = card.sentence.replace("{value}", f"{values[card.name]:.2f}")
-            told += " " + said.replace("{control}", f"{values[card.control]:.2f}")
-    return told
+            # No format string: a card may be a stranger's.
+            sentence = card.sentence.replace("{value}", f"{values[card.name]:.2f}")
+            said += " " + sentence.replace("{control}", f"{values[card.control]:.2f}")
+    return said
 
 
 def _named(cards: Sequence[Card]) -> str:

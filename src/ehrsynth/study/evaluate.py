@@ -5,7 +5,8 @@ result = ehrsynth.evaluate(train, holdout, synthetic)
 print(result.frame)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ehrsynth import constraints as rules
-from ehrsynth.data.tables import Reading, Source, Tables, read_schema, read_tables
+from ehrsynth.data.tables import Reading, Source, read_schema, read_tables
 from ehrsynth.errors import FileError, TableError
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
 from ehrsynth.evaluation.card import Card
@@ -37,6 +38,7 @@ from ehrsynth.schema import SUBJECT, Schema
 from ehrsynth.study.conf import Choice, build, load
 from ehrsynth.study.run_folder import frame_of
 from ehrsynth.study.spec import whole
+from ehrsynth.study.watch import NOBODY, Watch
 
 ROLES = ("train", "holdout", "synthetic")
 Table = pd.DataFrame | str | Path
@@ -173,11 +175,9 @@ class Evaluation:
         Raises:
             FileError: the folder cannot be written to.
         """
-        try:
+        with _writing(folder, "the report "):
             self.to_html(Path(folder) / "report.html")
             self.save_scores(folder)
-        except OSError as error:
-            raise FileError(f"{folder}: the report cannot be written ({error.strerror})") from None
 
 
 def evaluate(
@@ -196,6 +196,8 @@ def evaluate(
     population: str | Path | None = None,
     seed: int = 0,
     cache: str | Path | None = None,
+    out: str | Path | None = None,
+    watch: Watch = NOBODY,
 ) -> Evaluation:
     """Score a synthetic table against real ones.
 
@@ -214,18 +216,40 @@ def evaluate(
         population: table of the population that R was drawn from, for identity disclosure.
         seed: of all draws.
         cache: folder that keeps costly work on the real rows; as private as they are.
+        out: folder for ``report.html`` and the rest, and for the schema if it was inferred.
+        watch: who is told what happens.
 
     Raises:
         InputError: a table or an option is wrong; the message says which, and what would be right.
     """
+    whole("seed", seed)
     options = {"sensitive": sensitive and list(sensitive), "sex_table": sex_table, "population": population}
     chosen = suite if isinstance(suite, Suite) else load_suite(suite, options)
     known = schema if schema is None or isinstance(schema, Schema) else Schema.load(Path(schema))
     reading = Reading(known, subject, tuple(drop), tuple(outcomes))
     sources = {role: Source.of(role, table) for role, table in zip(ROLES, (train, holdout, synthetic), strict=True)}
-    tables = read_tables(sources, read_schema(sources["train"], reading), reading)
-    files = (None if file is None else Path(file) for file in (constraints, cache))
-    return judge(examine_tables(tables, sources, *files), chosen, whole("seed", seed))
+    found = read_schema(sources["train"], reading)
+    if known is None:
+        if out is not None:
+            file = Path(out) / "schema.json"
+            with _writing(file):
+                found.save(file)
+        watch.schema(found)
+    tables = read_tables(sources, found, reading)
+    records = [tables.records[role] for role in ROLES]
+    declared = () if constraints is None else rules.load(Path(constraints), tables.schema)
+    real = RealData(tables.schema, records[0], records[1], declared, None if cache is None else Path(cache))
+    hashes = {
+        role: own.digest().hex() if sources[role].file is None else sha256(Path(str(sources[role].file)))
+        for role, own in zip(ROLES, records, strict=True)
+    }
+    evidence = examine(real, records[2], {role: source.name for role, source in sources.items()}, hashes)
+    for fact, text in evidence.facts.items():
+        watch.say(f"{fact}: {text}")
+    evaluation = judge(evidence, chosen, seed, watch)
+    if out is not None:
+        evaluation.save(out)
+    return evaluation
 
 
 def load_suite(name: Choice, options: Mapping[str, object] | None = None) -> Suite:
@@ -240,25 +264,6 @@ def load_suite(name: Choice, options: Mapping[str, object] | None = None) -> Sui
     """
     suite: Suite = build(load("suite", name, **(options or {})), "suite")
     return suite
-
-
-def examine_tables(
-    tables: Tables, sources: Mapping[str, Source], constraints: Path | None = None, cache: Path | None = None
-) -> Evidence:
-    """Examine tables that were read.
-
-    Raises:
-        TableError: H is R.
-        InputError: the file of constraints is not readable or does not fit the schema.
-    """
-    train, holdout, synthetic = (tables.records[role] for role in ROLES)
-    declared = () if constraints is None else rules.load(constraints, tables.schema)
-    hashes = {
-        role: tables.records[role].digest().hex() if source.file is None else sha256(source.file)
-        for role, source in sources.items()
-    }
-    names = {role: source.name for role, source in sources.items()}
-    return examine(RealData(tables.schema, train, holdout, declared, cache), synthetic, names, hashes)
 
 
 def examine(real: RealData, synthetic: Records, names: Mapping[str, str], data: Mapping[str, str]) -> Evidence:
@@ -310,7 +315,7 @@ def judge(
     evidence: Evidence,
     suite: Suite,
     seed: int,
-    on_step: OnStep = lambda step: None,
+    watch: Watch = NOBODY,
     *,
     anchors: Callable[[FittedSuite, OnStep], Anchors] | None = None,
     title: str | None = None,
@@ -324,16 +329,19 @@ def judge(
         evidence: what is judged.
         suite: the questions.
         seed: of all draws.
-        on_step: told what is about to be computed.
+        watch: who is told what happens, and warned.
         anchors: gives the scores of the stand-ins, if they need not be computed.
         title: of the report; else the names of the tables.
         about: label -> text for its head; else the names of the tables and the seed.
         command: that made S.
         history: of its generator.
     """
-    fitted = suite.fit(evidence.real, seed)
-    scores = fitted.score(evidence.synthetic, on_step)
-    found = anchor_scores(fitted, on_step) if anchors is None else anchors(fitted, on_step)
+    for warning in evidence.warnings:
+        watch.warn(warning)
+    with watch.steps("evaluating", 6 * len(suite.evaluators)) as step:
+        fitted = suite.fit(evidence.real, seed)
+        scores = fitted.score(evidence.synthetic, step)
+        found = anchor_scores(fitted, step) if anchors is None else anchors(fitted, step)
     names = evidence.names
     return Evaluation(
         tuple(with_anchors(scores, found)),
@@ -345,3 +353,12 @@ def judge(
         command,
         history,
     )
+
+
+@contextmanager
+def _writing(place: str | Path, what: str = "") -> Iterator[None]:
+    """Turn what a disk refuses into a ``FileError``."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(f"{place}: {what}cannot be written ({error.strerror})") from None

@@ -81,8 +81,6 @@ def hand_over(
     hashes = {Path(file).stem: digest for file, digest in matrix.provenance["outputs"].items()}
     hashes["synthetic"] = sha256(folder.synthetic)
     evidence = examine(real, synthetic, {role: f"{role}.parquet" for role in ROLES}, hashes)
-    for warning in evidence.warnings:
-        watch.warn(warning)
     about = {
         "model": spec.model_name,
         "data": matrix.name,
@@ -91,18 +89,17 @@ def hand_over(
         "run": folder.path.name,
     }
     losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
-    with watch.steps("evaluating", 6 * len(full.evaluators)) as step:
-        evaluation = judge(
-            evidence,
-            full,
-            seed,
-            step,
-            anchors=_shared_anchors(spec, matrix, watch, seconds),
-            title=f"{spec.model_name} on {matrix.name}",
-            about=about,
-            command=spec.command,
-            history=History(losses, checkpoints, epoch),
-        )
+    evaluation = judge(
+        evidence,
+        full,
+        seed,
+        watch,
+        anchors=_shared_anchors(spec, matrix, watch, seconds),
+        title=f"{spec.model_name} on {matrix.name}",
+        about=about,
+        command=spec.command,
+        history=History(losses, checkpoints, epoch),
+    )
     seconds["evaluate"] = perf_counter() - start - seconds["anchors"]
 
     start = perf_counter()

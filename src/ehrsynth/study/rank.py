@@ -45,10 +45,9 @@ class Comparison:
         """One row per group, best first; with several sets of rows the first column says which."""
         return ranking_rows(self.sections)
 
-    @property
-    def best(self) -> RunFolder:
-        """A run of the group that is first on the first set of rows."""
-        ranking = self.sections[0].ranking
+    def best(self, section: Section | None = None) -> RunFolder:
+        """Return a run of the group that is first on a set of rows, by default the first one."""
+        ranking = (section or self.sections[0]).ranking
         return self.runs[next(run for run, group in ranking.groups.items() if group == ranking.table.index[0])]
 
     def leaks(self, section: Section) -> dict[str, Finding]:

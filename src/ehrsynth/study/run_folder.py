@@ -15,6 +15,17 @@ from ehrsynth.reporting.report import Report, read_report
 from ehrsynth.schema import Schema
 
 
+class _File:
+    """A file of a folder, as an attribute that gives its path."""
+
+    def __init__(self, name: str, doc: str) -> None:
+        self.name = name
+        self.__doc__ = doc
+
+    def __get__(self, run: "RunFolder", owner: type) -> Path:
+        return run.path / self.name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of one run; ``report.json`` is written last and marks it as finished."""
@@ -34,40 +45,13 @@ class RunFolder:
             raise FileError(f"{path}: {found} there; give the folder of a finished one (it has a report.json)")
         return run
 
-    @property
-    def config(self) -> Path:
-        """The resolved configuration."""
-        return self.path / "config.yaml"
-
-    @property
-    def report(self) -> Path:
-        """The scores; its presence means that the run is finished."""
-        return self.path / "report.json"
-
-    @property
-    def html(self) -> Path:
-        """The report to open in a browser."""
-        return self.path / "report.html"
-
-    @property
-    def metrics(self) -> Path:
-        """One row of scores a checkpoint."""
-        return self.path / "metrics.csv"
-
-    @property
-    def schema(self) -> Path:
-        """The columns of the synthetic table."""
-        return self.path / "schema.json"
-
-    @property
-    def losses(self) -> Path:
-        """One row of mean losses an epoch; models without a loss have none."""
-        return self.path / "losses.csv"
-
-    @property
-    def synthetic(self) -> Path:
-        """The synthetic table."""
-        return self.path / "synthetic.parquet"
+    config = _File("config.yaml", "The resolved configuration.")
+    report = _File("report.json", "The scores; its presence means that the run is finished.")
+    html = _File("report.html", "The report to open in a browser.")
+    metrics = _File("metrics.csv", "One row of scores a checkpoint.")
+    losses = _File("losses.csv", "One row of mean losses an epoch; models without a loss have none.")
+    schema = _File("schema.json", "The columns of the synthetic table.")
+    synthetic = _File("synthetic.parquet", "The synthetic table.")
 
     @property
     def finished(self) -> bool:

@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ehrsynth.schema import Schema
+
 Advance = Callable[[int, int | None], None]
 Step = Callable[[str], None]
 
@@ -25,6 +27,7 @@ class Watch:
     Attributes:
         say: takes a line about what happens.
         warn: takes what a reader must know before any number.
+        schema: takes the columns that were inferred from a table.
         checkpoint: takes the scores of a checkpoint, by metric, with ``epoch``.
         bar: opens a bar ``(what, total)`` and gives a function ``(done, total)`` that sets it.
         steps: opens a bar ``(what, total)`` and gives a function that names the next step.
@@ -32,6 +35,7 @@ class Watch:
 
     say: Callable[[str], None] = _nothing
     warn: Callable[[str], None] = _nothing
+    schema: Callable[[Schema], None] = _nothing
     checkpoint: Callable[[Mapping[str, Any]], None] = _nothing
     bar: Callable[[str, int | None], AbstractContextManager[Advance]] = _no_bar
     steps: Callable[[str, int | None], AbstractContextManager[Step]] = _no_bar
