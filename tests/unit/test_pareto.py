@@ -40,3 +40,7 @@ def test_without_both_metrics_in_every_run_there_is_no_plane() -> None:
     assert plane(values, None, CARDS, groups, AXES) is None
     assert plane(values[[AXES[1]]], None, CARDS, groups, AXES) is None
     assert plane(values.fillna(-np.inf), None, CARDS, groups, AXES) is None
+
+
+def test_by_default_the_axes_are_what_the_model_card_tells_first_of_utility_and_privacy() -> None:
+    assert default_axes() == ("utility/tstr_auroc", "privacy/membership_auc")

@@ -76,6 +76,14 @@ def test_the_page_tells_what_was_spent_or_that_nothing_bounds_other_attacks(tmp_
     assert "<script" not in private
 
 
+def test_a_delta_without_an_epsilon_guarantees_nothing() -> None:
+    epsilon, delta = score_of("privacy/epsilon", 2.5), score_of("privacy/delta", 1e-5)
+    assert statement([*SCORES, delta], ROWS).spent == ()
+    assert statement([delta, *SCORES, epsilon], ROWS).spent == (epsilon, delta)
+    nothing = score_of("privacy/epsilon", None, status="skipped", reason="not private")
+    assert statement([nothing, delta], ROWS).spent == ()
+
+
 def test_without_any_attack_the_page_says_so(tmp_path: Path) -> None:
     write_html(tmp_path / "report.html", title="t", facts={}, rows=ROWS, scores=SCORES[:1], figures=())
     text = (tmp_path / "privacy.html").read_text(encoding="utf-8")
