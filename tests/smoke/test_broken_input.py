@@ -344,7 +344,7 @@ def test_taken(
 ) -> None:
     spoil, words = TAKEN[case]
     if case not in DRAWN:  # figures take longest
-        monkeypatch.setattr("ehrsynth.study.evaluate.report_figures", lambda *_, **__: [])
+        monkeypatch.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
     more = spoil(files)
     assert run(cli, files, more if isinstance(more, list) else []) == 0
     captured = capsys.readouterr()

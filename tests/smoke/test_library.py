@@ -38,7 +38,7 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take longest, and are drawn in other tests."""
-    monkeypatch.setattr("ehrsynth.study.evaluate.report_figures", lambda *_, **__: [])
+    monkeypatch.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
 
 
 def run_of(study: Path, model: str) -> RunFolder:

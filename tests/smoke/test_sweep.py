@@ -29,8 +29,8 @@ SWEEP = [
 DRIVER = """
 import sys
 from ehrsynth.cli.main import run
-from ehrsynth.study import evaluate
-evaluate.report_figures = lambda *_, **__: []
+from ehrsynth.study import judge
+judge.report_figures = lambda *_, **__: []
 run("train", sys.argv[1:])
 """
 

@@ -7,7 +7,7 @@ import platform
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Recipe:
             "source": {"name": self.source.name, **self.source.options()},
             "cohort": self.cohort.options(),
             "features": {name: feature.options() for name, feature in self.chosen.items()},
-            "inputs": {name: sha256(require(path)) for name, path in files.items()},
+            "inputs": {name: _hash(require(path)) for name, path in files.items()},
             "preprocess": vars(self.preprocess),
             "split": self.split.options(),
             "seed": self.split.seed,
@@ -87,6 +87,17 @@ class Recipe:
     def digest(self) -> str:
         """Hash of the identity, ten hexadecimal digits."""
         return digest_of(self.identity)
+
+
+def _hash(file: Path) -> str:
+    """Return the SHA-256 of a file, read once by this process: the jobs of a sweep ask for it again and again."""
+    state = file.stat()
+    return _hash_of_state(file.resolve(), state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _hash_of_state(file: Path, size: int, changed: int) -> str:
+    return sha256(file)
 
 
 def digest_of(made_from: Mapping[str, Any]) -> str:

@@ -24,7 +24,8 @@ from ehrsynth.reporting.gallery import NamedFigure
 from ehrsynth.reporting.parts import read_parts
 from ehrsynth.reporting.ranking_gallery import prevalence_figure, ranking_figures
 from ehrsynth.reporting.summary import Finding
-from ehrsynth.study.conf import Choice, build, load
+from ehrsynth.study.build import build
+from ehrsynth.study.conf import Choice, load
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import whole
 

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ehrsynth.errors import OptionError
-from ehrsynth.study.conf import Node, build
+from ehrsynth.study.build import build
+from ehrsynth.study.conf import Node
 
 RECIPE = ("source", "cohort", "features", "preprocess", "split", "constraints")
 # Where results go and who is told of them does not change what they are; the matrix stands in for its recipe.
