@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from ehrsynth.study.prepare import prepare as prepare
     from ehrsynth.study.rank import rank as rank
     from ehrsynth.study.train import train as train
+    from ehrsynth.study.watch import Watch as Watch
 
 __version__ = "0.1.0"
 
-_HOMES = {"Evaluation": "judge"} | {verb: verb for verb in ("prepare", "train", "generate", "evaluate", "rank")}
+_HOMES = {"Evaluation": "judge", "Watch": "watch"} | {
+    verb: verb for verb in ("prepare", "train", "generate", "evaluate", "rank")
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -221,7 +221,9 @@ def _resolved(node: Any, root: Node) -> Any:
         return {key: _resolved(value, root) for key, value in node.items()}
     if isinstance(node, list | tuple):
         return [_resolved(value, root) for value in node]
-    return _interpolated(node, root) if isinstance(node, str) else node
+    if isinstance(node, str):
+        return _interpolated(node, root)
+    return str(node) if isinstance(node, Path) else node
 
 
 def _interpolated(text: str, root: Node) -> Any:

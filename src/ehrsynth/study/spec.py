@@ -82,6 +82,12 @@ class Spec:
 
     def check(self) -> None:
         """Raise an ``OptionError`` for values that no part below could explain as well."""
+        try:
+            json.dumps(self.config)
+        except TypeError as error:  # by what then should this run be known?
+            raise OptionError(
+                f"an option is no plain value ({error}); numbers, texts and lists were expected"
+            ) from None
         whole("seed", self.seed)
         whole("evaluation.seed", self.evaluation["seed"])
         whole("trainer.max_epochs", self.trainer["max_epochs"], least=1)
