@@ -4,8 +4,8 @@
       codes, missing          categorical    continuous and count columns,
       indicators              columns        min-max scaled by the training rows
 
-The part left of the values is binary, so ``Records`` keeps it as bits or bytes. Blocks know their own
-activation: sigmoid for bits, softmax for each group, sigmoid for the values in [0, 1].
+The part left of the values is binary, so ``Records`` keeps it as bits or bytes. What a block is activated and drawn by
+is for ``kinds`` to say.
 """
 
 import hashlib
@@ -13,27 +13,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from ehrsynth.bits import Bits, Cells, pack, unpack
+from ehrsynth.kinds import BINARY, CATEGORICAL, NUMBER, Field, FieldKind, kind_of
 from ehrsynth.schema import Schema
 
-FieldKind = Literal["bit", "missing", "level", "value"]
-
+BLOCKS: tuple[FieldKind, ...] = ("bit", "missing", "level", "value")  # in this order
 DIGESTED = 65_536  # rows hashed at a time
-
-
-@dataclass(frozen=True)
-class Field:
-    """One encoded column: its name, the schema column it comes from, and what it encodes."""
-
-    name: str
-    column: str
-    kind: FieldKind
 
 
 @dataclass(frozen=True)
@@ -47,23 +37,23 @@ class Layout:
         """Lay out a schema.
 
         A categorical column that may be missing gets one more level, named ``COLUMN:missing``; a
-        numeric one gets a bit of that name among the codes, so that missingness is generated too.
+        numeric one gets a bit of that name after the codes, so that missingness is generated too.
         """
-        bits = [Field(c.name, c.name, "bit") for c in schema.columns if c.kind == "binary"]
-        gaps = [Field(f"{c.name}:missing", c.name, "missing") for c in schema.columns if c.numeric and c.missing]
-        levels = [
-            Field(name, c.name, "level")
-            for c in schema.columns
-            if c.kind == "categorical"
-            for name in [f"{c.name}={level}" for level in c.levels] + ([f"{c.name}:missing"] if c.missing else [])
-        ]
-        values = [Field(c.name, c.name, "value") for c in schema.columns if c.numeric]
-        return cls((*bits, *gaps, *levels, *values))
+        fields = [field for column in schema.columns for field in kind_of(column).fields(column)]
+        return cls(tuple(sorted(fields, key=lambda field: BLOCKS.index(field.kind))))
 
     @cached_property
     def names(self) -> list[str]:
         """Encoded column names in order."""
         return [field.name for field in self.fields]
+
+    @cached_property
+    def places(self) -> dict[str, list[int]]:
+        """The encoded columns of each schema column, by its name, in order: a bit, the levels, or gap and value."""
+        found: dict[str, list[int]] = {}
+        for place, encoded in enumerate(self.fields):
+            found.setdefault(encoded.column, []).append(place)
+        return found
 
     @property
     def width(self) -> int:
@@ -103,9 +93,9 @@ class Layout:
 
     def activate(self, logits: Tensor) -> Tensor:
         """Map logits [..., p] to probabilities: sigmoid for bits and values, softmax per group."""
-        parts = [logits[..., self.bits].sigmoid()]
-        parts += [logits[..., group].softmax(-1) for group in self.groups.values()]
-        return torch.cat([*parts, logits[..., self.values].sigmoid()], dim=-1)
+        parts = [BINARY.activate(logits[..., self.bits])]
+        parts += [CATEGORICAL.activate(logits[..., group]) for group in self.groups.values()]
+        return torch.cat([*parts, NUMBER.activate(logits[..., self.values])], dim=-1)
 
     def harden(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Turn probabilities [n, p] into hard records [n, p] of 0/1 bits and one-hot groups.
@@ -115,20 +105,9 @@ class Layout:
             generator: draw bits (Bernoulli) and levels (categorical) with it; without one, bits are
                 thresholded at 0.5 and each group takes its largest entry.
         """
-        hard = x.clamp(0, 1)
-        bits = hard[:, self.bits]
-        if generator is None:
-            hard[:, self.bits] = (bits > 0.5).to(x.dtype)
-        else:
-            hard[:, self.bits] = torch.bernoulli(bits, generator=generator)
-        for group in self.groups.values():
-            if generator is None:
-                chosen = x[:, group].argmax(-1)
-            else:
-                weights = hard[:, group] + torch.finfo(x.dtype).tiny  # a row of zeros becomes uniform
-                chosen = torch.multinomial(weights, 1, generator=generator).squeeze(-1)
-            hard[:, group] = one_hot(chosen, group.stop - group.start).to(x.dtype)
-        return hard
+        parts = [BINARY.harden(x[:, self.bits], generator)]
+        parts += [CATEGORICAL.harden(x[:, group], generator) for group in self.groups.values()]
+        return torch.cat([*parts, NUMBER.harden(x[:, self.values], generator)], dim=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and dictionaries, as a checkpoint holds them."""
@@ -173,6 +152,13 @@ class Records:
         """Return the chosen rows as float32 [m, p]; missing values stay NaN."""
         return torch.cat([unpack(self.bits[rows]).to(torch.float32), self.values[rows]], dim=1)
 
+    def with_gaps(self) -> "Records":
+        """Return the same records with NaN under every set missing indicator, where batches have a value filled in."""
+        values = self.values.clone()
+        for bit, value in self.layout.missing_bits():
+            values[self.bits[:, bit].bool(), value] = torch.nan
+        return Records(self.layout, self.bits, values)
+
     def packed(self) -> "Records":
         """Return the same records in an eighth of the memory."""
         return Records(self.layout, pack(self.bits), self.values)
@@ -196,7 +182,5 @@ class Records:
     @classmethod
     def of_dense(cls, layout: Layout, x: Tensor) -> "Records":
         """Compact hard records [n, p]; values under a set missing indicator become NaN."""
-        values = x[:, layout.values].to(torch.float32).clone()
-        for bit, value in layout.missing_bits():
-            values[x[:, bit] > 0.5, value] = torch.nan
-        return cls(layout, (x[:, layout.binary] > 0.5).to(torch.uint8), values)
+        bits, values = (x[:, layout.binary] > 0.5).to(torch.uint8), x[:, layout.values].to(torch.float32)
+        return cls(layout, bits, values).with_gaps()
