@@ -5,10 +5,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ehrsynth.constraints.base import Constraint
-from ehrsynth.constraints.codes import Exclusive, Implies, OnlyIf
-from ehrsynth.constraints.groups import OneHot
-from ehrsynth.constraints.numbers import AtMost, Range
+from ehrsynth.constraints.rules import AtMost, Constraint, Exclusive, Implies, OneHot, OnlyIf, Range
 from ehrsynth.errors import SchemaError
 from ehrsynth.files import read_object, write_json
 from ehrsynth.layout import Layout
@@ -90,7 +87,7 @@ def load(path: Path, schema: Schema) -> tuple[Constraint, ...]:
 
     Args:
         path: of the file.
-        schema: of the records to be judged; rules over numbers take the scale of its columns.
+        schema: of the records to be judged; rules over numbers note the bounds of its columns.
 
     Raises:
         FileError: missing, not JSON, or without its list.
@@ -103,7 +100,7 @@ def load(path: Path, schema: Schema) -> tuple[Constraint, ...]:
         try:
             rule = from_dict(entry)
             require_columns(rule, layout)
-            rules.append(rule.fitted(schema))
+            rules.append(rule.bound_to(schema))
         except SchemaError as error:
             raise SchemaError(f"{path}: constraint {place}: {error}") from None
     return tuple(rules)

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ehrsynth.constraints import Constraint
+from ehrsynth.constraints import Constraint, Rules
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.wide import Wide
 from ehrsynth.layout import Layout
@@ -24,7 +24,7 @@ class Checked:
     """A rule and what became of it in a table.
 
     Attributes:
-        rule: fitted to the schema.
+        rule: bound to the schema.
         support: records that could break it.
         exceptions: records that do.
     """
@@ -40,7 +40,7 @@ def checked(rules: Sequence[Constraint], schema: Schema, table: Wide) -> tuple[C
     codes = rows_of_codes(table)
     found = list[Checked]()
     for start in range(0, len(rules), RULES):
-        some = [rule.fitted(schema) for rule in rules[start : start + RULES]]
+        some = [rule.bound_to(schema) for rule in rules[start : start + RULES]]
         named = {columns.get(name, name) for rule in some for name in (*rule.indicators, *rule.numbers, *rule.groups)}
         part = Schema(tuple(schema.by_name[name] for name in schema.names if name in named))
         found += _judged(some, part, table, codes)
@@ -50,7 +50,7 @@ def checked(rules: Sequence[Constraint], schema: Schema, table: Wide) -> tuple[C
 def _judged(
     rules: Sequence[Constraint], schema: Schema, table: Wide, codes: Mapping[str, NDArray[np.integer[Any]]]
 ) -> list[Checked]:
-    encoder = Encoder(schema)
+    encoder, compiled = Encoder(schema), Rules(rules, schema)
     counts = np.zeros((len(rules), 2), np.int64)
     for start in range(0, len(table), ROWS):
         rows = table.cells.iloc[start : start + ROWS]
@@ -61,9 +61,8 @@ def _judged(
                 cells[name] = np.zeros(len(rows), np.int8)
                 cells[name][codes[name][first:last] - start] = 1
         x = encoder.encode(pd.DataFrame(cells, copy=False), "zero").dense()
-        for count, rule in zip(counts, rules, strict=True):
-            broken = rule.violation(x, encoder.layout) > 0
-            count += int(rule.concerns(x, encoder.layout).sum()), int(broken.sum())
+        for count, rule in zip(counts, compiled, strict=True):
+            count += int(rule.support(x).sum()), int((rule.violation(x) > 0).sum())
     return [Checked(rule, int(n), int(broken)) for rule, (n, broken) in zip(rules, counts, strict=True)]
 
 

@@ -68,7 +68,7 @@ def read_rules(path: Path, schema: Schema, train: Wide) -> tuple[Constraint, ...
             allowed.append(_allows(entry))
         except SchemaError as error:
             raise SchemaError(f"{path}: constraint {place}: {error}") from None
-        rules.append(rule.fitted(schema))
+        rules.append(rule.bound_to(schema))
     for place, (found, may) in enumerate(zip(checked(rules, schema, train), allowed, strict=True), 1):
         if found.exceptions and not may:
             raise OptionError(
