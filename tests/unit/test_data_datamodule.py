@@ -101,7 +101,7 @@ def test_lightning_trains_on_it(demo: Matrix, tmp_path: Path) -> None:
     expected = [
         batch
         for epoch in (0, 1)
-        for batch in IndexBatches(data._filled, batch_size=64, seed=0, epoch=lambda e=epoch: e, drop_last=True)
+        for batch in IndexBatches(data.filled, batch_size=64, seed=0, epoch=lambda e=epoch: e, drop_last=True)
     ]
     assert all(torch.equal(one, other) for one, other in zip(model.seen, expected, strict=True))
     assert model.seen[0].dtype == torch.float32

@@ -34,11 +34,14 @@ class SyntheticModel(pl.LightningModule, ABC):
         schema: the columns the model generates.
         layout: how they lie in a tensor.
         seed: of the initial weights and of every draw during training.
+        needs_every_row: whether an epoch must serve every training row once; else it may leave out a few, so that all
+            steps and all processes have equally many.
         sample_batch: records that sampling asks for at a time, unless told otherwise.
         rules: that hold in the training rows, for a loss that wants to penalise what breaks them; given before
             training, and not kept with the weights.
     """
 
+    needs_every_row = False
     sample_batch = 4096
 
     def __init__(self, *, schema: Schema, seed: int) -> None:

@@ -1,0 +1,82 @@
+"""Learning without gradients, as passes that add up: no row is left out, whoever counts and however often it stops."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from ehrsynth.callbacks.curves import LossCurves
+from ehrsynth.callbacks.evaluate import checkpoint_path
+from ehrsynth.data.datamodule import EhrDataModule
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.models.base import load_model
+from tests.conftest import Cli, small
+from tests.mixture import Mixture
+from tests.smoke.test_training import fit, judge, same
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def data(matrix: Path) -> EhrDataModule:
+    module = EhrDataModule(matrix=Matrix.open(matrix), batch_size=128, seed=0)
+    module.setup("fit")
+    return module
+
+
+def test_an_epoch_is_a_step_of_expectation_maximisation_over_all_rows(data: EhrDataModule, tmp_path: Path) -> None:
+    rows = data.filled.dense()
+    assert len(rows) % data.batch_size, "there is a smaller last batch, which drop_last leaves out for other models"
+    passes, whole = Mixture(schema=data.schema), Mixture(schema=data.schema)
+    whole.log_losses = lambda *_, **losses: None  # type: ignore[method-assign]
+    fit(passes, data, 5, LossCurves(folder=tmp_path))
+    for _ in range(5):
+        with torch.no_grad():
+            whole.update(whole.statistics(rows))
+    assert passes.rows_seen == [len(rows)] * 5
+    torch.testing.assert_close(passes.state_dict(), whole.state_dict(), rtol=1e-4, atol=1e-6)
+    losses = pd.read_csv(tmp_path / "losses.csv")["loss/total"]
+    assert (losses.diff().dropna() < 0).all()
+
+
+def test_a_checkpoint_holds_the_update_of_its_epoch_and_resuming_goes_on_from_it(
+    data: EhrDataModule, tmp_path: Path
+) -> None:
+    whole, resumed = Mixture(schema=data.schema), Mixture(schema=data.schema)
+    watched = judge(data, tmp_path / "whole")
+    fit(whole, data, 4, watched)
+    assert same(whole, load_model(checkpoint_path(tmp_path / "whole", 4), data.schema))
+    assert len(watched.scored) == 4
+    assert all(row["fidelity/apd"] < 0.05 for row in watched.scored), "an update gives the marginals, and comes first"
+    fit(resumed, data, 4, judge(data, tmp_path / "resumed"), ckpt_path=checkpoint_path(tmp_path / "whole", 2))
+    assert same(whole, resumed)
+    assert resumed.rows_seen == [len(data.filled)] * 2
+
+
+def test_two_processes_learn_what_one_learns(matrix: Path, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    yaml = "# @package _global_\nmodel:\n  _target_: tests.mixture.Mixture\n  _convert_: all\n  classes: 3\n"
+    (tmp_path / "mine" / "model" / "mixture.yaml").write_text(yaml, encoding="utf-8")
+    learned: list[Mixture] = []
+    for trainer in ("default", "ddp"):
+        options = [f"--config-dir={tmp_path / 'mine'}", "model=mixture", f"trainer={trainer}"]
+        options += [option for option in small(matrix, tmp_path / trainer) if "accelerator" not in option]
+        if trainer == "ddp":
+            paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+            command = [sys.executable, "-m", "ehrsynth.cli.train", *options]
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": paths}
+            )
+            assert done.returncode == 0, done.stderr
+        else:
+            assert cli("train", *options) == 0
+        (report,) = (tmp_path / trainer).glob("small/mixture/*/report.json")
+        model = load_model(checkpoint_path(report.parent, 2))
+        assert isinstance(model, Mixture)
+        learned.append(model)
+    one, two = learned
+    torch.testing.assert_close(one.state_dict(), two.state_dict(), rtol=1e-4, atol=1e-6)
