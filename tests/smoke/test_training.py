@@ -18,12 +18,10 @@ from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.fidelity.dimension_wise import Prevalence
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.models.base import SyntheticModel, read_checkpoint
-from ehrsynth.models.ehrdiff import EHRDiff
-from ehrsynth.models.emr_wgan import EMRWGAN
-from ehrsynth.models.vae import VAE
 from tests.conftest import Cli, small
+from tests.models import CONF, discovered, learns
 
-MODELS = [EMRWGAN, VAE, EHRDiff]
+MODELS = {name: cls for name, (cls, _) in discovered().items() if learns(cls) and (CONF / f"{name}.yaml").is_file()}
 
 
 def fit(model: SyntheticModel, data: EhrDataModule, epochs: int, *callbacks: pl.Callback, **options: object) -> None:
@@ -59,7 +57,7 @@ def same(a: SyntheticModel, b: SyntheticModel) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("cls", MODELS)
+@pytest.mark.parametrize("cls", MODELS.values(), ids=MODELS)
 def test_being_watched_changes_no_weight(cls: type[SyntheticModel], data: EhrDataModule, tmp_path: Path) -> None:
     alone, watched = cls(schema=data.schema, seed=0), cls(schema=data.schema, seed=0)
     fit(alone, data, 2)
@@ -71,7 +69,7 @@ def test_being_watched_changes_no_weight(cls: type[SyntheticModel], data: EhrDat
     assert not same(watched, cls(schema=data.schema, seed=1))
 
 
-@pytest.mark.parametrize("cls", MODELS)
+@pytest.mark.parametrize("cls", MODELS.values(), ids=MODELS)
 def test_resuming_gives_what_an_uninterrupted_training_gives(
     cls: type[SyntheticModel], data: EhrDataModule, tmp_path: Path
 ) -> None:
@@ -90,7 +88,7 @@ def test_a_checkpoint_holds_plain_data_only(study: Path) -> None:
     assert json.loads(json.dumps(content["hyper_parameters"])) == content["hyper_parameters"]
 
 
-@pytest.mark.parametrize("model", ["emr_wgan", "vae", "ehrdiff"])
+@pytest.mark.parametrize("model", MODELS)
 def test_two_processes_score_like_one(model: str, matrix: Path, cli: Cli, tmp_path: Path) -> None:
     """The same global batch over two CPU processes, evaluation callback included, through the command line."""
     extra = ["experiment=demo", f"model={model}"]
