@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ehrsynth.bits import Bits, Cells, pack, unpack
-from ehrsynth.kinds import BINARY, CATEGORICAL, NUMBER, Field, FieldKind, kind_of
+from ehrsynth.kinds import Field, FieldKind, fields_of, harden_bits, harden_levels
 from ehrsynth.schema import Schema
 
 BLOCKS: tuple[FieldKind, ...] = ("bit", "missing", "level", "value")  # in this order
@@ -39,7 +39,7 @@ class Layout:
         A categorical column that may be missing gets one more level, named ``COLUMN:missing``; a
         numeric one gets a bit of that name after the codes, so that missingness is generated too.
         """
-        fields = [field for column in schema.columns for field in kind_of(column).fields(column)]
+        fields = [field for column in schema.columns for field in fields_of(column)]
         return cls(tuple(sorted(fields, key=lambda field: BLOCKS.index(field.kind))))
 
     @cached_property
@@ -93,9 +93,9 @@ class Layout:
 
     def activate(self, logits: Tensor) -> Tensor:
         """Map logits [..., p] to probabilities: sigmoid for bits and values, softmax per group."""
-        parts = [BINARY.activate(logits[..., self.bits])]
-        parts += [CATEGORICAL.activate(logits[..., group]) for group in self.groups.values()]
-        return torch.cat([*parts, NUMBER.activate(logits[..., self.values])], dim=-1)
+        parts = [logits[..., self.bits].sigmoid()]
+        parts += [logits[..., group].softmax(-1) for group in self.groups.values()]
+        return torch.cat([*parts, logits[..., self.values].sigmoid()], dim=-1)
 
     def harden(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Turn probabilities [n, p] into hard records [n, p] of 0/1 bits and one-hot groups.
@@ -105,9 +105,9 @@ class Layout:
             generator: draw bits (Bernoulli) and levels (categorical) with it; without one, bits are
                 thresholded at 0.5 and each group takes its largest entry.
         """
-        parts = [BINARY.harden(x[:, self.bits], generator)]
-        parts += [CATEGORICAL.harden(x[:, group], generator) for group in self.groups.values()]
-        return torch.cat([*parts, NUMBER.harden(x[:, self.values], generator)], dim=1)
+        parts = [harden_bits(x[:, self.bits], generator)]
+        parts += [harden_levels(x[:, group], generator) for group in self.groups.values()]
+        return torch.cat([*parts, x[:, self.values].clamp(0, 1)], dim=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and dictionaries, as a checkpoint holds them."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ehrsynth.bits import Bits, unpack
 from ehrsynth.errors import TableError
-from ehrsynth.kinds import MOST_DECIMALS, kind_of
+from ehrsynth.kinds import MOST_DECIMALS, decoded, dtype_of, encoded
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Column, Schema, Unseen
 
@@ -47,8 +47,8 @@ class Encoder:
         bits = Bits.empty(len(frame), start)
         values = np.empty((len(frame), self.layout.width - start), np.float32)
         for column in self.schema.columns:
-            encoded = kind_of(column).encode(column, frame[column.name], unseen)
-            for place, cells in zip(self.layout.places[column.name], encoded, strict=True):
+            parts = encoded(column, frame[column.name], unseen)
+            for place, cells in zip(self.layout.places[column.name], parts, strict=True):
                 if place < start:
                     bits.put(place, torch.from_numpy(cells))
                 else:
@@ -67,14 +67,13 @@ class Encoder:
         for column in self.schema.columns:
             first, last = self.layout.places[column.name][0], self.layout.places[column.name][-1]
             value = last - self.layout.values.start
-            encoded = values[:, [value]] if column.numeric else bits[:, first : last + 1]
-            cells[column.name] = pd.Series(kind_of(column).decode(column, encoded), dtype=kind_of(column).dtype(column))
+            cells[column.name] = decoded(column, values[:, [value]] if column.numeric else bits[:, first : last + 1])
         return pd.DataFrame(cells)
 
 
 def as_decoded(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Cast the columns of a table that fits to the types that ``Encoder.decode`` returns."""
-    return frame.astype({column.name: kind_of(column).dtype(column) for column in schema.columns})
+    return frame.astype({column.name: dtype_of(column) for column in schema.columns})
 
 
 def fill_missing(records: Records, donors: Records, generator: torch.Generator) -> Records:

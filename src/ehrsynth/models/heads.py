@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ehrsynth.bits import ones
-from ehrsynth.kinds import BINARY, CATEGORICAL, NUMBER
+from ehrsynth.kinds import bits_nll, levels_nll, values_nll
 from ehrsynth.layout import Layout, Records
 
 SMALLEST_STD = 0.01  # of a scaled value: below 1 % of its range a density only rewards reproducing ties
@@ -42,10 +42,10 @@ def negative_log_likelihood(layout: Layout, rows: Tensor, logits: Tensor, std: T
         std: of the values around their means, [C].
     """
     rows, logits = torch.broadcast_tensors(rows, logits)
-    total = BINARY.negative_log_likelihood(rows[..., layout.bits], logits[..., layout.bits]).sum(-1)
+    total = bits_nll(rows[..., layout.bits], logits[..., layout.bits]).sum(-1)
     for group in layout.groups.values():
-        total = total + CATEGORICAL.negative_log_likelihood(rows[..., group], logits[..., group])
-    density = NUMBER.negative_log_likelihood(rows[..., layout.values], logits[..., layout.values], std)
+        total = total + levels_nll(rows[..., group], logits[..., group])
+    density = values_nll(rows[..., layout.values], logits[..., layout.values], std)
     observed = torch.ones_like(density)
     for bit, value in layout.missing_bits():
         observed[..., value] = 1 - rows[..., bit]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -61,8 +62,7 @@ def _judged(
                 cells[name] = np.zeros(len(rows), np.int8)
                 cells[name][codes[name][first:last] - start] = 1
         x = encoder.encode(pd.DataFrame(cells, copy=False), "zero").dense()
-        for count, rule in zip(counts, compiled, strict=True):
-            count += int(rule.support(x).sum()), int((rule.violation(x) > 0).sum())
+        counts += torch.stack([compiled.support(x).sum(0), (compiled.violation(x) > 0).sum(0)], dim=1).numpy()
     return [Checked(rule, int(n), int(broken)) for rule, (n, broken) in zip(rules, counts, strict=True)]
 
 
