@@ -52,10 +52,9 @@ class Mixture(GradientFree):
         for group in self.layout.groups.values():
             logits[:, group] = means[:, group].log()
         values = self.layout.values
-        with torch.no_grad():
-            self.logits.copy_(logits)
-            self.std.copy_(spread[:, values].clamp(min=0).sqrt() + heads.SMALLEST_STD)
-            self.shares.copy_(total["weight"] / total["rows"])
+        self.logits.copy_(logits)
+        self.std.copy_(spread[:, values].clamp(min=0).sqrt() + heads.SMALLEST_STD)
+        self.shares.copy_(total["weight"] / total["rows"])
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         chosen = torch.multinomial(self.shares, n, replacement=True, generator=generator)

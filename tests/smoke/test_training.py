@@ -17,7 +17,9 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.fidelity.dimension_wise import Prevalence
 from ehrsynth.evaluation.suite import Suite
+from ehrsynth.layout import Records
 from ehrsynth.models.base import SyntheticModel, read_checkpoint
+from ehrsynth.models.vae import VAE
 from tests.conftest import Cli, small
 from tests.models import CONF, discovered, learns
 
@@ -34,6 +36,7 @@ def fit(model: SyntheticModel, data: EhrDataModule, epochs: int, *callbacks: pl.
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=list(callbacks),
+        **options,  # type: ignore[arg-type]
     )
     trainer.fit(model, data, ckpt_path=resume, weights_only=True)
 
@@ -80,6 +83,19 @@ def test_resuming_gives_what_an_uninterrupted_training_gives(
     fit(broken, data, 4, resumed, ckpt_path=checkpoint_path(tmp_path / "whole", 2))
     assert same(whole, broken)
     assert [row["epoch"] for row in resumed.scored] == [1, 2, 3, 4]
+
+
+def test_a_model_is_handed_the_rules_of_its_matrix_and_observes_what_batches_are_made_of(
+    matrix: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[tuple[list[str], Records]] = []
+    monkeypatch.setattr(VAE, "observe", lambda model, train: handed.append((model.rules.describe(), train)))
+    assert cli("train", "model=vae", *small(matrix, tmp_path)) == 0
+    ((words, rows),) = handed
+    found = Matrix.open(matrix)
+    assert words == [rule.describe() for rule in found.constraints] != []
+    assert not rows.values.isnan().any()
+    assert torch.equal(rows.with_gaps().values.isnan(), found.records("train").values.isnan())
 
 
 def test_a_checkpoint_holds_plain_data_only(study: Path) -> None:

@@ -122,6 +122,16 @@ def test_a_penalty_has_finite_gradients_that_lead_to_valid_records() -> None:
     assert COMPILED.violation(hard).max() < 0.05
 
 
+def test_rules_judge_one_record_by_each_rule_in_turn() -> None:
+    x = encoded(dx_185=[0, 1, 1], sex=["F", "F", "M"], bmi=[12.5, 12.5, 3.0])
+    assert (COMPILED.violation(x) > 0).int().tolist() == [[0] * 8, [1] + [0] * 7, [0] * 6 + [1, 0]]
+    assert COMPILED.support(x).int()[:, :4].tolist() == [[0, 0, 0, 1], [1, 0, 1, 1], [1, 0, 1, 1]]
+    assert COMPILED.describe() == [rule.describe() for rule in RULES]
+    none = Rules((), SCHEMA)
+    assert none.violation(x).sum(1).tolist() == [0, 0, 0]  # as a penalty where no rule was declared
+    assert none.support(x).shape == (3, 0)
+
+
 def test_a_missing_number_breaks_nothing_and_leaves_gradients_finite() -> None:
     x = encoded(systolic=[np.nan, 300.0]).requires_grad_()
     FITTED[4].compile(SCHEMA, LAYOUT).violation(x).sum().backward()

@@ -142,8 +142,8 @@ def fit(cfg: DictConfig, model: SyntheticModel, data: EhrDataModule, folder: Run
     start = perf_counter()
     data.setup("fit")
     train_records, validation = data.records["train"], data.records["validation"]
-    model.observe(data.filled)
     model.rules = Rules(data.matrix.constraints, data.schema)
+    model.observe(data.filled)
     suite = instantiate(cfg.evaluation.quick).fit(
         RealData(data.schema, train_records, validation, data.matrix.constraints), cfg.evaluation.seed
     )

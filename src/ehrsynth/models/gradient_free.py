@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
@@ -16,8 +17,8 @@ class GradientFree(SyntheticModel):
 
     So expectation maximisation has checkpoints, scores, sweeps and several processes like any training. A subclass says
     in ``statistics`` what is added up and in ``update`` what is learned from it; one that sees all it needs in
-    ``observe`` says neither. What it learns lies in buffers, or in parameters where several processes shall train it:
-    Lightning refuses to spread a model without any.
+    ``observe`` says neither. What it learns lies in buffers, or in parameters if several processes shall train it, for
+    torch refuses to spread a model that has none.
     """
 
     needs_every_row = True  # once per epoch, over all processes
@@ -35,7 +36,7 @@ class GradientFree(SyntheticModel):
         return {}
 
     def update(self, total: Mapping[str, Tensor]) -> None:
-        """Learn from the sums over all training rows; losses for the curves go to ``log_losses`` here."""
+        """Learn from the sums over all training rows, also without gradients; ``log_losses`` takes losses here."""
 
     @override
     def on_train_epoch_start(self) -> None:
@@ -43,12 +44,14 @@ class GradientFree(SyntheticModel):
         self._total = {}
 
     @override
+    @torch.no_grad()
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         if len(batch):  # the last batch may have fewer rows than there are processes
             for name, sums in self.statistics(batch).items():
                 self._total[name] = self._total[name] + sums if name in self._total else sums
 
     @override
+    @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Tensor, batch_idx: int) -> None:
         """Update after the last batch, before any callback looks at what the epoch has learned."""
         if self.trainer.is_last_batch:
