@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -68,13 +67,8 @@ class Layout:
     @cached_property
     def groups(self) -> dict[str, slice]:
         """One slice per categorical column, by its name."""
-        found, start = {}, self.bits.stop
-        levels = [field for field in self.fields if field.kind == "level"]
-        for name, members in groupby(levels, key=lambda field: field.column):
-            stop = start + len(list(members))
-            found[name] = slice(start, stop)
-            start = stop
-        return found
+        found = self.places.items()
+        return {name: slice(at[0], at[-1] + 1) for name, at in found if self.fields[at[0]].kind == "level"}
 
     @cached_property
     def binary(self) -> slice:
@@ -88,8 +82,8 @@ class Layout:
 
     def missing_bits(self) -> list[tuple[int, int]]:
         """Pairs (encoded column of the indicator, position within the value block) of what may be missing."""
-        position = {field.column: i for i, field in enumerate(self.fields[self.values])}
-        return [(i, position[field.column]) for i, field in enumerate(self.fields) if field.kind == "missing"]
+        found = self.places.values()
+        return [(at[0], at[1] - self.values.start) for at in found if self.fields[at[0]].kind == "missing"]
 
     def activate(self, logits: Tensor) -> Tensor:
         """Map logits [..., p] to probabilities: sigmoid for bits and values, softmax per group."""

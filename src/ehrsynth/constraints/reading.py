@@ -66,15 +66,11 @@ def from_dict(content: Mapping[str, Any]) -> Constraint:
 
 def require_columns(rule: Constraint, layout: Layout) -> None:
     """Raise a ``SchemaError`` if the rule names a column that ``layout`` does not have in that kind."""
-    known = {
-        "0/1": (rule.indicators, set(layout.names[layout.binary])),
-        "number": (rule.numbers, set(layout.names[layout.values])),
-        "categorical": (rule.groups, set(layout.groups)),
-    }
-    for kind, (names, there) in known.items():
-        for name in names:
-            if name not in there:
-                raise SchemaError(f"{rule.describe()!r}: the schema has no {kind} column {name!r}")
+    blocks = {"0/1": layout.names[layout.binary], "number": layout.names[layout.values], "categorical": layout.groups}
+    known = set(blocks[rule.over])
+    for name in rule.names:
+        if name not in known:
+            raise SchemaError(f"{rule.describe()!r}: the schema has no {rule.over} column {name!r}")
 
 
 def save(path: Path, constraints: Sequence[Constraint]) -> None:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -39,24 +39,16 @@ class Constraint(ABC):
 
     Attributes:
         rule: name of the kind of rule in ``constraints.json``.
+        over: the kind of columns that it is about.
     """
 
     rule: ClassVar[str]
+    over: ClassVar[Literal["0/1", "number", "categorical"]]
 
     @property
-    def indicators(self) -> tuple[str, ...]:
-        """Encoded names of the 0/1 columns that the rule is about."""
-        return ()
-
-    @property
-    def numbers(self) -> tuple[str, ...]:
-        """Names of the continuous and count columns that the rule is about."""
-        return ()
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Names of the categorical columns that the rule is about."""
-        return ()
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns that the rule is about; of 0/1 columns the encoded ones."""
+        return tuple(value for field in fields(self) if isinstance(value := getattr(self, field.name), str))  # type: ignore[arg-type]
 
     @abstractmethod
     def compile(self, schema: Schema, layout: Layout) -> Compiled:
@@ -116,21 +108,17 @@ class Rules:
 class _Requires(Constraint):
     """Who has the first of two 0/1 columns has the second too: x[first] * (1 - x[second])."""
 
+    over = "0/1"
     words: ClassVar[str]
-
-    @property
-    @override
-    def indicators(self) -> tuple[str, ...]:
-        return tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
 
     @override
     def compile(self, schema: Schema, layout: Layout) -> Compiled:
-        first, second = map(layout.names.index, self.indicators)
+        first, second = map(layout.names.index, self.names)
         return Compiled(self, lambda x: x[:, first] * (1 - x[:, second]), lambda x: x[:, first] > 0)
 
     @override
     def describe(self, say: Say = str) -> str:
-        first, second = self.indicators
+        first, second = self.names
         return f"{say(first)} {self.words} {say(second)}"
 
 
@@ -143,8 +131,8 @@ class OnlyIf(_Requires):
         given: encoded name of another one, for example ``sex=M``.
     """
 
-    rule: ClassVar[str] = "only_if"
-    words: ClassVar[str] = "only if"
+    rule = "only_if"
+    words = "only if"
     column: str
     given: str
 
@@ -158,8 +146,8 @@ class Implies(_Requires):
         then: encoded name of another one.
     """
 
-    rule: ClassVar[str] = "implies"
-    words: ClassVar[str] = "implies"
+    rule = "implies"
+    words = "implies"
     column: str
     then: str
 
@@ -174,12 +162,13 @@ class Exclusive(Constraint):
         columns: encoded names of two or more 0/1 columns.
     """
 
-    rule: ClassVar[str] = "exclusive"
+    rule = "exclusive"
+    over = "0/1"
     columns: tuple[str, ...]
 
     @property
     @override
-    def indicators(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         return self.columns
 
     @override
@@ -208,13 +197,9 @@ class OneHot(Constraint):
         group: name of a categorical column.
     """
 
-    rule: ClassVar[str] = "one_hot"
+    rule = "one_hot"
+    over = "categorical"
     group: str
-
-    @property
-    @override
-    def groups(self) -> tuple[str, ...]:
-        return (self.group,)
 
     @override
     def compile(self, schema: Schema, layout: Layout) -> Compiled:
@@ -238,16 +223,12 @@ class Range(Constraint):
         bounds: of the column in the schema that the rule was made for.
     """
 
-    rule: ClassVar[str] = "range"
+    rule = "range"
+    over = "number"
     column: str
     low: float | None = None
     high: float | None = None
     bounds: Bounds | None = None
-
-    @property
-    @override
-    def numbers(self) -> tuple[str, ...]:
-        return (self.column,)
 
     @override
     def bound_to(self, schema: Schema) -> Self:
@@ -287,16 +268,12 @@ class AtMost(Constraint):
         bounds, than_bounds: of both in the schema that the rule was made for.
     """
 
-    rule: ClassVar[str] = "at_most"
+    rule = "at_most"
+    over = "number"
     column: str
     than: str
     bounds: Bounds | None = None
     than_bounds: Bounds | None = None
-
-    @property
-    @override
-    def numbers(self) -> tuple[str, ...]:
-        return self.column, self.than
 
     @override
     def bound_to(self, schema: Schema) -> Self:
@@ -305,8 +282,8 @@ class AtMost(Constraint):
 
     @override
     def compile(self, schema: Schema, layout: Layout) -> Compiled:
-        (start, width), (than_start, than_width) = (span(schema.by_name[name]) for name in self.numbers)
-        one, other = (_number(layout, name) for name in self.numbers)
+        (start, width), (than_start, than_width) = (span(schema.by_name[name]) for name in self.names)
+        one, other = (_number(layout, name) for name in self.names)
         shift = (start - than_start) / width
         slack = TOLERANCE * (1 + than_width / width + abs(shift))
 

@@ -42,7 +42,7 @@ def checked(rules: Sequence[Constraint], schema: Schema, table: Wide) -> tuple[C
     found = list[Checked]()
     for start in range(0, len(rules), RULES):
         some = [rule.bound_to(schema) for rule in rules[start : start + RULES]]
-        named = {columns.get(name, name) for rule in some for name in (*rule.indicators, *rule.numbers, *rule.groups)}
+        named = {columns.get(name, name) for rule in some for name in rule.names}
         part = Schema(tuple(schema.by_name[name] for name in schema.names if name in named))
         found += _judged(some, part, table, codes)
     return tuple(found)
