@@ -130,9 +130,9 @@ def _batches(
         raise OptionError(f"n={n}: a whole number above zero was expected")
     batch_size = batch_size or model.sample_batch
     condition = _encoded(model, asked) if isinstance(asked, Mapping) else asked
+    way = _way(model, n, condition)
     acceptance = acceptance or Acceptance()
-    acceptance.way = _way(model, n, condition)
-    rejecting = acceptance.way == "rejection"
+    acceptance.way, acceptance.drawn, acceptance.accepted = way, 0, 0
     limit = max(MOST_DRAWS * n, LEAST_BATCHES * batch_size)
     done = drawn = 0
     was_training = model.training
@@ -144,19 +144,20 @@ def _batches(
                     f"condition {_named(asked)}: only {done} of {drawn} generated records meet it, {n} are wanted;"
                     " ask for fewer records or a less rare condition"
                 )
-            size = batch_size if rejecting else min(batch_size, n - done)
+            size = batch_size if way == "rejection" else min(batch_size, n - done)
             generator = torch_rng(seed, "sample", batch, device=model.device)
             with torch.inference_mode():
-                if condition is None or rejecting:
-                    rows = model.sample(size, generator).cpu()
-                else:
+                if condition is not None and way == "model":
                     rows = model.sample(size, generator, condition.of_rows(done, done + size).to(model.device)).cpu()
-                if condition is not None and rejecting:
+                else:
+                    rows = model.sample(size, generator).cpu()
+                if condition is not None and way == "rejection":
                     rows = rows[condition.met_by(rows)]
                 records = Records.of_dense(model.layout, rows[: n - done]).packed()
             drawn += size
             done += len(records)
-            acceptance.drawn, acceptance.accepted = drawn, acceptance.accepted + len(rows)
+            acceptance.drawn = drawn
+            acceptance.accepted += len(rows)
             if progress is not None:
                 progress(done)
             yield records
@@ -216,7 +217,7 @@ def _way(model: SyntheticModel, n: int, condition: Condition | None) -> Way:
     Raises:
         OptionError: only the model could meet it, and it cannot.
     """
-    if condition is None:
+    if condition is None or not condition.columns:
         return "none"
     if len(condition) not in (1, n):
         raise OptionError(f"condition: {len(condition)} rows for n={n} records; one, or one for each was expected")
