@@ -9,7 +9,7 @@ is for ``kinds`` to say.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -106,11 +106,6 @@ class Layout:
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and dictionaries, as a checkpoint holds them."""
         return {"fields": [asdict(field) for field in self.fields]}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Layout":
-        """Inverse of ``to_dict``."""
-        return cls(tuple(Field(**entry) for entry in content["fields"]))
 
 
 @dataclass(frozen=True, eq=False)
