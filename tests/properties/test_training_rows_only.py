@@ -15,7 +15,8 @@ from ehrsynth.cli.prepare import prepare_from
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.events import tell_timeline
 from ehrsynth.data.matrix import LOW_PREVALENCE
-from ehrsynth.data.preprocess import Prepared, Preprocess
+from ehrsynth.data.plan import Prepared
+from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.proposals.propose import propose
 from ehrsynth.data.split import BySubject
 from ehrsynth.data.store import Store

@@ -22,7 +22,8 @@ from ehrsynth.data.events import EVENTS, tell_timeline
 from ehrsynth.data.features.base import TRAINING, Feature
 from ehrsynth.data.kinds import tell_kinds
 from ehrsynth.data.matrix import LOW_PREVALENCE, OUTPUTS, PROVENANCE, Matrix
-from ehrsynth.data.preprocess import Prepared, Preprocess
+from ehrsynth.data.plan import PLAN, Prepared
+from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.proposals import PROPOSE, rules_file, rules_of, write_rules
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Split
@@ -161,6 +162,7 @@ def _write(folder: Path, prepared: Prepared, made_from: dict[str, Any]) -> None:
     for name, part in prepared.parts.items():
         write_chunks(folder / f"{name}.parquet", part.chunks())
     prepared.schema.save(folder / "schema.json")
+    prepared.plan.save(folder / PLAN)
     write_json(folder / LOW_PREVALENCE, {"version": 1, "codes": [asdict(code) for code in prepared.rare]})
     provenance = {
         "version": 1,
