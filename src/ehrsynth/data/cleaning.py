@@ -5,7 +5,7 @@ A step returns the rows and counts of what it found, by column, relation or part
 
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -67,6 +67,12 @@ class Relation:
         return f"{self.one} {self.sign} {self.other}"
 
 
+def between(names: Iterable[str], relations: Sequence[Relation]) -> list[Relation]:
+    """Return the relations whose columns are both among ``names``."""
+    here = set(names)
+    return [relation for relation in relations if {relation.one, relation.other} <= here]
+
+
 def without_outliers(
     rows: Wide, plausible: Mapping[str, tuple[float, float]], outliers: Outliers
 ) -> tuple[Wide, Counts]:
@@ -85,6 +91,8 @@ def without_outliers(
 
 def without_contradictions(rows: Wide, relations: Sequence[Relation], outliers: Outliers) -> tuple[Wide, Counts]:
     """Drop rows that break a relation, or empty both numbers if outliers become missing; count rows by relation."""
+    if not relations:
+        return rows, {}
     broken = {relation: relation.broken(rows.cells) for relation in relations}
     found = {str(relation): int(where.sum()) for relation, where in broken.items()}
     if outliers != "missing":
@@ -125,7 +133,7 @@ def imputed(
             continue
         observed = donors[names].dropna()
         rng = numpy_rng(seed, "impute", part, *names)
-        mine = [relation for relation in relations if {relation.one, relation.other} <= set(names)]
+        mine = between(names, relations)
         cells = {name: rows.cells[name].copy() for name in names}
         for _ in range(TRIES if mine else 1):
             drawn = observed.iloc[rng.integers(len(observed), size=len(todo))]

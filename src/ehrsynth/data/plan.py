@@ -10,6 +10,7 @@ from ehrsynth.data.cleaning import (
     Counts,
     Outliers,
     Relation,
+    between,
     imputed,
     with_known_levels,
     without_contradictions,
@@ -96,16 +97,16 @@ class Plan:
         if relations:
             step("relations", lambda _, rows: without_contradictions(rows, relations, self.outliers))
         step("columns mostly missing", self._without_empty, dict(self.mostly_missing))
-        left = max(len(rows.specs) for rows in parts.values()) - len(self.schema.columns) - len(self.rare)
-        codes = {"codes of too few training rows": len(self.rare), "codes that no training row has": left}
+        others = max(len(rows.specs) for rows in parts.values()) - len(self.schema.columns) - len(self.rare)
+        codes = {"codes of too few training rows": len(self.rare), "codes that no training row has": others}
         step("rare codes", self._with_schema, {what: count for what, count in codes.items() if count})
         if self.impute == "marginal":
             if "train" not in parts:
                 raise OptionError("preprocess.impute=marginal: gaps are filled with values of training rows; none here")
-            donors, both = parts["train"].cells, [relation for relation in relations if self._has(relation)]
-            step("gaps filled", lambda part, rows: imputed(rows, donors, self.together, both, seed, part))
-            if both:
-                step("relations, gaps filled", lambda _, rows: without_contradictions(rows, both, "drop"))
+            donors, left = parts["train"].cells, between(self.schema.names, relations)
+            step("gaps filled", lambda part, rows: imputed(rows, donors, self.together, left, seed, part))
+            if left:
+                step("relations, gaps filled", lambda _, rows: without_contradictions(rows, left, "drop"))
         complete = [column.name for column in self.schema.columns if not column.missing]
         step("rows with gaps that training never has", lambda part, rows: without_gaps(rows, complete, part))
         step("levels that training rarely or never has", lambda _, rows: with_known_levels(rows, self.levels))
@@ -120,9 +121,6 @@ class Plan:
             raise TableError(f"{part}: no column {absent[0]!r}, which the plan asks for")
         return rows.only({name: rows.specs[name] for name in self.schema.names}), {}
 
-    def _has(self, relation: Relation) -> bool:
-        return {relation.one, relation.other} <= set(self.schema.names)
-
     def _typed(self, rows: Wide) -> Wide:
         """Return the rows under the levels of the schema, with their cells in the types that decoding returns."""
         specs = {name: replace(spec, levels=self.schema.by_name[name].levels) for name, spec in rows.specs.items()}
@@ -130,14 +128,10 @@ class Plan:
         cells = rows.cells[[column.name for column in dense]]
         return replace(rows, specs=specs, cells=as_decoded(cells, Schema(dense)) if dense else cells)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain lists and dictionaries, as ``plan.json`` holds them."""
-        rare = [asdict(code) for code in self.rare]
-        return {"version": 1, **vars(self), "rare": rare, "schema": self.schema.to_dict()}
-
     def save(self, path: Path) -> None:
         """Write ``plan.json``."""
-        write_json(path, self.to_dict())
+        rare = [asdict(code) for code in self.rare]
+        write_json(path, {"version": 1, **vars(self), "rare": rare, "schema": self.schema.to_dict()})
 
     @classmethod
     def load(cls, path: Path) -> Self:

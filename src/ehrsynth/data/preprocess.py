@@ -9,7 +9,7 @@ from typing import get_args
 
 import pandas as pd
 
-from ehrsynth.data.cleaning import OTHER, Outliers, Relation, imputed, without_contradictions, without_outliers
+from ehrsynth.data.cleaning import OTHER, Outliers, Relation, between, imputed, without_contradictions, without_outliers
 from ehrsynth.data.encoding import fit_numbers
 from ehrsynth.data.features.base import ColumnSpec
 from ehrsynth.data.plan import Impute, Plan, Prepared, RareCode
@@ -88,17 +88,14 @@ class Preprocess:
         for relation in relations:
             relation.check(train.specs)
         rows, _ = without_outliers(train, _plausible(train.specs), self.outliers)
-        if relations:
-            rows, _ = without_contradictions(rows, relations, self.outliers)
+        rows, _ = without_contradictions(rows, relations, self.outliers)
         require_rows(rows.cells, "train, after preprocessing")
-        cleaned = filled = Statistics.of(rows, _names(relations))
+        cleaned = filled = Statistics.of(rows, _columns_of(relations))
         if self.impute == "marginal":
-            kept = self._kept(train.specs, cleaned)
-            relations = _between(kept, relations)
-            rows = rows.only(kept)
+            _, _, kept = self._choice(train.specs, cleaned)
+            rows, relations = rows.only(kept), between(kept, relations)
             rows, _ = imputed(rows, rows.cells, _together(kept, relations, cleaned), relations, seed, "train")
-            if relations:
-                rows, _ = without_contradictions(rows, relations, "drop")
+            rows, _ = without_contradictions(rows, relations, "drop")
             require_rows(rows.cells, "train, after preprocessing")
             filled = Statistics.of(rows)
         return self.plan(train.specs, cleaned, filled)
@@ -114,7 +111,7 @@ class Preprocess:
         Raises:
             TableError: no column is left, or an outcome is constant or mostly missing.
         """
-        kept = self._kept(specs, cleaned)
+        empty, few, kept = self._choice(specs, cleaned)
         if not kept:
             raise TableError("train, after preprocessing: no column is left")
         levels = {
@@ -122,42 +119,34 @@ class Preprocess:
             for name, spec in kept.items()
             if spec.kind == "categorical" and not spec.levels
         }
-        few = {name: count for name, count in self._few(specs, cleaned).items() if count}  # others are never named
-        relations = [Relation.read(words) for words in self.relations]
+        rare = {name: count / cleaned.rows for name, count in few.items() if count}  # the others are never named
+        relations = between(kept, [Relation.read(words) for words in self.relations])
         return Plan(
             outliers=self.outliers,
             relations=tuple(self.relations),
             impute=self.impute,
             plausible=_plausible(specs),
-            mostly_missing=self._mostly_missing(specs, cleaned),
-            rare=tuple(RareCode(_column(name, specs[name]), count / cleaned.rows) for name, count in few.items()),
-            together=_together(kept, _between(kept, relations), cleaned),
+            mostly_missing=empty,
+            rare=tuple(RareCode(_column(name, specs[name]), share) for name, share in rare.items()),
+            together=_together(kept, relations, cleaned),
             levels=levels,
             schema=Schema(tuple(_fitted(name, spec, levels, filled) for name, spec in kept.items())),
         )
 
-    def _kept(self, specs: Specs, cleaned: Statistics) -> dict[str, ColumnSpec]:
-        left_out = self._mostly_missing(specs, cleaned).keys() | self._few(specs, cleaned).keys()
-        return {name: spec for name, spec in specs.items() if name not in left_out}
-
-    def _mostly_missing(self, specs: Specs, cleaned: Statistics) -> dict[str, int]:
-        """Return the columns with too many gaps, or nothing else, and how many."""
-        gaps = {name: cleaned.gaps(name) for name in cleaned.values}
-        found = {
-            n: count for n, count in gaps.items() if count > self.max_missing * cleaned.rows or count == cleaned.rows
-        }
-        for name, count in found.items():
-            if specs[name].role == "outcome":
-                raise TableError(
-                    f"train: column {name!r}: an outcome that is missing in {count} of {cleaned.rows} rows"
-                )
-        return found
-
-    def _few(self, specs: Specs, cleaned: Statistics) -> dict[str, int]:
-        """Return the codes of too few rows, or of none, and how many."""
-        codes = (name for name, spec in specs.items() if spec.kind == "binary" and spec.domain in CODE_DOMAINS)
-        least = max(self.min_count, self.min_prevalence * cleaned.rows)
-        return {name: count for name in codes if (count := cleaned.ones(name)) < least}
+    def _choice(self, specs: Specs, cleaned: Statistics) -> tuple[dict[str, int], dict[str, int], Specs]:
+        """Return the columns that are mostly missing and their gaps, the rare codes and their rows, and what stays."""
+        n, empty, few = cleaned.rows, dict[str, int](), dict[str, int]()
+        for name, spec in specs.items():
+            gaps = cleaned.gaps(name)
+            if gaps > self.max_missing * n or gaps == n:
+                if spec.role == "outcome":
+                    raise TableError(f"train: column {name!r}: an outcome that is missing in {gaps} of {n} rows")
+                empty[name] = gaps
+            elif spec.kind == "binary" and spec.domain in CODE_DOMAINS:
+                rows = cleaned.ones(name)
+                if rows < max(self.min_count, self.min_prevalence * n):
+                    few[name] = rows
+        return empty, few, {name: spec for name, spec in specs.items() if name not in empty and name not in few}
 
     def _levels(self, spec: ColumnSpec, counts: "pd.Series[int]") -> tuple[str, ...]:
         """Return the words that are frequent enough to stay; those of an outcome stay however rare."""
@@ -169,17 +158,13 @@ def _plausible(specs: Specs) -> dict[str, tuple[float, float]]:
     return {name: (range_[0], range_[1]) for name, range_ in ranges.items() if range_ is not None}
 
 
-def _names(relations: Sequence[Relation]) -> list[str]:
+def _columns_of(relations: Sequence[Relation]) -> list[str]:
     return [name for relation in relations for name in (relation.one, relation.other)]
-
-
-def _between(kept: Specs, relations: Sequence[Relation]) -> list[Relation]:
-    return [relation for relation in relations if {relation.one, relation.other} <= kept.keys()]
 
 
 def _together(kept: Specs, relations: Sequence[Relation], cleaned: Statistics) -> tuple[tuple[str, ...], ...]:
     """Return the columns that share a relation, if some row has a value in each."""
-    groups = [(name,) for name in kept if name in _names(relations)]
+    groups: list[tuple[str, ...]] = [(name,) for name in kept if name in _columns_of(relations)]
     for relation in relations:
         joined = [group for group in groups if relation.one in group or relation.other in group]
         together = tuple(name for group in joined for name in group)

@@ -35,8 +35,8 @@ class Statistics:
         values = {name: _histogram(rows.cells[name], name in words) for name in rows.dense_names}
         codes = pd.Series(rows.codes.sum(axis=0, dtype=np.int64), index=list(rows.code_names), dtype=np.int64)
         there = rows.cells[list(dict.fromkeys(related))].notna()
-        patterns = there.value_counts() if there.shape[1] else {}
-        together = {frozenset(there.columns[list(pattern)]): int(n) for pattern, n in patterns.items()}
+        patterns, counts = np.unique(there.to_numpy(bool), axis=0, return_counts=True)
+        together = {frozenset(there.columns[one]): int(n) for one, n in zip(patterns, counts, strict=True)}
         return cls(len(rows), values, codes, Counter(together))
 
     def __add__(self, other: "Statistics") -> "Statistics":
