@@ -37,7 +37,7 @@ def parts() -> dict[str, Wide]:
         tell_timeline(store)
         cohort.choose(store)
         wide = widen(store, matrices.features(cfg))
-    return {name: wide[rows] for name, rows in BySubject().assign(wide, 0).items()}
+    return {name: wide[rows] for name, rows in BySubject().assign(wide).items()}
 
 
 def changed(wide: Wide) -> Wide:
