@@ -42,7 +42,7 @@ class Split(ABC):
         parts = {name: np.sort(rows) for name, rows in zip(SPLITS, self._parts(wide), strict=True)}
         for name, rows in parts.items():
             if len(rows) < LEAST_ROWS:
-                options = ", ".join(f"{option}={value}" for option, value in self._chosen().items())
+                options = ", ".join(f"{name}={value}" for name, value in self.options().items() if name != "split")
                 raise OptionError(
                     f"split: {len(rows)} {name} rows in {len(wide)} subjects with {options};"
                     " at least two rows are needed in every part"
@@ -55,10 +55,7 @@ class Split(ABC):
 
     def options(self) -> dict[str, Any]:
         """Return class and options, for provenance; the seed stands there by itself."""
-        return {"split": type(self).__name__, **self._chosen()}
-
-    def _chosen(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "seed"}
+        return {"split": type(self).__name__, **{name: value for name, value in vars(self).items() if name != "seed"}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,20 +145,15 @@ class Temporal(Split):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (dates := self._dates()) is None:
+        dates = [isinstance(at, str) for at in (self.holdout, self.validation)]
+        if not any(dates):
             _require_shares(self.holdout, self.validation)
-        elif not dates[0] < dates[1]:
-            raise OptionError(f"split.validation={self.validation}: a date before holdout={self.holdout} was expected")
-
-    def _dates(self) -> tuple[pd.Timestamp, pd.Timestamp] | None:
-        """Return the dates that validation and holdout begin with, unless both are shares."""
-        if isinstance(self.holdout, str) and isinstance(self.validation, str):
-            return _date("validation", self.validation), _date("holdout", self.holdout)
-        if isinstance(self.holdout, str) or isinstance(self.validation, str):
+        elif not all(dates):
             raise OptionError(
                 f"split: holdout={self.holdout}, validation={self.validation}: two shares or two dates expected"
             )
-        return None
+        elif not self._date("validation") < self._date("holdout"):
+            raise OptionError(f"split.validation={self.validation}: a date before holdout={self.holdout} was expected")
 
     def _parts(self, wide: Wide) -> Sequence[Rows]:
         times = wide.index_time
@@ -171,10 +163,17 @@ class Temporal(Split):
                 f"split: {without} of {len(wide)} rows have no index time, which a temporal split goes by; use"
                 " split=by_subject, or a source and a cohort with dates"
             )
-        if (dates := self._dates()) is None:
-            return _cut(np.argsort(times.to_numpy(), kind="stable"), float(self.holdout), float(self.validation))
-        early, late = times < dates[0], times >= dates[1]
-        return [np.flatnonzero(rows) for rows in (early, ~early & ~late, late)]
+        if isinstance(self.holdout, str):
+            early, late = times < self._date("validation"), times >= self._date("holdout")
+            return [np.flatnonzero(rows) for rows in (early, ~early & ~late, late)]
+        return _cut(np.argsort(times.to_numpy(), kind="stable"), self.holdout, float(self.validation))
+
+    def _date(self, option: str) -> pd.Timestamp:
+        value = getattr(self, option)
+        try:
+            return pd.Timestamp(value)
+        except ValueError:
+            raise OptionError(f"split.{option}={value}: a share or a date such as 2015-01-01 was expected") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,9 +194,8 @@ class Given(Split):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names = dict(MEDS if self.names is None else self.names)
-        object.__setattr__(self, "names", names)  # provenance tells them
-        unknown = sorted(set(names.values()) - set(SPLITS))
+        object.__setattr__(self, "names", dict(MEDS if self.names is None else self.names))  # as provenance tells them
+        unknown = sorted(set(dict(self.names or {}).values()) - set(SPLITS))
         if unknown:
             raise OptionError(f"split.names: {unknown[0]!r} is no part; one of {', '.join(SPLITS)} was expected")
 
@@ -244,10 +242,3 @@ def _require_shares(holdout: object, validation: object) -> None:
             f"split.holdout={holdout} and split.validation={validation} leave no training rows;"
             " their sum must be below 1"
         )
-
-
-def _date(option: str, value: str) -> pd.Timestamp:
-    try:
-        return pd.Timestamp(value)
-    except ValueError:
-        raise OptionError(f"split.{option}={value}: a share or a date such as 2015-01-01 was expected") from None
