@@ -194,10 +194,10 @@ class Given(Split):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "names", dict(MEDS if self.names is None else self.names))  # as provenance tells them
-        unknown = sorted(set(dict(self.names or {}).values()) - set(SPLITS))
-        if unknown:
+        names = dict(MEDS if self.names is None else self.names)
+        if unknown := sorted(set(names.values()) - set(SPLITS)):
             raise OptionError(f"split.names: {unknown[0]!r} is no part; one of {', '.join(SPLITS)} was expected")
+        object.__setattr__(self, "names", names)  # as provenance tells them
 
     def _parts(self, wide: Wide) -> Sequence[Rows]:
         given = wide.given
