@@ -1,6 +1,7 @@
 """Splits by subject: drawn, in strata, by time, or the source's own."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from ehrsynth.data.split import BySubject, Given, Split, Stratified, Temporal
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.seeding import numpy_rng
+from tests import matrices
 
 
 def rows(n: int, *, times: object = None, given: object = None, **cells: object) -> Wide:
@@ -154,3 +156,23 @@ def test_options_that_do_not_fit() -> None:
         "split": "Given",
         "names": {"train": "train", "tuning": "validation", "held_out": "holdout"},
     }
+
+
+# --- through prepare ------------------------------------------------------------------------------------------------
+
+
+def test_the_seed_of_prepare_is_that_of_its_split(tmp_path: Path) -> None:
+    options = "source.n=200", "preprocess.impute=marginal"
+    one = matrices.make(tmp_path / "one", *options, seed=3)
+    other = matrices.make(tmp_path / "other", *options, "split.seed=3")
+    assert one.provenance == other.provenance
+    assert one.provenance["seed"] == 3
+    assert one.fingerprint != matrices.make(tmp_path / "zero", *options).fingerprint
+
+
+def test_without_a_draw_of_parts_the_seed_still_fills_the_gaps(tmp_path: Path) -> None:
+    options = "source.n=200", "preprocess.impute=marginal", "split=temporal"
+    one, other = (matrices.make(tmp_path / str(seed), *options, f"split.seed={seed}").train for seed in (1, 2))
+    assert one["subject_id"].equals(other["subject_id"])
+    differ = [name for name in one if not one[name].equals(other[name])]
+    assert differ == ["bmi", "systolic", "diastolic"]
