@@ -128,7 +128,7 @@ class Preprocess:
             plausible=_plausible(specs),
             mostly_missing=empty,
             rare=tuple(RareCode(_column(name, specs[name]), share) for name, share in rare.items()),
-            together=_together(kept, relations, cleaned),
+            together=_together(kept, relations, cleaned) if self.impute == "marginal" else (),
             levels=levels,
             schema=Schema(tuple(_fitted(name, spec, levels, filled) for name, spec in kept.items())),
         )
@@ -150,7 +150,7 @@ class Preprocess:
 
     def _levels(self, spec: ColumnSpec, counts: "pd.Series[int]") -> tuple[str, ...]:
         """Return the words that are frequent enough to stay; those of an outcome stay however rare."""
-        return tuple(counts.index[counts >= (1 if spec.role == "outcome" else self.min_level)])
+        return tuple(sorted(counts.index[counts >= (1 if spec.role == "outcome" else self.min_level)]))
 
 
 def _plausible(specs: Specs) -> dict[str, tuple[float, float]]:
