@@ -84,7 +84,7 @@ class BySubject(Split):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stratified(BySubject):
+class Stratified(Split):
     """Draw the parts from each stratum apart, so that its shares are kept to within a row.
 
     Args:
@@ -97,9 +97,13 @@ class Stratified(BySubject):
     """
 
     by: Sequence[str]
+    holdout: float = 0.3
+    validation: float = 0.07
+    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require_shares(self.holdout, self.validation)
         if isinstance(self.by, str) or not self.by:
             raise OptionError(
                 f"split.by={self.by}: a list of columns was expected, such as split.by=[died_within_year]"
