@@ -5,7 +5,7 @@ A step returns the rows and counts of what it found, by column, relation or part
 
 import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -147,7 +147,7 @@ def imputed(
     return _with(rows, filled), found
 
 
-def without_gaps(rows: Wide, complete: Sequence[str], part: str) -> tuple[Wide, Counts]:
+def without_gaps(rows: Wide, complete: Set[str], part: str) -> tuple[Wide, Counts]:
     """Leave out rows with a gap in a column that is complete in training: there is no code for it."""
     gaps = rows.cells[[name for name in rows.cells if name in complete]].isna().any(axis=1).to_numpy()
     return (rows[np.flatnonzero(~gaps)], {part: int(gaps.sum())}) if gaps.any() else (rows, {})

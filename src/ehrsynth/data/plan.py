@@ -107,7 +107,7 @@ class Plan:
             step("gaps filled", lambda part, rows: imputed(rows, donors, self.together, left, seed, part))
             if left:
                 step("relations, gaps filled", lambda _, rows: without_contradictions(rows, left, "drop"))
-        complete = [column.name for column in self.schema.columns if not column.missing]
+        complete = {column.name for column in self.schema.columns if not column.missing}
         step("rows with gaps that training never has", lambda part, rows: without_gaps(rows, complete, part))
         step("levels that training rarely or never has", lambda _, rows: with_known_levels(rows, self.levels))
         return Prepared(self, {part: self._typed(rows) for part, rows in parts.items()}, steps)
