@@ -224,18 +224,3 @@ def _where(error: Exception) -> str:
         return ": the file ends too early; copy it again"
     found = re.search(r"Expected \d+ fields in line \d+, saw \d+", str(error))
     return f": {found[0]}" if found else ""
-
-
-def write_table(path: Path, frame: pd.DataFrame) -> None:
-    """Write ``frame`` as CSV or Parquet, by the suffix of ``path``, atomically.
-
-    Raises:
-        FileError: the suffix is none of ``TABLE_SUFFIXES``.
-    """
-    if not path.name.endswith(TABLE_SUFFIXES):
-        raise FileError(f"{path}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
-    with written_aside(path) as aside:
-        if path.suffix == ".parquet":
-            frame.to_parquet(aside, index=False)
-        else:
-            frame.to_csv(aside, index=False)

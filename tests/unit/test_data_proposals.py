@@ -10,10 +10,10 @@ import yaml
 from scipy import sparse
 
 from ehrsynth.constraints import AtMost, Constraint, Exclusive, Implies, OneHot, OnlyIf, Range
+from ehrsynth.data.encoding import fit_numbers
 from ehrsynth.data.features.base import ColumnSpec
 from ehrsynth.data.hospital import conditions
 from ehrsynth.data.matrix import Matrix
-from ehrsynth.data.preprocess import fit_numbers
 from ehrsynth.data.proposals import checked, contradicted, propose, read_rules, write_rules
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import FileError, OptionError, SchemaError

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ehrsynth.chunks import write_table
 from ehrsynth.errors import FileError
 from ehrsynth.files import (
     ABANDONED,
@@ -19,7 +20,6 @@ from ehrsynth.files import (
     sha256,
     sweep_leftovers,
     write_json,
-    write_table,
     written_aside,
 )
 
