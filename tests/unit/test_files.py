@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import FileError
 from ehrsynth.files import (
     ABANDONED,
     aside_of,
     read_json,
     read_object,
-    read_table,
     sha256,
     sweep_leftovers,
     write_json,

@@ -16,9 +16,9 @@ from ehrsynth import constraints as rules
 from ehrsynth.chunks import write_chunks
 from ehrsynth.data.cohort.base import Cohort
 from ehrsynth.data.cohort.table_one import Described, table_one
-from ehrsynth.data.events import EVENTS, tell_timeline
+from ehrsynth.data.events import EVENTS, make_timeline
 from ehrsynth.data.features.base import TRAINING, Feature
-from ehrsynth.data.kinds import tell_kinds
+from ehrsynth.data.inference import infer_kinds
 from ehrsynth.data.matrix import LOW_PREVALENCE, OUTPUTS, PROVENANCE, Matrix
 from ehrsynth.data.preprocess import Prepared, Preprocess
 from ehrsynth.data.proposals import PROPOSE, rules_file, rules_of, write_rules
@@ -83,7 +83,7 @@ def prepare(
     with Store() as store:
         progress("reading the source")
         source.read(store)
-        tell_timeline(store)
+        make_timeline(store)
         progress("choosing the cohort")
         flow = cohort.choose(store)
         progress("collecting the features")
@@ -95,7 +95,7 @@ def prepare(
     counts = {**({"events with a code that no pattern knows": unknown} if unknown else {}), **wide.remarks}
     steps = [{"step": "source", "rows": len(wide), "columns": len(wide.specs), "detail": counts}]
     progress("preprocessing")
-    wide, kinds = tell_kinds(wide, rows["train"])
+    wide, kinds = infer_kinds(wide, rows["train"])
     steps += kinds
     prepared = preprocess.apply({name: wide[mine] for name, mine in rows.items()}, seed=seed)
     progress("finding rules")

@@ -9,8 +9,8 @@ from typing import Any, Self
 import duckdb
 import pandas as pd
 
-from ehrsynth.data.store_errors import OWN, told_plainly
-from ehrsynth.data.table_files import CSV, PARQUET, style_of
+from ehrsynth.data.store_errors import OWN, plain_errors
+from ehrsynth.data.table_files import csv_style, is_csv, parts_of
 from ehrsynth.errors import FileError, TableError
 from ehrsynth.files import require
 
@@ -62,14 +62,7 @@ class Store:
             TableError: a column is missing. Cells that do not fit raise when a query meets them.
         """
         wanted = {**columns, **(optional or {})}
-        if path.is_dir() or path.name.endswith(PARQUET):
-            reader, there = self._parquet(path)
-            typed, split = reader, ""
-        elif path.name.endswith(CSV):
-            reader, typed, there, split = _csv(require(path), wanted)
-        else:
-            require(path)
-            raise FileError(f"{path}: unknown table type; use one of {', '.join((*CSV, *PARQUET))}")
+        reader, typed, there, split = _csv(require(path), wanted) if is_csv(path) else self._parquet(path)
         by_lower = {column.strip().lower(): column for column in there}
         absent = [column for column in columns if column.lower() not in by_lower]
         if absent:
@@ -80,8 +73,8 @@ class Store:
             here = by_lower.get(column.lower())
             cell = "NULL" if here is None else checked(path, here, there[here], kind)
             cells.append(f"CAST({cell} AS {kind}) AS {quoted(column)}")
-            if here is not None and typed != reader:
-                self._of_lines[told(path, here)] = f"SELECT max({quoted(here)}) FROM {typed}"
+            if here is not None and typed:
+                self._of_lines[own_message(path, here)] = f"SELECT max({quoted(here)}) FROM {typed}"
         self.view(name, f"SELECT {', '.join(cells)} FROM {reader}")
 
     def empty(self, name: str, columns: Mapping[str, str]) -> None:
@@ -135,7 +128,7 @@ class Store:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        with told_plainly(self._scratch.name, self._memory):
+        with plain_errors(self._scratch.name, self._memory):
             try:
                 yield
             except duckdb.InvalidInputException as error:
@@ -144,14 +137,11 @@ class Store:
                         self._db.execute(query)
                 raise
 
-    def _parquet(self, path: Path) -> tuple[str, dict[str, str]]:
-        """Return what reads a Parquet file or folder, and the types of its columns."""
-        parts = sorted(path.rglob("*.parquet")) if path.is_dir() else [require(path)]
-        if not parts:
-            raise FileError(f"{path}: no .parquet file in this folder")
-        reader = f"read_parquet([{', '.join(map(text, parts))}])"
+    def _parquet(self, path: Path) -> tuple[str, str, dict[str, str], str]:
+        """Return what ``_csv`` does for a Parquet file or folder, whose columns have types of their own."""
+        reader = f"read_parquet([{', '.join(map(text, parts_of(path)))}])"
         described = self.frame(f"DESCRIBE SELECT * FROM {reader}")
-        return reader, dict(zip(described["column_name"], described["column_type"], strict=True))
+        return reader, "", dict(zip(described["column_name"], described["column_type"], strict=True)), ""
 
 
 def _csv(path: Path, wanted: Mapping[str, str]) -> tuple[str, str, dict[str, str], str]:
@@ -160,7 +150,7 @@ def _csv(path: Path, wanted: Mapping[str, str]) -> tuple[str, str, dict[str, str
     DuckDB's reader names the line of a cell that is no number, but rounds 1.5 to a whole one. So whole numbers are read
     as text, and the second reader, which types them, is for telling the line.
     """
-    delimiter, decimal, header = style_of(path)
+    delimiter, decimal, header = csv_style(path)
     if not header:
         raise FileError(f"{path}: the file is empty; a header with the names of the columns was expected")
     kinds = {column.lower(): kind for column, kind in wanted.items()}
@@ -185,13 +175,12 @@ def checked(place: object, column: str, there: str, kind: str) -> str:
         return name
     cast = f"TRY_CAST({name} AS {kind})"
     fits = f"{cast} = TRY_CAST({name} AS DOUBLE)" if kind == "BIGINT" else f"{cast} IS NOT NULL"
-    message = (
-        f"{told(place, column)} is {_WORDS.get(there, there)}, and not every cell of it is a {_WORDS.get(kind, kind)}"
-    )
+    is_of, wanted = (_WORDS.get(type_, type_) for type_ in (there, kind))
+    message = f"{own_message(place, column)} is {is_of}, and not every cell of it is a {wanted}"
     return f"CASE WHEN {name} IS NULL OR {fits} THEN {cast} ELSE error({text(message)}) END"
 
 
-def told(place: object, column: str) -> str:
+def own_message(place: object, column: str) -> str:
     """Return how a message of our own about a column begins."""
     return f"{OWN}{place}: column {column!r}"
 

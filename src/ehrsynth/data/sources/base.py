@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ehrsynth.data.store import Store
 
@@ -12,9 +12,11 @@ class Source(ABC):
 
     Attributes:
         name: short name, as in provenance.
+        not_options: attributes that name files or are kept for later, not options.
     """
 
-    name: str
+    name: ClassVar[str]
+    not_options: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def read(self, store: Store) -> None:
@@ -25,9 +27,9 @@ class Source(ABC):
             TableError: a table lacks a column.
         """
 
-    @abstractmethod
     def options(self) -> dict[str, Any]:
-        """Return the options that decide what the tables hold, as plain data; files stand in ``inputs``."""
+        """Return the options that decide what the tables hold, as plain data; files are known by their hashes."""
+        return {name: value for name, value in vars(self).items() if name not in self.not_options}
 
     def inputs(self) -> dict[str, Path]:
         """Return the files that are read, by the name they have in provenance, such as ``hosp/patients.csv.gz``."""

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
-import pyarrow.parquet as pq
 
 from ehrsynth.data.store import Store, checked, quoted, text
-from ehrsynth.data.table_files import CSV, find_table, style_of
+from ehrsynth.data.table_files import column_names, csv_style, find_table, is_csv, parts_of
 from ehrsynth.errors import FileError, OptionError, TableError
 
 DATABASES = (".duckdb", ".db", ".ddb")
@@ -51,22 +50,14 @@ class FolderTables(OmopTables):
         path = self._find(table)
         if path is None:
             return None
-        if path.name.endswith(CSV):
-            return [name.strip().lower() for name in style_of(path)[2]]
-        part = path if path.is_file() else min(path.rglob("*.parquet"), default=None)
-        if part is None:
-            raise FileError(f"{path}: no .parquet file in this folder")
-        try:
-            return [name.lower() for name in pq.read_schema(part).names]
-        except (OSError, ValueError) as error:
-            raise FileError(f"{part}: not readable as Parquet ({type(error).__name__})") from None
+        return [name.strip().lower() for name in column_names(path)]
 
     def scan(self, store: Store, table: str, needed: Mapping[str, str], optional: Mapping[str, str]) -> None:
         """Create the view ``table``."""
         path = self._find(table)
         if path is None:
             raise FileError(f"{self.folders[-1]}: no table {table}, as .parquet, .csv or .csv.gz; OMOP CDM requires it")
-        if table == "concept" and path.name.lower().endswith((".csv", ".tsv")) and style_of(path)[0] == "\t":
+        if table == "concept" and is_csv(path) and csv_style(path)[0] == "\t":
             _athena(store, path, needed, optional)
         else:
             store.scan(table, path, needed, optional=optional)
@@ -76,7 +67,7 @@ class FolderTables(OmopTables):
         path = self._find(table)
         if path is None:
             return {}
-        parts = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+        parts = parts_of(path)
         return {str(part.relative_to(path.parent)): part for part in parts}
 
     def _find(self, table: str) -> Path | None:
@@ -166,7 +157,7 @@ def open_tables(root: Path, vocabulary: Path | None) -> OmopTables:
 
 def _athena(store: Store, path: Path, needed: Mapping[str, str], optional: Mapping[str, str]) -> None:
     """Scan the vocabulary as OHDSI's Athena writes it: tabs between cells, and quotes that quote nothing."""
-    header = style_of(path)[2]
+    header = csv_style(path)[2]
     there = {column.strip().lower(): quoted(column) for column in header}
     absent = [column for column in needed if column not in there]
     if absent:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from ehrsynth.data.table_files import read_table
 from ehrsynth.data.vocabulary.base import Vocabulary, one_by_one
 from ehrsynth.data.vocabulary.icd import ICD9PCS, canonical, category
 from ehrsynth.errors import OptionError, TableError
-from ehrsynth.files import read_table
 
 KEY = ["vocabulary", "code"]
 SEXES = {"female": "F", "f": "F", "male": "M", "m": "M"}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
+from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
 from ehrsynth.evaluation.validity.sexes import Sex, two_sexes
-from ehrsynth.files import read_table
 from ehrsynth.layout import Records
 from ehrsynth.metrics.intervals import wilson
 
