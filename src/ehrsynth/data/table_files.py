@@ -85,8 +85,11 @@ def column_names(path: Path) -> list[str]:
     """
     if is_csv(path):
         return csv_style(path)[2]
-    with _readable(path):
-        return list(pq.read_schema(parts_of(path)[0]).names)
+    part = parts_of(path)[0]
+    try:
+        return list(pq.read_schema(part).names)
+    except (OSError, pa.ArrowException) as error:
+        raise FileError(f"{part}: not readable as Parquet ({type(error).__name__})") from None
 
 
 def is_csv(path: Path) -> bool:
@@ -216,8 +219,8 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, csv.Error, UnicodeError, zlib.error, OSError, EOFError) as error:
-        about = {UnicodeError: f": not UTF-8 text; {CONVERT}", EOFError: ": the file ends too early; copy it again"}
-        what = next((words for kind, words in about.items() if isinstance(error, kind)), "")
-        if isinstance(error, gzip.BadGzipFile):
-            what = ": not a gzip file, though its name ends in .gz"
-        raise FileError(f"{path}: not readable as a table ({type(error).__name__}{what})") from None
+        kind = type(error).__name__
+        if isinstance(error, UnicodeError):
+            raise FileError(f"{path}: not UTF-8 text; {CONVERT} (not readable as a table: {kind})") from None
+        about = {EOFError: ": the file ends too early; copy it again", gzip.BadGzipFile: ": not a gzip file"}
+        raise FileError(f"{path}: not readable as a table ({kind}{about.get(type(error), '')})") from None
