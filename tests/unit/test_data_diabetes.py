@@ -11,7 +11,7 @@ from ehrsynth.data.events import make_timeline
 from ehrsynth.data.features.codes import Codes
 from ehrsynth.data.sources.diabetes130 import DIAGNOSES, DRUGS, NEEDED, Diabetes130
 from ehrsynth.data.store import Store
-from ehrsynth.data.vocabulary.phecode import Phecodes
+from ehrsynth.data.vocabulary.maps import Phecodes
 from ehrsynth.data.wide import Wide, widen
 from ehrsynth.errors import FileError, TableError
 from tests import matrices

@@ -10,9 +10,8 @@ import pandas as pd
 from ehrsynth.data.events import LABELS
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
 from ehrsynth.data.store import Store, text
-from ehrsynth.data.vocabulary.as_is import AsIs
 from ehrsynth.data.vocabulary.base import Vocabulary
-from ehrsynth.data.vocabulary.icd import rolled_up
+from ehrsynth.data.vocabulary.icd import AsIs, rolled_up
 from ehrsynth.errors import OptionError
 
 UNMAPPED = "unmapped_"
