@@ -9,8 +9,7 @@ import pytest
 
 from ehrsynth.data.events import COLUMNS, LABELS, make_timeline
 from ehrsynth.data.sources.base import Source
-from ehrsynth.data.sources.mimic_iii import MimicIII
-from ehrsynth.data.sources.mimic_iv import MimicIV
+from ehrsynth.data.sources.mimic import MimicIII, MimicIV
 from ehrsynth.data.store import Store
 from ehrsynth.errors import FileError, OptionError, TableError
 

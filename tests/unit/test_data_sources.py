@@ -12,7 +12,7 @@ from ehrsynth.data.hospital import conditions
 from ehrsynth.data.mimic_tables import OFFICIAL, simulate
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.demo import Demo
-from ehrsynth.data.sources.mimic_iv import MimicIV
+from ehrsynth.data.sources.mimic import MimicIV
 from ehrsynth.data.store import Store
 from ehrsynth.data.wide import widen
 from ehrsynth.errors import OptionError

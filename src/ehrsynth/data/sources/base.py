@@ -1,18 +1,20 @@
 """The seam between a provider's raw tables and everything after it."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ehrsynth.data.store import Store
 
 
+@dataclass(kw_only=True)
 class Source(ABC):
-    """A provider of patients. It reads and renames; it never filters.
+    """A provider of patients. It reads and renames; it never filters. Subclasses are dataclasses of their options.
 
     Attributes:
         name: short name, as in provenance.
-        not_options: attributes that name files or are kept for later, not options.
+        not_options: fields that are no option of their own, such as files, which provenance knows by their hashes.
     """
 
     name: ClassVar[str]
@@ -28,8 +30,8 @@ class Source(ABC):
         """
 
     def options(self) -> dict[str, Any]:
-        """Return the options that decide what the tables hold, as plain data; files are known by their hashes."""
-        return {name: value for name, value in vars(self).items() if name not in self.not_options}
+        """Return the options that decide what the tables hold, as plain data."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in self.not_options}
 
     def inputs(self) -> dict[str, Path]:
         """Return the files that are read, by the name they have in provenance, such as ``hosp/patients.csv.gz``."""
