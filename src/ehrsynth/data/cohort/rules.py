@@ -2,32 +2,64 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
+from typing import ClassVar
 
 from ehrsynth.data.cohort.base import Rule
-from ehrsynth.data.cohort.ranges import DAYS, are_words, is_day, is_number, outside
 from ehrsynth.data.events import EVENTS, coded
 from ehrsynth.data.store import text
 
+DAYS = "a number of days, 0 or more,"
+
 
 @dataclass(frozen=True)
-class Age(Rule):
-    """Whole years at admission, both ends included."""
+class Within(Rule):
+    """A number lies between ``least`` and ``most``, both included; None leaves the upper end open.
 
-    least: int = 0
-    most: int | None = None
+    Attributes:
+        number: of a candidate, in SQL.
+        unit: of the number.
+        words: for people, without an upper end and with one.
+    """
+
+    number: ClassVar[str]
+    unit: ClassVar[str]
+    words: ClassVar[tuple[str, str]]
+
+    least: float = 0
+    most: float | None = None
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range."""
-        return outside(self.least, self.most, "years")
+        if not _is_number(self.least):
+            return "least", f"a number of {self.unit}, 0 or more,"
+        if self.most is not None and not (_is_number(self.most) and self.most >= self.least):
+            return "most", f"null or a number of {self.unit} from {self.least}"
+        return None
 
     def describe(self) -> str:
         """Return the rule in plain words."""
-        return f"{self.least} to {self.most} years old" if self.most is not None else f"{self.least} years or older"
+        return self.words[self.most is not None].format(least=self.least, most=self.most)
 
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
-        age = "date_sub('year', birth, admitted)"
-        return f"{age} >= {self.least}" + (f" AND {age} <= {self.most}" if self.most is not None else "")
+        return f"{self.number} >= {self.least}" + (
+            f" AND {self.number} <= {self.most}" if self.most is not None else ""
+        )
+
+
+class Age(Within):
+    """Whole years at admission, both ends included."""
+
+    number, unit = "date_sub('year', birth, admitted)", "years"
+    words = ("{least} years or older", "{least} to {most} years old")
+
+
+class StayLength(Within):
+    """Days from admission to discharge, both ends included."""
+
+    number, unit = "(epoch(discharged) - epoch(admitted)) / 86400", "days"
+    words = ("a stay of {least} days or more", "{least} to {most} days")
 
 
 @dataclass(frozen=True)
@@ -70,7 +102,7 @@ class MinimumHistory(Rule):
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range."""
-        return None if is_number(self.days) else ("days", DAYS)
+        return None if _is_number(self.days) else ("days", DAYS)
 
     def describe(self) -> str:
         """Return the rule in plain words."""
@@ -97,9 +129,9 @@ class FollowUp(Rule):
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range."""
-        if not is_number(self.days):
+        if not _is_number(self.days):
             return "days", DAYS
-        return None if self.until is None or is_day(self.until) else ("until", "a day as YYYY-MM-DD")
+        return None if self.until is None or _is_day(self.until) else ("until", "a day as YYYY-MM-DD")
 
     def describe(self) -> str:
         """Return the rule in plain words."""
@@ -130,7 +162,7 @@ class HasCode(Rule):
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range."""
-        return None if are_words(self.prefixes) else ("prefixes", "a list of beginnings of codes, in quotes,")
+        return None if _are_words(self.prefixes) else ("prefixes", "a list of beginnings of codes, in quotes,")
 
     def describe(self) -> str:
         """Return the rule in plain words."""
@@ -159,27 +191,6 @@ class HasNoCode(HasCode):
 
 
 @dataclass(frozen=True)
-class StayLength(Rule):
-    """Days from admission to discharge, both ends included."""
-
-    least: float = 0
-    most: float | None = None
-
-    def check(self) -> tuple[str, str] | None:
-        """Return the option that is out of range."""
-        return outside(self.least, self.most, "days")
-
-    def describe(self) -> str:
-        """Return the rule in plain words."""
-        return f"a stay of {self.least} days or more" if self.most is None else f"{self.least} to {self.most} days"
-
-    def condition(self) -> str:
-        """Return an SQL condition over a candidate."""
-        days = _days("admitted", "discharged")
-        return f"{days} >= {self.least}" + (f" AND {days} <= {self.most}" if self.most is not None else "")
-
-
-@dataclass(frozen=True)
 class Between(Rule):
     """The index lies between two days, as YYYY-MM-DD, both included; None leaves an end open."""
 
@@ -189,7 +200,7 @@ class Between(Rule):
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range."""
         for option, day in (("first", self.first), ("last", self.last)):
-            if day is not None and not is_day(day):
+            if day is not None and not _is_day(day):
                 return option, "null or a day as YYYY-MM-DD"
         return None
 
@@ -211,7 +222,7 @@ class AdmissionKind(Rule):
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range."""
-        return None if are_words(self.codes) else ("codes", "a list of beginnings of the provider's words")
+        return None if _are_words(self.codes) else ("codes", "a list of beginnings of the provider's words")
 
     def describe(self) -> str:
         """Return the rule in plain words."""
@@ -225,3 +236,27 @@ class AdmissionKind(Rule):
 
 def _days(start: str, end: str) -> str:
     return f"(epoch({end}) - epoch({start})) / 86400"
+
+
+def _is_number(value: object) -> bool:
+    """Return whether ``value`` is a number, 0 or more."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+def _are_words(values: object) -> bool:
+    """Return whether ``values`` is a list of at least one word."""
+    return (
+        isinstance(values, Sequence)
+        and not isinstance(values, str)
+        and bool(values)
+        and all(isinstance(value, str) and value for value in values)
+    )
+
+
+def _is_day(value: object) -> bool:
+    """Return whether ``value`` is a day as YYYY-MM-DD."""
+    try:
+        date.fromisoformat(str(value))
+    except ValueError:
+        return False
+    return True
