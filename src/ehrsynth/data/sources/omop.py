@@ -72,7 +72,8 @@ class Omop(Source):
             if self.tables.columns(name) is None and not table.required:
                 store.empty(name, table.all_columns)
             else:
-                self.tables.scan(store, name, table.columns, table.optional)
+                raw = self.tables.raw(name, table.all_columns)
+                store.scan(name, raw, table.columns, optional=table.optional)
         has_concepts = self.tables.columns("concept") is not None
         if not has_concepts:
             self._require_source_values(store)
