@@ -1,9 +1,8 @@
 """Who belongs to a study, seen from which moment, over which window; and how many each rule left."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from ehrsynth.data.events import EVENTS
 from ehrsynth.data.faults import policies, settle
@@ -14,22 +13,29 @@ StayChoice = Literal["last", "first", "any"]
 Index = Literal["discharge", "admission"]
 
 
-class Rule(ABC):
-    """One condition on the candidates; subclasses are frozen dataclasses.
+class Rule:
+    """One condition on the candidates; subclasses are frozen dataclasses of their options.
 
     A candidate is a subject with one of the stays: ``candidate`` (its number), ``subject_id, stay_id, sex, birth,
     death, admitted, discharged, died, index_time``, ``first_admitted``, the subject's first admission of all, and
     ``stays_so_far``, how many the subject has had with this one. Its window is in the view ``windows``: the events with
     their ``candidate``.
+
+    Attributes:
+        words: the rule in plain words, with ``{option}`` where its options stand.
+        sql: the condition over a candidate, in the same way.
     """
 
-    @abstractmethod
+    words: ClassVar[str]
+    sql: ClassVar[str]
+
     def describe(self) -> str:
         """Return the rule in plain words, as the flow diagram shows it."""
+        return self.words.format(**vars(self))
 
-    @abstractmethod
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
+        return self.sql.format(**vars(self))
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range and what was expected, if there is one."""

@@ -12,6 +12,10 @@ from ehrsynth.data.store import text
 DAYS = "a number of days, 0 or more,"
 
 
+def _days(start: str, end: str) -> str:
+    return f"(epoch({end}) - epoch({start})) / 86400"
+
+
 @dataclass(frozen=True)
 class Within(Rule):
     """A number lies between ``least`` and ``most``, both included; None leaves the upper end open.
@@ -19,12 +23,12 @@ class Within(Rule):
     Attributes:
         number: of a candidate, in SQL.
         unit: of the number.
-        words: for people, without an upper end and with one.
+        up_to: what ``words`` are with an upper end.
     """
 
     number: ClassVar[str]
     unit: ClassVar[str]
-    words: ClassVar[tuple[str, str]]
+    up_to: ClassVar[str]
 
     least: float = 0
     most: float | None = None
@@ -39,7 +43,7 @@ class Within(Rule):
 
     def describe(self) -> str:
         """Return the rule in plain words."""
-        return self.words[self.most is not None].format(least=self.least, most=self.most)
+        return super().describe() if self.most is None else self.up_to.format(**vars(self))
 
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
@@ -52,19 +56,22 @@ class Age(Within):
     """Whole years at admission, both ends included."""
 
     number, unit = "date_sub('year', birth, admitted)", "years"
-    words = ("{least} years or older", "{least} to {most} years old")
+    words, up_to = "{least} years or older", "{least} to {most} years old"
 
 
 class StayLength(Within):
     """Days from admission to discharge, both ends included."""
 
-    number, unit = "(epoch(discharged) - epoch(admitted)) / 86400", "days"
-    words = ("a stay of {least} days or more", "{least} to {most} days")
+    number, unit = _days("admitted", "discharged"), "days"
+    words, up_to = "a stay of {least} days or more", "{least} to {most} days"
 
 
 @dataclass(frozen=True)
 class AtLeastStays(Rule):
     """The index stay is the subject's ``n``-th or a later one."""
+
+    words = "at least {n} stays by then"
+    sql = "stays_so_far >= {n}"
 
     n: int
 
@@ -72,45 +79,27 @@ class AtLeastStays(Rule):
         """Return the option that is out of range."""
         return None if isinstance(self.n, int) and self.n >= 1 else ("n", "a whole number above zero")
 
-    def describe(self) -> str:
-        """Return the rule in plain words."""
-        return f"at least {self.n} stays by then"
-
-    def condition(self) -> str:
-        """Return an SQL condition over a candidate."""
-        return f"stays_so_far >= {self.n}"
-
 
 @dataclass(frozen=True)
 class DischargedAlive(Rule):
     """The subject left the hospital alive."""
 
-    def describe(self) -> str:
-        """Return the rule in plain words."""
-        return "discharged alive"
-
-    def condition(self) -> str:
-        """Return an SQL condition over a candidate."""
-        return "NOT died"
+    words = "discharged alive"
+    sql = "NOT died"
 
 
 @dataclass(frozen=True)
 class MinimumHistory(Rule):
     """So many days lie between the subject's first admission and the index."""
 
+    words = "known for at least {days} days"
+    sql = f"{_days('first_admitted', 'index_time')} >= {{days}}"
+
     days: float
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range."""
         return None if _is_number(self.days) else ("days", DAYS)
-
-    def describe(self) -> str:
-        """Return the rule in plain words."""
-        return f"known for at least {self.days} days"
-
-    def condition(self) -> str:
-        """Return an SQL condition over a candidate."""
-        return f"{_days('first_admitted', 'index_time')} >= {self.days}"
 
 
 @dataclass(frozen=True)
@@ -124,6 +113,8 @@ class FollowUp(Rule):
         until: the day the data end, as YYYY-MM-DD; None takes the last admission, discharge or death of the source.
     """
 
+    words = "followed for at least {days} days"
+
     days: float
     until: str | None = None
 
@@ -132,10 +123,6 @@ class FollowUp(Rule):
         if not _is_number(self.days):
             return "days", DAYS
         return None if self.until is None or _is_day(self.until) else ("until", "a day as YYYY-MM-DD")
-
-    def describe(self) -> str:
-        """Return the rule in plain words."""
-        return f"followed for at least {self.days} days"
 
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
@@ -155,6 +142,8 @@ class HasCode(Rule):
         label: of the codes, for the flow diagram; empty lists the beginnings.
     """
 
+    words = "with"
+
     prefixes: Sequence[str]
     domain: str = "diagnosis"
     vocabulary: str | None = None
@@ -166,24 +155,18 @@ class HasCode(Rule):
 
     def describe(self) -> str:
         """Return the rule in plain words."""
-        return f"with {self.label or self._listed()}"
+        return f"{self.words} {self.label or ' '.join([self.domain, ', '.join(self.prefixes)])}"
 
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
         meant = coded(self.prefixes, self.vocabulary)
         return f"candidate IN (SELECT candidate FROM windows WHERE domain = {text(self.domain)} AND {meant})"
 
-    def _listed(self) -> str:
-        return f"{self.domain} {', '.join(self.prefixes)}"
 
-
-@dataclass(frozen=True)
 class HasNoCode(HasCode):
     """The subject has none of these codes in the window."""
 
-    def describe(self) -> str:
-        """Return the rule in plain words."""
-        return f"without {self.label or self._listed()}"
+    words = "without"
 
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
@@ -232,10 +215,6 @@ class AdmissionKind(Rule):
         """Return an SQL condition over a candidate."""
         kinds = f"SELECT subject_id, stay_id FROM {EVENTS} WHERE domain = 'admission' AND {coded(self.codes)}"
         return f"(subject_id, stay_id) IN ({kinds})"
-
-
-def _days(start: str, end: str) -> str:
-    return f"(epoch({end}) - epoch({start})) / 86400"
 
 
 def _is_number(value: object) -> bool:
