@@ -25,4 +25,4 @@ def features(cfg: DictConfig) -> list[Feature]:
 
 def make(out: Path, *overrides: str, seed: int = 0) -> Matrix:
     """Prepare a matrix folder."""
-    return prepare_from(config(*overrides), out, seed=seed)
+    return prepare_from(config(*overrides, f"seed={seed}"), out)

@@ -14,7 +14,7 @@ from ehrsynth.cli.tables import score_table
 from ehrsynth.data.inference import infer_schema
 from ehrsynth.data.tables import Reading, Source, read_schema, read_tables
 from ehrsynth.errors import TableError
-from ehrsynth.evaluation.score import Score
+from tests.scores import score_of
 
 Cli = Callable[..., int]
 NAMES = ["day", "heart rate (1/min)", "größe/cm", "hb=g:dl, venous", 'say "so"', "1st", "it's"]
@@ -57,9 +57,9 @@ def test_shared_subjects_are_told_under_the_name_of_their_own_column() -> None:
 
 
 def test_scores_that_are_absent_for_one_reason_share_a_line() -> None:
-    absent = [Score(f"utility/{name}", None, "higher", status="skipped", reason="no outcome") for name in "abc"]
-    other = Score("validity/d", None, "lower", status="failed", reason="no outcome")
-    found = score_table([Score("fidelity/apd", 0.25, "lower"), *absent, other], "s.csv")
+    absent = [score_of(f"utility/{name}", None, "higher", status="skipped", reason="no outcome") for name in "abc"]
+    other = score_of("validity/d", None, "lower", status="failed", reason="no outcome")
+    found = score_table([score_of("fidelity/apd", 0.25, "lower"), *absent, other], "s.csv")
     console = Console(width=120)
     with console.capture() as shown:
         console.print(found)

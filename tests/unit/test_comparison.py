@@ -4,25 +4,25 @@ import pytest
 
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
-from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.files import read_json, write_json
 from ehrsynth.reporting.comparison import comparison_html, worst_leaks
+from tests.scores import score_of
 
 PROFILE = Profile("teaching", "For teaching.", {"fidelity/apd": 1.0, "utility/tstr_auroc": 1.0}, "a paper")
 
 
 def run(folder: Path, apd: float, train: str = "aa") -> Path:
     anchors = {"fresh_real": 0.1, "train_copy": 0.0, "independent": 0.4}
-    score = Score("fidelity/apd", apd, "lower", anchors=anchors)
-    failed = Score("privacy/dcr_share", None, "lower", status="failed", reason="no rows")
+    score = score_of("fidelity/apd", apd, "lower", anchors=anchors)
+    failed = score_of("privacy/dcr_share", None, "lower", status="failed", reason="no rows")
     report = {"scores": [score.to_dict(), failed.to_dict()], "rows": {}, "versions": {}, "data": {"train": train}}
     write_json(folder / "report.json", report)
     return folder / "report.json"
 
 
 def ranked(values: dict[str, float], groups: dict[str, str]) -> Ranking:
-    table = tabulate({name: [Score("fidelity/apd", value, "lower")] for name, value in values.items()})
+    table = tabulate({name: [score_of("fidelity/apd", value, "lower")] for name, value in values.items()})
     return rank_runs(table.values, table.directions, PROFILE, groups=groups)
 
 
@@ -77,7 +77,7 @@ def test_a_leak_stands_above_the_ranking_which_does_not_tell_it(tmp_path: Path) 
     ranking = ranked(values, {name: name.split("/")[0] for name in values})
     anchors = {"fresh_real": 0.5, "train_copy": 1.0}
     clean, leaky = (
-        Score("privacy/membership_auc", value, "lower", (value - 0.01, value + 0.01), anchors=anchors)
+        score_of("privacy/membership_auc", value, "lower", (value - 0.01, value + 0.01), anchors=anchors)
         for value in (0.5, 0.98)
     )
     found = worst_leaks(ranking, {"vae/0": [clean], "vae/1": [clean], "gan/0": [leaky]})

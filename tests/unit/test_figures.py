@@ -6,7 +6,6 @@ import torch
 
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.ranking import Profile, rank_runs
-from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.layout import Layout, Records
 from ehrsynth.reporting import figures
@@ -15,6 +14,7 @@ from ehrsynth.reporting.gallery import report_figures
 from ehrsynth.reporting.ranking_gallery import prevalence_figure, ranking_figures
 from ehrsynth.reporting.style import panels, png
 from ehrsynth.schema import Column, Schema
+from tests.scores import score_of
 
 SCHEMA = Schema(
     (
@@ -113,7 +113,7 @@ def test_the_chosen_checkpoint_is_marked() -> None:
 def test_the_comparison_shows_ranking_ranks_scores_plane_and_one_cloud_per_model() -> None:
     directions = {"fidelity/apd": "lower", "utility/tstr_auroc": "higher", "privacy/membership_auc": "lower"}
     runs = {
-        name: [Score(m, v, d, (v - 0.01, v + 0.01)) for (m, d), v in zip(directions.items(), values, strict=True)]
+        name: [score_of(m, v, d, (v - 0.01, v + 0.01)) for (m, d), v in zip(directions.items(), values, strict=True)]
         for name, values in {"vae": (0.1, 0.8, 0.6), "gan": (0.2, 0.7, 0.48), "bad": (0.3, 0.6, 0.6)}.items()
     }
     table = tabulate(runs)

@@ -7,21 +7,21 @@ from matplotlib.figure import Figure
 
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Undefined, Value
-from ehrsynth.evaluation.score import Score
 from ehrsynth.reporting.gallery import NamedFigure
 from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.model_card import card_md
 from ehrsynth.reporting.numbers import interval, number
+from tests.scores import score_of
 
 ROWS = {"train": 7000, "holdout": 3000, "synthetic": 5000}
 ANCHORS = {"fresh_real": 0.1, "train_copy": 0.0, "independent": 0.5}
 PARTS = {("subgroup", "sex=F"): Value(0.2), ("subgroup", "sex=M"): Undefined("too few records")}
 PARTS |= {("column", f"CODE{i}"): Value(0.1) for i in range(50)}
 SCORES = [
-    Score("fidelity/correlation_distance", 0.12, "lower", (0.11, 0.13), anchors=ANCHORS, parts=PARTS),
-    Score("utility/tstr_auroc", None, "higher", status="skipped", reason="no outcome <column>"),
-    Score("privacy/membership_auc", 0.95, "lower", anchors={"fresh_real": 0.5, "train_copy": 1.0}),
-    Score("novel/metric", 1.0, "higher"),
+    score_of("fidelity/correlation_distance", 0.12, "lower", (0.11, 0.13), anchors=ANCHORS, parts=PARTS),
+    score_of("utility/tstr_auroc", None, "higher", status="skipped", reason="no outcome <column>"),
+    score_of("privacy/membership_auc", 0.95, "lower", anchors={"fresh_real": 0.5, "train_copy": 1.0}),
+    score_of("novel/metric", 1.0, "higher"),
 ]
 CARD = Card("fidelity/correlation_distance", "lower", 0, 2, "Mean abs difference.", "Cannot see triples.", "EHRDiff")
 

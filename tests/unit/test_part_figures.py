@@ -1,16 +1,16 @@
 from ehrsynth.evaluation.evaluator import Undefined, Value
-from ehrsynth.evaluation.score import Score
 from ehrsynth.reporting.part_gallery import part_figures
 from ehrsynth.reporting.style import HOLDOUT, clipped, png
+from tests.scores import score_of
 
-PREDICTION = Score(
+PREDICTION = score_of(
     "fidelity/dimension_wise_prediction",
     0.9,
     "higher",
     parts={("f1_real", f"code{i}"): Value(i / 10) for i in range(5)}
     | {("f1_synthetic", f"code{i}"): Value(i / 20) for i in range(5)},
 )
-IMPORTANCE = Score(
+IMPORTANCE = score_of(
     "utility/feature_importance_overlap",
     0.5,
     "higher",
@@ -21,13 +21,13 @@ IMPORTANCE = Score(
         ("importance_synthetic", "bmi"): Value(0.4),
     },
 )
-DIVERGENCE = Score(
+DIVERGENCE = score_of(
     "fidelity/js_divergence",
     0.1,
     "lower",
     parts={("domain", "lab"): Value(0.1, (0.05, 0.2)), ("domain", "vital"): Value(0.0)},
 )
-GAP = Score(
+GAP = score_of(
     "fairness/utility_gap",
     0.1,
     "lower",
@@ -37,7 +37,7 @@ GAP = Score(
         ("subgroup", "race=X"): Undefined("too small"),
     },
 )
-UTILITY = Score("utility/hybrid_auroc", 0.75, "higher", parts={("subgroup", "sex=F"): Value(0.74)})
+UTILITY = score_of("utility/hybrid_auroc", 0.75, "higher", parts={("subgroup", "sex=F"): Value(0.74)})
 
 
 def test_every_kind_of_part_has_its_figure() -> None:
@@ -51,8 +51,8 @@ def test_every_kind_of_part_has_its_figure() -> None:
 
 def test_figures_without_parts_are_left_out() -> None:
     assert part_figures([]) == []
-    assert part_figures([Score("fairness/utility_gap", None, "lower", status="skipped", reason="r")]) == []
-    small = Score("fairness/utility_gap", 0.1, "lower", parts={("subgroup", "race=X"): Undefined("too small")})
+    assert part_figures([score_of("fairness/utility_gap", None, "lower", status="skipped", reason="r")]) == []
+    small = score_of("fairness/utility_gap", 0.1, "lower", parts={("subgroup", "race=X"): Undefined("too small")})
     assert part_figures([small]) == []
 
 

@@ -5,9 +5,9 @@ import pytest
 
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.evaluator import Undefined, Value
-from ehrsynth.evaluation.score import Score
 from ehrsynth.files import write_table
 from ehrsynth.reporting.parts import of_kind, parts_frame, read_parts, write_parts
+from tests.scores import score_of
 
 PARTS = {
     ("column", "age"): Value(0.1, (0.05, 0.2)),
@@ -15,8 +15,8 @@ PARTS = {
     ("subgroup", "sex=F"): Undefined("too small"),
 }
 SCORES = [
-    Score("fidelity/ks", 0.2, "lower", (0.1, 0.3), anchors={"fresh_real": 0.05}, parts=PARTS),
-    Score("utility/tstr_auroc", None, "higher", status="skipped", reason="no outcome"),
+    score_of("fidelity/ks", 0.2, "lower", (0.1, 0.3), anchors={"fresh_real": 0.05}, parts=PARTS),
+    score_of("utility/tstr_auroc", None, "higher", status="skipped", reason="no outcome"),
 ]
 
 

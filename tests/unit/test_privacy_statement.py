@@ -1,22 +1,24 @@
 from pathlib import Path
 
 from ehrsynth.evaluation.evaluator import Value
-from ehrsynth.evaluation.score import Score
 from ehrsynth.reporting.attacks import ATTACKS, RESULTS
 from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.privacy_statement import statement
+from tests.scores import score_of
 
 ROWS = {"train": 7000, "holdout": 3000, "synthetic": 5000}
 ANCHORS = {"fresh_real": 0.5, "train_copy": 1.0}
 STRENGTH = {("strength", "attacked_records"): Value(2000.0), ("attacks", "rate"): Value(300.0)}
 SCORES = [
-    Score("fidelity/apd", 0.1, "lower"),
-    Score("privacy/membership_auc", 0.51, "lower", (0.505, 0.515), anchors=ANCHORS),
-    Score("privacy/membership_tpr_at_1pct_fpr", 0.01, "lower", (0.005, 0.02), anchors={"fresh_real": 0.01}),
-    Score("privacy/attribute_f1_excess", 0.0, "lower", (-0.01, 0.01), anchors={"fresh_real": 0.0, "train_copy": 0.8}),
-    Score("privacy/attribute_known_codes", 41.0, "lower"),
-    Score("privacy/singling_out", 0.0, "lower", (-0.1, 0.1), parts=STRENGTH),
-    Score("privacy/linkability", None, "lower", status="skipped", reason="one domain only"),
+    score_of("fidelity/apd", 0.1, "lower"),
+    score_of("privacy/membership_auc", 0.51, "lower", (0.505, 0.515), anchors=ANCHORS),
+    score_of("privacy/membership_tpr_at_1pct_fpr", 0.01, "lower", (0.005, 0.02), anchors={"fresh_real": 0.01}),
+    score_of(
+        "privacy/attribute_f1_excess", 0.0, "lower", (-0.01, 0.01), anchors={"fresh_real": 0.0, "train_copy": 0.8}
+    ),
+    score_of("privacy/attribute_known_codes", 41.0, "lower"),
+    score_of("privacy/singling_out", 0.0, "lower", (-0.1, 0.1), parts=STRENGTH),
+    score_of("privacy/linkability", None, "lower", status="skipped", reason="one domain only"),
 ]
 
 
@@ -37,17 +39,17 @@ def test_the_worst_result_decides_and_nulls_stand_beside() -> None:
 
 
 def test_an_inconclusive_result_is_not_hidden_by_a_clean_one() -> None:
-    wide = Score(
+    wide = score_of(
         "privacy/membership_tpr_at_1pct_fpr", 0.13, "lower", (0.0, 0.15), anchors=ANCHORS | {"fresh_real": 0.01}
     )
-    clean = Score("privacy/membership_auc", 0.5, "lower", (0.49, 0.51), anchors=ANCHORS)
+    clean = score_of("privacy/membership_auc", 0.5, "lower", (0.49, 0.51), anchors=ANCHORS)
     assert statement([clean, wide], ROWS).lines[0].verdict.word == "not beyond chance"
     assert statement([clean], ROWS).lines[0].verdict.word == "no leak seen"
 
 
 def test_a_result_with_its_own_control_shows_the_difference(tmp_path: Path) -> None:
     parts = {("side", "excess"): Value(0.002, (-0.02, 0.03))}
-    score = Score("privacy/identity_disclosure", 0.09, "lower", (0.08, 0.1), anchors=ANCHORS, parts=parts)
+    score = score_of("privacy/identity_disclosure", 0.09, "lower", (0.08, 0.1), anchors=ANCHORS, parts=parts)
     write_html(tmp_path / "report.html", title="t", facts={}, rows=ROWS, scores=[score], cards=(), figures=())
     assert "above others by 0.00200" in (tmp_path / "privacy.html").read_text(encoding="utf-8")
 
@@ -60,7 +62,7 @@ def test_strengths_come_from_the_scores_else_from_the_rows() -> None:
 
 
 def test_the_page_tells_what_was_spent_or_that_nothing_bounds_other_attacks(tmp_path: Path) -> None:
-    spent = [*SCORES, Score("privacy/epsilon", 2.5, "lower"), Score("privacy/delta", 1e-5, "lower")]
+    spent = [*SCORES, score_of("privacy/epsilon", 2.5, "lower"), score_of("privacy/delta", 1e-5, "lower")]
     texts = []
     for scores in (SCORES, spent):
         write_html(tmp_path / "report.html", title="t", facts={}, rows=ROWS, scores=scores, cards=(), figures=())

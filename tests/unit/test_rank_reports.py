@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from ehrsynth.evaluation.evaluator import Value
-from ehrsynth.evaluation.score import Score
 from ehrsynth.files import write_json
 from ehrsynth.reporting.parts import write_parts
+from tests.scores import score_of
 
 Cli = Callable[..., int]
 
@@ -19,11 +19,11 @@ def report(folder: Path, apd: float, auroc: float, attack: float, *, with_parts:
         return {("column", f"c{i}"): Value(value, (value - 0.001, value + 0.001)) for i, value in enumerate(values)}
 
     scores = [
-        Score("fidelity/apd", apd, "lower", parts=columns(apd, 2 * apd)),
-        Score("fidelity/wasserstein", apd, "lower", parts=columns(apd)),
-        Score("utility/tstr_auroc", auroc, "higher", (auroc - 0.01, auroc + 0.01)),
-        Score("privacy/membership_auc", attack, "lower", (attack - 0.01, attack + 0.01)),
-        Score("privacy/membership_f1", 0.8, "lower", (0.7, 0.9)),
+        score_of("fidelity/apd", apd, "lower", parts=columns(apd, 2 * apd)),
+        score_of("fidelity/wasserstein", apd, "lower", parts=columns(apd)),
+        score_of("utility/tstr_auroc", auroc, "higher", (auroc - 0.01, auroc + 0.01)),
+        score_of("privacy/membership_auc", attack, "lower", (attack - 0.01, attack + 0.01)),
+        score_of("privacy/membership_f1", 0.8, "lower", (0.7, 0.9)),
     ]
     data = {"train": "a", "holdout": "b"}
     if with_parts:

@@ -5,8 +5,8 @@ from scipy.stats import t, ttest_rel
 
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.ranking import Profile, choose_checkpoint, metric_ranks, rank_runs
-from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
+from tests.scores import score_of
 
 BOTH = Profile("both", "", {"fidelity/a": 3.0, "utility/b": 1.0}, "")
 DIRECTIONS = {"fidelity/a": "lower", "utility/b": "higher"}
@@ -33,10 +33,10 @@ def test_weights_are_renormalised_and_a_metric_that_one_run_lacks_is_named() -> 
 
 
 def test_a_failed_score_ranks_last_and_a_skipped_one_takes_the_metric_out() -> None:
-    good = Score("utility/b", 0.6, "higher", ci=(0.5, 0.7))
-    failed = Score("utility/b", None, "higher", status="failed", reason="one class only")
-    skipped = Score("fidelity/a", None, "lower", status="skipped", reason="no outcome")
-    table = tabulate({"x": [good, skipped], "y": [failed, Score("fidelity/a", 1.0, "lower")], "z": [failed]})
+    good = score_of("utility/b", 0.6, "higher", ci=(0.5, 0.7))
+    failed = score_of("utility/b", None, "higher", status="failed", reason="one class only")
+    skipped = score_of("fidelity/a", None, "lower", status="skipped", reason="no outcome")
+    table = tabulate({"x": [good, skipped], "y": [failed, score_of("fidelity/a", 1.0, "lower")], "z": [failed]})
     ranking = rank_runs(table.values, table.directions, BOTH, errors=table.errors)
     assert ranking.ranks["utility/b"].to_dict() == {"x": 1.0, "y": 2.5, "z": 2.5}
     assert ranking.failed == [("y", "utility/b"), ("z", "utility/b")]

@@ -8,12 +8,13 @@ from ehrsynth.evaluation.score import Score
 from ehrsynth.reporting.reading import RULE, judge
 from ehrsynth.reporting.summary import leading, leaks, summarise
 from ehrsynth.reporting.wording import sentence
+from tests.scores import score_of
 
 ROWS = {"train": 7000, "holdout": 3000, "synthetic": 5000}
 
 
 def score(metric: str, value: float, fresh: float, copy: float, independent: float, direction: str = "lower") -> Score:
-    return Score(
+    return score_of(
         metric, value, direction, anchors={"fresh_real": fresh, "train_copy": copy, "independent": independent}
     )
 
@@ -55,14 +56,14 @@ def test_a_floor_no_worse_than_fresh_real_gives_no_scale_but_spots_the_terrible(
 
 def test_the_interval_is_placed_in_ascending_order() -> None:
     anchors = {"fresh_real": 0.0, "independent": 1.0}
-    verdict = judge(Score("validity/knowledge_violation", 0.5, "lower", (0.25, 0.75), anchors=anchors))
+    verdict = judge(score_of("validity/knowledge_violation", 0.5, "lower", (0.25, 0.75), anchors=anchors))
     assert verdict.interval == (0.25, 0.75)
 
 
 def test_without_value_or_anchors_there_is_no_verdict() -> None:
-    assert judge(Score("privacy/epsilon", 3.0, "lower")).word == "a guarantee"
-    assert judge(Score("privacy/nnaa_risk", 0.3, "lower")).word == "no anchors"
-    assert judge(Score("fidelity/apd", None, "lower", status="failed", reason="r")).word == "failed"
+    assert judge(score_of("privacy/epsilon", 3.0, "lower")).word == "a guarantee"
+    assert judge(score_of("privacy/nnaa_risk", 0.3, "lower")).word == "no anchors"
+    assert judge(score_of("fidelity/apd", None, "lower", status="failed", reason="r")).word == "failed"
 
 
 def test_the_summary_follows_its_rules() -> None:
@@ -82,8 +83,8 @@ def test_the_summary_follows_its_rules() -> None:
 
 
 def test_the_summary_names_what_is_not_known() -> None:
-    skipped = Score("utility/tstr_auroc", None, "higher", status="skipped", reason="no outcome")
-    unknown = summarise([skipped, Score("privacy/nnaa_risk", 1.0, "lower")], ROWS)[3]
+    skipped = score_of("utility/tstr_auroc", None, "higher", status="skipped", reason="no outcome")
+    unknown = summarise([skipped, score_of("privacy/nnaa_risk", 1.0, "lower")], ROWS)[3]
     assert unknown.answer == "2 of 2 metrics."
     assert "TSTR AUROC" in unknown.detail
     assert "NNAA risk" in unknown.detail
@@ -102,7 +103,7 @@ def test_an_attack_beyond_chance_and_beyond_fresh_real_is_a_leak_however_small(
     ci: tuple[float, float], fresh: float, level: str, word: str
 ) -> None:
     anchors = {"fresh_real": fresh, "train_copy": 1.0, "independent": 0.5}
-    verdict = judge(Score("privacy/membership_auc", sum(ci) / 2, "lower", ci, anchors=anchors))
+    verdict = judge(score_of("privacy/membership_auc", sum(ci) / 2, "lower", ci, anchors=anchors))
     assert (verdict.level, verdict.word) == (level, word)
 
 
@@ -127,31 +128,31 @@ def test_nulls_are_known_by_the_end_of_the_name(metric: str, null: float | None)
 
 def test_beyond_chance_counts_even_where_the_anchors_do_not_discriminate() -> None:
     anchors = {"fresh_real": 0.0, "train_copy": 0.0, "independent": 0.0}
-    assert judge(Score("privacy/nnaa_risk", 0.05, "lower", (0.01, 0.09), anchors=anchors)).level != "none"
-    assert judge(Score("privacy/nnaa_risk", 0.0, "lower", (-0.01, 0.01), anchors=anchors)).level == "none"
+    assert judge(score_of("privacy/nnaa_risk", 0.05, "lower", (0.01, 0.09), anchors=anchors)).level != "none"
+    assert judge(score_of("privacy/nnaa_risk", 0.0, "lower", (-0.01, 0.01), anchors=anchors)).level == "none"
 
 
 def test_a_bad_position_within_chance_is_no_leak() -> None:
     anchors = {"fresh_real": 0.484, "train_copy": 0.537}
-    verdict = judge(Score("privacy/membership_classifier_auc", 0.533, "lower", (0.498, 0.568), anchors=anchors))
+    verdict = judge(score_of("privacy/membership_classifier_auc", 0.533, "lower", (0.498, 0.568), anchors=anchors))
     assert (verdict.level, verdict.word) == ("none", "not beyond chance")
-    sure = judge(Score("privacy/membership_classifier_auc", 0.533, "lower", (0.52, 0.54), anchors=anchors))
+    sure = judge(score_of("privacy/membership_classifier_auc", 0.533, "lower", (0.52, 0.54), anchors=anchors))
     assert sure.word == "leaks"
 
 
 def test_copies_beyond_chance_and_rates_that_name_people_are_poor_whatever_a_memoriser_scores() -> None:
     anchors = {"fresh_real": 0.0, "train_copy": 1.0}
-    assert judge(Score("privacy/copies_excess", 0.02, "lower", (0.01, 0.03), anchors=anchors)).level == "poor"
-    assert judge(Score("privacy/copies_excess", 0.0, "lower", (-0.01, 0.01), anchors=anchors)).level == "good"
+    assert judge(score_of("privacy/copies_excess", 0.02, "lower", (0.01, 0.03), anchors=anchors)).level == "poor"
+    assert judge(score_of("privacy/copies_excess", 0.0, "lower", (-0.01, 0.01), anchors=anchors)).level == "good"
     rate = "privacy/membership_tpr_at_1pct_fpr"
-    assert judge(Score(rate, 0.05, "lower", (0.04, 0.06), anchors=anchors)).level == "poor"
-    assert judge(Score(rate, 0.02, "lower", (0.015, 0.025), anchors=anchors)).word == "small but beyond chance"
+    assert judge(score_of(rate, 0.05, "lower", (0.04, 0.06), anchors=anchors)).level == "poor"
+    assert judge(score_of(rate, 0.02, "lower", (0.015, 0.025), anchors=anchors)).word == "small but beyond chance"
 
 
 def test_a_score_with_its_own_control_is_judged_by_the_difference() -> None:
     anchors = {"fresh_real": 0.05, "train_copy": 0.1}
     parts = {("side", "excess"): Value(0.0, (-0.02, 0.02))}
-    even = Score("privacy/identity_disclosure", 0.09, "lower", (0.08, 0.1), anchors=anchors, parts=parts)
+    even = score_of("privacy/identity_disclosure", 0.09, "lower", (0.08, 0.1), anchors=anchors, parts=parts)
     assert judge(even).word == "not beyond chance"
     assert sentence(even).endswith("0.100; above unseen patients by 0 (\N{MINUS SIGN}0.0200 to 0.0200).")
     ahead = {("side", "excess"): Value(0.05, (0.03, 0.07))}
@@ -172,17 +173,17 @@ def test_the_rule_tells_of_chance() -> None:
 
 def test_a_value_is_read_aloud() -> None:
     anchors = {"fresh_real": 0.85, "train_copy": 0.86, "independent": 0.52}
-    good = Score("utility/tstr_auroc", 0.83, "higher", (0.82, 0.84), anchors=anchors)
+    good = score_of("utility/tstr_auroc", 0.83, "higher", (0.82, 0.84), anchors=anchors)
     assert sentence(good) == (
         "0.830, close to fresh real 0.850; independent columns score 0.520; 95% interval 0.820 to 0.840."
     )
     anchors = {"fresh_real": 0.5, "train_copy": 1.0}
-    leak = Score("privacy/membership_auc", 0.51, "lower", (0.505, 0.515), anchors=anchors)
+    leak = score_of("privacy/membership_auc", 0.51, "lower", (0.505, 0.515), anchors=anchors)
     assert sentence(leak) == (
         "0.510, above fresh real 0.500; a copy of the training rows scores 1.00;"
         " 95% interval 0.505 to 0.515, above 0.500, the value without any leak."
     )
-    assert sentence(Score("fidelity/apd", None, "lower", status="failed", reason="no code")) == "No value: no code."
+    assert sentence(score_of("fidelity/apd", None, "lower", status="failed", reason="no code")) == "No value: no code."
     flat = score("fidelity/apd", 0.0004, 0.0004, 0.0, 0.0)
     assert sentence(flat).endswith("and the floor 0 do not differ enough to judge by.")
     lost = score("fidelity/concept_abundance", 0.6, 0.1, 0.0, 0.5)
@@ -218,7 +219,7 @@ def test_what_real_data_alone_decide_gets_no_verdict() -> None:
 def area(value: float, margin: float) -> Score:
     ci = (value - margin, value + margin)
     anchors = {"fresh_real": 0.5, "train_copy": 1.0}
-    return Score("privacy/membership_auc", value, "lower", ci, anchors=anchors)
+    return score_of("privacy/membership_auc", value, "lower", ci, anchors=anchors)
 
 
 def test_a_clean_result_on_few_records_is_not_called_clean() -> None:

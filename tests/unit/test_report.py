@@ -8,16 +8,16 @@ import torch
 
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.score import Score
 from ehrsynth.files import write_json
 from ehrsynth.layout import Layout, Records
 from ehrsynth.reporting.report import build_report, read_report
 from ehrsynth.schema import Column, Schema
+from tests.scores import score_of
 
 SCHEMA = Schema((Column("code", "binary", domain="diagnosis"),))
 SCORES = (
-    Score("fidelity/apd", 0.25, "lower", (0.2, 0.3), seconds=0.1, anchors={"fresh_real": 0.1, "train_copy": None}),
-    Score("utility/tstr_auroc", None, "higher", status="skipped", reason="no outcome column"),
+    score_of("fidelity/apd", 0.25, "lower", (0.2, 0.3), seconds=0.1, anchors={"fresh_real": 0.1, "train_copy": None}),
+    score_of("utility/tstr_auroc", None, "higher", status="skipped", reason="no outcome column"),
 )
 
 

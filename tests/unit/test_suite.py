@@ -112,7 +112,7 @@ def test_halves_share_no_row() -> None:
 
 def test_anchors_are_scores_of_the_stand_ins() -> None:
     suite = Suite(evaluators=[Correlation(), ExactCopies(), Fixed("skipped", Value(0), NotApplicableError("none"))])
-    anchors = anchor_scores(suite, REAL, 0)
+    anchors = anchor_scores(suite.fit(REAL, 0), 0)
     assert list(anchors) == ["fresh_real", "train_copy", "independent"]
     assert anchors["train_copy"]["fidelity/correlation_distance"] == 0
     assert anchors["train_copy"]["privacy/exact_copies"] == 1

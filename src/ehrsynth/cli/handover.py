@@ -26,7 +26,7 @@ from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.memory import code_hash
 from ehrsynth.evaluation.ranking import choose_checkpoint
-from ehrsynth.evaluation.suite import Suite
+from ehrsynth.evaluation.suite import FittedSuite
 from ehrsynth.files import read_json, sha256, write_bytes, write_json, write_text
 from ehrsynth.layout import Records
 from ehrsynth.models.base import load_model
@@ -72,10 +72,11 @@ def hand_over(
 
     start = perf_counter()
     with steps("evaluating", len(full.evaluators)) as step:
-        scores = full.fit(real, cfg.evaluation.seed).score(synthetic, cfg.evaluation.seed, step)
+        fitted = full.fit(real, cfg.evaluation.seed)
+        scores = fitted.score(synthetic, cfg.evaluation.seed, step)
     seconds["evaluate"] = perf_counter() - start
     start = perf_counter()
-    scores = with_anchors(scores, anchors_of(cfg, full, real, data.matrix.fingerprint))
+    scores = with_anchors(scores, anchors_of(cfg, fitted, data.matrix.fingerprint))
     seconds["anchors"] = perf_counter() - start
 
     start = perf_counter()
@@ -148,7 +149,7 @@ def hand_over(
     write_json(folder.report, report)
 
 
-def anchors_of(cfg: DictConfig, suite: Suite, real: RealData, fingerprint: str) -> Anchors:
+def anchors_of(cfg: DictConfig, fitted: FittedSuite, fingerprint: str) -> Anchors:
     """Return the anchors of a suite on a matrix, computed once and kept beside the runs."""
     key = {
         "suite": OmegaConf.to_container(cfg.evaluation.full, resolve=True),
@@ -158,8 +159,8 @@ def anchors_of(cfg: DictConfig, suite: Suite, real: RealData, fingerprint: str) 
     digest = hashlib.sha256(json.dumps({**key, "code": code_hash()}, sort_keys=True).encode()).hexdigest()[:16]
     path = Path(cfg.paths.runs) / ".anchors" / f"{digest}.json"
     if not path.is_file():
-        with steps("evaluating the anchors", 5 * len(suite.evaluators)) as step:
-            write_json(path, anchor_scores(suite, real, cfg.evaluation.seed, step))
+        with steps("evaluating the anchors", 4 * len(fitted.suite.evaluators)) as step:
+            write_json(path, anchor_scores(fitted, cfg.evaluation.seed, step))
     anchors: Anchors = read_json(path)
     return anchors
 

@@ -262,8 +262,9 @@ def examine(
 
 def judge(evidence: Evidence, suite: Suite, seed: int, on_step: OnStep | None = None) -> Evaluation:
     """Score S and the three stand-ins for it."""
-    scores = suite.fit(evidence.real, seed).score(evidence.synthetic, seed, on_step)
-    anchored = with_anchors(scores, anchor_scores(suite, evidence.real, seed, on_step))
+    fitted = suite.fit(evidence.real, seed)
+    scores = fitted.score(evidence.synthetic, seed, on_step)
+    anchored = with_anchors(scores, anchor_scores(fitted, seed, on_step))
     return Evaluation(tuple(anchored), suite.cards, evidence, seed)
 
 

@@ -131,7 +131,7 @@ def open_matrix(cfg: DictConfig) -> Matrix:
         return Matrix.open(folder)
     try:
         with steps(f"preparing {folder.name}") as step:
-            return prepare_from(cfg, folder, seed=0, progress=step)
+            return prepare_from(cfg, folder, step)
     except OptionError as error:
         raise OptionError(f"{error}; paths.matrices=DIR keeps the demo's matrices elsewhere") from error
 

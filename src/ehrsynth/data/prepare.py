@@ -1,11 +1,13 @@
 """``prepare``: a source's raw tables -> a matrix folder."""
 
+import hashlib
 import json
 import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,29 +34,66 @@ from ehrsynth.files import aside_of, read_object, require, sha256, sweep_leftove
 VERSIONS = ("ehrsynth", "numpy", "pandas", "pyarrow", "duckdb")
 
 
-def prepare(
-    source: Source,
-    out: Path,
-    *,
-    cohort: Cohort,
-    features: Mapping[str, Feature | None],
-    preprocess: Preprocess,
-    split: Split,
-    seed: int,
-    constraints: str = PROPOSE,
-    progress: Callable[[str], None] = lambda step: None,
-) -> Matrix:
-    """Make a matrix folder, or open the one that the same options made before.
+@dataclass(frozen=True)
+class Recipe:
+    """What a matrix is made from; two recipes with one ``digest`` make the same matrix.
 
-    Args:
+    Attributes:
         source: where the patients come from.
-        out: the folder; it appears under this name only when it is complete.
         cohort: who belongs, seen from when.
         features: the columns, in their order; None leaves one out.
         preprocess: the steps from plausible to encodable.
-        split: which subjects are held out.
-        seed: of the split and of imputation.
+        split: which subjects are held out, and the seed of that and of what fills gaps.
         constraints: ``propose`` rules that the training rows keep, ``none``, or a YAML file that declares them.
+    """
+
+    source: Source
+    cohort: Cohort
+    features: Mapping[str, Feature | None]
+    preprocess: Preprocess
+    split: Split
+    constraints: str = PROPOSE
+
+    @property
+    def chosen(self) -> dict[str, Feature]:
+        """The features that are not left out."""
+        return {name: feature for name, feature in self.features.items() if feature is not None}
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Every option and the SHA-256 of every input file, as provenance holds them.
+
+        Raises:
+            FileError: an input is missing.
+        """
+        files = self.source.inputs()
+        for feature in self.chosen.values():
+            files |= feature.inputs()
+        if (declared := rules_file(self.constraints)) is not None:
+            files |= {"constraints": declared}
+        return {
+            "source": {"name": self.source.name, **self.source.options()},
+            "cohort": self.cohort.options(),
+            "features": {name: feature.options() for name, feature in self.chosen.items()},
+            "inputs": {name: sha256(require(path)) for name, path in files.items()},
+            "preprocess": vars(self.preprocess),
+            "split": self.split.options(),
+            "seed": self.split.seed,
+            "constraints": self.constraints if declared is None else "declared",  # by the file among the inputs
+        }
+
+    @property
+    def digest(self) -> str:
+        """Hash of the identity, ten hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lambda step: None) -> Matrix:
+    """Make a matrix folder, or open the one that the same recipe made before.
+
+    Args:
+        recipe: what to make.
+        out: the folder; it appears under this name only when it is complete.
         progress: called with the name of each step as it begins.
 
     Raises:
@@ -62,22 +101,8 @@ def prepare(
     """
     progress("checking")
     sweep_leftovers(out.parent, out.name)
-    chosen = {name: feature for name, feature in features.items() if feature is not None}
-    files = source.inputs()
-    for feature in chosen.values():
-        files |= feature.inputs()
-    if (declared := rules_file(constraints)) is not None:
-        files |= {"constraints": declared}
-    identity = {
-        "source": {"name": source.name, **source.options()},
-        "cohort": cohort.options(),
-        "features": {name: feature.options() for name, feature in chosen.items()},
-        "inputs": {name: sha256(require(path)) for name, path in files.items()},
-        "preprocess": vars(preprocess),
-        "split": split.options(),
-        "seed": seed,
-        "constraints": constraints if declared is None else "declared",  # by the file among the inputs
-    }
+    identity, chosen, seed = recipe.identity, recipe.chosen, recipe.split.seed
+    source, cohort, preprocess, constraints = recipe.source, recipe.cohort, recipe.preprocess, recipe.constraints
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return _existing(out, identity)
     with Store() as store:
@@ -88,7 +113,7 @@ def prepare(
         flow = cohort.choose(store)
         progress("collecting the features")
         wide = widen(store, [feature for feature in chosen.values() if not feature.after_split])
-        rows = split.assign(wide, seed)
+        rows = recipe.split.assign(wide, seed)
         store.register(TRAINING, pd.DataFrame({"row": rows["train"]}))
         wide = wide.beside(widen(store, [feature for feature in chosen.values() if feature.after_split]))
         unknown = store.value(f"SELECT count(*) FROM {EVENTS} WHERE domain = 'other'")

@@ -19,7 +19,16 @@ MEDS = {"train": "train", "tuning": "validation", "held_out": "holdout"}
 
 
 class Split(ABC):
-    """Which rows are held out."""
+    """Which rows are held out.
+
+    Args:
+        seed: of what is drawn: the parts, and later what fills gaps.
+    """
+
+    def __init__(self, *, seed: int = 0) -> None:
+        if type(seed) is not int:
+            raise OptionError(f"split.seed={seed}: a whole number was expected")
+        self.seed = seed
 
     def assign(self, wide: Wide, seed: int) -> dict[str, Rows]:
         """Return the row numbers of each part, each in ascending order.
@@ -31,7 +40,7 @@ class Split(ABC):
         parts = {name: np.sort(rows) for name, rows in zip(SPLITS, self._parts(wide, seed), strict=True)}
         for name, rows in parts.items():
             if len(rows) < LEAST_ROWS:
-                told = ", ".join(f"{option}={value}" for option, value in vars(self).items())
+                told = ", ".join(f"{option}={value}" for option, value in self._chosen().items())
                 raise OptionError(
                     f"split: {len(rows)} {name} rows in {len(wide)} subjects with {told};"
                     " at least two rows are needed in every part"
@@ -43,8 +52,11 @@ class Split(ABC):
         """Return the rows to train on, to validate on and to hold out."""
 
     def options(self) -> dict[str, Any]:
-        """Return class and options, for provenance."""
-        return {"split": type(self).__name__, **vars(self)}
+        """Return class and options, for provenance; the seed stands there by itself."""
+        return {"split": type(self).__name__, **self._chosen()}
+
+    def _chosen(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "seed"}
 
 
 class BySubject(Split):
@@ -53,12 +65,14 @@ class BySubject(Split):
     Args:
         holdout: share no model and no choice ever sees.
         validation: share that checkpoints are chosen on.
+        seed: see ``Split``.
 
     Raises:
         OptionError: a share is not between 0 and 1, or nothing is left for training.
     """
 
-    def __init__(self, *, holdout: float = 0.3, validation: float = 0.07) -> None:
+    def __init__(self, *, holdout: float = 0.3, validation: float = 0.07, seed: int = 0) -> None:
+        super().__init__(seed=seed)
         _require_shares(holdout, validation)
         self.holdout = holdout
         self.validation = validation
@@ -74,12 +88,14 @@ class Stratified(Split):
     Args:
         by: columns, such as an outcome and the sex; rows alike in all of them are a stratum, gaps too.
         holdout, validation: shares as in ``BySubject``.
+        seed: see ``Split``.
 
     Raises:
         OptionError: no column, or an impossible share.
     """
 
-    def __init__(self, *, by: Sequence[str], holdout: float = 0.3, validation: float = 0.07) -> None:
+    def __init__(self, *, by: Sequence[str], holdout: float = 0.3, validation: float = 0.07, seed: int = 0) -> None:
+        super().__init__(seed=seed)
         _require_shares(holdout, validation)
         if isinstance(by, str) or not by:
             raise OptionError(f"split.by={by}: a list of columns was expected, such as split.by=[died_within_year]")
@@ -118,12 +134,14 @@ class Temporal(Split):
 
     Args:
         holdout, validation: shares of the rows, or the dates (ISO 8601) that the parts begin with.
+        seed: see ``Split``.
 
     Raises:
         OptionError: an impossible share or date, or a date and a share.
     """
 
-    def __init__(self, *, holdout: float | str = 0.3, validation: float | str = 0.07) -> None:
+    def __init__(self, *, holdout: float | str = 0.3, validation: float | str = 0.07, seed: int = 0) -> None:
+        super().__init__(seed=seed)
         if isinstance(holdout, str) != isinstance(validation, str):
             raise OptionError(f"split: holdout={holdout}, validation={validation}: two shares or two dates expected")
         if isinstance(holdout, str) and isinstance(validation, str):
@@ -155,12 +173,14 @@ class Given(Split):
     Args:
         names: what the source calls each part -> ``train``, ``validation`` or ``holdout``; None takes those of MEDS
             (``train, tuning, held_out``). These three names themselves are always understood.
+        seed: see ``Split``.
 
     Raises:
         OptionError: a part is none of the three.
     """
 
-    def __init__(self, *, names: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, names: Mapping[str, str] | None = None, seed: int = 0) -> None:
+        super().__init__(seed=seed)
         self.names = dict(MEDS if names is None else names)
         unknown = sorted(set(self.names.values()) - set(SPLITS))
         if unknown:

@@ -6,9 +6,8 @@ from dataclasses import replace
 import torch
 
 from ehrsynth.bits import Bits
-from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.score import ANCHORS, Score
-from ehrsynth.evaluation.suite import OnStep, Suite
+from ehrsynth.evaluation.suite import FittedSuite, OnStep, Suite
 from ehrsynth.layout import Records
 from ehrsynth.seeding import torch_rng
 
@@ -45,39 +44,35 @@ def halves(records: Records, seed: int) -> tuple[Records, Records]:
     return records[order[:middle]], records[order[middle:]]
 
 
-def anchor_scores(suite: Suite, real: RealData, seed: int, on_step: OnStep | None = None) -> Anchors:
+def anchor_scores(fitted: FittedSuite, seed: int, on_step: OnStep | None = None) -> Anchors:
     """Score the stand-ins: fresh real patients, the training rows, and independent columns.
 
-    ``fresh_real`` is H; for evaluators that look at H themselves it is one half of H, against the other half.
+    ``fresh_real`` is H; for evaluators that look at H themselves it is one half of H, against the other half, so these
+    alone are fitted once more.
 
     Args:
-        suite: the questions.
-        real: the real side; H needs at least two rows.
+        fitted: the questions, bound to the real side; H needs at least two rows.
         seed: of the halves, the permutations and the evaluators.
         on_step: told what is about to be computed.
 
     Returns:
         Anchor, metric, value; None where the metric has none.
     """
+    real = fitted.real
     half, rest = halves(real.holdout, seed)
-    plain = Suite(evaluators=[evaluator for evaluator in suite.evaluators if not evaluator.uses_holdout])
-    guarded = Suite(evaluators=[evaluator for evaluator in suite.evaluators if evaluator.uses_holdout])
-    on_train = plain.fit(real, seed, on_step)
-    on_both = guarded.fit(real, seed, on_step)
+    guarded = Suite(evaluators=[evaluator for evaluator in fitted.suite.evaluators if evaluator.uses_holdout])
     on_rest = guarded.fit(replace(real, holdout=rest), seed, on_step)
-    stand_ins = {
-        "fresh_real": ((on_train, real.holdout), (on_rest, half)),
-        "train_copy": ((on_train, real.train), (on_both, real.train)),
-        "independent": ((on_train, loose := independent(real.train, seed)), (on_both, loose)),
-    }
-    return {
-        anchor: {
-            score.metric: score.value
-            for fitted, table in stand_ins[anchor]
-            for score in fitted.score(table, seed, _named(anchor, on_step))
-        }
-        for anchor in ANCHORS
-    }
+    values: Anchors = {}
+    for anchor in ANCHORS:
+        told = _named(anchor, on_step)
+        if anchor == "fresh_real":
+            plain = [evaluator for evaluator in fitted.suite.evaluators if not evaluator.uses_holdout]
+            scores = fitted.score(real.holdout, seed, told, only=plain) + on_rest.score(half, seed, told)
+        else:
+            table = real.train if anchor == "train_copy" else independent(real.train, seed)
+            scores = fitted.score(table, seed, told)
+        values[anchor] = {score.metric: score.value for score in scores}
+    return values
 
 
 def with_anchors(scores: Sequence[Score], anchors: Mapping[str, Mapping[str, float | None]]) -> list[Score]:

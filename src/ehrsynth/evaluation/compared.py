@@ -57,7 +57,7 @@ def published_distances(runs: Mapping[str, Mapping[str, Parts]]) -> dict[str, Sc
         errors += [_error(distance[run][name]) / s / DIVIDE_BY for name, s in zip(values, span, strict=True) if s > 0]
         ci = normal(value, math.hypot(*errors) / (p - 1) * 1000, 0.0, math.inf)[1]
         known = not math.isnan(sum(errors))
-        scores[run] = Score(PUBLISHED_DISTANCE.name, value, "lower", ci if known else None)
+        scores[run] = Score(PUBLISHED_DISTANCE, value, ci if known else None)
     return scores
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ehrsynth.evaluation.card import Card, Direction, card_of
 from ehrsynth.evaluation.evaluator import Undefined, Value
 
 Status = Literal["ok", "failed", "skipped"]
@@ -17,9 +18,8 @@ class Score:
     """The value of a metric, or why there is none.
 
     Attributes:
-        metric: ``family/metric``.
+        card: of the metric.
         value: in raw units; None unless ``status`` is ``ok``.
-        direction: ``lower`` or ``higher`` is better.
         ci: 95 % interval, or None where the metric has none.
         status: ``ok``, ``failed`` (our fault or a degenerate table) or ``skipped`` (data lack something).
         reason: why there is no value.
@@ -28,9 +28,8 @@ class Score:
         parts: finer results, as in ``Value``; they go to ``report.parquet``.
     """
 
-    metric: str
+    card: Card
     value: float | None
-    direction: str
     ci: tuple[float, float] | None = None
     status: Status = "ok"
     reason: str | None = None
@@ -38,13 +37,38 @@ class Score:
     anchors: Mapping[str, float | None] = field(default_factory=dict)
     parts: Mapping[tuple[str, str], Value | Undefined] = field(default_factory=dict)
 
+    @property
+    def metric(self) -> str:
+        """``family/metric``."""
+        return self.card.name
+
+    @property
+    def direction(self) -> Direction:
+        """Whether ``lower`` or ``higher`` is better."""
+        return self.card.direction
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the entry of ``report.json``: everything but the parts."""
-        content = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "parts"}
-        return {**content, "ci": list(self.ci) if self.ci else None, "anchors": dict(self.anchors)}
+        """Return the entry of ``report.json``: everything but the parts and the card."""
+        return {
+            "metric": self.metric,
+            "value": self.value,
+            "direction": self.direction,
+            "ci": list(self.ci) if self.ci else None,
+            "status": self.status,
+            "reason": self.reason,
+            "seconds": self.seconds,
+            "anchors": dict(self.anchors),
+        }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Score":
-        """Inverse of ``to_dict``."""
-        ci = content.get("ci")
-        return cls(**{**content, "ci": (ci[0], ci[1]) if ci else None})
+    def from_dict(cls, content: Mapping[str, Any], card: Card | None = None) -> "Score":
+        """Inverse of ``to_dict``.
+
+        Args:
+            content: the entry of ``report.json``.
+            card: of a metric that the package does not have.
+        """
+        given = {key: value for key, value in content.items() if key not in ("metric", "direction")}
+        ci = given.get("ci")
+        known = card_of(content["metric"], content["direction"]) if card is None else card
+        return cls(**{**given, "card": known, "ci": (ci[0], ci[1]) if ci else None})

@@ -26,7 +26,7 @@ class ScoreTable(NamedTuple):
 
 def tabulate(runs: Mapping[str, Sequence[Score]]) -> ScoreTable:
     """Lay the scores of several runs side by side; a failed score becomes infinitely bad, a skipped one NaN."""
-    directions = {score.metric: score.direction for scores in runs.values() for score in scores}
+    directions: dict[str, str] = {score.metric: score.direction for scores in runs.values() for score in scores}
     values: dict[str, dict[str, float]] = {}
     errors: dict[str, dict[str, float]] = {}
     for run, scores in runs.items():

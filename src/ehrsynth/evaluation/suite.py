@@ -60,7 +60,13 @@ class FittedSuite:
         self._on_step = on_step
         self._fitted: dict[Evaluator, Outcome] = {}
 
-    def score(self, synthetic: Records, seed: int, on_step: OnStep | None = None) -> list[Score]:
+    def score(
+        self,
+        synthetic: Records,
+        seed: int,
+        on_step: OnStep | None = None,
+        only: Sequence[Evaluator] | None = None,
+    ) -> list[Score]:
         """Score a synthetic table.
 
         An evaluator that raises gives failed scores with a reason, and its traceback is logged; one
@@ -70,12 +76,13 @@ class FittedSuite:
             synthetic: S, encoded by the layout of the real data.
             seed: of all draws; every evaluator has a stream of its own.
             on_step: told what is about to be computed.
+            only: evaluators of the suite to ask; by default all.
 
         Returns:
             One score per card, in the suite's order.
         """
         scores: list[Score] = []
-        for evaluator in self.suite.evaluators:
+        for evaluator in self.suite.evaluators if only is None else only:
             fitted = self._fit(evaluator)
             if isinstance(fitted, tuple):
                 scores += [_without_value(card, *fitted, seconds=0.0) for card in evaluator.cards]
@@ -115,18 +122,11 @@ def _score(card: Card, found: Value | Undefined, seconds: float) -> Score:
         return _without_value(card, "failed", found.reason, seconds)
     if not math.isfinite(found.value):
         return _without_value(card, "failed", f"the value is {found.value}, not a finite number", seconds)
-    return Score(
-        metric=card.name,
-        value=found.value,
-        direction=card.direction,
-        ci=found.ci,
-        seconds=seconds,
-        parts=found.parts,
-    )
+    return Score(card, found.value, ci=found.ci, seconds=seconds, parts=found.parts)
 
 
 def _without_value(card: Card, status: Status, reason: str, seconds: float) -> Score:
-    return Score(metric=card.name, value=None, direction=card.direction, status=status, reason=reason, seconds=seconds)
+    return Score(card, None, status=status, reason=reason, seconds=seconds)
 
 
 def _reason(error: Exception) -> str:

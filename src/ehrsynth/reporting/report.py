@@ -22,6 +22,8 @@ from ehrsynth.layout import Records
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "lightgbm", "shap", "pandas")
 """The libraries whose versions can change a score."""
 
+SCORE_KEYS = ("metric", "value", "direction", "ci", "status", "reason", "seconds", "anchors")
+
 
 @dataclass(frozen=True)
 class Report:
@@ -102,7 +104,7 @@ def read_report(path: Path) -> Report:
 
 def _score(entry: Any, path: Path, key: str) -> Score:
     _check(isinstance(entry, dict), path, key, entry, "an object")
-    known = {name: entry[name] for name in Score.__dataclass_fields__ if name in entry}
+    known = {name: entry[name] for name in SCORE_KEYS if name in entry}
     metric, status, ci = known.get("metric"), known.get("status"), known.get("ci")
     anchors = known.setdefault("anchors", {})
     _check(isinstance(metric, str) and "/" in metric, path, f"{key}.metric", metric, "a text FAMILY/METRIC")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # it ships no types
+import yaml
 
 from ehrsynth.constraints import Constraint, from_dict, require_columns
 from ehrsynth.data.proposals.check import checked
