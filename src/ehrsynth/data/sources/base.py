@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ehrsynth.data.store import Store
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Source(ABC):
     """A provider of patients. It reads and renames; it never filters. Subclasses are dataclasses of their options.
 

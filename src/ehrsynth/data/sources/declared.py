@@ -18,7 +18,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from ehrsynth.data.events import EVENTS, LABELS, select
 from ehrsynth.data.store import Store

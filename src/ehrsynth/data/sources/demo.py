@@ -15,7 +15,7 @@ from ehrsynth.files import written_aside
 _PIECE = "piece_of_simulation"
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Demo(Source):
     """A simulated hospital that ships with the package.
 

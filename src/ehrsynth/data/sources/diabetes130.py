@@ -39,7 +39,7 @@ NEEDED = (
 _SHORT = r"^(\d{1,2})(?=\.|$)"  # an ICD-9 category that has lost its leading zeros
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Diabetes130(Source):
     """The UCI file; ``diabetes130.yaml`` says what its rows mean.
 

@@ -23,7 +23,7 @@ DOMAIN = "code"  # of a long table that names none
 MOST_NAMES = 20
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Flat(Source):
     """A table from anywhere.
 

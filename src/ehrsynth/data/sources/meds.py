@@ -31,7 +31,7 @@ _DATASET_KEYS = ("dataset_name", "dataset_version", "etl_name", "etl_version", "
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Meds(Source):
     r"""A MEDS dataset.
 

@@ -13,7 +13,7 @@ from ehrsynth.errors import FileError, OptionError, TableError
 TITLES = ("d_icd_diagnoses", "d_icd_procedures")
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Mimic(Source):
     """A release of MIMIC, as CSV (packed or not) or Parquet; names of files and columns in either case.
 

@@ -22,7 +22,7 @@ CODED = {  # start of the names of the columns that tell when and what, and of a
 }
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Omop(Source):
     """An OMOP CDM.
 
