@@ -49,7 +49,7 @@ def wide(path: Path, *overrides: str, verify: bool = False) -> Wide:
         instantiate(parts.source).read(store)
         make_timeline(store)
         instantiate(parts.cohort).choose(store)
-        return widen(store, list(instantiate(parts.features).values()))
+        return widen(store, list(instantiate(parts.features, _convert_="all").values()))
 
 
 def test_by_hand(small_file: Path) -> None:

@@ -65,3 +65,10 @@ def test_spaces_around_text() -> None:
     assert parsing.stripped(text(" a ", " ", "b")).fillna("").tolist() == ["a", "", "b"]
     mixed = pd.Series([" a", 1, None], dtype=object)
     assert parsing.stripped(mixed).tolist() == ["a", 1, None]
+
+
+def test_what_text_looks_like() -> None:
+    assert parsing.typed(text("True", "FALSE")).tolist() == [True, False]
+    assert parsing.typed(text("True", None)).fillna("").tolist() == ["True", ""]
+    assert parsing.typed(text("x", "NA")).fillna("").tolist() == ["x", ""]
+    assert parsing.typed(text("1", "NA")).fillna(0).tolist() == [1, 0]

@@ -60,6 +60,15 @@ def if_numbers(cells: pd.Series) -> pd.Series:
     return found if bool(gaps(cells[found.isna()]).all()) else cells
 
 
+def typed(cells: pd.Series) -> pd.Series:
+    """Return text as what it looks like: numbers, booleans if every cell is true or false, else words and gaps."""
+    found = if_numbers(cells)
+    if not is_text(found):
+        return found
+    words = found.str.lower()
+    return words == "true" if words.isin(("true", "false")).all() else found.mask(gaps(found))
+
+
 def stripped(cells: pd.Series) -> pd.Series:
     """Return cells without the spaces around text; text of spaces only is an empty cell."""
     if not is_text(cells) or infer_dtype(cells) not in ("string", "mixed", "mixed-integer"):

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from ehrsynth.data.parsing import gaps, if_numbers, is_text
+from ehrsynth.data.parsing import typed
 from ehrsynth.errors import FileError
 from ehrsynth.files import require
 
@@ -127,7 +127,7 @@ def csv_style(path: Path) -> tuple[str, str, list[str]]:
 
 
 def read_table(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
-    """Read a table whole: columns of a CSV are numbers if each cell is a number or a gap, else text and gaps.
+    """Read a table whole: columns of a CSV are what they look like, as ``parsing.typed`` says.
 
     Args:
         path: CSV, packed or not, with any of the usual delimiters, or Parquet.
@@ -141,8 +141,7 @@ def read_table(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
     frame = read_text(path)
     if not is_csv(path):
         return frame
-    found = {name: if_numbers(frame[name]) for name in map(str, frame) if name.strip() not in text}
-    return frame.assign(**{name: cells.mask(gaps(cells)) if is_text(cells) else cells for name, cells in found.items()})
+    return frame.assign(**{name: typed(frame[name]) for name in map(str, frame) if name.strip() not in text})
 
 
 def read_text(path: Path) -> pd.DataFrame:
