@@ -13,7 +13,7 @@ from scipy import sparse
 
 from ehrsynth.cli.prepare import prepare_from
 from ehrsynth.data.encoding import Encoder
-from ehrsynth.data.events import tell_timeline
+from ehrsynth.data.events import make_timeline
 from ehrsynth.data.matrix import LOW_PREVALENCE
 from ehrsynth.data.plan import Prepared
 from ehrsynth.data.preprocess import Preprocess
@@ -34,7 +34,7 @@ def parts() -> dict[str, Wide]:
     source, cohort = instantiate(cfg.source, _convert_="all"), instantiate(cfg.cohort, _convert_="all")
     with Store(threads=1) as store:
         source.read(store)
-        tell_timeline(store)
+        make_timeline(store)
         cohort.choose(store)
         wide = widen(store, matrices.features(cfg))
     return {name: wide[rows] for name, rows in BySubject().assign(wide).items()}

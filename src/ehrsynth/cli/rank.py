@@ -17,6 +17,7 @@ from ehrsynth.cli.run_folder import RunFolder
 from ehrsynth.cli.tables import ranking_table
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import FileError, OptionError
 from ehrsynth.evaluation.compared import published_distances
 from ehrsynth.evaluation.evaluator import RealData
@@ -24,7 +25,7 @@ from ehrsynth.evaluation.pareto import AXES
 from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
-from ehrsynth.files import TABLE_SUFFIXES, read_table
+from ehrsynth.files import TABLE_SUFFIXES
 from ehrsynth.reporting.comparison import comparison_html, worst_leaks
 from ehrsynth.reporting.gallery import NamedFigure
 from ehrsynth.reporting.parts import read_parts

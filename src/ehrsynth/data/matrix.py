@@ -15,8 +15,9 @@ from ehrsynth.constraints import Constraint
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.plan import RareCode, rare_codes
 from ehrsynth.data.split import SPLITS, require_rows
+from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import FileError, SchemaError, TableError
-from ehrsynth.files import read_object, read_table, require, sha256
+from ehrsynth.files import read_object, require, sha256
 from ehrsynth.layout import Records
 from ehrsynth.schema import SUBJECT, Schema
 

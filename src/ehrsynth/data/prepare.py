@@ -18,9 +18,9 @@ from ehrsynth import constraints as rules
 from ehrsynth.chunks import write_chunks
 from ehrsynth.data.cohort.base import Cohort
 from ehrsynth.data.cohort.table_one import Described, table_one
-from ehrsynth.data.events import EVENTS, tell_timeline
+from ehrsynth.data.events import EVENTS, make_timeline
 from ehrsynth.data.features.base import TRAINING, Feature
-from ehrsynth.data.kinds import tell_kinds
+from ehrsynth.data.inference import infer_kinds
 from ehrsynth.data.matrix import LOW_PREVALENCE, OUTPUTS, PROVENANCE, Matrix
 from ehrsynth.data.plan import PLAN
 from ehrsynth.data.preprocess import Preprocess
@@ -108,7 +108,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
     with Store() as store:
         progress("reading the source")
         recipe.source.read(store)
-        tell_timeline(store)
+        make_timeline(store)
         progress("choosing the cohort")
         flow = recipe.cohort.choose(store)
         progress("collecting the features")
@@ -121,7 +121,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
     counts = {**({"events with a code that no pattern knows": unknown} if unknown else {}), **wide.remarks}
     source = {"step": "source", "rows": len(wide), "columns": len(wide.specs), "detail": counts}
     progress("preprocessing")
-    wide, kinds = tell_kinds(wide, rows["train"])
+    wide, kinds = infer_kinds(wide, rows["train"])
     prepared = recipe.preprocess.apply({name: wide[mine] for name, mine in rows.items()}, seed=seed)
     schema, parts = prepared.plan.schema, prepared.parts
     progress("finding rules")
