@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from ehrsynth.chunks import write_table
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.compared import published_distances
 from ehrsynth.evaluation.evaluator import RealData
@@ -18,7 +20,6 @@ from ehrsynth.evaluation.pareto import AXES
 from ehrsynth.evaluation.ranking import Profile, rank_runs
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
-from ehrsynth.files import read_table, write_table
 from ehrsynth.reporting.comparison import Section, comparison_html, ranking_rows, worst_leaks
 from ehrsynth.reporting.gallery import NamedFigure
 from ehrsynth.reporting.parts import read_parts

@@ -14,6 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from ehrsynth.callbacks.curves import LossCurves
 from ehrsynth.callbacks.evaluate import EvaluateCheckpoints
 from ehrsynth.callbacks.progress import EpochProgress
+from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import Recipe
@@ -181,7 +182,8 @@ def _fit(
     train_records, validation = data.records["train"], data.records["validation"]
     files = {part: str(data.matrix.folder / f"{part}.parquet") for part in data.records}
     shared_rows(train_records, data.records["holdout"], files)  # now, or hours of training end in an error
-    model.observe(train_records)
+    model.rules = Rules(data.matrix.constraints, data.schema)
+    model.observe(data.filled)
     chosen_on = RealData(data.schema, train_records, validation, data.matrix.constraints)
     suite = build(spec.evaluation["quick"], "evaluation.quick").fit(chosen_on, spec.evaluation["seed"])
     with watch.bar(f"training {spec.model_name}", None) as advance, _quiet_lightning():

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.card import BENCHMARK, Card
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Undefined, Value
 from ehrsynth.evaluation.privacy.adversary import Adversary
 from ehrsynth.evaluation.subsets import capped
-from ehrsynth.files import read_table
 from ehrsynth.layout import Records
 from ehrsynth.metrics.disclosure import Frame, worst_cases
 from ehrsynth.metrics.identity import lattice, verification
