@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ehrsynth.data.cohort.base import Cohort, FlowStep
-from ehrsynth.data.events import COLUMNS, EVENTS, tell_timeline
+from ehrsynth.data.events import COLUMNS, EVENTS, make_timeline
 from ehrsynth.data.store import Store
 
 Event = dict[str, Any]
@@ -44,7 +44,7 @@ def hold(store: Store, events: Sequence[Event]) -> None:
     typed = {"subject_id": "Int64", "stay_id": "Int64", "numeric_value": "Float64", "time": "datetime64[us]"}
     store.register("written", table.astype({name: typed.get(name, "string") for name in COLUMNS}))
     store.view(EVENTS, "SELECT * FROM written")
-    tell_timeline(store)
+    make_timeline(store)
 
 
 def chosen(store: Store, cohort: Cohort, events: Sequence[Event]) -> tuple[list[tuple[int, int]], list[FlowStep]]:

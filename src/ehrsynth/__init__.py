@@ -7,16 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ehrsynth.study.evaluate import Evaluation as Evaluation
     from ehrsynth.study.evaluate import evaluate as evaluate
     from ehrsynth.study.generate import generate as generate
+    from ehrsynth.study.judge import Evaluation as Evaluation
     from ehrsynth.study.prepare import prepare as prepare
     from ehrsynth.study.rank import rank as rank
     from ehrsynth.study.train import train as train
+    from ehrsynth.study.watch import Watch as Watch
 
 __version__ = "0.1.0"
 
-_HOMES = {"Evaluation": "evaluate"} | {verb: verb for verb in ("prepare", "train", "generate", "evaluate", "rank")}
+_HOMES = {"Evaluation": "judge", "Watch": "watch"} | {
+    verb: verb for verb in ("prepare", "train", "generate", "evaluate", "rank")
+}
 
 
 def __getattr__(name: str) -> Any:

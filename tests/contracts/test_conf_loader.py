@@ -11,7 +11,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from ehrsynth.errors import FileError, OptionError
-from ehrsynth.study.conf import build, compose, conf_dir, load, names
+from ehrsynth.study.build import build
+from ehrsynth.study.conf import compose, conf_dir, load, names
 
 MODELS, EXPERIMENTS = names("model"), names("experiment")
 LATE = ("model", "trainer", "source")  # bound to a schema, callbacks, or files that a test has not

@@ -10,7 +10,7 @@ import pytest
 from hydra.utils import instantiate
 
 from ehrsynth.data.cohort.base import FlowStep
-from ehrsynth.data.events import tell_timeline
+from ehrsynth.data.events import make_timeline
 from ehrsynth.data.sources.demo import Demo
 from ehrsynth.data.store import Store
 from ehrsynth.data.wide import Wide, widen
@@ -41,7 +41,7 @@ def ours(*overrides: str) -> Ours:
     cohort, features = (instantiate(cfg[group], _convert_="all") for group in ("cohort", "features"))
     with Store(threads=1) as store:
         instantiate(cfg.source).read(store)
-        tell_timeline(store)
+        make_timeline(store)
         flow = cohort.choose(store)
         return Ours(flow, widen(store, [feature for feature in features.values() if feature is not None]))
 

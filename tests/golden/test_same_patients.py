@@ -17,7 +17,7 @@ PARTS = ("train", "validation", "holdout")
 KEPT = ("preprocess.max_missing=1", "preprocess.min_prevalence=0", "preprocess.min_count=0")  # to compare every column
 DRUGS = (
     "+features.drugs={_target_: ehrsynth.data.features.codes.Codes, domain: medication, prefix: rx_,"
-    " vocabulary: {_target_: ehrsynth.data.vocabulary.as_is.AsIs}}"
+    " vocabulary: {_target_: ehrsynth.data.vocabulary.icd.AsIs}}"
 )
 
 

@@ -8,9 +8,7 @@ import pandas as pd
 import pytest
 
 from ehrsynth.data.vocabulary.base import Vocabulary
-from ehrsynth.data.vocabulary.ccs import CCS
-from ehrsynth.data.vocabulary.phecode import Phecodes
-from ehrsynth.data.vocabulary.phecode_x import PhecodesX
+from ehrsynth.data.vocabulary.maps import CCS, Phecodes, PhecodesX
 
 ICD9 = Path("phecode") / "phecode_map_v1_2_icd9.csv.gz"
 ICD10 = Path("phecode") / "phecode_map_v1_2_icd10_beta.csv.gz"

@@ -4,11 +4,9 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ehrsynth.data.vocabulary.as_is import AsIs
-from ehrsynth.data.vocabulary.icd import canonical, category, rolled_up
-from ehrsynth.data.vocabulary.icd3 import ThreeCharacters
-from ehrsynth.data.vocabulary.lookup import tidied
-from ehrsynth.data.vocabulary.medication import drug_name
+from ehrsynth.data.vocabulary.drugs import drug_name
+from ehrsynth.data.vocabulary.icd import AsIs, ThreeCharacters, canonical, category, rolled_up
+from ehrsynth.data.vocabulary.lookup import tidy_code
 
 NAMES = st.sampled_from(["ICD9CM", "ICD10CM", "ICD9PCS", "ICD10PCS", "ICD11CM", "SNOMED", ""])
 CODES = st.text() | st.from_regex(r"[EV]?[0-9]{1,3}\.?[0-9]{0,2}", fullmatch=True)
@@ -32,7 +30,7 @@ def test_blanks_and_case_do_not_matter_and_nothing_raises(vocabulary: str, code:
         assert canonical(vocabulary, code.lower()) == canonical(vocabulary, code.upper())
     assert isinstance(rolled_up(vocabulary, code), str)
     assert isinstance(drug_name(code), str)
-    tidied(vocabulary, code)
+    tidy_code(vocabulary, code)
 
 
 @given(st.sampled_from(["ICD9CM", "ICD10CM"]), CODES)

@@ -12,9 +12,10 @@ from hydra.utils import instantiate
 from scipy import sparse
 
 from ehrsynth.data.encoding import Encoder
-from ehrsynth.data.events import tell_timeline
+from ehrsynth.data.events import make_timeline
 from ehrsynth.data.matrix import LOW_PREVALENCE
-from ehrsynth.data.preprocess import Prepared, Preprocess
+from ehrsynth.data.plan import Prepared
+from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.proposals.propose import propose
 from ehrsynth.data.split import BySubject
 from ehrsynth.data.store import Store
@@ -33,10 +34,10 @@ def parts() -> dict[str, Wide]:
     source, cohort = instantiate(cfg.source, _convert_="all"), instantiate(cfg.cohort, _convert_="all")
     with Store(threads=1) as store:
         source.read(store)
-        tell_timeline(store)
+        make_timeline(store)
         cohort.choose(store)
         wide = widen(store, matrices.features(cfg))
-    return {name: wide[rows] for name, rows in BySubject().assign(wide, 0).items()}
+    return {name: wide[rows] for name, rows in BySubject().assign(wide).items()}
 
 
 def changed(wide: Wide) -> Wide:

@@ -210,7 +210,10 @@ REFUSED: dict[str, tuple[Break, list[str]]] = {
     "not UTF-8": (latin, ["train.csv", "not readable as a table", "Unicode"]),
     "binary junk": (binary_junk, ["train.csv", "not readable as a table"]),
     # its shape
-    "a row that is too long": (text("train", lambda t: t + "F,1,2,3,1,9\n"), ["line 62", "saw 6"]),
+    "a row that is too long": (
+        text("train", lambda t: t + "F,1,2,3,1,9\n"),
+        ["train.csv", "line 62 has 6 cells, the header 5"],
+    ),
     "every row too long": (
         text("train", lambda t: t.replace("\n", ",7\n").replace("died,7", "died")),
         ["train.csv", "line 2 has 6 cells, the header 5"],
@@ -344,7 +347,7 @@ def test_taken(
 ) -> None:
     spoil, words = TAKEN[case]
     if case not in DRAWN:  # figures take longest
-        monkeypatch.setattr("ehrsynth.study.evaluate.report_figures", lambda *_, **__: [])
+        monkeypatch.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
     more = spoil(files)
     assert run(cli, files, more if isinstance(more, list) else []) == 0
     captured = capsys.readouterr()

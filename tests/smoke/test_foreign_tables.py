@@ -89,7 +89,7 @@ def test_files_frames_and_the_command_agree(
     tables: dict[str, pd.DataFrame], tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Delimiters, compression, decimal commas, column order and the rest of a file's dress change no score."""
-    monkeypatch.setattr("ehrsynth.study.evaluate.report_figures", lambda *_, **__: [])
+    monkeypatch.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
     for role, table in tables.items():
         table.to_parquet(tmp_path / f"{role}.parquet")
     tables["train"].to_csv(tmp_path / "train.csv", sep=";", decimal=",", index=False)

@@ -20,7 +20,6 @@ from ehrsynth.files import read_json, sha256, write_json
 from ehrsynth.models.independent import IndependentMarginals
 from ehrsynth.study.prepare import readable_name
 from ehrsynth.study.run_folder import RunFolder
-from ehrsynth.study.watch import Watch
 from tests.conftest import Cli, small
 from tests.matrices import recipe
 
@@ -38,7 +37,7 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take longest, and are drawn in other tests."""
-    monkeypatch.setattr("ehrsynth.study.evaluate.report_figures", lambda *_, **__: [])
+    monkeypatch.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
 
 
 def run_of(study: Path, model: str) -> RunFolder:
@@ -50,7 +49,7 @@ def test_a_function_finds_the_run_that_the_command_finished(
     study: Path, matrix: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told: list[str] = []
-    run = ehrsynth.train(Matrix.open(matrix), "vae", runs=study.parent, watch=Watch(say=told.append), **SMALL)
+    run = ehrsynth.train(Matrix.open(matrix), "vae", runs=study.parent, watch=ehrsynth.Watch(say=told.append), **SMALL)
     assert run == run_of(study, "vae")
     assert told == [f"vae seed 0: finished already  {run.path}"]
     assert capsys.readouterr() == ("", "")
@@ -116,12 +115,14 @@ def test_train_takes_classes_and_yamls(matrix: Path, tmp_path: Path) -> None:
     told: list[str] = []
     first = ehrsynth.train(matrix, IndependentMarginals, **options)
     for same in (own, partial(IndependentMarginals), {"_target_": "ehrsynth.models.independent.IndependentMarginals"}):
-        assert ehrsynth.train(matrix, same, **options, watch=Watch(say=told.append)) == first
+        assert ehrsynth.train(matrix, same, **options, watch=ehrsynth.Watch(say=told.append)) == first
     assert [line.split(":")[1] for line in told] == [" finished already  " + str(first.path)] * 3
     assert first.path.parts[-3:-1] == ("small", "independent")
     assert "ehrsynth.train(" in first.provenance["command"]
     with pytest.raises(OptionError, match=r"model=vae: its options do not fit \(.*'latent'"):
         ehrsynth.train(matrix, "vae", {"latent": 3}, **options)
+    with pytest.raises(OptionError, match=r"no plain value \(Object of type object is not JSON serializable\)"):
+        ehrsynth.train(matrix, "vae", **{**options, "trainer": {"strategy": object()}})
     with pytest.raises(OptionError, match=r"seed=0.5: a whole number"):
         ehrsynth.train(matrix, "vae", seed=0.5, **options)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ehrsynth.errors import OptionError
 from ehrsynth.files import read_json
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.shared import owned
@@ -22,15 +23,24 @@ SWEEP = [
     "trainer.accelerator=cpu",
     "evaluation.checkpoints=1",
     "evaluation.rows=50",
-    "suite@evaluation.full=quick",
+    "suite@evaluation.quick=tiny",
+    "suite@evaluation.full=tiny",
     "logger.mode=disabled",
 ]
+SUITE = """\
+_target_: ehrsynth.evaluation.suite.Suite
+_convert_: all
+evaluators:
+  - _target_: ehrsynth.evaluation.fidelity.dimension_wise.DimensionWiseDistance
+"""
+pytestmark = pytest.mark.timeout(600)  # two processes for as many cores
 # Figures take longest, and are drawn in other tests.
 DRIVER = """
 import sys
 from ehrsynth.cli.main import run
-from ehrsynth.study import evaluate
-evaluate.report_figures = lambda *_, **__: []
+from ehrsynth.study import judge, rank
+judge.report_figures = lambda *_, **__: []
+rank.Comparison._figures = lambda *_: []
 run("train", sys.argv[1:])
 """
 
@@ -39,9 +49,11 @@ run("train", sys.argv[1:])
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two processes ran the sweep at once."""
     folder = tmp_path_factory.mktemp("sweep")
+    (folder / "conf" / "suite").mkdir(parents=True)
+    (folder / "conf" / "suite" / "tiny.yaml").write_text(SUITE, encoding="utf-8")
     command = [sys.executable, "-c", DRIVER, *options(folder)]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in "ab"]
-    told = [process.communicate(timeout=280)[0] for process in started]
+    told = [process.communicate(timeout=500)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], told
     assert any("another process is at it; waiting for it" in text for text in told)
     for text in told:
@@ -53,7 +65,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def options(folder: Path) -> list[str]:
-    return [*SWEEP, f"paths.runs={folder / 'runs'}", f"paths.matrices={folder / 'matrices'}"]
+    paths = [f"paths.runs={folder / 'runs'}", f"paths.matrices={folder / 'matrices'}"]
+    return [f"--config-dir={folder / 'conf'}", *SWEEP, *paths]
 
 
 def files(folder: Path) -> dict[Path, int]:
@@ -92,6 +105,7 @@ def test_repeating_it_makes_nothing_again(
     swept: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files(swept)
+    monkeypatch.setattr("ehrsynth.study.rank.Comparison._figures", lambda *_: [])
     assert cli("train", *options(swept)) == 0
     assert capsys.readouterr().out.count("finished already") == 8
     assert files(swept) == before
@@ -114,3 +128,9 @@ with owned(Path({str(tmp_path / '.lock')!r}), 'x', print):\n  print('held', flus
     process.stdout.close()
     assert told == ["the work: another process is at it; waiting for it"]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    with pytest.raises(OptionError, match="file: cannot be written to"), owned(tmp_path / "file" / ".lock", "x", print):
+        pass

@@ -9,10 +9,9 @@ import pytest
 
 from ehrsynth.data.features.codes import Codes
 from ehrsynth.data.store import Store
-from ehrsynth.data.vocabulary.as_is import AsIs
 from ehrsynth.data.vocabulary.base import Vocabulary
-from ehrsynth.data.vocabulary.icd3 import ThreeCharacters
-from ehrsynth.data.vocabulary.table import TableMap
+from ehrsynth.data.vocabulary.icd import AsIs, ThreeCharacters
+from ehrsynth.data.vocabulary.maps import TableMap
 from ehrsynth.errors import OptionError
 
 EVENTS = [

@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ehrsynth.data.events import tell_timeline
+from ehrsynth.data.events import make_timeline
 from ehrsynth.data.features.codes import Codes
 from ehrsynth.data.sources.diabetes130 import DIAGNOSES, DRUGS, NEEDED, Diabetes130
 from ehrsynth.data.store import Store
-from ehrsynth.data.vocabulary.phecode import Phecodes
+from ehrsynth.data.vocabulary.maps import Phecodes
 from ehrsynth.data.wide import Wide, widen
 from ehrsynth.errors import FileError, TableError
 from tests import matrices
@@ -47,9 +47,9 @@ def wide(path: Path, *overrides: str, verify: bool = False) -> Wide:
     parts = matrices.config("source=diabetes130", *named)
     with Store(threads=1) as store:
         instantiate(parts.source).read(store)
-        tell_timeline(store)
+        make_timeline(store)
         instantiate(parts.cohort).choose(store)
-        return widen(store, list(instantiate(parts.features).values()))
+        return widen(store, list(instantiate(parts.features, _convert_="all").values()))
 
 
 def test_by_hand(small_file: Path) -> None:
@@ -162,7 +162,7 @@ def test_what_is_told_of_unmapped_codes_is_told_of_many(small_file: Path, tmp_pa
     vocabulary = Phecodes(icd9_map=tmp_path / "map.csv")
     with Store(threads=1) as store:
         Diabetes130(path=small_file, verify=False).read(store)
-        tell_timeline(store)
+        make_timeline(store)
         store.view("cohort", "SELECT row_number() OVER (ORDER BY subject_id) - 1 AS row, subject_id FROM people")
         store.view("history", "SELECT * FROM events JOIN cohort USING (subject_id)")
         found = Codes(domain="diagnosis", vocabulary=vocabulary, prefix="dx_").collect(store)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ehrsynth.data.events import EVENTS, LABELS, tell_timeline
+from ehrsynth.data.events import EVENTS, LABELS, make_timeline
 from ehrsynth.data.sources.meds import SPLITS, Meds
 from ehrsynth.data.sources.meds_codes import meanings, patterns_of
 from ehrsynth.data.store import Store
@@ -100,7 +100,7 @@ def test_codes_become_events(source: Meds) -> None:
 def test_stays_are_paired(source: Meds) -> None:
     with Store(threads=1) as store:
         source.read(store)
-        tell_timeline(store)
+        make_timeline(store)
         stays = store.frame("SELECT subject_id, stay_id, admitted, discharged, died FROM stays ORDER BY ALL")
         people = store.frame("SELECT subject_id, sex, birth, death FROM people ORDER BY ALL")
     assert list(stays.itertuples(index=False, name=None)) == [
@@ -126,7 +126,7 @@ def test_stays_of_a_column(tmp_path: Path, kind: pa.DataType, ids: list[object])
     source = Meds(root=write(tmp_path, told, types=types))
     with Store(threads=1) as store:
         source.read(store)
-        tell_timeline(store)
+        make_timeline(store)
         stays = store.frame("SELECT * FROM stays ORDER BY subject_id, admitted")
     assert stays[["subject_id", "admitted", "discharged"]].values.tolist() == [list(row[:3]) for row in moments]
     if not isinstance(ids[0], str):

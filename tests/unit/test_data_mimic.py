@@ -7,10 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ehrsynth.data.events import COLUMNS, LABELS, tell_timeline
+from ehrsynth.data.events import COLUMNS, LABELS, make_timeline
 from ehrsynth.data.sources.base import Source
-from ehrsynth.data.sources.mimic_iii import MimicIII
-from ehrsynth.data.sources.mimic_iv import MimicIV
+from ehrsynth.data.sources.mimic import MimicIII, MimicIV
 from ehrsynth.data.store import Store
 from ehrsynth.errors import FileError, OptionError, TableError
 
@@ -276,13 +275,13 @@ def test_a_row_must_name_its_subject(iv: Path, table: str) -> None:
     with Store() as store:
         MimicIV(root=iv).read(store)
         with pytest.raises(TableError, match=r"^the source has people or admissions without a subject"):
-            tell_timeline(store)
+            make_timeline(store)
 
 
 def test_the_timeline_of_the_small_release(iv: Path) -> None:
     with Store() as store:
         MimicIV(root=iv).read(store)
-        tell_timeline(store)
+        make_timeline(store)
         assert store.frame("SELECT subject_id, died FROM stays ORDER BY ALL").to_numpy().tolist() == [
             [1, False],
             [1, False],

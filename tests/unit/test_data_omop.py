@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ehrsynth.data.events import EVENTS, LABELS, tell_timeline
+from ehrsynth.data.events import EVENTS, LABELS, make_timeline
 from ehrsynth.data.sources.omop import Omop
 from ehrsynth.data.store import Store
 from ehrsynth.errors import FileError, InputError, OptionError, TableError
@@ -148,7 +148,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Omop:
 def test_people(source: Omop) -> None:
     with Store(threads=1) as store:
         source.read(store)
-        tell_timeline(store)
+        make_timeline(store)
         people = store.frame("SELECT subject_id, sex, birth, death FROM people ORDER BY subject_id")
     assert people["sex"].tolist() == ["M", "F", "F", "F"]
     born = [(1950, 1, 1), (1960, 5, 1), (1970, 6, 3), (1980, 7, 4, 9)]

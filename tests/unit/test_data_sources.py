@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from hydra.utils import instantiate
 
-from ehrsynth.data.events import COLUMNS, tell_timeline
+from ehrsynth.data.events import COLUMNS, make_timeline
 from ehrsynth.data.hospital import conditions
 from ehrsynth.data.mimic_tables import OFFICIAL, simulate
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.demo import Demo
-from ehrsynth.data.sources.mimic_iv import MimicIV
+from ehrsynth.data.sources.mimic import MimicIV
 from ehrsynth.data.store import Store
 from ehrsynth.data.wide import widen
 from ehrsynth.errors import OptionError
@@ -23,7 +23,7 @@ def test_demo_matrix_is_what_its_raw_tables_say() -> None:
     cfg = config("source=demo")
     with Store(threads=1) as store:
         Demo(n=150, seed=2).read(store)
-        tell_timeline(store)
+        make_timeline(store)
         instantiate(cfg.cohort, _convert_="all").choose(store)
         wide = widen(store, features(cfg)).frame()
     wide = wide.set_index("subject_id")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ehrsynth.data.store import Store
-from ehrsynth.data.store_errors import told_plainly
+from ehrsynth.data.store_errors import plain_errors
 from ehrsynth.data.table_files import find_table
 from ehrsynth.errors import FileError, InputError, TableError
 
@@ -219,7 +219,7 @@ def test_a_full_disk_is_said_so() -> None:
     ):
         with (
             pytest.raises(FileError, match=r"/spill: 2GB of memory and the free space .* TMPDIR"),
-            told_plainly("/spill", "2GB"),
+            plain_errors("/spill", "2GB"),
         ):
             raise error
 
@@ -241,7 +241,7 @@ def test_queries_spill_to_disk_beyond_their_memory() -> None:
 
 
 def test_an_interrupted_query_is_an_interruption() -> None:
-    with pytest.raises(KeyboardInterrupt), told_plainly("scratch", "1GB"):
+    with pytest.raises(KeyboardInterrupt), plain_errors("scratch", "1GB"):
         raise RuntimeError("Query interrupted")
-    with pytest.raises(RuntimeError, match="another"), told_plainly("scratch", "1GB"):
+    with pytest.raises(RuntimeError, match="another"), plain_errors("scratch", "1GB"):
         raise RuntimeError("another")

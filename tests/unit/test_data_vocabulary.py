@@ -8,15 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ehrsynth.data.vocabulary.as_is import AsIs
 from ehrsynth.data.vocabulary.base import Vocabulary
-from ehrsynth.data.vocabulary.ccs import CCS
-from ehrsynth.data.vocabulary.icd import canonical, category, rolled_up
-from ehrsynth.data.vocabulary.icd3 import ThreeCharacters
-from ehrsynth.data.vocabulary.medication import DrugNames, drug_name
-from ehrsynth.data.vocabulary.phecode import Phecodes, parents
-from ehrsynth.data.vocabulary.phecode_x import PhecodesX
-from ehrsynth.data.vocabulary.table import TableMap
+from ehrsynth.data.vocabulary.drugs import DrugNames, drug_name
+from ehrsynth.data.vocabulary.icd import AsIs, ThreeCharacters, canonical, category, rolled_up
+from ehrsynth.data.vocabulary.maps import CCS, Phecodes, PhecodesX, TableMap, parents
 from ehrsynth.errors import FileError, OptionError, TableError
 
 

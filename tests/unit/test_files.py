@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from ehrsynth.errors import FileError
@@ -15,11 +14,9 @@ from ehrsynth.files import (
     aside_of,
     read_json,
     read_object,
-    read_table,
     sha256,
     sweep_leftovers,
     write_json,
-    write_table,
     written_aside,
 )
 
@@ -48,59 +45,9 @@ def test_json_refuses_what_is_not_json_and_keeps_the_file(tmp_path: Path) -> Non
     assert read_json(tmp_path / "a.json") == {"x": 1.5}
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.parquet"])
-def test_tables_round_trip(tmp_path: Path, name: str) -> None:
-    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
-    write_table(tmp_path / name, frame)
-    pd.testing.assert_frame_equal(read_table(tmp_path / name), frame)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("a.csv", b"", "empty"),
-        ("a.csv", b"x,y\n", "empty"),
-        ("a.csv", b'x,y\n1,"2\n3,4', "not readable"),
-        ("a.csv", b"x\n\xff\xfe\n", "not readable"),
-        ("a.csv.gz", b"no gzip", "not readable"),
-        ("a.parquet", b"PAR1 no parquet", "not readable"),
-        ("a.xlsx", b"?", "unknown table type"),
-    ],
-)
-def test_unreadable_tables_are_named(tmp_path: Path, name: str, content: bytes, words: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(FileError, match=words) as raised:
-        read_table(tmp_path / name)
-    assert str(tmp_path / name) in str(raised.value)
-
-
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
-@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
-def test_text_stays_as_it_stands(tmp_path: Path, name: str) -> None:
-    frame = pd.DataFrame(
-        {
-            "subject_id": ["007", "08", "9"],
-            "dose": [1.5, None, 2],
-            "digits": ["1", None, "2"],
-            "padded": ["01", "02", None],
-            "words": ["None", "NA", "nan"],
-        }
-    ).astype({"digits": str, "padded": str})
-    write_table(tmp_path / name, frame)
-    text = ["words", "padded", "digits", "subject_id", "absent"]
-    pd.testing.assert_frame_equal(read_table(tmp_path / name, text=text), frame)
-
-
-def test_without_text_columns_words_for_missing_are_missing(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("lab,code\n1,NA\nNA,x\n")
-    frame = read_table(tmp_path / "a.csv", text=["code"])
-    assert frame["code"].tolist() == ["NA", "x"]
-    assert frame["lab"].isna().tolist() == [False, True]
-    assert read_table(tmp_path / "a.csv")["code"].isna().tolist() == [True, False]
 
 
 @pytest.mark.parametrize("content", [[1], {"other": []}, {"codes": None}, {"codes": {}}])
@@ -148,11 +95,3 @@ def test_leftovers_of_another_machine_are_swept_after_a_day(tmp_path: Path) -> N
     os.utime(folder, (0, folder.stat().st_mtime - ABANDONED - 60))
     sweep_leftovers(tmp_path)
     assert not folder.exists()
-
-
-def test_a_packed_table_that_ends_too_early(tmp_path: Path) -> None:
-    path = tmp_path / "cut.csv.gz"
-    write_table(path, pd.DataFrame({"a": range(5000)}))
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(FileError, match=r"cut\.csv\.gz: not readable .*ends too early"):
-        read_table(path)

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from ehrsynth.evaluation.evaluator import Value
-from ehrsynth.files import write_json
+from ehrsynth.files import read_json, write_json
 from ehrsynth.reporting.parts import write_parts
+from ehrsynth.study.rank import group_names, rank
+from ehrsynth.study.run_folder import RunFolder
 from tests.scores import score_of
 
 Cli = Callable[..., int]
@@ -67,3 +69,36 @@ def test_axes_of_the_front_can_be_chosen_and_may_be_absent(
     assert cli("rank", f"runs={tmp_path}/reports/*", f"out={ranked}", "pareto.utility=utility/none") == 0
     assert pd.read_csv(ranked)["pareto"].isna().all()
     assert "dimension wise distance published" not in (tmp_path / "ranking.html").read_text(encoding="utf-8")
+
+
+def trained(folder: Path, model: str, variant: str, train: str, recipe: dict[str, object]) -> RunFolder:
+    report(folder, 0.01, 0.8, 0.6, with_parts=False)
+    content = read_json(folder / "report.json")
+    write_json(folder / "report.json", content | {"data": {"train": train, "holdout": "h"}})
+    facts = {"model": model, "variant": variant, "seed": 0, "matrix": {"folder": "gone", "recipe": recipe}}
+    write_json(folder / "provenance.json", facts)
+    return RunFolder(folder)
+
+
+def test_variants_of_a_model_are_told_apart_however_alike_their_hashes(tmp_path: Path) -> None:
+    runs = [trained(tmp_path / v, "vae", v, "r", {}) for v in ("abcdef0000", "abcdef1111")]
+    runs.append(trained(tmp_path / "floor", "independent", "abcdef0000", "r", {}))
+    assert list(group_names(runs).values()) == ["vae abcdef0", "vae abcdef1", "independent"]
+
+
+def test_each_set_of_rows_is_named_by_what_sets_it_apart(tmp_path: Path) -> None:
+    usual = {"source": {"name": "demo", "n": 300}, "preprocess": {"min_count": 3, "relations": []}, "seed": 0}
+    other = {**usual, "preprocess": {"min_count": 30, "relations": []}, "seed": 1}
+    runs = [
+        trained(tmp_path / "a", "vae", "v1", "a0000000aa", usual),
+        trained(tmp_path / "b", "vae", "v2", "b0000000bb", other),
+        trained(tmp_path / "c", "vae", "v3", "c0000000cc", other),  # made the same way, of other tables
+    ]
+    comparison = rank(runs)
+    assert [section.title for section in comparison.sections] == [
+        "preprocess.min_count=3, split.seed=0",
+        "preprocess.min_count=30, split.seed=1, rows b0000000",
+        "preprocess.min_count=30, split.seed=1, rows c0000000",
+    ]
+    assert list(comparison.frame["group"]) == ["vae"] * 3
+    assert comparison.best() == runs[0]

@@ -14,8 +14,9 @@ from ehrsynth.cli.tables import schema_table, score_table
 from ehrsynth.errors import OptionError
 from ehrsynth.reporting.html import PRIVACY_PAGE
 from ehrsynth.schema import Schema
-from ehrsynth.study.conf import build
-from ehrsynth.study.evaluate import ROLES, evaluate
+from ehrsynth.study.build import build
+from ehrsynth.study.evaluate import evaluate
+from ehrsynth.study.judge import ROLES
 
 
 def task(config: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from ehrsynth.cli.options import optional_path
 from ehrsynth.cli.tables import ranking_table
 from ehrsynth.errors import OptionError
 from ehrsynth.files import TABLE_SUFFIXES
-from ehrsynth.study.conf import build
+from ehrsynth.study.build import build
 from ehrsynth.study.rank import Comparison, rank
 
 

@@ -11,7 +11,7 @@ from ehrsynth.cli.launch import plain
 from ehrsynth.cli.rank import show
 from ehrsynth.errors import InputError
 from ehrsynth.evaluation.ranking import Profile
-from ehrsynth.study.conf import build
+from ehrsynth.study.build import build
 from ehrsynth.study.rank import rank
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import Spec
@@ -44,12 +44,14 @@ def finish_sweep() -> None:
         return
     config = plain(cfg)
     # Jobs that a launcher ran in processes of their own are not in the list; their study is.
-    studies = list(dict.fromkeys(run.path.parents[1] for run in StudyEnd.runs))
-    try:
-        for study in studies or [Path(config["paths"]["runs"]) / study_name(Spec.of(config, ""))]:
+    studies: list[Path | None] = list(dict.fromkeys(run.path.parents[1] for run in StudyEnd.runs))
+    for study in studies or [None]:
+        try:
+            if study is None:
+                study = Path(config["paths"]["runs"]) / study_name(Spec.of(config, ""))
             print_ranking(study, build(config["profile"], "profile"))
-    except InputError as error:
-        out.print(f"not ranked: {error}")
+        except InputError as error:
+            out.print(f"{study or 'sweep'}: not ranked: {error}")
 
 
 def print_ranking(study: Path, profile: Profile) -> None:

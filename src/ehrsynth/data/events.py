@@ -58,20 +58,21 @@ def select(
         "text_value": text_value,
         "unit": unit,
     }
-    typed = ", ".join(f"CAST({cell} AS {_type(name)}) AS {name}" for name, cell in cells.items())
+    typed = ", ".join(f"CAST({cell} AS {column_type(name)}) AS {name}" for name, cell in cells.items())
     return f"SELECT {subject_id} AS subject_id, {typed} FROM {relation} WHERE {where}"
 
 
-def _type(column: str) -> str:
+def column_type(column: str) -> str:
+    """Return the SQL type of a column of events; that of ``subject_id`` is the provider's."""
     return "BIGINT" if column == "stay_id" else _TYPES.get(column, "VARCHAR")
 
 
-def tell_timeline(store: Store) -> None:
+def make_timeline(store: Store) -> None:
     """Make the tables ``people`` and ``stays`` of the events.
 
-    ``people``: ``subject_id, sex, birth, death``, and ``known``, whether the provider has a row of the subject itself,
-    and ``told_twice``, whether such rows contradict each other. ``stays``: ``subject_id, stay_id, admitted,
-    discharged, died``, and ``listed_twice``, whether its rows contradict each other.
+    ``people``: ``subject_id, sex, birth, death``; ``known``, whether the provider has a row of the subject itself;
+    ``conflicting``, whether such rows contradict each other, and ``repeats``, how many say the same again. ``stays``:
+    ``subject_id, stay_id, admitted, discharged, died``, and of its rows ``stay_conflicting`` and ``stay_repeats``.
 
     Raises:
         TableError: there is no subject, or a row names none.
@@ -81,7 +82,7 @@ def tell_timeline(store: Store) -> None:
         f"""SELECT subject_id, min(code) FILTER (domain = 'sex') AS sex, min(time) FILTER (domain = 'birth') AS birth,
             min(time) FILTER (domain = 'death') AS death, bool_or(domain IN ('subject', 'sex', 'birth')) AS known,
             {_differ("sex", "code")} OR {_differ("birth", "time::DATE")} OR {_differ("death", "time::DATE")}
-            AS told_twice, greatest(count(*) FILTER (domain = 'birth') - 1, 0) AS told_again
+            AS conflicting, greatest(count(*) FILTER (domain = 'birth') - 1, 0) AS repeats
             FROM {EVENTS} WHERE domain IN ('subject', 'sex', 'birth', 'death', 'admission') GROUP BY subject_id""",
     )
     store.table(
@@ -89,8 +90,8 @@ def tell_timeline(store: Store) -> None:
         f"""SELECT subject_id, stay_id, min(time) FILTER (domain = 'admission') AS admitted,
             max(time) FILTER (domain = 'discharge') AS discharged,
             coalesce(bool_or(numeric_value = 1) FILTER (domain = 'discharge'), false) AS died,
-            {_differ("admission", "time")} OR {_differ("discharge", "time")} AS listed_twice,
-            greatest(count(*) FILTER (domain = 'admission') - 1, 0) AS listed_again
+            {_differ("admission", "time")} OR {_differ("discharge", "time")} AS stay_conflicting,
+            greatest(count(*) FILTER (domain = 'admission') - 1, 0) AS stay_repeats
             FROM {EVENTS} WHERE domain IN ('admission', 'discharge') GROUP BY subject_id, stay_id""",
     )
     if store.value("SELECT bool_or(subject_id IS NULL) FROM people"):

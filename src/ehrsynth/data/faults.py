@@ -56,7 +56,7 @@ FAULTS = (
         "subject_twice",
         "subjects with two sexes, dates of birth or dates of death",
         "subject",
-        "SELECT subject_id FROM people WHERE told_twice",
+        "SELECT subject_id FROM people WHERE conflicting",
     ),
     Fault(
         "death_before_birth",
@@ -75,25 +75,25 @@ FAULTS = (
         "stay_twice",
         "stays with two admissions or two discharges",
         "stay",
-        _stay_where("listed_twice"),
+        _stay_where("stay_conflicting"),
     ),
     Fault(
         "subject_repeated",
         "further rows of a subject, in the same words",
         "repeat",
-        "SELECT subject_id, told_again AS times FROM people WHERE told_again > 0 AND NOT told_twice",
+        "SELECT subject_id, repeats AS times FROM people WHERE repeats > 0 AND NOT conflicting",
     ),
     Fault(
         "stay_repeated",
         "further rows of a stay, in the same words",
         "repeat",
-        "SELECT subject_id, listed_again AS times FROM stays WHERE listed_again > 0 AND NOT listed_twice",
+        "SELECT subject_id, stay_repeats AS times FROM stays WHERE stay_repeats > 0 AND NOT stay_conflicting",
     ),
     Fault(
         "discharge_before_admission",
         "stays that end before they begin",
         "stay",
-        _stay_where("discharged < admitted AND NOT listed_twice"),
+        _stay_where("discharged < admitted AND NOT stay_conflicting"),
     ),
     Fault(
         "admission_before_birth",

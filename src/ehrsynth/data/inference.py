@@ -1,25 +1,31 @@
-"""Guess the schema of someone's training table; the guess is shown, and ``schema=`` overrides it."""
+"""What kind of column an undeclared one is: training rows decide, and the other rows follow.
+
+For tables of other people the guess becomes their schema, which is shown and which ``schema=`` overrides; in
+``prepare`` it is the kind of each column of a flat table.
+"""
 
 import re
 import shlex
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
+from ehrsynth.data import parsing
 from ehrsynth.data.encoding import fit_numbers
+from ehrsynth.data.features.base import ColumnSpec
+from ehrsynth.data.features.table import Undeclared
+from ehrsynth.data.wide import Wide
 from ehrsynth.errors import OptionError, TableError
-from ehrsynth.schema import SUBJECT, Column, Kind, Schema
+from ehrsynth.schema import SUBJECT, Column, Kind, Schema, as_text
 
 MOST_LEVELS = 100  # of a text column that nobody has declared; with more it would hold names, numbers or sentences
 ENOUGH_ROWS = 20  # to tell from the share of distinct values
 ENOUGH_CODES = 10  # so many 0/1 columns beside one another are codes, not answers to a few questions
-FLAGS = {  # text that means 0 or 1
-    **dict.fromkeys(("true", "1", "1.0", "1,0"), "1"),
-    **dict.fromkeys(("false", "0", "0.0", "0,0"), "0"),
-}
 DEMOGRAPHICS = re.compile(r"(sex|gender|race|ethnicity)([_=:].*)?|age", re.IGNORECASE)
 
 _DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")
@@ -63,6 +69,67 @@ def infer_schema(frame: pd.DataFrame, table: str, *, outcomes: Collection[str] =
         )
     columns = [column for column in found.values() if isinstance(column, Column)]
     return Schema(tuple(_meaning(columns, set(outcomes))))
+
+
+def infer_kinds(wide: Wide, training: NDArray[np.int64]) -> tuple[Wide, list[dict[str, Any]]]:
+    """Give every undeclared column the kind that its training rows show.
+
+    What no matrix can hold (dates, identifiers, free text, nothing at all) is left out and reported. A cell elsewhere
+    that is not of its column's kind becomes missing, and is counted.
+
+    Args:
+        wide: all rows.
+        training: the numbers of those to look at.
+
+    Returns:
+        The rows, and the steps for provenance.
+
+    Raises:
+        TableError: the training rows leave no column, or do not tell the kind of one that has a role.
+    """
+    asked = {name: spec for name, spec in wide.specs.items() if isinstance(spec, Undeclared)}
+    if not asked:
+        return wide, []
+    train = wide.cells.iloc[training]
+    cells = pd.DataFrame({name: parsing.if_numbers(train[name]) for name in asked}, index=train.index)
+    unfit = [name for name in asked if isinstance(_column(name, cells[name]), str)]
+    for name in unfit:
+        if asked[name].role != "feature":
+            infer_schema(cells[[name]], f"column {name!r} has the role {asked[name].role}, but in training rows")
+    fit = [name for name in asked if name not in unfit]
+    if not fit:
+        raise TableError(f"train: none of the {len(unfit)} columns holds numbers or categories")
+    outcomes = [name for name in fit if asked[name].role == "outcome"]
+    columns = infer_schema(cells[fit], "train", outcomes=outcomes).by_name
+    new = {name: _as_kind(wide.cells[name], column) for name, column in columns.items()}
+    specs = {name: _spec(spec, columns[name]) if name in columns else spec for name, spec in wide.specs.items()}
+    specs = {name: spec for name, spec in specs.items() if name not in unfit}
+    foreign = {name: int((cells.isna() & ~parsing.gaps(wide.cells[name])).sum()) for name, cells in new.items()}
+    counted = {
+        "dates, identifiers, free text": {name: int(train[name].notna().sum()) for name in unfit},
+        "cells of a kind that training never has": {name: count for name, count in foreign.items() if count},
+    }
+    steps = [
+        {"step": step, "rows": len(wide), "columns": len(specs), "detail": detail} for step, detail in counted.items()
+    ]
+    return replace(wide, specs=specs, cells=wide.cells.drop(columns=unfit).assign(**new)), steps
+
+
+def _spec(spec: ColumnSpec, column: Column) -> ColumnSpec:
+    role = column.role if spec.role == "feature" else spec.role
+    levels = column.levels if set(column.levels) <= {"0", "1"} else ()  # other levels are for preprocessing to learn
+    return ColumnSpec(column.kind, role, column.domain, spec.label, levels)
+
+
+def _as_kind(cells: pd.Series, column: Column) -> pd.Series:
+    """Return the cells as the kind of column; what is not of that kind is missing."""
+    if column.kind == "binary":
+        return pd.to_numeric(parsing.known_flags(cells))
+    if column.kind == "categorical":
+        return parsing.known_flags(cells) if set(column.levels) <= {"0", "1"} else as_text(cells).where(cells.notna())
+    numbers = parsing.numbers(cells).astype(float)
+    finite = numbers.abs() < float("inf")
+    return numbers.where(finite & (numbers % 1 == 0) if column.kind == "count" else finite)
 
 
 def _dropping(names: Collection[str]) -> str:
@@ -118,7 +185,7 @@ def _text(name: str, seen: pd.Series, missing: bool) -> Column | str:
 def _is_flag(seen: pd.Series) -> bool:
     if is_bool_dtype(seen.infer_objects()) or (is_numeric_dtype(seen) and seen.isin((0, 1)).all()):
         return True
-    return not is_numeric_dtype(seen) and bool(seen.astype(str).str.lower().isin(FLAGS).all())
+    return not is_numeric_dtype(seen) and bool(seen.astype(str).str.lower().isin(parsing.FLAGS).all())
 
 
 def _numbers_rows(name: str, numbers: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> bool:

@@ -5,17 +5,17 @@ patient is coded at one of the admissions, and from then on at each later one wi
 ``omr`` holds BMI and blood pressure as text; a share ``ABSURD`` of them is mistyped. Nobody dies in hospital.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.extensions import ExtensionArray
 from scipy.special import expit
 
 from ehrsynth.data import hospital
 from ehrsynth.data.hospital import RACES, Flags, Floats, Patients, conditions
-from ehrsynth.data.mimic_paperwork import paperwork
 from ehrsynth.seeding import numpy_rng
 
 CHUNK = 50_000  # patients simulated at once, which bounds the memory of the [patients, conditions] arrays
@@ -59,6 +59,19 @@ OFFICIAL = {  # the columns of these tables in version 2.2, in their order; thos
         "result_value": "VARCHAR",
     },
 }
+
+# What the desk writes down, in MIMIC-IV's words; nothing clinical depends on it.
+OF_PATIENT = {
+    "language": {"ENGLISH": 0.9, "?": 0.1},
+    "marital_status": {"MARRIED": 0.45, "SINGLE": 0.35, "WIDOWED": 0.12, "DIVORCED": 0.08},
+}
+OF_STAY = {
+    "admission_type": {"EW EMER.": 0.5, "OBSERVATION ADMIT": 0.2, "URGENT": 0.17, "ELECTIVE": 0.13},
+    "admission_location": {"EMERGENCY ROOM": 0.6, "PHYSICIAN REFERRAL": 0.3, "TRANSFER FROM HOSPITAL": 0.1},
+    "discharge_location": {"HOME": 0.55, "HOME HEALTH CARE": 0.25, "SKILLED NURSING FACILITY": 0.2},
+}
+INSURANCE = {True: {"Medicare": 0.85, "Other": 0.15}, False: {"Other": 0.7, "Medicaid": 0.22, "Medicare": 0.08}}
+RETIRED = 65  # years of age from which the first of these holds
 
 Integers = NDArray[np.int64]
 
@@ -110,7 +123,7 @@ def _simulate_chunk(
             "race": pd.Categorical.from_codes(
                 patients.race[stays.patient], pd.Index([MIMIC_RACE.get(race, race.upper()) for race in RACES])
             ),
-            **paperwork(patients.age, stays.patient, desk),
+            **_paperwork(patients.age, stays.patient, desk),
             "hospital_expire_flag": np.int8(0),
         }
     )
@@ -236,3 +249,25 @@ def _omr(
 
 def _whole(numbers: Floats) -> pd.Series:
     return pd.Series(numbers.round().astype(np.int64)).astype(str)
+
+
+def _paperwork(age: Integers, patient: Integers, rng: np.random.Generator) -> dict[str, ExtensionArray]:
+    """Draw the words of every stay.
+
+    Args:
+        age: of each patient, in years.
+        patient: of each stay, as an index of ``age``.
+        rng: to draw from.
+
+    Returns:
+        Columns of MIMIC-IV's ``admissions``, one value a stay.
+    """
+    words = {name: _draw(shares, len(age), rng)[patient] for name, shares in OF_PATIENT.items()}
+    old, young = (_draw(INSURANCE[retired], len(age), rng) for retired in (True, False))
+    words["insurance"] = np.where(age >= RETIRED, old, young)[patient]
+    words |= {name: _draw(shares, len(patient), rng) for name, shares in OF_STAY.items()}
+    return {name: pd.Categorical(values) for name, values in words.items()}
+
+
+def _draw(shares: Mapping[str, float], n: int, rng: np.random.Generator) -> NDArray[np.str_]:
+    return rng.choice(np.array(list(shares)), n, p=list(shares.values()))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -9,13 +10,34 @@ from typing import Any, Self
 import duckdb
 import pandas as pd
 
-from ehrsynth.data.store_errors import OWN, told_plainly
-from ehrsynth.data.table_files import CSV, PARQUET, style_of
+from ehrsynth.data.store_errors import OWN, plain_errors
+from ehrsynth.data.table_files import csv_style, is_csv, parts_of
 from ehrsynth.errors import FileError, TableError
 from ehrsynth.files import require
 
 SAME = {"BIGINT": ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"), "TIMESTAMP": ("DATE", "TIMESTAMP")}  # no cell can fail
 _WORDS = {"BIGINT": "whole number", "VARCHAR": "text"}
+Columns = Mapping[str, str]  # SQL types by name
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A raw table that SQL can read.
+
+    Attributes:
+        place: what messages call it.
+        reader: of its rows, in SQL.
+        types: of its columns, in SQL.
+        typed: reads them in the types that are wanted and names the line of a cell that does not fit; empty if nothing
+            does.
+        header: what a message about a missing column adds.
+    """
+
+    place: str
+    reader: str
+    types: Columns
+    typed: str = ""
+    header: str = ""
 
 
 class Store:
@@ -46,14 +68,12 @@ class Store:
         self._db.close()
         self._scratch.cleanup()
 
-    def scan(
-        self, name: str, path: Path, columns: Mapping[str, str], *, optional: Mapping[str, str] | None = None
-    ) -> None:
-        """Create the view ``name`` over a CSV or Parquet table.
+    def scan(self, name: str, table: "Path | Raw", columns: Columns, *, optional: Columns | None = None) -> None:
+        """Create the view ``name`` over a raw table.
 
         Args:
             name: of the view.
-            path: ``.csv``, ``.csv.gz`` or ``.parquet``, or a folder of Parquet parts at any depth.
+            table: a CSV or Parquet file, a folder of Parquet parts at any depth, or whatever else SQL can read.
             columns: the columns that are wanted, each with its SQL type; names of the file in any case.
             optional: columns that may be absent; then they are NULL.
 
@@ -62,29 +82,23 @@ class Store:
             TableError: a column is missing. Cells that do not fit raise when a query meets them.
         """
         wanted = {**columns, **(optional or {})}
-        if path.is_dir() or path.name.endswith(PARQUET):
-            reader, there = self._parquet(path)
-            typed, split = reader, ""
-        elif path.name.endswith(CSV):
-            reader, typed, there, split = _csv(require(path), wanted)
-        else:
-            require(path)
-            raise FileError(f"{path}: unknown table type; use one of {', '.join((*CSV, *PARQUET))}")
-        by_lower = {column.strip().lower(): column for column in there}
+        if isinstance(table, Path):
+            table = raw_csv(table, wanted) if is_csv(table) else self._parquet(table)
+        by_lower = {column.strip().lower(): column for column in table.types}
         absent = [column for column in columns if column.lower() not in by_lower]
         if absent:
-            missing = f"({len(absent)} of {len(columns)} are missing{split})"
-            raise TableError(f"{path}: missing column {absent[0]!r} {missing}")
+            missing = f"({len(absent)} of {len(columns)} are missing{table.header})"
+            raise TableError(f"{table.place}: missing column {absent[0]!r} {missing}")
         cells = []
         for column, kind in wanted.items():
             here = by_lower.get(column.lower())
-            cell = "NULL" if here is None else checked(path, here, there[here], kind)
+            cell = "NULL" if here is None else _checked(table.place, here, table.types[here], kind)
             cells.append(f"CAST({cell} AS {kind}) AS {quoted(column)}")
-            if here is not None and typed != reader:
-                self._of_lines[told(path, here)] = f"SELECT max({quoted(here)}) FROM {typed}"
-        self.view(name, f"SELECT {', '.join(cells)} FROM {reader}")
+            if here is not None and table.typed:
+                self._of_lines[_own_message(table.place, here)] = f"SELECT max({quoted(here)}) FROM {table.typed}"
+        self.view(name, f"SELECT {', '.join(cells)} FROM {table.reader}")
 
-    def empty(self, name: str, columns: Mapping[str, str]) -> None:
+    def empty(self, name: str, columns: Columns) -> None:
         """Create the view ``name`` of a table that the source does not have."""
         cells = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(column)}" for column, kind in columns.items())
         self.view(name, f"SELECT {cells} WHERE false")
@@ -135,7 +149,7 @@ class Store:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        with told_plainly(self._scratch.name, self._memory):
+        with plain_errors(self._scratch.name, self._memory):
             try:
                 yield
             except duckdb.InvalidInputException as error:
@@ -144,55 +158,55 @@ class Store:
                         self._db.execute(query)
                 raise
 
-    def _parquet(self, path: Path) -> tuple[str, dict[str, str]]:
-        """Return what reads a Parquet file or folder, and the types of its columns."""
-        parts = sorted(path.rglob("*.parquet")) if path.is_dir() else [require(path)]
-        if not parts:
-            raise FileError(f"{path}: no .parquet file in this folder")
-        reader = f"read_parquet([{', '.join(map(text, parts))}])"
+    def _parquet(self, path: Path) -> Raw:
+        reader = f"read_parquet([{', '.join(map(text, parts_of(path)))}])"
         described = self.frame(f"DESCRIBE SELECT * FROM {reader}")
-        return reader, dict(zip(described["column_name"], described["column_type"], strict=True))
+        return Raw(str(path), reader, dict(zip(described["column_name"], described["column_type"], strict=True)))
 
 
-def _csv(path: Path, wanted: Mapping[str, str]) -> tuple[str, str, dict[str, str], str]:
-    """Return how to read a CSV file, the types of its columns, and how its header was split.
+def raw_csv(path: Path, wanted: Columns, *, quote: str = '"') -> Raw:
+    """Return how to read a CSV file.
 
     DuckDB's reader names the line of a cell that is no number, but rounds 1.5 to a whole one. So whole numbers are read
     as text, and the second reader, which types them, is for telling the line.
+
+    Args:
+        path: of the file.
+        wanted: columns with their SQL types; the others are not looked at.
+        quote: around cells; empty if quotes quote nothing.
     """
-    delimiter, decimal, header = style_of(path)
+    delimiter, decimal, header = csv_style(require(path))
     if not header:
         raise FileError(f"{path}: the file is empty; a header with the names of the columns was expected")
     kinds = {column.lower(): kind for column, kind in wanted.items()}
     types = {column: kinds.get(column.strip().lower(), "VARCHAR") for column in header}
     read = {column: "VARCHAR" if kind == "BIGINT" else kind for column, kind in types.items()}
 
-    def reader(types: Mapping[str, str]) -> str:
+    def reader(types: Columns) -> str:
         typed = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in types.items())
         return (
-            f"read_csv({text(path)}, delim={text(delimiter)}, header=true, auto_detect=false, quote='\"', escape='\"',"
-            f" nullstr='', strict_mode=true, decimal_separator={text(decimal)}, columns={{{typed}}})"
+            f"read_csv({text(path)}, delim={text(delimiter)}, header=true, auto_detect=false, quote={text(quote)},"
+            f" escape={text(quote)}, nullstr='', strict_mode=true, decimal_separator={text(decimal)},"
+            f" columns={{{typed}}})"
         )
 
     split = f"; the header has {len(header)} columns when split at {delimiter!r}"
-    return reader(read), reader(types), read, split
+    return Raw(str(path), reader(read), read, reader(types), split)
 
 
-def checked(place: object, column: str, there: str, kind: str) -> str:
+def _checked(place: str, column: str, there: str, kind: str) -> str:
     """Return a column as an SQL expression that raises, naming itself, where a cell does not become a ``kind``."""
     name = quoted(column)
     if there in SAME.get(kind, (kind,)) or kind == "VARCHAR":
         return name
     cast = f"TRY_CAST({name} AS {kind})"
     fits = f"{cast} = TRY_CAST({name} AS DOUBLE)" if kind == "BIGINT" else f"{cast} IS NOT NULL"
-    message = (
-        f"{told(place, column)} is {_WORDS.get(there, there)}, and not every cell of it is a {_WORDS.get(kind, kind)}"
-    )
+    is_of, wanted = (_WORDS.get(type_, type_) for type_ in (there, kind))
+    message = f"{_own_message(place, column)} is {is_of}, and not every cell of it is a {wanted}"
     return f"CASE WHEN {name} IS NULL OR {fits} THEN {cast} ELSE error({text(message)}) END"
 
 
-def told(place: object, column: str) -> str:
-    """Return how a message of our own about a column begins."""
+def _own_message(place: str, column: str) -> str:
     return f"{OWN}{place}: column {column!r}"
 
 

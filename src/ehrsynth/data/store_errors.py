@@ -21,7 +21,7 @@ _OF_THE_FILE = (
 
 
 @contextmanager
-def told_plainly(scratch: str, memory: str) -> Iterator[None]:
+def plain_errors(scratch: str, memory: str) -> Iterator[None]:
     """Turn what DuckDB raises about the user's files, memory and disk into an ``InputError``.
 
     Everything else, such as a query that does not parse, is our own fault and passes through.

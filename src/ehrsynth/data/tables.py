@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
+from ehrsynth.data import parsing
 from ehrsynth.data.encoding import Encoder, fit_bounds
-from ehrsynth.data.inference import FLAGS, infer_schema
+from ehrsynth.data.inference import infer_schema
 from ehrsynth.data.split import require_rows
+from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import OptionError, TableError
-from ehrsynth.files import read_table
 from ehrsynth.layout import Records
-from ehrsynth.schema import SUBJECT, Schema, as_text
+from ehrsynth.schema import SUBJECT, Column, Schema, as_text
 
 REAL = ("train", "holdout")
-EMPTY = ("na", "n/a", "nan", "none", "null", "<na>")  # no level among zeros and ones
 
 
 @dataclass(frozen=True)
@@ -171,37 +170,12 @@ def _tidy(source: Source, reading: Reading, schema: Schema | None, dropped: set[
     if not frame.columns.is_unique:
         return frame  # refused by whoever needs the names
     known = {} if schema is None else schema.by_name
-    mended = {}
-    for name in frame.columns:
-        cells, column = frame[name], known.get(name)
-        if column is not None and column.kind == "categorical":
-            mended[name] = _levels(cells, column.levels)
-        elif not is_numeric_dtype(cells) and pd.api.types.infer_dtype(cells) in ("string", "mixed", "mixed-integer"):
-            stripped = _stripped(cells)
-            flags = column is not None and column.kind == "binary"
-            mended[name] = _flags(stripped).where(stripped.notna()) if flags else stripped
-    return frame.assign(**{name: cells for name, cells in mended.items() if cells is not frame[name]})
+    read = {name: _as_column(frame[name], known.get(name)) for name in frame.columns}
+    return frame.assign(**{name: cells for name, cells in read.items() if cells is not frame[name]})
 
 
-def _stripped(cells: pd.Series) -> pd.Series:
-    """Return the cells without the spaces around text; text of spaces only is an empty cell."""
-    text = cells.map(lambda cell: cell.strip() or None if isinstance(cell, str) else cell)
-    return text.astype(cells.dtype)
-
-
-def _flags(cells: pd.Series) -> pd.Series:
-    """Return true and false as 1 and 0, whatever their case, and other cells as they are."""
-    return cells.map(lambda cell: FLAGS.get(str(cell).lower(), cell))
-
-
-def _levels(cells: pd.Series, levels: Collection[str]) -> pd.Series:
-    """Return what is a level, give or take spaces around it and ways to write 0 and 1, as that level."""
-    text = as_text(cells)
-    other = cells.notna() & ~text.isin(levels)
-    if not other.any():
-        return cells
-    tried = text[other].str.strip()
-    tried = tried.mask(tried == "")
-    if set(levels) <= {"0", "1"}:
-        tried = _flags(tried.mask(tried.str.lower().isin(EMPTY)))
-    return text.where(cells.notna()).where(~other, tried)
+def _as_column(cells: pd.Series, column: Column | None) -> pd.Series:
+    if column is not None and column.kind == "categorical":
+        return parsing.levels(cells, column.levels)
+    cells = parsing.stripped(cells)
+    return parsing.flags(cells) if column is not None and column.kind == "binary" and parsing.is_text(cells) else cells

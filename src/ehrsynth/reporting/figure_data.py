@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from ehrsynth.bits import unpack
 from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.kinds import unscaled
 from ehrsynth.layout import Records
 from ehrsynth.metrics.correlation import correlation
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.moments import Moments
 from ehrsynth.metrics.neighbours import Points, nearest
 from ehrsynth.metrics.prevalence import prevalence
-from ehrsynth.schema import Column
 from ehrsynth.seeding import torch_rng
 
 Array = NDArray[np.float64]
@@ -79,16 +79,8 @@ def own_units(real: RealData, synthetic: Records) -> tuple[dict[str, Tables], in
         column = real.schema.by_name[field.column]
         label = column.label or column.name
         title = label if label not in decoded else f"{label} ({column.name})"
-        decoded[title] = Tables(*(_decoded(t.values[:, place], column) for t in (real.train, real.holdout, synthetic)))
+        decoded[title] = Tables(*(unscaled(column, t.values[:, place]) for t in (real.train, real.holdout, synthetic)))
     return decoded, len(fields)
-
-
-def _decoded(scaled: torch.Tensor, column: Column) -> Array:
-    """Return a value column in its own units."""
-    assert column.bounds is not None
-    low, high = column.bounds
-    values: Array = low + (high - low) * scaled.double().numpy()
-    return values.round(6 if column.decimals is None else column.decimals)
 
 
 def distances(real: RealData, synthetic: Records, seed: int) -> tuple[Array, Array, Array, int]:

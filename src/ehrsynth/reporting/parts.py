@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ehrsynth.chunks import write_table
+from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.evaluator import Undefined, Value
 from ehrsynth.evaluation.score import ANCHORS, Score
-from ehrsynth.files import read_table, write_table
 
 WHOLE = "all"
 """The kind of the row that holds the score itself."""

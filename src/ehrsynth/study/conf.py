@@ -1,4 +1,4 @@
-"""The YAML files under ``conf/``, composed and built without Hydra, so that a default is written once for all.
+"""The YAML files under ``conf/``, composed without Hydra, so that a default is written once for all.
 
 A file composes as under Hydra: its ``defaults:`` list names others, ``_self_`` says when its own values come, and the
 last word counts. Read is what our files use: options of the same group, ``group: option``, ``/group@package: option``,
@@ -9,19 +9,16 @@ import os
 import re
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, is_dataclass
-from functools import cache, partial
-from importlib import import_module
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ehrsynth.errors import EhrsynthError, FileError, OptionError
+from ehrsynth.errors import FileError, OptionError
 
 Node = dict[str, Any]
 Choice = str | Path | Mapping[str, Any] | None  # the name of an option, a YAML file of one's own, or its content
 
 GLOBAL = re.compile(r"^# @package _global_", re.M)
-SPECIAL = ("_target_", "_convert_", "_partial_", "_args_")
 MISSING = "???"
 FLOAT = r"^[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.(?:inf|nan))$"
 
@@ -224,7 +221,9 @@ def _resolved(node: Any, root: Node) -> Any:
         return {key: _resolved(value, root) for key, value in node.items()}
     if isinstance(node, list | tuple):
         return [_resolved(value, root) for value in node]
-    return _interpolated(node, root) if isinstance(node, str) else node
+    if isinstance(node, str):
+        return _interpolated(node, root)
+    return str(node) if isinstance(node, Path) else node
 
 
 def _interpolated(text: str, root: Node) -> Any:
@@ -259,62 +258,3 @@ def _found(asked: str, root: Node) -> Any:
         raise OptionError(f"${{{asked}}}: there is no {key}")
     made = _interpolated(default, root)
     return parsed(made, asked) if isinstance(made, str) else made
-
-
-def build(node: Any, name: str = "", *, late: bool = False) -> Any:
-    """Make what ``_target_`` names, with its options, and everything below it.
-
-    Args:
-        node: of a configuration that the user chose; never of a file in a run or matrix folder.
-        name: of the option, for messages.
-        late: return what makes it, to be called with the rest of its arguments.
-
-    Raises:
-        OptionError: the class cannot be imported, an option is required and not given, or it does not take them.
-    """
-    if isinstance(node, list):
-        return [build(value, name) for value in node]
-    if not isinstance(node, Mapping):
-        return node
-    given = [key for key, value in node.items() if key not in SPECIAL and value == MISSING]
-    if given:
-        raise OptionError(f"{name}.{given[0]}= is required and not given".removeprefix("."))
-    made = {key: build(value, f"{name}.{key}") for key, value in node.items() if key not in SPECIAL}
-    if "_target_" not in node:
-        return made
-    call = partial(_located(node["_target_"]), *build(list(node.get("_args_", ())), name), **made)
-    if late or node.get("_partial_"):
-        return call
-    try:
-        return call()
-    except EhrsynthError:
-        raise
-    except Exception as error:
-        raise OptionError(f"{name}: {call.func.__name__} does not take these options ({error})") from error
-
-
-def _located(target: str) -> Any:
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise OptionError(f"_target_={target}: cannot be imported ({error})") from error
-
-
-def node_of(value: Any, name: str) -> Choice:
-    """Return what ``build`` would make ``value`` from: a class, a partial of one, or a dataclass.
-
-    Raises:
-        OptionError: it is something else, so a run could not be told from another by it.
-    """
-    if value is None or isinstance(value, str | Path | Mapping):
-        return value
-    kind = value.func if isinstance(value, partial) else value if isinstance(value, type) else type(value)
-    target = {"_target_": f"{kind.__module__}.{kind.__qualname__}"}
-    if isinstance(value, partial):
-        return target | value.keywords
-    if isinstance(value, type):
-        return target
-    if is_dataclass(value) and not isinstance(value, type):
-        return target | asdict(value)
-    raise OptionError(f"{name}: a {kind.__name__} cannot be written down; give a name, a YAML file or its content")

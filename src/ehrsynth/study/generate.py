@@ -12,7 +12,7 @@ from ehrsynth.data.matrix import LOW_PREVALENCE, read_low_prevalence
 from ehrsynth.errors import OptionError
 from ehrsynth.files import TABLE_SUFFIXES, sha256
 from ehrsynth.models.base import load_model
-from ehrsynth.sampling import synthesize
+from ehrsynth.sampling import Acceptance, synthesize
 from ehrsynth.schema import Column, Schema
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import whole
@@ -59,18 +59,25 @@ def generate(
     n = int(folder.provenance["rows"]["train"]) if n is None else whole("n", n, least=1)
     rare = _rare(folder) if reintroduce else []
     model = load_model(folder.chosen_checkpoint, Schema.load(folder.schema)).to(torch_device(device))
+    acceptance = Acceptance()
     with watch.bar("generating", n) as advance:
         chunks = synthesize(
             model,
             n,
             whole("seed", seed),
             condition={str(column): str(value) for column, value in (condition or {}).items()},
+            acceptance=acceptance,
             low_prevalence=rare,
             progress=lambda done: advance(done, None),
         )
         if out is None:
-            return pd.concat(chunks, ignore_index=True)
-        rows = write_chunks(Path(out), chunks)
+            table = pd.concat(chunks, ignore_index=True)
+        else:
+            rows = write_chunks(Path(out), chunks)
+    if acceptance.way != "none":
+        watch.say(f"condition: {acceptance}")
+    if out is None:
+        return table
     return Written(Path(out), rows, len(model.schema.columns) + len(rare))
 
 

@@ -28,9 +28,9 @@ from ehrsynth.models.base import load_model
 from ehrsynth.reporting.model_card import card_md
 from ehrsynth.sampling import synthesize
 from ehrsynth.seeding import derive
-from ehrsynth.study.conf import build
-from ehrsynth.study.evaluate import ROLES, History, examine, judge
+from ehrsynth.study.build import build
 from ehrsynth.study.generate import torch_device
+from ehrsynth.study.judge import ROLES, History, examine, judge
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import Spec
@@ -54,19 +54,13 @@ def hand_over(
         seconds: of the training; those of the other steps are added.
     """
     matrix, seed = data.matrix, spec.evaluation["seed"]
-    profile, quick, full = (
-        build(node, name)
-        for name, node in (
-            ("profile", spec.profile),
-            ("evaluation.quick", spec.evaluation["quick"]),
-            ("evaluation.full", spec.evaluation["full"]),
-        )
-    )
+    profile, full = build(spec.profile, "profile"), build(spec.evaluation["full"], "evaluation.full")
+    directions = {card.name: card.direction for card in build(spec.evaluation["quick"], "evaluation.quick").cards}
     # What costs time on real rows alone is kept beside them: it is as private as they are.
     cache = matrix.folder / ".cache" if os.access(matrix.folder, os.W_OK) else None
     real = RealData(data.schema, data.records["train"], data.records["holdout"], matrix.constraints, cache)
     checkpoints = pd.read_csv(folder.metrics).set_index("epoch")
-    epoch = choose_checkpoint(checkpoints, {card.name: card.direction for card in quick.cards}, profile)
+    epoch = choose_checkpoint(checkpoints, directions, profile)
     chosen = checkpoint_path(folder.path, epoch)
 
     start = perf_counter()

@@ -14,7 +14,8 @@ from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Split
 from ehrsynth.files import read_object
 from ehrsynth.reporting.cohort_report import COHORT_PAGE, write_cohort_report
-from ehrsynth.study.conf import Choice, build, compose, sorted_out
+from ehrsynth.study.build import build
+from ehrsynth.study.conf import Choice, compose, sorted_out
 from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import RECIPE
 from ehrsynth.study.watch import NOBODY, Watch

@@ -9,21 +9,23 @@ from typing import Any
 
 import pandas as pd
 
+from ehrsynth.chunks import write_table
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.fidelity.dimension_wise_distance import published_distances
 from ehrsynth.evaluation.ranking import Profile, rank_runs
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
-from ehrsynth.files import read_table, write_table
 from ehrsynth.reporting.comparison import Section, comparison_html, ranking_rows, worst_leaks
 from ehrsynth.reporting.parts import read_parts
 from ehrsynth.reporting.ranking_figures import prevalence_figure, ranking_figures
 from ehrsynth.reporting.style import NamedFigure
 from ehrsynth.reporting.summary import Finding
-from ehrsynth.study.conf import Choice, build, load
+from ehrsynth.study.build import build
+from ehrsynth.study.conf import Choice, load
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import whole
 

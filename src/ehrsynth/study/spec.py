@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ehrsynth.errors import OptionError
-from ehrsynth.study.conf import Node, build
+from ehrsynth.study.build import build
+from ehrsynth.study.conf import Node
 
 RECIPE = ("source", "cohort", "features", "preprocess", "split", "constraints")
 # Where results go and who is told of them does not change what they are; the matrix stands in for its recipe.
@@ -81,6 +82,12 @@ class Spec:
 
     def check(self) -> None:
         """Raise an ``OptionError`` for values that no part below could explain as well."""
+        try:
+            json.dumps(self.config)
+        except TypeError as error:  # by what then should this run be known?
+            raise OptionError(
+                f"an option is no plain value ({error}); numbers, texts and lists were expected"
+            ) from None
         whole("seed", self.seed)
         whole("evaluation.seed", self.evaluation["seed"])
         whole("trainer.max_epochs", self.trainer["max_epochs"], least=1)

@@ -14,6 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from ehrsynth.callbacks.curves import LossCurves
 from ehrsynth.callbacks.evaluate import EvaluateCheckpoints
 from ehrsynth.callbacks.progress import EpochProgress
+from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import Recipe
@@ -22,9 +23,10 @@ from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.ranking import Profile
 from ehrsynth.files import sweep_leftovers, write_text
 from ehrsynth.models.base import SyntheticModel
-from ehrsynth.study.conf import Choice, build, compose, dumped, node_of, sorted_out
-from ehrsynth.study.evaluate import shared_rows
+from ehrsynth.study.build import build, node_of
+from ehrsynth.study.conf import Choice, compose, dumped, sorted_out
 from ehrsynth.study.hand_over import hand_over
+from ehrsynth.study.judge import shared_rows
 from ehrsynth.study.prepare import data_name, made, matrix_folder, readable_name, recipe_of
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.shared import owned
@@ -85,18 +87,28 @@ def train(
         InputError: an option or the data are wrong.
         TrainingError: the loss became NaN or infinite.
     """
+    unsaid = ("data", "runs", "matrices", "watch")
+    asked = {name: value for name, value in locals().items() if value is not None and name not in unsaid}
     if isinstance(data, Recipe):
         data = made(data, matrix_folder(data, matrices), watch)
     folder = data.folder if isinstance(data, Matrix) else Path(data)
-    given = {"model": node_of(model, "model"), "trainer": trainer, "profile": node_of(profile, "profile")}
-    suites = {"suite@evaluation.full": node_of(suite, "suite"), "suite@evaluation.quick": node_of(quick, "quick")}
-    choices, values = sorted_out({**given, **suites, "evaluation": evaluation, "experiment": experiment})
+    chosen = {
+        "model": node_of(model, "model"),
+        "trainer": trainer,
+        "profile": node_of(profile, "profile"),
+        "suite@evaluation.full": node_of(suite, "suite"),
+        "suite@evaluation.quick": node_of(quick, "quick"),
+        "evaluation": evaluation,
+        "experiment": experiment,
+    }
+    choices, values = sorted_out(chosen)
     own = {"trainer.max_epochs": max_epochs, "data.batch_size": batch_size, "seed": seed, "n": n, "logger.mode": logger}
     values |= {key: value for key, value in own.items() if value is not None}
     values |= {f"model.{name}": value for name, value in (options or {}).items()}
-    asked = ", ".join(f"{key}={value!r}" for key, value in {**choices, **values}.items())
     values |= {"data.matrix": str(folder), "paths.runs": str(runs), "study": study}
-    return run(Spec.of(compose("train", choices, values), f"ehrsynth.train({str(folder)!r}, {asked})"), watch)
+    words = [f"{name}={getattr(value, '__name__', repr(value))}" for name, value in asked.items()]
+    command = f"ehrsynth.train({', '.join([repr(str(folder)), *words])})"
+    return run(Spec.of(compose("train", choices, values), command), watch)
 
 
 def run(spec: Spec, watch: Watch = NOBODY) -> RunFolder:
@@ -170,7 +182,8 @@ def _fit(
     train_records, validation = data.records["train"], data.records["validation"]
     files = {part: str(data.matrix.folder / f"{part}.parquet") for part in data.records}
     shared_rows(train_records, data.records["holdout"], files)  # now, or hours of training end in an error
-    model.observe(train_records)
+    model.rules = Rules(data.matrix.constraints, data.schema)
+    model.observe(data.filled)
     chosen_on = RealData(data.schema, train_records, validation, data.matrix.constraints)
     suite = build(spec.evaluation["quick"], "evaluation.quick").fit(chosen_on, spec.evaluation["seed"])
     with watch.bar(f"training {spec.model_name}", None) as advance, _quiet_lightning():

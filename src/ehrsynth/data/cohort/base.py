@@ -1,9 +1,8 @@
 """Who belongs to a study, seen from which moment, over which window; and how many each rule left."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from ehrsynth.data.events import EVENTS
 from ehrsynth.data.faults import policies, settle
@@ -14,22 +13,29 @@ StayChoice = Literal["last", "first", "any"]
 Index = Literal["discharge", "admission"]
 
 
-class Rule(ABC):
-    """One condition on the candidates; subclasses are frozen dataclasses.
+class Rule:
+    """One condition on the candidates; subclasses are frozen dataclasses of their options.
 
     A candidate is a subject with one of the stays: ``candidate`` (its number), ``subject_id, stay_id, sex, birth,
     death, admitted, discharged, died, index_time``, ``first_admitted``, the subject's first admission of all, and
     ``stays_so_far``, how many the subject has had with this one. Its window is in the view ``windows``: the events with
     their ``candidate``.
+
+    Attributes:
+        words: the rule in plain words, with ``{option}`` where its options stand.
+        sql: the condition over a candidate, in the same way.
     """
 
-    @abstractmethod
+    words: ClassVar[str]
+    sql: ClassVar[str]
+
     def describe(self) -> str:
         """Return the rule in plain words, as the flow diagram shows it."""
+        return self.words.format(**vars(self))
 
-    @abstractmethod
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
+        return self.sql.format(**vars(self))
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range and what was expected, if there is one."""
@@ -56,12 +62,13 @@ class FlowStep:
     faults: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(kw_only=True, eq=False)
 class Cohort:
     """The subjects of a study and the window of their events that the matrix may use.
 
     Stays are ordered by admission, and where admissions are alike or unknown by ``stay_id``.
 
-    Args:
+    Attributes:
         stay: the index stay: the ``last`` or the ``first`` of a subject, to which the rules then apply, or ``any``: the
             last of those that keep every rule. A stay without the date of the index, such as that of a patient who is
             still in hospital, is none of them. None asks for no stay: subjects count as they are, over all events.
@@ -76,37 +83,36 @@ class Cohort:
         OptionError: an unknown choice, or an option of a rule is out of range.
     """
 
-    def __init__(
-        self,
-        *,
-        stay: StayChoice | None = "last",
-        rules: Mapping[str, Rule | None] | None = None,
-        index: Index = "discharge",
-        window: str | int = "history",
-        faults: str | Mapping[str, str] | None = None,
-    ) -> None:
-        for name, value, known in (("stay", stay, (*get_args(StayChoice), None)), ("index", index, get_args(Index))):
-            if value not in known:
+    stay: StayChoice | None = "last"
+    rules: Mapping[str, Rule | None] | None = None
+    index: Index = "discharge"
+    window: str | int = "history"
+    faults: str | Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("stay", (*get_args(StayChoice), None)), ("index", get_args(Index))):
+            if (value := getattr(self, name)) not in known:
                 raise OptionError(f"cohort.{name}={value}: one of {', '.join(map(str, known))} was expected")
+        window = self.window
         if window not in ("history", "stay") and (not isinstance(window, int) or window < 1):
             raise OptionError(f"cohort.window={window}: history, stay or a number of days above zero was expected")
-        if (window, index) == ("stay", "admission"):
+        if (window, self.index) == ("stay", "admission"):
             raise OptionError("cohort.window=stay: nothing of a stay lies before cohort.index=admission; use history")
-        self.stay = stay
-        self.rules = {name: rule for name, rule in (rules or {}).items() if rule is not None}
-        for name, rule in self.rules.items():
+        for name, rule in self._rules.items():
             if (wrong := rule.check()) is not None:
                 option, expected = wrong
                 raise OptionError(f"cohort.rules.{name}.{option}={getattr(rule, option)}: {expected} was expected")
-        self.index = index
-        self.window = window
-        self.faults = policies(faults)
+        self._policies = policies(self.faults)
+
+    @property
+    def _rules(self) -> dict[str, Rule]:
+        return {name: rule for name, rule in (self.rules or {}).items() if rule is not None}
 
     def options(self) -> dict[str, Any]:
         """Return the options as plain data."""
-        rules = {name: rule.options() for name, rule in self.rules.items()}
+        rules = {name: rule.options() for name, rule in self._rules.items()}
         plain = {"stay": self.stay, "rules": rules, "index": self.index, "window": self.window}
-        return {**plain, "faults": self.faults}
+        return {**plain, "faults": self._policies}
 
     def choose(self, store: Store) -> list[FlowStep]:
         """Settle faults in the data, make the table ``cohort`` and the view ``history``, and return the flow.
@@ -120,7 +126,7 @@ class Cohort:
         """
         everybody = "people LEFT JOIN stays USING (subject_id)"
         flow = [FlowStep("subjects in the source", *_counts(store, everybody))]
-        if found := settle(store, self.faults):
+        if found := settle(store, self._policies):
             flow.append(FlowStep("without faults in the data", *_counts(store, everybody), found))
         self._candidates(store)
         if self.stay:
@@ -129,7 +135,7 @@ class Cohort:
         if self.stay in ("last", "first"):
             self._one_stay(store)
             flow.append(FlowStep(f"the {self.stay} stay", *_counts(store, "candidates")))
-        for rule in self.rules.values():
+        for rule in self._rules.values():
             store.table("candidates", f"SELECT * FROM candidates WHERE {rule.condition()}")
             flow.append(FlowStep(rule.describe(), *_counts(store, "candidates")))
         self._one_stay(store)

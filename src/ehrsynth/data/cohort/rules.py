@@ -2,37 +2,76 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
+from typing import ClassVar
 
 from ehrsynth.data.cohort.base import Rule
-from ehrsynth.data.cohort.ranges import DAYS, are_words, is_day, is_number, outside
 from ehrsynth.data.events import EVENTS, coded
 from ehrsynth.data.store import text
 
+DAYS = "a number of days, 0 or more,"
+
+
+def _days(start: str, end: str) -> str:
+    return f"(epoch({end}) - epoch({start})) / 86400"
+
 
 @dataclass(frozen=True)
-class Age(Rule):
-    """Whole years at admission, both ends included."""
+class Within(Rule):
+    """A number lies between ``least`` and ``most``, both included; None leaves the upper end open.
 
-    least: int = 0
-    most: int | None = None
+    Attributes:
+        number: of a candidate, in SQL.
+        unit: of the number.
+        up_to: what ``words`` are with an upper end.
+    """
+
+    number: ClassVar[str]
+    unit: ClassVar[str]
+    up_to: ClassVar[str]
+
+    least: float = 0
+    most: float | None = None
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range."""
-        return outside(self.least, self.most, "years")
+        if not _is_number(self.least):
+            return "least", f"a number of {self.unit}, 0 or more,"
+        if self.most is not None and not (_is_number(self.most) and self.most >= self.least):
+            return "most", f"null or a number of {self.unit} from {self.least}"
+        return None
 
     def describe(self) -> str:
         """Return the rule in plain words."""
-        return f"{self.least} to {self.most} years old" if self.most is not None else f"{self.least} years or older"
+        return super().describe() if self.most is None else self.up_to.format(**vars(self))
 
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
-        age = "date_sub('year', birth, admitted)"
-        return f"{age} >= {self.least}" + (f" AND {age} <= {self.most}" if self.most is not None else "")
+        return f"{self.number} >= {self.least}" + (
+            f" AND {self.number} <= {self.most}" if self.most is not None else ""
+        )
+
+
+class Age(Within):
+    """Whole years at admission, both ends included."""
+
+    number, unit = "date_sub('year', birth, admitted)", "years"
+    words, up_to = "{least} years or older", "{least} to {most} years old"
+
+
+class StayLength(Within):
+    """Days from admission to discharge, both ends included."""
+
+    number, unit = _days("admitted", "discharged"), "days"
+    words, up_to = "a stay of {least} days or more", "{least} to {most} days"
 
 
 @dataclass(frozen=True)
 class AtLeastStays(Rule):
     """The index stay is the subject's ``n``-th or a later one."""
+
+    words = "at least {n} stays by then"
+    sql = "stays_so_far >= {n}"
 
     n: int
 
@@ -40,45 +79,27 @@ class AtLeastStays(Rule):
         """Return the option that is out of range."""
         return None if isinstance(self.n, int) and self.n >= 1 else ("n", "a whole number above zero")
 
-    def describe(self) -> str:
-        """Return the rule in plain words."""
-        return f"at least {self.n} stays by then"
-
-    def condition(self) -> str:
-        """Return an SQL condition over a candidate."""
-        return f"stays_so_far >= {self.n}"
-
 
 @dataclass(frozen=True)
 class DischargedAlive(Rule):
     """The subject left the hospital alive."""
 
-    def describe(self) -> str:
-        """Return the rule in plain words."""
-        return "discharged alive"
-
-    def condition(self) -> str:
-        """Return an SQL condition over a candidate."""
-        return "NOT died"
+    words = "discharged alive"
+    sql = "NOT died"
 
 
 @dataclass(frozen=True)
 class MinimumHistory(Rule):
     """So many days lie between the subject's first admission and the index."""
 
+    words = "known for at least {days} days"
+    sql = f"{_days('first_admitted', 'index_time')} >= {{days}}"
+
     days: float
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range."""
-        return None if is_number(self.days) else ("days", DAYS)
-
-    def describe(self) -> str:
-        """Return the rule in plain words."""
-        return f"known for at least {self.days} days"
-
-    def condition(self) -> str:
-        """Return an SQL condition over a candidate."""
-        return f"{_days('first_admitted', 'index_time')} >= {self.days}"
+        return None if _is_number(self.days) else ("days", DAYS)
 
 
 @dataclass(frozen=True)
@@ -92,18 +113,16 @@ class FollowUp(Rule):
         until: the day the data end, as YYYY-MM-DD; None takes the last admission, discharge or death of the source.
     """
 
+    words = "followed for at least {days} days"
+
     days: float
     until: str | None = None
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range."""
-        if not is_number(self.days):
+        if not _is_number(self.days):
             return "days", DAYS
-        return None if self.until is None or is_day(self.until) else ("until", "a day as YYYY-MM-DD")
-
-    def describe(self) -> str:
-        """Return the rule in plain words."""
-        return f"followed for at least {self.days} days"
+        return None if self.until is None or _is_day(self.until) else ("until", "a day as YYYY-MM-DD")
 
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
@@ -123,6 +142,8 @@ class HasCode(Rule):
         label: of the codes, for the flow diagram; empty lists the beginnings.
     """
 
+    words = "with"
+
     prefixes: Sequence[str]
     domain: str = "diagnosis"
     vocabulary: str | None = None
@@ -130,53 +151,26 @@ class HasCode(Rule):
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range."""
-        return None if are_words(self.prefixes) else ("prefixes", "a list of beginnings of codes, in quotes,")
+        return None if _are_words(self.prefixes) else ("prefixes", "a list of beginnings of codes, in quotes,")
 
     def describe(self) -> str:
         """Return the rule in plain words."""
-        return f"with {self.label or self._listed()}"
+        return f"{self.words} {self.label or ' '.join([self.domain, ', '.join(self.prefixes)])}"
 
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
         meant = coded(self.prefixes, self.vocabulary)
         return f"candidate IN (SELECT candidate FROM windows WHERE domain = {text(self.domain)} AND {meant})"
 
-    def _listed(self) -> str:
-        return f"{self.domain} {', '.join(self.prefixes)}"
 
-
-@dataclass(frozen=True)
 class HasNoCode(HasCode):
     """The subject has none of these codes in the window."""
 
-    def describe(self) -> str:
-        """Return the rule in plain words."""
-        return f"without {self.label or self._listed()}"
+    words = "without"
 
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
         return f"NOT {super().condition()}"
-
-
-@dataclass(frozen=True)
-class StayLength(Rule):
-    """Days from admission to discharge, both ends included."""
-
-    least: float = 0
-    most: float | None = None
-
-    def check(self) -> tuple[str, str] | None:
-        """Return the option that is out of range."""
-        return outside(self.least, self.most, "days")
-
-    def describe(self) -> str:
-        """Return the rule in plain words."""
-        return f"a stay of {self.least} days or more" if self.most is None else f"{self.least} to {self.most} days"
-
-    def condition(self) -> str:
-        """Return an SQL condition over a candidate."""
-        days = _days("admitted", "discharged")
-        return f"{days} >= {self.least}" + (f" AND {days} <= {self.most}" if self.most is not None else "")
 
 
 @dataclass(frozen=True)
@@ -189,7 +183,7 @@ class Between(Rule):
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range."""
         for option, day in (("first", self.first), ("last", self.last)):
-            if day is not None and not is_day(day):
+            if day is not None and not _is_day(day):
                 return option, "null or a day as YYYY-MM-DD"
         return None
 
@@ -211,7 +205,7 @@ class AdmissionKind(Rule):
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range."""
-        return None if are_words(self.codes) else ("codes", "a list of beginnings of the provider's words")
+        return None if _are_words(self.codes) else ("codes", "a list of beginnings of the provider's words")
 
     def describe(self) -> str:
         """Return the rule in plain words."""
@@ -223,5 +217,25 @@ class AdmissionKind(Rule):
         return f"(subject_id, stay_id) IN ({kinds})"
 
 
-def _days(start: str, end: str) -> str:
-    return f"(epoch({end}) - epoch({start})) / 86400"
+def _is_number(value: object) -> bool:
+    """Return whether ``value`` is a number, 0 or more."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+def _are_words(values: object) -> bool:
+    """Return whether ``values`` is a list of at least one word."""
+    return (
+        isinstance(values, Sequence)
+        and not isinstance(values, str)
+        and bool(values)
+        and all(isinstance(value, str) and value for value in values)
+    )
+
+
+def _is_day(value: object) -> bool:
+    """Return whether ``value`` is a day as YYYY-MM-DD."""
+    try:
+        date.fromisoformat(str(value))
+    except ValueError:
+        return False
+    return True

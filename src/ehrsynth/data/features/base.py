@@ -1,7 +1,7 @@
 """The seam between a cohort and the columns of the matrix."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,8 +56,11 @@ class Collected:
     remarks: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(kw_only=True, eq=False)
 class Feature(ABC):
     """One or many columns of the matrix, made of the tables ``cohort``, ``history``, ``stays`` and ``events``.
+
+    Subclasses are dataclasses whose fields are the options.
 
     Attributes:
         after_split: whether training rows decide which columns there are; they are then in the table ``training``.
@@ -75,7 +78,8 @@ class Feature(ABC):
 
     def options(self) -> dict[str, Any]:
         """Return class and options, for provenance."""
-        plain = {name: value.options() if hasattr(value, "options") else value for name, value in vars(self).items()}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {name: value.options() if hasattr(value, "options") else value for name, value in values.items()}
         return {"feature": type(self).__name__, **plain}
 
     def inputs(self) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """Clinical codes: one column for each concept of a vocabulary."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -10,19 +11,19 @@ import pandas as pd
 from ehrsynth.data.events import LABELS
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
 from ehrsynth.data.store import Store, text
-from ehrsynth.data.vocabulary.as_is import AsIs
 from ehrsynth.data.vocabulary.base import Vocabulary
-from ehrsynth.data.vocabulary.icd import rolled_up
+from ehrsynth.data.vocabulary.icd import AsIs, rolled_up
 from ehrsynth.errors import OptionError
 
 UNMAPPED = "unmapped_"
 LEAST_SUBJECTS = 10  # of an unmapped code, to be named: a rarer one may point at a patient
 
 
+@dataclass(kw_only=True, eq=False)
 class Codes(Feature):
     """The codes of a domain, rolled up by a vocabulary.
 
-    Args:
+    Attributes:
         domain: of the events: ``diagnosis``, ``procedure``, ``medication``.
         vocabulary: from the provider's codes to concepts.
         prefix: of the columns' names, so that two domains never share one.
@@ -36,27 +37,20 @@ class Codes(Feature):
         OptionError: an unknown choice, or a concept that is named twice.
     """
 
-    def __init__(
-        self,
-        *,
-        domain: str,
-        vocabulary: Vocabulary,
-        prefix: str,
-        kind: Literal["binary", "count"] = "binary",
-        unmapped: Literal["keep", "drop"] = "keep",
-        concepts: Sequence[str] | None = None,
-    ) -> None:
-        for name, value, known in (("kind", kind, ("binary", "count")), ("unmapped", unmapped, ("keep", "drop"))):
-            if value not in known:
-                raise OptionError(f"features: {name}={value} for {domain}: {' or '.join(known)} was expected")
-        if concepts is not None and len(set(concepts)) < len(concepts):
-            raise OptionError(f"features: concepts for {domain}: one is named twice; each is a column")
-        self.domain = domain
-        self.vocabulary = vocabulary
-        self.prefix = prefix
-        self.kind: Literal["binary", "count"] = kind
-        self.unmapped = unmapped
-        self.concepts = None if concepts is None else list(concepts)
+    domain: str
+    vocabulary: Vocabulary
+    prefix: str
+    kind: Literal["binary", "count"] = "binary"
+    unmapped: Literal["keep", "drop"] = "keep"
+    concepts: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("kind", ("binary", "count")), ("unmapped", ("keep", "drop"))):
+            if (value := getattr(self, name)) not in known:
+                raise OptionError(f"features: {name}={value} for {self.domain}: {' or '.join(known)} was expected")
+        if self.concepts is not None and len(set(self.concepts)) < len(self.concepts):
+            raise OptionError(f"features: concepts for {self.domain}: one is named twice; each is a column")
+        self.concepts = None if self.concepts is None else list(self.concepts)
 
     def inputs(self) -> dict[str, Path]:
         """Return the files of the vocabulary."""
@@ -74,7 +68,7 @@ class Codes(Feature):
             GROUP BY ALL ORDER BY ALL"""
         )
         mapped, lost = self._map(codes)
-        concepts = sorted(mapped["concept"].unique()) if self.concepts is None else self.concepts
+        concepts = sorted(mapped["concept"].unique()) if self.concepts is None else list(self.concepts)
         place = pd.Series(range(len(concepts)), index=concepts, dtype=np.int64)
         mapped = mapped[mapped["concept"].isin(concepts)]
         store.register("mapped", mapped.assign(place=mapped["concept"].map(place)))

@@ -1,6 +1,7 @@
 """Who the patient is: age, and whatever else the provider writes once or now and then."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
@@ -11,27 +12,20 @@ from ehrsynth.schema import Role
 OTHERWISE = "otherwise"
 
 
+@dataclass(kw_only=True, eq=False)
 class Age(Feature):
     """Whole years at the index time.
 
-    Args:
+    Attributes:
         name: of the column.
         most: older patients count as this old, as MIMIC does for privacy.
         role, label: of the column.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str = "age",
-        most: int | None = None,
-        role: Role = "quasi_identifier",
-        label: str = "Age in years",
-    ) -> None:
-        self.name = name
-        self.most = most
-        self.role: Role = role
-        self.label = label
+    name: str = "age"
+    most: int | None = None
+    role: Role = "quasi_identifier"
+    label: str = "Age in years"
 
     def collect(self, store: Store) -> Collected:
         """Return the ages; missing where the birth is unknown."""
@@ -45,10 +39,11 @@ class Age(Feature):
         )
 
 
+@dataclass(kw_only=True, eq=False)
 class Attribute(Feature):
     """A category such as sex or race: the code of the subject's last (or first) event of a domain.
 
-    Args:
+    Attributes:
         name: of the column.
         domain: of the events.
         levels: what the column can say, each with the beginnings of the provider's words that mean it, in this order;
@@ -60,24 +55,18 @@ class Attribute(Feature):
         OptionError: an unknown choice.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        domain: str,
-        levels: Mapping[str, list[str]] | None = None,
-        which: Literal["last", "first"] = "last",
-        role: Role = "feature",
-        label: str = "",
-    ) -> None:
-        if which not in ("last", "first"):
-            raise OptionError(f"feature {name}: which={which}: last or first was expected")
-        self.name = name
-        self.domain = domain
-        self.levels = dict(levels or {})
-        self.which = which
-        self.role: Role = role
-        self.label = label or name.capitalize()
+    name: str
+    domain: str
+    levels: Mapping[str, list[str]] | None = None
+    which: Literal["last", "first"] = "last"
+    role: Role = "feature"
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if self.which not in ("last", "first"):
+            raise OptionError(f"feature {self.name}: which={self.which}: last or first was expected")
+        self.levels = dict(self.levels or {})
+        self.label = self.label or self.name.capitalize()
 
     def collect(self, store: Store) -> Collected:
         """Return the levels; missing for subjects without such an event."""
@@ -87,7 +76,7 @@ class Attribute(Feature):
             f"""SELECT row, {self._level(word)}
             AS {quoted(self.name)} FROM history WHERE domain = {text(self.domain)} AND code IS NOT NULL GROUP BY row"""
         ).set_index("row")
-        levels = tuple(self.levels)
+        levels = tuple(self.levels or ())
         return Collected({self.name: ColumnSpec("categorical", self.role, "demographics", self.label, levels)}, cells)
 
     def _level(self, word: str) -> str:

@@ -1,25 +1,30 @@
 """Whether something is known of a patient at all: one binary column for an event."""
 
+from dataclasses import dataclass
+
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
 from ehrsynth.data.store import Store, quoted, text
 from ehrsynth.schema import Role
 
 
+@dataclass(kw_only=True, eq=False)
 class Flag(Feature):
     """1 if the window holds such an event, else 0; an event with a number counts if the number is above zero.
 
-    Args:
+    Attributes:
         name: of the column.
         domain, code: of the event.
         role, label: of the column.
     """
 
-    def __init__(self, *, name: str, domain: str, code: str, role: Role = "feature", label: str = "") -> None:
-        self.name = name
-        self.domain = domain
-        self.code = code
-        self.role: Role = role
-        self.label = label or name.capitalize()
+    name: str
+    domain: str
+    code: str
+    role: Role = "feature"
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        self.label = self.label or self.name.capitalize()
 
     def collect(self, store: Store) -> Collected:
         """Return the flags of all rows."""

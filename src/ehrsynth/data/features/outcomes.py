@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ehrsynth.data.events import EVENTS, coded
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
@@ -9,15 +10,25 @@ from ehrsynth.data.store import Store, quoted, text
 from ehrsynth.errors import OptionError
 
 
+@dataclass(kw_only=True, eq=False)
 class Outcome(Feature):
     """A column of 0 and 1 with the role of an outcome.
 
     Attributes:
+        days: how far to look after the index.
         name, label: of the column.
+
+    Raises:
+        OptionError: ``days`` is no number above zero.
     """
 
+    days: float
     name: str
     label: str
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.days, int | float) and self.days > 0):
+            raise OptionError(f"feature {self.name}: days={self.days}: a number above zero was expected")
 
     @abstractmethod
     def condition(self) -> str:
@@ -30,43 +41,30 @@ class Outcome(Feature):
         ).set_index("row")
         return Collected({self.name: ColumnSpec("binary", "outcome", "outcome", self.label)}, cells)
 
-    def _check_days(self, days: float | None) -> None:
-        if days is not None and not (isinstance(days, int | float) and days > 0):
-            raise OptionError(f"feature {self.name}: days={days}: a number above zero was expected")
 
-
+@dataclass(kw_only=True, eq=False)
 class Death(Outcome):
-    """Death within some days after the index time.
+    """Death within some days after the index time."""
 
-    Args:
-        days: how far to look.
-        name, label: of the column.
-    """
-
-    def __init__(self, *, days: int = 365, name: str = "died_within_year", label: str = "Died within a year") -> None:
-        self.days = days
-        self.name = name
-        self.label = label
-        self._check_days(days)
+    days: float = 365
+    name: str = "died_within_year"
+    label: str = "Died within a year"
 
     def condition(self) -> str:
         """Return the SQL condition: days are counted by the calendar, since most providers date deaths by the day."""
         return f"date_diff('day', c.index_time, c.death) <= {self.days}"
 
 
+@dataclass(kw_only=True, eq=False)
 class Readmission(Outcome):
-    """Another admission within some days after the discharge of the index stay; a transfer in the same minute is none.
+    """Another admission within some days after the discharge of the index stay.
 
-    Args:
-        days: how far to look.
-        name, label: of the column.
+    A transfer in the same minute is none.
     """
 
-    def __init__(self, *, days: int = 30, name: str = "readmitted", label: str = "Readmitted within 30 days") -> None:
-        self.days = days
-        self.name = name
-        self.label = label
-        self._check_days(days)
+    days: float = 30
+    name: str = "readmitted"
+    label: str = "Readmitted within 30 days"
 
     def condition(self) -> str:
         """Return the SQL condition."""
@@ -75,36 +73,32 @@ class Readmission(Outcome):
             AND s.admitted <= c.discharged + INTERVAL {int(self.days)} DAY)"""
 
 
+@dataclass(kw_only=True, eq=False)
 class HasCode(Outcome):
     """One of these codes after the index time; with ``cohort.index=admission`` that begins in the index stay.
 
-    Args:
+    Attributes:
         prefixes: beginnings of codes, such as ``I21``; dots and case do not matter.
-        name, label: of the column.
         domain: of the events.
         vocabulary: of the codes, such as ``ICD10CM``; None takes any.
-        days: how far to look; None looks to the end of the data.
+        days: None looks to the end of the data.
     """
 
-    def __init__(
-        self,
-        *,
-        prefixes: Sequence[str],
-        name: str,
-        label: str = "",
-        domain: str = "diagnosis",
-        vocabulary: str | None = None,
-        days: int | None = None,
-    ) -> None:
-        if not prefixes or not all(isinstance(prefix, str) and prefix for prefix in prefixes):
-            raise OptionError(f"feature {name}: prefixes={prefixes}: a list of beginnings of codes was expected")
-        self.prefixes = list(prefixes)
-        self.name = name
-        self.label = label or name.replace("_", " ").capitalize()
-        self.domain = domain
-        self.vocabulary = vocabulary
-        self.days = days
-        self._check_days(days)
+    days: float | None = None  # type: ignore[assignment]
+    prefixes: Sequence[str]
+    label: str = ""
+    domain: str = "diagnosis"
+    vocabulary: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prefixes or not all(isinstance(prefix, str) and prefix for prefix in self.prefixes):
+            raise OptionError(
+                f"feature {self.name}: prefixes={self.prefixes}: a list of beginnings of codes was expected"
+            )
+        self.prefixes = list(self.prefixes)
+        self.label = self.label or self.name.replace("_", " ").capitalize()
+        if self.days is not None:
+            super().__post_init__()
 
     def condition(self) -> str:
         """Return the SQL condition."""
@@ -114,22 +108,20 @@ class HasCode(Outcome):
             AND {coded(self.prefixes, self.vocabulary)})"""
 
 
+@dataclass(kw_only=True, eq=False)
 class LongStay(Outcome):
     """The index stay takes longer than some days.
 
     Seen from its discharge this is no prediction: leave out features that tell the length of the stay, such as
     ``Days``, or use ``cohort.index=admission``.
 
-    Args:
+    Attributes:
         days: what is still short.
-        name, label: of the column.
     """
 
-    def __init__(self, *, days: float = 7, name: str = "long_stay", label: str = "Stay of more than 7 days") -> None:
-        self.days = days
-        self.name = name
-        self.label = label
-        self._check_days(days)
+    days: float = 7
+    name: str = "long_stay"
+    label: str = "Stay of more than 7 days"
 
     def condition(self) -> str:
         """Return the SQL condition."""

@@ -1,13 +1,13 @@
 """Many measurements at once: the most frequent laboratory tests or vital signs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from ehrsynth.data.events import LABELS
 from ehrsynth.data.features.base import TRAINING, Collected, ColumnSpec, Feature
-from ehrsynth.data.features.measurements import Aggregate, NumberKind, aggregated, require_aggregate
-from ehrsynth.data.features.units import UNIT
+from ehrsynth.data.features.measurements import UNIT, Aggregate, NumberKind, aggregated, require_aggregate
 from ehrsynth.data.store import Store, text
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import Role
@@ -15,12 +15,13 @@ from ehrsynth.schema import Role
 LEAST_SUBJECTS = 10  # of a code that becomes a column: a rarer one may point at a patient
 
 
+@dataclass(kw_only=True, eq=False)
 class Measurements(Feature):
     """A column for each frequent code of a domain and each aggregate.
 
     Which codes are frequent is counted in training rows only: the columns come after the split, and after all others.
 
-    Args:
+    Attributes:
         domain: of the events, such as ``lab`` or ``vital``.
         top: how many codes, those of the most subjects first.
         aggregate: one column each; with several their names end in the aggregate's.
@@ -33,26 +34,22 @@ class Measurements(Feature):
 
     after_split = True
 
-    def __init__(
-        self,
-        *,
-        domain: str,
-        top: int = 50,
-        aggregate: Sequence[Aggregate] = ("last",),
-        prefix: str | None = None,
-        role: Role = "feature",
-    ) -> None:
-        if not isinstance(top, int) or top < 1:
-            raise OptionError(f"feature of {domain}: top={top}: a whole number above zero was expected")
-        if isinstance(aggregate, str) or not aggregate or len(set(aggregate)) < len(aggregate):
-            raise OptionError(f"feature of {domain}: aggregate={aggregate}: a list such as [last, min, max] expected")
-        for one in aggregate:
-            require_aggregate(f"of {domain}", one)
-        self.domain = domain
-        self.top = top
-        self.aggregate = list(aggregate)
-        self.prefix = f"{domain}_" if prefix is None else prefix
-        self.role: Role = role
+    domain: str
+    top: int = 50
+    aggregate: Sequence[Aggregate] = ("last",)
+    prefix: str | None = None
+    role: Role = "feature"
+
+    def __post_init__(self) -> None:
+        where, wanted = f"feature of {self.domain}", self.aggregate
+        if not isinstance(self.top, int) or self.top < 1:
+            raise OptionError(f"{where}: top={self.top}: a whole number above zero was expected")
+        if isinstance(wanted, str) or not wanted or len(set(wanted)) < len(wanted):
+            raise OptionError(f"{where}: aggregate={wanted}: a list such as [last, min, max] expected")
+        for one in wanted:
+            require_aggregate(f"of {self.domain}", one)
+        self.aggregate = list(wanted)
+        self.prefix = f"{self.domain}_" if self.prefix is None else self.prefix
 
     def collect(self, store: Store) -> Collected:
         """Return the values; missing for subjects without one.

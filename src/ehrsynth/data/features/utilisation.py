@@ -1,15 +1,17 @@
 """How much of the hospital a patient has used: stays and days until the index."""
 
+from dataclasses import dataclass
+
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
 from ehrsynth.data.store import Store
 
 
+@dataclass(kw_only=True, eq=False)
 class Stays(Feature):
     """Number of stays that had begun by the index time; without dates ``stay_id`` tells."""
 
-    def __init__(self, *, name: str = "admissions", label: str = "Number of admissions") -> None:
-        self.name = name
-        self.label = label
+    name: str = "admissions"
+    label: str = "Number of admissions"
 
     def collect(self, store: Store) -> Collected:
         """Return the numbers."""
@@ -21,12 +23,12 @@ class Stays(Feature):
         return Collected({self.name: ColumnSpec("count", domain="utilisation", label=self.label)}, cells)
 
 
+@dataclass(kw_only=True, eq=False)
 class Days(Feature):
     """Days in hospital until the index time, rounded to whole ones."""
 
-    def __init__(self, *, name: str = "days", label: str = "Days in hospital") -> None:
-        self.name = name
-        self.label = label
+    name: str = "days"
+    label: str = "Days in hospital"
 
     def collect(self, store: Store) -> Collected:
         """Return the sums."""

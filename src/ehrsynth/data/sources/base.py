@@ -1,20 +1,24 @@
 """The seam between a provider's raw tables and everything after it."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ehrsynth.data.store import Store
 
 
+@dataclass(kw_only=True, eq=False)
 class Source(ABC):
-    """A provider of patients. It reads and renames; it never filters.
+    """A provider of patients. It reads and renames; it never filters. Subclasses are dataclasses of their options.
 
     Attributes:
         name: short name, as in provenance.
+        not_options: fields that are no option of their own, such as files, which provenance knows by their hashes.
     """
 
-    name: str
+    name: ClassVar[str]
+    not_options: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def read(self, store: Store) -> None:
@@ -25,9 +29,9 @@ class Source(ABC):
             TableError: a table lacks a column.
         """
 
-    @abstractmethod
     def options(self) -> dict[str, Any]:
-        """Return the options that decide what the tables hold, as plain data; files stand in ``inputs``."""
+        """Return the options that decide what the tables hold, as plain data."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in self.not_options}
 
     def inputs(self) -> dict[str, Path]:
         """Return the files that are read, by the name they have in provenance, such as ``hosp/patients.csv.gz``."""

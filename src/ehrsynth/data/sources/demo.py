@@ -1,13 +1,13 @@
 """The demo source: the simulated hospital of ``ehrsynth.data.hospital``, read as MIMIC-IV is."""
 
-from dataclasses import fields
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from ehrsynth.data.events import EVENTS
 from ehrsynth.data.mimic_tables import OFFICIAL, HospitalTables, chunks
 from ehrsynth.data.sources.base import Source
-from ehrsynth.data.sources.mimic_iv import TABLES, mimic_iv_events
+from ehrsynth.data.sources.declared import declaration
+from ehrsynth.data.sources.mimic import MimicIV
 from ehrsynth.data.store import Store
 from ehrsynth.errors import OptionError
 from ehrsynth.files import written_aside
@@ -15,10 +15,11 @@ from ehrsynth.files import written_aside
 _PIECE = "piece_of_simulation"
 
 
+@dataclass(kw_only=True, eq=False)
 class Demo(Source):
     """A simulated hospital that ships with the package.
 
-    Args:
+    Attributes:
         n: patients, 100 to a million or so.
         seed: of the simulation.
         write_raw: a folder to write the raw tables to, in the layout of MIMIC-IV 2.2 (``hosp/patients.csv.gz``, ...).
@@ -29,14 +30,16 @@ class Demo(Source):
 
     name = "demo"
 
-    def __init__(self, *, n: int = 10_000, seed: int = 0, write_raw: Path | str | None = None) -> None:
-        if not isinstance(n, int) or n < 100:
-            raise OptionError(f"source.n={n}: a whole number of at least 100 patients was expected")
-        if not isinstance(seed, int):
-            raise OptionError(f"source.seed={seed}: a whole number was expected")
-        self.n = n
-        self.seed = seed
-        self.write_raw = write_raw
+    n: int = 10_000
+    seed: int = 0
+    write_raw: Path | str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.n, int) or self.n < 100:
+            raise OptionError(f"source.n={self.n}: a whole number of at least 100 patients was expected")
+        if not isinstance(self.seed, int):
+            raise OptionError(f"source.seed={self.seed}: a whole number was expected")
+        self.write_raw = None if self.write_raw is None else str(self.write_raw)
 
     def read(self, store: Store) -> None:
         """Create ``events``, and write the raw tables if they are wanted."""
@@ -46,21 +49,13 @@ class Demo(Source):
             for name in OFFICIAL:
                 with written_aside(Path(self.write_raw) / "hosp" / f"{name}.csv.gz") as aside:
                     store.write(f"SELECT * FROM raw_{name}", aside)
-        for name, table in TABLES.items():
+        declared = declaration(MimicIV.name, "mimic")
+        for name, table in declared.tables.items():
             if name in OFFICIAL:
-                cells = [
-                    f"CAST({column if column in OFFICIAL[name] else 'NULL'} AS {kind}) AS {column}"
-                    for column, kind in table.all_columns.items()
-                ]
-                store.view(name, f"SELECT {', '.join(cells)} FROM raw_{name}")
+                store.view(name, f"SELECT {_cells(table.all_columns, OFFICIAL[name])} FROM raw_{name}")
             else:
                 store.empty(name, table.all_columns)
-        store.view(EVENTS, mimic_iv_events())
-
-    def options(self) -> dict[str, Any]:
-        """Return number of patients and seed, and where the raw tables were written."""
-        write_raw = None if self.write_raw is None else str(self.write_raw)
-        return {"n": self.n, "seed": self.seed, "write_raw": write_raw}
+        declared.create(store, labels=False)
 
 
 def _keep(store: Store, piece: HospitalTables) -> None:
@@ -68,9 +63,10 @@ def _keep(store: Store, piece: HospitalTables) -> None:
     for table in fields(HospitalTables):
         frame = getattr(piece, table.name)
         store.register(_PIECE, frame)
-        cells = ", ".join(
-            f"CAST({column if column in frame else 'NULL'} AS {kind}) AS {column}"
-            for column, kind in OFFICIAL[table.name].items()
-        )
         put = store.append if store.has(f"raw_{table.name}") else store.table
-        put(f"raw_{table.name}", f"SELECT {cells} FROM {_PIECE}")
+        put(f"raw_{table.name}", f"SELECT {_cells(OFFICIAL[table.name], frame)} FROM {_PIECE}")
+
+
+def _cells(wanted: Mapping[str, str], there: Container[str]) -> str:
+    """Return the columns that are wanted, in their types, as SQL; those that are not there are empty."""
+    return ", ".join(f"CAST({name if name in there else 'NULL'} AS {kind}) AS {name}" for name, kind in wanted.items())

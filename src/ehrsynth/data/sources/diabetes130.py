@@ -9,16 +9,17 @@ import hashlib
 import io
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ehrsynth.data.events import EVENTS, LABELS, select
+from ehrsynth.data.events import LABELS
 from ehrsynth.data.hospital import conditions
 from ehrsynth.data.sources.base import Source
-from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.data.sources.declared import declaration
+from ehrsynth.data.store import Store, quoted
 from ehrsynth.errors import FileError, TableError
 from ehrsynth.files import require
 
@@ -35,48 +36,44 @@ NEEDED = (
     *("encounter_id", "patient_nbr", "race", "gender", "age", "discharge_disposition_id", "readmitted"),
     *(*SUMS, *DIAGNOSES, *DRUGS),
 )
-DIED = (11, 19, 20, 21)  # discharge dispositions: in hospital or in hospice
 _SHORT = r"^(\d{1,2})(?=\.|$)"  # an ICD-9 category that has lost its leading zeros
 
 
+@dataclass(kw_only=True, eq=False)
 class Diabetes130(Source):
-    """The UCI file.
+    """The UCI file; ``diabetes130.yaml`` says what its rows mean.
 
     Beside the usual domains there are ``demographics`` (code ``age``: the middle of a band of ten years),
     ``utilisation`` (days, laboratory tests and procedures of an encounter), ``disposition`` (``died``) and ``outcome``
     (``readmitted_30d``), each with a number. The sex of three patients is unknown.
 
-    Args:
+    Attributes:
         path: ``diabetic_data.csv``, the same as .csv.gz, or the zip as downloaded.
         verify: refuse a file whose checksum is not the published one's.
     """
 
     name = "diabetes130"
+    not_options = ("path",)
 
-    def __init__(self, *, path: Path | str, verify: bool = True) -> None:
-        self.path = Path(path)
-        self.verify = verify
+    path: Path | str
+    verify: bool = True
 
     def read(self, store: Store) -> None:
         """Create ``events`` and ``labels``."""
         store.register("encounters", self._encounters())
-        store.view(EVENTS, _events())
+        declaration("diabetes130").create(store, labels=False, drugs=", ".join(map(quoted, DRUGS)))
         words = conditions()
         diagnoses = pd.DataFrame({"domain": "diagnosis", "code": words["icd9"], "label": words["label"]})
         drugs = pd.DataFrame({"domain": "medication", "code": DRUGS, "label": [drug.capitalize() for drug in DRUGS]})
         both = pd.concat([diagnoses.assign(vocabulary="ICD9CM"), drugs.assign(vocabulary="")])
         store.register(LABELS, both[["domain", "vocabulary", "code", "label"]])
 
-    def options(self) -> dict[str, Any]:
-        """Return whether the file was checked; the file itself is known by its hash."""
-        return {"verify": self.verify}
-
     def inputs(self) -> dict[str, Path]:
         """Return the file."""
-        return {"diabetic_data": self.path}
+        return {"diabetic_data": Path(self.path)}
 
     def _encounters(self) -> pd.DataFrame:
-        content = _decompressed(require(self.path))
+        content = _decompressed(require(Path(self.path)))
         found = hashlib.sha256(content).hexdigest()
         if self.verify and found != SHA256:
             raise FileError(
@@ -100,35 +97,6 @@ class Diabetes130(Source):
         for name in DIAGNOSES:
             table[name] = table[name].str.replace(_SHORT, lambda found: found[1].zfill(3), regex=True)
         return table
-
-
-def _events() -> str:
-    """Return the query that turns the encounters into events."""
-    drugs = f"(UNPIVOT encounters ON {', '.join(map(quoted, DRUGS))} INTO NAME drug VALUE dose)"
-    nowhere = "(SELECT patient_nbr, max(race) AS race FROM encounters GROUP BY patient_nbr)"
-
-    def each(domain: str, relation: str = "encounters", **cells: str) -> str:
-        return select(relation, domain=domain, subject_id="patient_nbr", stay_id="encounter_id", **cells)
-
-    died = f"discharge_disposition_id IN {DIED}"
-    return " UNION ALL ".join(
-        [
-            select("(SELECT DISTINCT patient_nbr FROM encounters)", domain="subject", subject_id="patient_nbr"),
-            each("sex", code="CASE gender WHEN 'Female' THEN 'F' ELSE 'M' END", where="gender IN ('Female', 'Male')"),
-            each("race", code="race", where="race IS NOT NULL"),
-            select(nowhere, domain="race", subject_id="patient_nbr", code="'unknown'", where="race IS NULL"),
-            each("demographics", code="'age'", numeric_value="age + 5"),
-            each("admission"),
-            each(
-                "discharge", code="discharge_disposition_id", numeric_value="CAST(discharge_disposition_id = 11 AS INT)"
-            ),
-            *(each("utilisation", code=text(name), numeric_value=name) for name in SUMS),
-            *(each("diagnosis", vocabulary="'ICD9CM'", code=name, where=f"{name} IS NOT NULL") for name in DIAGNOSES),
-            each("medication", drugs, code="drug", text_value="dose", where="dose <> 'No'"),
-            each("disposition", code="'died'", numeric_value=f"CAST({died} AS INT)"),
-            each("outcome", code="'readmitted_30d'", numeric_value="CAST(readmitted = '<30' AS INT)"),
-        ]
-    )
 
 
 def _decompressed(path: Path) -> bytes:

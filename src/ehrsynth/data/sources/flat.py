@@ -1,22 +1,29 @@
 """Anyone's CSV or Parquet: wide, a row per patient or stay, or long, a row per event."""
 
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ehrsynth.data.events import EVENTS, select
+import numpy as np
+import pandas as pd
+
+from ehrsynth.data import parsing
+from ehrsynth.data.events import COLUMNS, EVENTS, column_type, select
 from ehrsynth.data.sources.base import Source
-from ehrsynth.data.sources.flat_events import event_branches
-from ehrsynth.data.sources.flat_files import found_files, names_in_provenance
-from ehrsynth.data.sources.flat_rows import Keys, read_rows
-from ehrsynth.data.store import Store
-from ehrsynth.errors import OptionError
+from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.data.table_files import column_names, found_files, read_text
+from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import Role
 
 ROWS = "table_rows"  # a wide table: place, subject_id, stay_id, time, c0, c1, ...
 ROW_COLUMNS = "table_columns"  # what c0, c1, ... are: place, name, role
+LONG = "flat_rows"  # a long table, under the names of an event
+DOMAIN = "code"  # of a long table that names none
+MOST_NAMES = 20
 
 
+@dataclass(kw_only=True, eq=False)
 class Flat(Source):
     """A table from anywhere.
 
@@ -28,9 +35,9 @@ class Flat(Source):
     ``{subject_id: PATIENT, time: WHEN, code: TEST, numeric_value: VALUE, unit: UNIT}``; ``subject_id`` and ``code`` are
     needed. Rows are scanned and never held.
 
-    Args:
+    Attributes:
         path: a CSV (any of the usual delimiters, ``.csv``, ``.tsv``, also ``.gz``) or Parquet file, a pattern such as
-            ``labs/*.parquet``, or a list of them; all with the same columns. Wide tables may not be ``.tsv``.
+            ``labs/*.parquet``, or a list of them; all with the same columns.
         subject: wide: the column that names the patient; numbers or text.
         stay: wide: the column that names the stay; no two rows then may be of the same one.
         time: wide: the column that dates the row, in ISO 8601.
@@ -44,75 +51,226 @@ class Flat(Source):
     """
 
     name = "flat"
+    not_options = ("path",)
 
-    def __init__(
-        self,
-        *,
-        path: str | Path | Sequence[str],
-        subject: str | None = None,
-        stay: str | None = None,
-        time: str | None = None,
-        outcomes: Sequence[str] = (),
-        sensitive: Sequence[str] = (),
-        drop: Sequence[str] = (),
-        columns: Mapping[str, str] | None = None,
-        domain: str | None = None,
-        vocabulary: str | None = None,
-    ) -> None:
-        if (subject is None) == (columns is None):
-            found = "neither" if subject is None else "both"
+    path: str | Path | Sequence[str]
+    subject: str | None = None
+    stay: str | None = None
+    time: str | None = None
+    outcomes: Sequence[str] = ()
+    sensitive: Sequence[str] = ()
+    drop: Sequence[str] = ()
+    columns: Mapping[str, str] | None = None
+    domain: str | None = None
+    vocabulary: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.subject is None) == (self.columns is None):
+            found = "neither" if self.subject is None else "both"
             raise OptionError(
                 f"source: {found} of subject and columns given; source.subject=COLUMN is for a row per patient,"
                 " source.columns={subject_id: COLUMN, code: COLUMN, ...} for a row per event"
             )
-        wide = {"stay": stay, "time": time, "outcomes": outcomes, "sensitive": sensitive, "drop": drop}
-        others = wide if subject is None else {"domain": domain, "vocabulary": vocabulary}
-        for option, value in others.items():
-            if value:
-                form, key = ("row per patient", "subject") if subject is None else ("row per event", "columns")
-                raise OptionError(f"source.{option}={value}: it is for a {form}, that is with source.{key}")
-        if twice := sorted(set(outcomes) & set(sensitive)):
+        others = ("stay", "time", "outcomes", "sensitive", "drop") if self.subject is None else ("domain", "vocabulary")
+        for option in others:
+            if value := getattr(self, option):
+                form, key = ("patient", "subject") if self.subject is None else ("event", "columns")
+                raise OptionError(f"source.{option}={value}: it is for a row per {form}, that is with source.{key}")
+        if twice := sorted(set(self.outcomes) & set(self.sensitive)):
             raise OptionError(f"source.sensitive: {twice[0]!r} is among source.outcomes too; a column has one role")
-        self.path = path
-        self.subject = subject
-        self.stay = stay
-        self.time = time
-        self.outcomes = list(outcomes)
-        self.sensitive = list(sensitive)
-        self.drop = list(drop)
-        self.columns = None if columns is None else dict(columns)
-        self.domain = domain
-        self.vocabulary = vocabulary
+        self.outcomes, self.sensitive, self.drop = list(self.outcomes), list(self.sensitive), list(self.drop)
 
     def read(self, store: Store) -> None:
         """Create ``events``; of a wide table also ``table_rows`` and ``table_columns``, for a feature to read."""
-        files = found_files(self.path)
-        if self.columns is not None:
-            store.view(EVENTS, " UNION ALL ".join(event_branches(store, files, self.columns, self._constants())))
-            return
-        assert self.subject is not None
-        keys = Keys(self.subject, self.stay, self.time)
-        rows, columns = read_rows(files, keys, self._roles(), self.drop)
-        store.register(ROWS, rows)
-        store.register(ROW_COLUMNS, columns)
-        branches = [select(ROWS, domain="subject")]
-        if self.stay is not None:
-            branches += [
-                select(ROWS, domain=domain, stay_id="stay_id", time="time") for domain in ("admission", "discharge")
-            ]
-        store.view(EVENTS, " UNION ALL ".join(branches))
-
-    def options(self) -> dict[str, Any]:
-        """Return the options; the files are known by their hashes."""
-        return {name: value for name, value in vars(self).items() if name != "path"}
+        (self._read_long if self.subject is None else self._read_wide)(store, found_files(self.path))
 
     def inputs(self) -> dict[str, Path]:
-        """Return the files."""
-        return names_in_provenance(found_files(self.path))
+        """Return the files by their names below the folder they share."""
+        files = [file.absolute() for file in found_files(self.path)]
+        folder = os.path.commonpath([file.parent for file in files])
+        return {Path(os.path.relpath(file, folder)).as_posix(): file for file in files}
 
-    def _roles(self) -> dict[str, Role]:
-        return {**dict.fromkeys(self.outcomes, "outcome"), **dict.fromkeys(self.sensitive, "sensitive")}
+    # --- wide -------------------------------------------------------------------------------------------------------
 
-    def _constants(self) -> dict[str, str]:
-        given = {"domain": self.domain, "vocabulary": self.vocabulary}
-        return {name: value for name, value in given.items() if value is not None}
+    def _read_wide(self, store: Store, files: Sequence[Path]) -> None:
+        assert self.subject is not None
+        kept = self._kept(files)
+        frame, place = self._cells(files), files_in_words(files)
+        rows = pd.DataFrame(
+            {
+                "place": np.arange(len(frame)),
+                "subject_id": _key(frame[self.subject], place),
+                "stay_id": np.zeros(len(frame), np.int64),
+                "time": pd.Series(pd.NaT, index=frame.index, dtype="datetime64[us]"),
+            }
+        )
+        if self.stay is not None:
+            stays = _key(frame[self.stay], place)
+            rows["stay_id"] = pd.factorize(stays, sort=True)[0] if parsing.is_text(stays) else stays
+            if (again := rows.duplicated(["subject_id", "stay_id"])).any():
+                raise TableError(
+                    f"{place}: row {int(again.argmax())} is of the same subject and stay as one before it"
+                    f" ({int(again.sum())} rows are); one row a stay was expected"
+                )
+        if self.time is not None:
+            rows["time"] = _times(frame[self.time], place)
+        cells = frame[kept].set_axis([f"c{i}" for i in range(len(kept))], axis=1)
+        store.register(ROWS, pd.concat([rows, cells], axis=1))
+        roles: dict[str, Role] = {
+            **dict.fromkeys(self.outcomes, "outcome"),
+            **dict.fromkeys(self.sensitive, "sensitive"),
+        }
+        columns = pd.DataFrame({"name": kept, "role": [roles.get(name, "feature") for name in kept]})
+        store.register(ROW_COLUMNS, columns.rename_axis("place").reset_index())
+        stays_of = ("admission", "discharge") if self.stay is not None else ()
+        branches = [select(ROWS, domain=domain, stay_id="stay_id", time="time") for domain in stays_of]
+        store.view(EVENTS, " UNION ALL ".join([select(ROWS, domain="subject"), *branches]))
+
+    def _kept(self, files: Sequence[Path]) -> list[str]:
+        """Return the columns that become those of the matrix."""
+        names, *others = ([name.strip() for name in _header(file)] for file in files)
+        keys = {"subject": self.subject, "stay": self.stay, "time": self.time}
+        own = {option: name for option, name in keys.items() if name is not None}
+        given = {"drop": self.drop, "outcomes": self.outcomes, "sensitive": self.sensitive}
+        for option, name in [*own.items(), *((option, name) for option, some in given.items() for name in some)]:
+            if name not in names:
+                raise OptionError(
+                    f"source.{option}: {files[0]} has no column {name!r}; its header has {_listed(names)}"
+                )
+        for file, other in zip(files[1:], others, strict=True):
+            if differing := set(names) ^ set(other):
+                raise TableError(f"{file}: column {min(differing)!r} is not both here and in {files[0]}")
+        kept = [name for name in names if name not in own.values() and name not in self.drop]
+        if not kept:
+            listed = ", ".join(map(repr, own.values()))
+            raise TableError(f"{files[0]}: no columns beside {listed}; at least one is needed")
+        return kept
+
+    def _cells(self, files: Sequence[Path]) -> pd.DataFrame:
+        """Read the files one below the other, numbers as numbers and all else as the text that stands there."""
+        parts = [read_text(file) for file in files]
+        frame = pd.concat(
+            [part.set_axis([str(name).strip() for name in part], axis=1) for part in parts], ignore_index=True
+        )
+        own = (self.subject, self.stay, self.time)
+        return frame.assign(**{name: _numbers_or_text(frame[name], name in own) for name in map(str, frame)})
+
+    # --- long -------------------------------------------------------------------------------------------------------
+
+    def _read_long(self, store: Store, files: Sequence[Path]) -> None:
+        assert self.columns is not None
+        constants = {name: value for name in ("domain", "vocabulary") if (value := getattr(self, name)) is not None}
+        for name in self.columns:
+            if name not in COLUMNS:
+                raise OptionError(f"source.columns.{name}: unknown; one of {', '.join(COLUMNS)} was expected")
+            if name in constants:
+                raise OptionError(
+                    f"source.{name}={constants[name]}: source.columns.{name} says it for every row already"
+                )
+        for name in ("subject_id", "code"):
+            if name not in self.columns:
+                raise OptionError(f"source.columns: no {name}; say which column of the file it is")
+        views = [_event_columns(store, file, number, self.columns) for number, file in enumerate(files)]
+        store.view(LONG, " UNION ALL ".join(f"SELECT * FROM {quoted(view)}" for view in views))
+        cells = {name: text(value) for name, value in {"domain": DOMAIN, **constants}.items()}
+        cells |= {name: name for name in self.columns}
+        cells["subject_id"] = f"CAST(subject_id AS {self._subject_type(store, files)})"
+        if "stay_id" in self.columns:  # text, where the provider's are no numbers
+            cells["stay_id"] = "coalesce(TRY_CAST(stay_id AS BIGINT), CAST(hash(stay_id) // 2 AS BIGINT))"
+        subjects = f"(SELECT DISTINCT {cells['subject_id']} AS subject_id FROM {LONG})"
+        rows = ", ".join(f"CAST({cells.get(name, 'NULL')} AS {column_type(name)}) AS {name}" for name in COLUMNS[1:])
+        events = f"SELECT {cells['subject_id']} AS subject_id, {rows} FROM {LONG}"
+        store.view(EVENTS, f"{select(subjects, domain='subject')} UNION ALL {events}")
+
+    def _subject_type(self, store: Store, files: Sequence[Path]) -> str:
+        """Return BIGINT if every subject is a plain whole number, so that they sort as such, else VARCHAR."""
+        empty, plain = (
+            "subject_id IS NULL OR trim(subject_id) = ''",
+            f"regexp_full_match(subject_id, '{parsing.WHOLE}')",
+        )
+        counts = store.frame(
+            f"SELECT count(*) AS n, count(*) FILTER ({empty}) AS gaps, count(*) FILTER (NOT {plain}) AS words"
+            f" FROM {LONG}"
+        ).iloc[0]
+        assert self.columns is not None
+        if not counts["n"]:
+            raise TableError(f"{files_in_words(files)}: the table has no rows; at least one is needed")
+        if counts["gaps"]:
+            raise TableError(
+                f"{files_in_words(files)}: column {self.columns['subject_id']!r} is empty in {counts['gaps']} of"
+                f" {counts['n']} rows; each row must name its subject"
+            )
+        return "VARCHAR" if counts["words"] else "BIGINT"
+
+
+def files_in_words(files: Sequence[Path]) -> str:
+    """Return what a message calls one or several files."""
+    return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+
+
+def _header(path: Path) -> list[str]:
+    names = column_names(path)
+    if len(names) < 2:
+        raise TableError(
+            f"{path}: {len(names)} column only; a subject and something about it were expected, between commas,"
+            " semicolons, tabs or bars"
+        )
+    return names
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the names of a header for a message, not all of a long one."""
+    shown = ", ".join(map(repr, names[:MOST_NAMES]))
+    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
+
+
+def _numbers_or_text(cells: pd.Series, key: bool) -> pd.Series:
+    found = cells if key else parsing.if_numbers(cells)
+    if not parsing.is_text(found):
+        return found
+    text = cells.astype("str").where(cells.notna()).str.strip()
+    return text.mask(text == "")
+
+
+def _key(cells: pd.Series, place: str) -> pd.Series:
+    empty = cells.isna()
+    if empty.any():
+        raise TableError(
+            f"{place}: column {cells.name!r}, row {int(empty.argmax())}: the cell is empty ({int(empty.sum())} of"
+            f" {len(cells)} are); it says whose row it is"
+        )
+    return parsing.keys(cells)
+
+
+def _times(cells: pd.Series, place: str) -> pd.Series:
+    times = parsing.times(cells)
+    wrong = cells.notna() & times.isna()
+    if wrong.any():
+        raise TableError(
+            f"{place}: column {cells.name!r}, row {int(wrong.argmax())}: no date as 2024-12-31 or 2024-12-31 23:59"
+            f" ({int(wrong.sum())} of {len(cells)} are none)"
+        )
+    return times
+
+
+def _event_columns(store: Store, file: Path, number: int, columns: Mapping[str, str]) -> str:
+    """Make a view of a file's columns under the names they have in an event, and return its name."""
+    there = _header(file)
+    seen = dict[str, str]()
+    for column in there:
+        if (other := seen.setdefault(column.lower(), column)) != column:
+            raise TableError(f"{file}: the names of {other!r} and {column!r} differ in nothing but case; rename one")
+    types = dict[str, str]()
+    for name, column in columns.items():
+        if column.lower() not in seen:
+            raise TableError(f"{file}: source.columns.{name}={column}: no such column; the header has {_listed(there)}")
+        kind = column_type(name) if name in ("time", "numeric_value") else "VARCHAR"
+        types[column] = kind if types.get(column, kind) == kind else "VARCHAR"  # one column may serve two names
+    raw, view = f"flat_file_{number}", f"flat_{number}"
+    store.scan(raw, file, types)
+    chosen = (
+        f"CAST({quoted(column)} AS {column_type(name) if name in ('time', 'numeric_value') else 'VARCHAR'}) AS {name}"
+        for name, column in columns.items()
+    )
+    store.view(view, f"SELECT {', '.join(chosen)} FROM {quoted(raw)}")
+    return view

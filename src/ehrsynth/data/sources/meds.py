@@ -1,7 +1,7 @@
 """MEDS, the Medical Event Data Standard (https://medical-event-data-standard.github.io)."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrsynth.data.events import EVENTS, LABELS
+from ehrsynth.data.events import EVENTS, LABELS, select
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.meds_codes import meanings, patterns_of
-from ehrsynth.data.sources.meds_events import CODES, DATA, WRITTEN, meds_events, pairs
 from ehrsynth.data.store import Store, quoted, text
 from ehrsynth.errors import FileError, OptionError, TableError
 from ehrsynth.files import read_object
+
+DATA, CODES = "meds_data", "meds_codes"
+WRITTEN = ("race", "ethnicity", "insurance", "language", "marital_status")  # extra columns of an admission
+_STAYS = "('admission', 'discharge')"
+_DIED_WORDS = r"\b(died|dead|death|deceased|expired)\b"
+# The standard holds numbers as float32; the shortest decimal that is that number is the one that was written.
+_NUMBER = "coalesce(numeric_value::VARCHAR::DOUBLE, TRY_CAST(text_value AS DOUBLE))"
 
 SPLITS = "splits"  # a view: subject_id, part
 SHARDS, CODES_FILE = "data", "metadata/codes.parquet"
@@ -25,6 +31,7 @@ _DATASET_KEYS = ("dataset_name", "dataset_version", "etl_name", "etl_version", "
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating)
 
 
+@dataclass(kw_only=True, eq=False)
 class Meds(Source):
     r"""A MEDS dataset.
 
@@ -32,7 +39,7 @@ class Meds(Source):
     ``stay_id``; without any, an admission with the next discharge. Codes that no pattern matches are events of the
     domain ``other``.
 
-    Args:
+    Attributes:
         root: the folder that holds ``data`` and perhaps ``metadata``.
         patterns: what the codes mean, by name, before and instead of ``meds_codes.PATTERNS``; such as
             ``{drug: {match: 'RX//(.+)', domain: medication, code: '\1'}}``.
@@ -43,12 +50,14 @@ class Meds(Source):
 
     name = "meds"
 
-    def __init__(self, *, root: Path | str, patterns: Mapping[str, Mapping[str, Any] | None] | None = None) -> None:
-        self.root = Path(root)
-        if not self.root.is_dir():
-            raise OptionError(f"source.root={root}: no such folder; one that holds a folder 'data' was expected")
-        self.patterns = patterns_of(patterns)
-        self._changed = dict(patterns or {})
+    root: Path | str
+    patterns: Mapping[str, Mapping[str, Any] | None] | None = None
+
+    def __post_init__(self) -> None:
+        self.folder = Path(self.root)
+        if not self.folder.is_dir():
+            raise OptionError(f"source.root={self.root}: no such folder; one that holds a folder 'data' was expected")
+        self.all_patterns = patterns_of(self.patterns)
         _meds()
 
     def read(self, store: Store) -> None:
@@ -63,37 +72,40 @@ class Meds(Source):
         written = [name for name in WRITTEN if name in columns]
         store.view(DATA, self._data(stay, written))
         codes = store.frame(f"SELECT DISTINCT code FROM {DATA} ORDER BY code")["code"]
-        store.register(CODES, meanings(list(codes), self.patterns))
+        store.register(CODES, meanings(list(codes), self.all_patterns))
         if stay is None:
-            store.table("meds_stays", pairs())
-        store.view(EVENTS, meds_events(paired=stay is None, written=written))
-        if (self.root / CODES_FILE).is_file():
+            store.table("meds_stays", _pairs())
+        store.view(EVENTS, _events(paired=stay is None, written=written))
+        if (self.folder / CODES_FILE).is_file():
             self._name_codes(store)
-        if (self.root / SPLITS_FILE).is_file():
-            _validated(self.root / SPLITS_FILE, "SubjectSplitSchema")
+        if (self.folder / SPLITS_FILE).is_file():
+            _validated(self.folder / SPLITS_FILE, "SubjectSplitSchema")
             meds = _meds()
             parts = {meds.train_split: "train", meds.tuning_split: "validation", meds.held_out_split: "holdout"}
             cases = " ".join(f"WHEN {text(theirs)} THEN {text(ours)}" for theirs, ours in parts.items())
-            splits = f"read_parquet({text(self.root / SPLITS_FILE)})"
+            splits = f"read_parquet({text(self.folder / SPLITS_FILE)})"
             store.view(SPLITS, f"SELECT subject_id, CASE split {cases} ELSE split END AS part FROM {splits}")
 
     def options(self) -> dict[str, Any]:
         """Return the patterns that differ from the usual ones, and what the dataset says of itself."""
-        changed = {name: asdict(self.patterns[name]) if name in self.patterns else None for name in self._changed}
-        about = read_object(self.root / DATASET_FILE) if (self.root / DATASET_FILE).is_file() else {}
+        patterns = self.all_patterns
+        changed = {name: asdict(patterns[name]) if name in patterns else None for name in self.patterns or {}}
+        about = read_object(self.folder / DATASET_FILE) if (self.folder / DATASET_FILE).is_file() else {}
         return {"patterns": changed, "dataset": {key: about[key] for key in _DATASET_KEYS if about.get(key)}}
 
     def inputs(self) -> dict[str, Path]:
         """Return the shards and the metadata."""
-        metadata = [self.root / name for name in (CODES_FILE, SPLITS_FILE, DATASET_FILE)]
+        metadata = [self.folder / name for name in (CODES_FILE, SPLITS_FILE, DATASET_FILE)]
         files = [*self._shards, *(path for path in metadata if path.is_file())]
-        return {path.relative_to(self.root).as_posix(): path for path in files}
+        return {path.relative_to(self.folder).as_posix(): path for path in files}
 
     @cached_property
     def _shards(self) -> list[Path]:
-        shards = sorted((self.root / SHARDS).rglob("*.parquet"))
+        shards = sorted((self.folder / SHARDS).rglob("*.parquet"))
         if not shards:
-            raise FileError(f"{self.root / SHARDS}: no .parquet file in it; MEDS keeps its shards there, at any depth")
+            raise FileError(
+                f"{self.folder / SHARDS}: no .parquet file in it; MEDS keeps its shards there, at any depth"
+            )
         return shards
 
     @cached_property
@@ -120,13 +132,74 @@ class Meds(Source):
         )
 
     def _name_codes(self, store: Store) -> None:
-        path = self.root / CODES_FILE
+        path = self.folder / CODES_FILE
         if "description" in _validated(path, "CodeMetadataSchema").names:
             store.view(
                 LABELS,
                 f"SELECT k.domain, k.vocabulary, k.code, c.description AS label FROM read_parquet({text(path)}) c"
                 f" JOIN {CODES} k ON c.code = k.raw WHERE c.description IS NOT NULL AND k.code IS NOT NULL",
             )
+
+
+def _pairs() -> str:
+    """Return the query that numbers the stays of a dataset without a column for them.
+
+    An admission and the next discharge of the subject are a stay; a discharge at the minute of an admission ends the
+    stay before. Every other discharge has the number NULL.
+    """
+    return f"""SELECT subject_id, time, domain, code,
+        CASE WHEN number > 0 AND row_number() OVER (PARTITION BY subject_id, number, domain ORDER BY time, code) = 1
+        THEN number END AS stay_id
+        FROM (SELECT d.subject_id, d.time, k.domain, k.code, count(*) FILTER (k.domain = 'admission')
+            OVER (PARTITION BY d.subject_id ORDER BY d.time, k.domain = 'admission', k.code ROWS UNBOUNDED PRECEDING)
+            AS number FROM {DATA} d JOIN {CODES} k ON d.code = k.raw WHERE k.domain IN {_STAYS})"""
+
+
+def _events(*, paired: bool, written: Collection[str]) -> str:
+    """Return the query that turns the rows into events.
+
+    Args:
+        paired: stays were numbered by ``_pairs`` as the table ``meds_stays``.
+        written: those of ``WRITTEN`` that the data have as columns.
+    """
+    rows = f"(SELECT d.* EXCLUDE (code), k.* EXCLUDE (raw) FROM {DATA} d JOIN {CODES} k ON d.code = k.raw)"
+    kept = {"stay_id": "stay_id", "time": "time"}
+    every = {**kept, "vocabulary": "vocabulary", "unit": "unit", "text_value": "text_value"}
+    stays = "meds_stays" if paired else f"(SELECT * FROM {rows} WHERE domain IN {_STAYS})"
+    deaths = f"(SELECT subject_id, min(time)::DATE AS died_on FROM {rows} WHERE domain = 'death' GROUP BY ALL)"
+    branches = [
+        _of_any_domain(rows),
+        select(stays, domain="admission", code="code", where="domain = 'admission'", **kept),
+        select(
+            f"{stays} LEFT JOIN {deaths} USING (subject_id)",
+            domain="discharge",
+            code="code",
+            numeric_value=f"""CASE WHEN regexp_matches(lower(code), '{_DIED_WORDS}') THEN 1 WHEN code IS NOT NULL THEN 0
+                ELSE coalesce(died_on <= time::DATE, false)::INT END""",
+            where="domain = 'discharge' AND stay_id IS NOT NULL",
+            **kept,
+        ),
+        *(
+            select(f"{rows}", domain=name, code=name, where=f"domain = 'admission' AND {name} IS NOT NULL", **kept)
+            for name in written
+        ),
+    ]
+    if paired:  # nothing is lost
+        branches.append(select(stays, domain="other", time="time", code="code", where="stay_id IS NULL"))
+    high, low = (f"TRY_CAST(split_part(text_value, '/', {place}) AS DOUBLE)" for place in (1, 2))
+    for half, value in (("first", high), ("second", low)):
+        number = f"CASE WHEN {high} > 0 OR {low} > 0 THEN {value} END"  # 0/0 was never measured
+        name = f"code || ', ' || {half}"
+        branches.append(
+            select(rows, domain="vital", code=name, numeric_value=number, where="first IS NOT NULL", **every)
+        )
+    return " UNION ALL ".join(branches)
+
+
+def _of_any_domain(rows: str) -> str:
+    """Return the events whose domain is the code's alone."""
+    return f"""SELECT subject_id, stay_id, time, domain, vocabulary, code, {_NUMBER} AS numeric_value, text_value, unit
+        FROM {rows} WHERE domain NOT IN {_STAYS} AND first IS NULL"""
 
 
 def _meds() -> Any:

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
-import pyarrow.parquet as pq
 
-from ehrsynth.data.store import Store, checked, quoted, text
-from ehrsynth.data.table_files import CSV, find_table, style_of
+from ehrsynth.data.store import Raw, raw_csv, text
+from ehrsynth.data.table_files import column_names, csv_style, find_table, is_csv, parts_of
 from ehrsynth.errors import FileError, OptionError, TableError
 
 DATABASES = (".duckdb", ".db", ".ddb")
@@ -22,13 +21,8 @@ class OmopTables(ABC):
         """Return the columns of a table in lower case, or None if there is no such table."""
 
     @abstractmethod
-    def scan(self, store: Store, table: str, needed: Mapping[str, str], optional: Mapping[str, str]) -> None:
-        """Create the view ``table``; both kinds of columns with their SQL types, optional ones NULL where absent.
-
-        Raises:
-            FileError: it is not readable.
-            TableError: a needed column is missing.
-        """
+    def raw(self, table: str, wanted: Mapping[str, str]) -> "Path | Raw":
+        """Return a table for ``Store.scan``; an ``InputError`` says that it is missing."""
 
     @abstractmethod
     def inputs(self, table: str) -> dict[str, Path]:
@@ -48,39 +42,21 @@ class FolderTables(OmopTables):
 
     def columns(self, table: str) -> list[str] | None:
         """Return the columns of a table in lower case."""
-        path = self._find(table)
-        if path is None:
-            return None
-        if path.name.endswith(CSV):
-            return [name.strip().lower() for name in style_of(path)[2]]
-        part = path if path.is_file() else min(path.rglob("*.parquet"), default=None)
-        if part is None:
-            raise FileError(f"{path}: no .parquet file in this folder")
-        try:
-            return [name.lower() for name in pq.read_schema(part).names]
-        except (OSError, ValueError) as error:
-            raise FileError(f"{part}: not readable as Parquet ({type(error).__name__})") from None
+        path = find_table(self.folders, table)
+        return None if path is None else [name.strip().lower() for name in column_names(path)]
 
-    def scan(self, store: Store, table: str, needed: Mapping[str, str], optional: Mapping[str, str]) -> None:
-        """Create the view ``table``."""
-        path = self._find(table)
+    def raw(self, table: str, wanted: Mapping[str, str]) -> "Path | Raw":
+        """Return a table; in the vocabulary as OHDSI's Athena writes it, quotes between tabs quote nothing."""
+        path = find_table(self.folders, table)
         if path is None:
             raise FileError(f"{self.folders[-1]}: no table {table}, as .parquet, .csv or .csv.gz; OMOP CDM requires it")
-        if table == "concept" and path.name.lower().endswith((".csv", ".tsv")) and style_of(path)[0] == "\t":
-            _athena(store, path, needed, optional)
-        else:
-            store.scan(table, path, needed, optional=optional)
+        athena = table == "concept" and is_csv(path) and csv_style(path)[0] == "\t"
+        return raw_csv(path, wanted, quote="") if athena else path
 
     def inputs(self, table: str) -> dict[str, Path]:
         """Return the files of a table."""
-        path = self._find(table)
-        if path is None:
-            return {}
-        parts = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-        return {str(part.relative_to(path.parent)): part for part in parts}
-
-    def _find(self, table: str) -> Path | None:
-        return find_table(self.folders, table)
+        path = find_table(self.folders, table)
+        return {} if path is None else {str(part.relative_to(path.parent)): part for part in parts_of(path)}
 
 
 class DatabaseTables(OmopTables):
@@ -108,37 +84,22 @@ class DatabaseTables(OmopTables):
         if schema is None:
             raise TableError(f"{path}: no table 'person' in any schema of it; OMOP CDM tables were expected")
         self.schema = schema
-        self.tables: dict[str, dict[str, str]] = {}
-        self.names: dict[str, str] = {}
-        self.types: dict[str, dict[str, str]] = {}
+        self.tables: dict[str, tuple[str, dict[str, str]]] = {}  # name and types of columns, by the name in lower case
         for there, table, column, kind in found:
             if there == schema:
-                self.types.setdefault(table.lower(), {})[column.lower()] = kind
-                self.names[table.lower()] = table
-                self.tables.setdefault(table.lower(), {})[column.lower()] = column
+                self.tables.setdefault(table.lower(), (table, {}))[1][column] = kind
 
     def columns(self, table: str) -> list[str] | None:
         """Return the columns of a table in lower case."""
-        return list(self.tables[table]) if table in self.tables else None
+        return [column.lower() for column in self.tables[table][1]] if table in self.tables else None
 
-    def scan(self, store: Store, table: str, needed: Mapping[str, str], optional: Mapping[str, str]) -> None:
-        """Create the view ``table``."""
+    def raw(self, table: str, wanted: Mapping[str, str]) -> "Path | Raw":
+        """Return a table."""
         if table not in self.tables:
             raise TableError(f"{self.path}: no table {table} in schema {self.schema}; OMOP CDM requires it")
-        there = self.tables[table]
-        absent = [column for column in needed if column not in there]
-        if absent:
-            raise TableError(
-                f"{self.path}, {table}: missing column {absent[0]!r} ({len(absent)} of {len(needed)} are missing)"
-            )
-        where = f"schema_name={text(self.schema)}, table_name={text(self.names[table])}"
-        place, types = f"{self.path}, {table}", self.types[table]
-        cells = {
-            column: checked(place, there[column], types[column], kind)
-            for column, kind in {**needed, **optional}.items()
-            if column in there
-        }
-        store.view(table, _picked(f"read_duckdb({text(self.path)}, {where})", cells, {**needed, **optional}))
+        name, types = self.tables[table]
+        reader = f"read_duckdb({text(self.path)}, schema_name={text(self.schema)}, table_name={text(name)})"
+        return Raw(f"{self.path}, {table}", reader, types)
 
     def inputs(self, table: str) -> dict[str, Path]:
         """Return the database."""
@@ -162,21 +123,3 @@ def open_tables(root: Path, vocabulary: Path | None) -> OmopTables:
         if folder is not None and not folder.is_dir():
             raise OptionError(f"source.{name}={folder}: no such folder; the folder of OMOP tables was expected")
     return FolderTables(root, vocabulary)
-
-
-def _athena(store: Store, path: Path, needed: Mapping[str, str], optional: Mapping[str, str]) -> None:
-    """Scan the vocabulary as OHDSI's Athena writes it: tabs between cells, and quotes that quote nothing."""
-    header = style_of(path)[2]
-    there = {column.strip().lower(): quoted(column) for column in header}
-    absent = [column for column in needed if column not in there]
-    if absent:
-        raise TableError(f"{path}: missing column {absent[0]!r} ({len(absent)} of {len(needed)} are missing)")
-    wanted = {**needed, **optional}
-    types = ", ".join(f"{text(column)}: {text(wanted.get(column.strip().lower(), 'VARCHAR'))}" for column in header)
-    reader = f"read_csv({text(path)}, delim='\t', header=true, auto_detect=false, quote='', columns={{{types}}})"
-    store.view("concept", _picked(reader, there, wanted))
-
-
-def _picked(reader: str, cells: Mapping[str, str], wanted: Mapping[str, str]) -> str:
-    picked = (f"CAST({cells.get(column, 'NULL')} AS {kind}) AS {column}" for column, kind in wanted.items())
-    return f"SELECT {', '.join(picked)} FROM {reader}"

@@ -1,6 +1,11 @@
-"""ICD codes as hospitals write them, brought into one form: upper case, no blanks, the dot where ICD puts it."""
+"""ICD codes as hospitals write them, brought into one form: upper case, no blanks, the dot where ICD puts it.
+
+The vocabularies here make concepts of the codes themselves: as they are, or rolled up to their first characters.
+"""
 
 import re
+
+from ehrsynth.data.vocabulary.base import OneByOne
 
 ICD9CM, ICD9PCS = "ICD9CM", "ICD9PCS"
 ICD10CM, ICD10PCS = "ICD10CM", "ICD10PCS"
@@ -74,3 +79,35 @@ def rolled_up(vocabulary: str, code: str) -> str:
     """Return the category of a code in its name space, or the tidied code itself where it has none."""
     found = category(vocabulary, code)
     return in_its_space(vocabulary, " ".join(code.split()) if found is None else found)
+
+
+class AsIs(OneByOne):
+    """Codes as they are: those of ICD in one form, others without needless blanks.
+
+    The same code of two vocabularies stays two concepts (see ``in_its_space``). What should be ICD and is not, or is of
+    an unknown version, has no concept.
+    """
+
+    name = "as_is"
+    keeps_codes = True
+
+    def concept(self, vocabulary: str, code: str) -> str | None:
+        """Return the tidied code."""
+        tidy = canonical(vocabulary, code) if vocabulary.startswith("ICD") else " ".join(code.split())
+        return None if tidy is None else in_its_space(vocabulary, tidy)
+
+
+class ThreeCharacters(OneByOne):
+    """The first three characters of ICD codes, four of ICD-9 E codes: the usual level of models of MIMIC-III.
+
+    ICD-10 concepts carry ``icd10_``, since the two versions share characters; diagnoses and procedures are kept apart
+    by the prefixes of their features. Codes of other vocabularies have no concept.
+    """
+
+    name = "icd3"
+    keeps_codes = True
+
+    def concept(self, vocabulary: str, code: str) -> str | None:
+        """Return the category of a code."""
+        found = category(vocabulary, code)
+        return None if found is None else in_its_space(vocabulary, found)

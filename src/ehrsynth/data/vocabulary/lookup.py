@@ -2,90 +2,84 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 
-from ehrsynth.data.vocabulary.base import Vocabulary, one_by_one
+from ehrsynth.data.table_files import read_text
+from ehrsynth.data.vocabulary.base import Vocabulary
 from ehrsynth.data.vocabulary.icd import ICD9PCS, canonical, category
 from ehrsynth.errors import OptionError, TableError
-from ehrsynth.files import read_table
 
 KEY = ["vocabulary", "code"]
 SEXES = {"female": "F", "f": "F", "male": "M", "m": "M"}
 
 
-@dataclass(frozen=True, eq=False)
-class Known:
-    """What a table says.
-
-    Attributes:
-        concepts: ``vocabulary, code, concept``; codes as ``tidied`` gives them.
-        labels, sexes: of concepts.
-    """
-
-    concepts: pd.DataFrame
-    labels: Mapping[str, str] = field(default_factory=dict)
-    sexes: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, table: pd.DataFrame) -> "Known":
-        """Return what a table with the columns ``vocabulary, code, concept, label, sex`` says.
-
-        Codes may be written in any form; those that are none are left out. Labels and sexes (words or F and M; else
-        both) are those of a concept's first row that has one.
-        """
-        codes = table[KEY].drop_duplicates()
-        tidy = one_by_one(codes, tidied).rename(columns={"concept": "tidy"})
-        concepts = table.merge(tidy, on=KEY)[["vocabulary", "tidy", "concept"]]
-        sexes = table.assign(sex=table["sex"].str.lower().map(SEXES))
-        return cls(
-            concepts.rename(columns={"tidy": "code"}).dropna().drop_duplicates(),
-            _first(table, "label"),
-            _first(sexes, "sex"),
-        )
-
-
-class LookedUp(Vocabulary):
+@dataclass(kw_only=True, eq=False)
+class Lookup(Vocabulary):
     """A vocabulary that is a table.
 
     Attributes:
         shorten: by how many characters, or words of a name, a code that is not in the table may be shortened from its
             end until one is; None goes as far as its category, or its first word.
+
+    Raises:
+        OptionError: ``shorten`` is no whole number.
     """
 
-    shorten: int | None
+    shorten: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.shorten is not None and (not isinstance(self.shorten, int) or self.shorten < 0):
+            raise OptionError(
+                f"vocabulary: shorten={self.shorten}: a whole number, or null for the category, was expected"
+            )
 
     @abstractmethod
-    def load(self) -> Known:
-        """Read the table."""
+    def table(self) -> pd.DataFrame:
+        """Read the table: ``vocabulary, code, concept`` and perhaps ``label`` and ``sex`` (words or F and M)."""
 
     @cached_property
-    def known(self) -> Known:
+    def rows(self) -> pd.DataFrame:
         """The table."""
-        return self.load()
+        return self.table()
+
+    @cached_property
+    def concepts(self) -> pd.DataFrame:
+        """Concepts of codes in the form they are looked up by: ``vocabulary, code, concept``."""
+        return tidied(self.rows)
 
     def map(self, codes: pd.DataFrame) -> pd.DataFrame:
         """Map distinct codes."""
-        known = self.known.concepts.rename(columns={"vocabulary": "there", "code": "found"})
+        known = self.concepts.rename(columns={"vocabulary": "there", "code": "found"})
         have = set(zip(known["there"], known["found"], strict=True))
         tried = [_nearest(have, *pair, self.shorten) for pair in zip(codes["vocabulary"], codes["code"], strict=True)]
         found = pd.DataFrame(tried, columns=["there", "found"], index=codes.index, dtype=object)
         return codes.join(found).dropna().merge(known, on=["there", "found"])[[*KEY, "concept"]]
 
     def labels(self) -> Mapping[str, str]:
-        """Return the words of the table."""
-        return self.known.labels
+        """Return the words of the table: for each concept those of the first row that has any."""
+        return _first(self.rows, "label") if "label" in self.rows else {}
 
     def sexes(self) -> Mapping[str, str]:
-        """Return the sexes of the table."""
-        return self.known.sexes
+        """Return the sexes of the table, in the same way."""
+        if "sex" not in self.rows:
+            return {}
+        return _first(self.rows.assign(sex=self.rows["sex"].str.lower().map(SEXES)), "sex")
 
 
-def tidied(vocabulary: str, code: str) -> str | None:
+def tidied(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return ``vocabulary, code, concept`` of rows whose codes may be written in any form; what is none is left out."""
+    codes = rows[KEY].drop_duplicates()
+    codes = codes.assign(tidy=[tidy_code(*pair) or "" for pair in zip(codes["vocabulary"], codes["code"], strict=True)])
+    found = rows.merge(codes[codes["tidy"] != ""], on=KEY)[["vocabulary", "tidy", "concept"]]
+    return found.rename(columns={"tidy": "code"}).dropna().drop_duplicates()
+
+
+def tidy_code(vocabulary: str, code: str) -> str | None:
     """Return a code in the one form it is looked up by: ICD's own, or lower case without needless blanks."""
     return canonical(vocabulary, code) if vocabulary.startswith("ICD") else " ".join(code.lower().split())
 
@@ -102,13 +96,6 @@ def packaged(package: str, file: str) -> Path:
     return Path(there.submodule_search_locations[0]) / file
 
 
-def checked(shorten: int | None) -> int | None:
-    """Return the option ``shorten``, or raise an ``OptionError``."""
-    if shorten is not None and (not isinstance(shorten, int) or shorten < 0):
-        raise OptionError(f"vocabulary: shorten={shorten}: a whole number, or null for the category, was expected")
-    return shorten
-
-
 def read_columns(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
     """Read columns of a map as text; an optional one that is not there is empty.
 
@@ -116,7 +103,7 @@ def read_columns(path: Path, needed: Sequence[str], optional: Sequence[str] = ()
         FileError: the file is missing or not readable.
         TableError: it lacks a column that is needed.
     """
-    table = read_table(path, text=(*needed, *optional))
+    table = read_text(path)
     absent = [name for name in needed if name not in table]
     if absent:
         raise TableError(f"{path}: missing column {absent[0]!r}; a map with {', '.join(needed)} was expected")
@@ -127,7 +114,7 @@ def _nearest(
     have: set[tuple[str, str]], vocabulary: str, code: str, shorten: int | None
 ) -> tuple[str | None, str | None]:
     """Return the longest beginning of a code that is in the table, after the vocabulary it is there under."""
-    tidy = tidied(vocabulary, code)
+    tidy = tidy_code(vocabulary, code)
     if not tidy:
         return None, None
     shorter = _shorter_codes(vocabulary, tidy) if vocabulary.startswith("ICD") else _shorter_names(tidy)

@@ -9,12 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ehrsynth.bits import ones
+from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.columns import Levels
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
 from ehrsynth.evaluation.subsets import capped
-from ehrsynth.files import read_table
+from ehrsynth.kinds import span
 from ehrsynth.layout import Records
 from ehrsynth.metrics import identity_disclosure as metric
 from ehrsynth.metrics.identity_disclosure import Codes, Frame, People, Ranks, centres, cluster, worst_cases
@@ -219,14 +220,14 @@ def _generalised(column: Column, cells: NDArray[np.float64]) -> list[Codes]:
     """Return the codes of [n] levels or numbers, exact and in wider and wider steps; 0 where missing."""
     if not column.numeric:
         return [cells.astype(np.int32)]
-    low, high = column.bounds or (0.0, 1.0)
-    step = 1.0 if column.kind == "count" else max((high - low) / STEPS, np.finfo(float).tiny)
+    low, whole = span(column)
+    step = 1.0 if column.kind == "count" else max(whole / STEPS, np.finfo(float).tiny)
     found: list[Codes] = []
     for width in WIDTHS:
-        if len(found) and width * step > high - low:
+        if len(found) and width * step > whole:
             break
         start = np.floor(low / (width * step))
-        places = np.clip(np.floor(cells / (width * step)) - start, 0, (high - low) // (width * step) + 1) + 1
+        places = np.clip(np.floor(cells / (width * step)) - start, 0, whole // (width * step) + 1) + 1
         found.append(np.where(np.isnan(cells), 0, places).astype(np.int32))
     return found
 

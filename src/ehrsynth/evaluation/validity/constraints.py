@@ -2,6 +2,7 @@
 
 import torch
 
+from ehrsynth.constraints import Rules
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
 from ehrsynth.layout import Records
@@ -21,16 +22,17 @@ class ConstraintViolation(Evaluator):
         if not real.constraints:
             raise NotApplicableError("no constraint is declared for the data")
 
+        rules = Rules(real.constraints, real.schema)
+
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
-            n, broken, each = len(synthetic), 0, torch.zeros(len(real.constraints), dtype=torch.int64)
+            n, broken, each = len(synthetic), 0, torch.zeros(len(rules), dtype=torch.int64)
             for rows in synthetic.blocks(BLOCK):
-                x = rows.dense()
-                violated = torch.stack([rule.violation(x, synthetic.layout) for rule in real.constraints]) > 0
-                broken += int(violated.any(0).sum())
-                each += violated.sum(1)
+                violated = rules.violation(rows.dense()) > 0
+                broken += int(violated.any(1).sum())
+                each += violated.sum(0)
             parts = {
-                ("constraint", rule.describe()): Value(*share(count, n))
-                for rule, count in zip(real.constraints, each.tolist(), strict=True)
+                ("constraint", words): Value(*share(count, n))
+                for words, count in zip(rules.describe(), each.tolist(), strict=True)
             }
             return {CONSTRAINTS.name: Value(*share(broken, n), parts)}
 

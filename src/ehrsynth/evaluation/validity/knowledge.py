@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ehrsynth.bits import chosen
+from ehrsynth.data.table_files import read_text
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
 from ehrsynth.evaluation.subsets import code_columns
-from ehrsynth.files import read_table
 from ehrsynth.layout import Records
 from ehrsynth.metrics.intervals import Estimate, mover_mean, share
 from ehrsynth.metrics.knowledge import one_sex_codes, violations
@@ -150,8 +150,9 @@ def read_restrictions(path: Path) -> dict[str, str]:
     Raises:
         FileError: not readable, or without the columns that ``SexRestriction`` names.
     """
-    names = read_table(path).columns
-    table = read_table(path, text=list(names)).dropna(subset=names[0])
+    table = read_text(path)
+    names = table.columns
+    table = table.dropna(subset=names[0])
     codes = table[names[0]].astype(str).str.strip()
     if {"male_only", "female_only"} <= set(names):
         male, female = (table[name].astype(str).str.lower().isin(TRUE) for name in ("male_only", "female_only"))

@@ -2,11 +2,8 @@
 
 import re
 from itertools import takewhile
-from typing import Any
 
-import pandas as pd
-
-from ehrsynth.data.vocabulary.base import Vocabulary, one_by_one
+from ehrsynth.data.vocabulary.base import OneByOne
 
 _ASIDE = re.compile(r"\([^)]*\)|\[[^]]*\]|\*[^*]*\*")  # (Dilaudid), [brand], *NF*
 _BREAK = re.compile(r"[\s,;]+")
@@ -26,20 +23,18 @@ _SALT_ENDS = _ENDS | frozenset(_SALTS.split())
 _HEADS = frozenset(_ELEMENTS.split())
 
 
-class DrugNames(Vocabulary):
+class DrugNames(OneByOne):
     """Names of drugs in lower case, without brackets, strengths, forms and salts.
 
     ``Metoprolol Succinate XL 50mg`` is ``metoprolol``. Salts of an element stay apart: ``potassium chloride`` is not
-    ``potassium phosphate``. Classes of drugs need a table, see ``ehrsynth.data.vocabulary.table``.
+    ``potassium phosphate``. Classes of drugs need a table, see ``ehrsynth.data.vocabulary.maps.TableMap``.
     """
 
-    def map(self, codes: pd.DataFrame) -> pd.DataFrame:
-        """Map distinct names, whatever vocabulary they are of."""
-        return one_by_one(codes, lambda vocabulary, name: drug_name(name))
+    name = "drug_names"
 
-    def options(self) -> dict[str, Any]:
-        """Return the class."""
-        return {"vocabulary": "drug_names"}
+    def concept(self, vocabulary: str, code: str) -> str | None:
+        """Return the name of a drug, whatever vocabulary it is of."""
+        return drug_name(code)
 
 
 def drug_name(text: str) -> str:

@@ -1,0 +1,119 @@
+"""A user's table is read alike whoever asks, and the one line that a bad one gives."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ehrsynth.chunks import write_table
+from ehrsynth.data.table_files import csv_style, read_table, read_text
+from ehrsynth.errors import FileError
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.parquet"])
+def test_tables_round_trip(tmp_path: Path, name: str) -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+    write_table(tmp_path / name, frame)
+    pd.testing.assert_frame_equal(read_table(tmp_path / name), frame)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"", "empty"),
+        ("a.csv", b"x,y\n", "empty"),
+        ("a.csv", b'x,y\n1,"2\n3,4', "not readable"),
+        ("a.csv", b"x\n\xff\xfe\n", "not readable"),
+        ("a.csv.gz", b"no gzip", "not readable"),
+        ("a.parquet", b"PAR1 no parquet", "not readable"),
+        ("a.xlsx", b"?", "unknown table type"),
+    ],
+)
+def test_unreadable_tables_are_named(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FileError, match=words) as raised:
+        read_table(tmp_path / name)
+    assert str(tmp_path / name) in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_text_stays_as_it_stands(tmp_path: Path, name: str) -> None:
+    frame = pd.DataFrame(
+        {
+            "subject_id": ["007", "08", "9"],
+            "dose": [1.5, None, 2],
+            "digits": ["1", None, "2"],
+            "padded": ["01", "02", None],
+            "words": ["None", "NA", "nan"],
+        }
+    ).astype({"digits": str, "padded": str})
+    write_table(tmp_path / name, frame)
+    text = ["words", "padded", "digits", "subject_id", "absent"]
+    pd.testing.assert_frame_equal(read_table(tmp_path / name, text=text), frame)
+
+
+def test_without_text_columns_words_for_missing_are_missing(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("lab,code\n1,NA\nNA,x\n")
+    frame = read_table(tmp_path / "a.csv", text=["code"])
+    assert frame["code"].tolist() == ["NA", "x"]
+    assert frame["lab"].isna().tolist() == [False, True]
+    assert read_table(tmp_path / "a.csv")["code"].isna().tolist() == [True, False]
+
+
+def test_a_packed_table_that_ends_too_early(tmp_path: Path) -> None:
+    path = tmp_path / "cut.csv.gz"
+    write_table(path, pd.DataFrame({"a": range(5000)}))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(FileError, match=r"cut\.csv\.gz: not readable .*ends too early"):
+        read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "cells"),
+    [
+        (b"a,b\n1,2\n\n3,4\n\n", [("1", "2"), ("3", "4")]),
+        (b"a,b\r\n1,2\n3,4\r\n", [("1", "2"), ("3", "4")]),
+        (b"a,b\r1,2\r3,4\r", [("1", "2"), ("3", "4")]),
+        (b"\xef\xbb\xbfa,b\n1,2", [("1", "2")]),
+        (b'a,b\n"x,\ny","say ""so"""\n', [("x,\ny", 'say "so"')]),
+        (b'a,b\n5" pipe,"5" pipe\n', [('5" pipe', "5 pipe")]),
+        (b'a,b\n"", 2 \n', [(None, " 2 ")]),
+        (b'a,b\n1,"2\n"\n', [("1", "2\n")]),
+        (b"a;b\n1,5;x\n-2,0;1,5\n", [("1.5", "x"), ("-2.0", "1.5")]),
+        (b"a;b\n1,5;x\n2.5;y\n", [("1,5", "x"), ("2.5", "y")]),
+    ],
+    ids=["blank lines", "mixed line ends", "cr", "bom", "quotes", "a quote inside", "empty", "break", "comma", "point"],
+)
+def test_cells_are_the_text_that_stands_there(tmp_path: Path, content: bytes, cells: list[tuple[str, str]]) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    frame = read_text(tmp_path / "a.csv")
+    assert list(frame) == ["a", "b"]
+    assert list(frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)) == cells
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'x,y\n1,"2\n3,4\n', "a quote is opened and never closed"),
+        (b'x,y\n"1\n1",2\n\n3\n', "line 5 has 1 cells, the header 2"),
+        (b"x,y\n1,2,\n", "line 2 has 3 cells, the header 2"),
+        (b"x,y\n" + b"1,2\n" * 200 + b"1,\xff\n", "not UTF-8 text; convert the file"),
+    ],
+)
+def test_a_row_that_is_none_is_told_and_not_quoted(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(FileError, match=words) as raised:
+        read_table(tmp_path / "a.csv")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.tsv.gz", "a.pq"])
+def test_other_suffixes_of_the_same_kinds(tmp_path: Path, name: str) -> None:
+    frame = pd.DataFrame({"Age": [1, 2], "age": [0.5, 1.5]})
+    frame.to_parquet(tmp_path / name) if name.endswith("pq") else frame.to_csv(tmp_path / name, sep="\t", index=False)
+    pd.testing.assert_frame_equal(read_table(tmp_path / name), frame)
+
+
+def test_the_style_of_a_table(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('"x;y"|z\n1|2\n')
+    assert csv_style(tmp_path / "a.csv") == ("|", ".", ["x;y", "z"])
