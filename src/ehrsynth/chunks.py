@@ -42,6 +42,11 @@ def write_chunks(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
         return (_write_parquet if path.suffix == ".parquet" else _write_csv)(aside, chunks)
 
 
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write one table atomically; CSV or Parquet, by the suffix of ``path`` (see ``write_chunks``)."""
+    write_chunks(path, [frame])
+
+
 def _write_parquet(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
     rest = iter(chunks)
     first = pa.Table.from_pandas(next(rest), preserve_index=False)

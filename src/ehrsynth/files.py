@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pandas as pd
-
 from ehrsynth.errors import FileError
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -133,18 +131,3 @@ def require(path: Path) -> Path:
         found = "a folder" if path.is_dir() else "nothing there"
         raise FileError(f"{path}: no such file (found {found})")
     return path
-
-
-def write_table(path: Path, frame: pd.DataFrame) -> None:
-    """Write ``frame`` as CSV or Parquet, by the suffix of ``path``, atomically.
-
-    Raises:
-        FileError: the suffix is none of ``TABLE_SUFFIXES``.
-    """
-    if not path.name.endswith(TABLE_SUFFIXES):
-        raise FileError(f"{path}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
-    with written_aside(path) as aside:
-        if path.suffix == ".parquet":
-            frame.to_parquet(aside, index=False)
-        else:
-            frame.to_csv(aside, index=False)

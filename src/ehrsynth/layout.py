@@ -4,36 +4,25 @@
       codes, missing          categorical    continuous and count columns,
       indicators              columns        min-max scaled by the training rows
 
-The part left of the values is binary, so ``Records`` keeps it as bits or bytes. Blocks know their own
-activation: sigmoid for bits, softmax for each group, sigmoid for the values in [0, 1].
+The part left of the values is binary, so ``Records`` keeps it as bits or bytes. What a block is activated and drawn by
+is for ``kinds`` to say.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from ehrsynth.bits import Bits, Cells, pack, unpack
+from ehrsynth.kinds import Field, FieldKind, fields_of, harden_bits, harden_levels
 from ehrsynth.schema import Schema
 
-FieldKind = Literal["bit", "missing", "level", "value"]
-
+BLOCKS: tuple[FieldKind, ...] = ("bit", "missing", "level", "value")  # in this order
 DIGESTED = 65_536  # rows hashed at a time
-
-
-@dataclass(frozen=True)
-class Field:
-    """One encoded column: its name, the schema column it comes from, and what it encodes."""
-
-    name: str
-    column: str
-    kind: FieldKind
 
 
 @dataclass(frozen=True)
@@ -47,23 +36,23 @@ class Layout:
         """Lay out a schema.
 
         A categorical column that may be missing gets one more level, named ``COLUMN:missing``; a
-        numeric one gets a bit of that name among the codes, so that missingness is generated too.
+        numeric one gets a bit of that name after the codes, so that missingness is generated too.
         """
-        bits = [Field(c.name, c.name, "bit") for c in schema.columns if c.kind == "binary"]
-        gaps = [Field(f"{c.name}:missing", c.name, "missing") for c in schema.columns if c.numeric and c.missing]
-        levels = [
-            Field(name, c.name, "level")
-            for c in schema.columns
-            if c.kind == "categorical"
-            for name in [f"{c.name}={level}" for level in c.levels] + ([f"{c.name}:missing"] if c.missing else [])
-        ]
-        values = [Field(c.name, c.name, "value") for c in schema.columns if c.numeric]
-        return cls((*bits, *gaps, *levels, *values))
+        fields = [field for column in schema.columns for field in fields_of(column)]
+        return cls(tuple(sorted(fields, key=lambda field: BLOCKS.index(field.kind))))
 
     @cached_property
     def names(self) -> list[str]:
         """Encoded column names in order."""
         return [field.name for field in self.fields]
+
+    @cached_property
+    def places(self) -> dict[str, list[int]]:
+        """The encoded columns of each schema column, by its name, in order: a bit, the levels, or gap and value."""
+        found: dict[str, list[int]] = {}
+        for place, encoded in enumerate(self.fields):
+            found.setdefault(encoded.column, []).append(place)
+        return found
 
     @property
     def width(self) -> int:
@@ -78,13 +67,8 @@ class Layout:
     @cached_property
     def groups(self) -> dict[str, slice]:
         """One slice per categorical column, by its name."""
-        found, start = {}, self.bits.stop
-        levels = [field for field in self.fields if field.kind == "level"]
-        for name, members in groupby(levels, key=lambda field: field.column):
-            stop = start + len(list(members))
-            found[name] = slice(start, stop)
-            start = stop
-        return found
+        found = self.places.items()
+        return {name: slice(at[0], at[-1] + 1) for name, at in found if self.fields[at[0]].kind == "level"}
 
     @cached_property
     def binary(self) -> slice:
@@ -98,8 +82,8 @@ class Layout:
 
     def missing_bits(self) -> list[tuple[int, int]]:
         """Pairs (encoded column of the indicator, position within the value block) of what may be missing."""
-        position = {field.column: i for i, field in enumerate(self.fields[self.values])}
-        return [(i, position[field.column]) for i, field in enumerate(self.fields) if field.kind == "missing"]
+        found = self.places.values()
+        return [(at[0], at[1] - self.values.start) for at in found if self.fields[at[0]].kind == "missing"]
 
     def activate(self, logits: Tensor) -> Tensor:
         """Map logits [..., p] to probabilities: sigmoid for bits and values, softmax per group."""
@@ -115,29 +99,13 @@ class Layout:
             generator: draw bits (Bernoulli) and levels (categorical) with it; without one, bits are
                 thresholded at 0.5 and each group takes its largest entry.
         """
-        hard = x.clamp(0, 1)
-        bits = hard[:, self.bits]
-        if generator is None:
-            hard[:, self.bits] = (bits > 0.5).to(x.dtype)
-        else:
-            hard[:, self.bits] = torch.bernoulli(bits, generator=generator)
-        for group in self.groups.values():
-            if generator is None:
-                chosen = x[:, group].argmax(-1)
-            else:
-                weights = hard[:, group] + torch.finfo(x.dtype).tiny  # a row of zeros becomes uniform
-                chosen = torch.multinomial(weights, 1, generator=generator).squeeze(-1)
-            hard[:, group] = one_hot(chosen, group.stop - group.start).to(x.dtype)
-        return hard
+        parts = [harden_bits(x[:, self.bits], generator)]
+        parts += [harden_levels(x[:, group], generator) for group in self.groups.values()]
+        return torch.cat([*parts, x[:, self.values].clamp(0, 1)], dim=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and dictionaries, as a checkpoint holds them."""
         return {"fields": [asdict(field) for field in self.fields]}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Layout":
-        """Inverse of ``to_dict``."""
-        return cls(tuple(Field(**entry) for entry in content["fields"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +141,13 @@ class Records:
         """Return the chosen rows as float32 [m, p]; missing values stay NaN."""
         return torch.cat([unpack(self.bits[rows]).to(torch.float32), self.values[rows]], dim=1)
 
+    def with_gaps(self) -> "Records":
+        """Return the same records with NaN under every set missing indicator, where batches have a value filled in."""
+        values = self.values.clone()
+        for bit, value in self.layout.missing_bits():
+            values[self.bits[:, bit].bool(), value] = torch.nan
+        return Records(self.layout, self.bits, values)
+
     def packed(self) -> "Records":
         """Return the same records in an eighth of the memory."""
         return Records(self.layout, pack(self.bits), self.values)
@@ -196,7 +171,5 @@ class Records:
     @classmethod
     def of_dense(cls, layout: Layout, x: Tensor) -> "Records":
         """Compact hard records [n, p]; values under a set missing indicator become NaN."""
-        values = x[:, layout.values].to(torch.float32).clone()
-        for bit, value in layout.missing_bits():
-            values[x[:, bit] > 0.5, value] = torch.nan
-        return cls(layout, (x[:, layout.binary] > 0.5).to(torch.uint8), values)
+        bits, values = (x[:, layout.binary] > 0.5).to(torch.uint8), x[:, layout.values].to(torch.float32)
+        return cls(layout, bits, values).with_gaps()

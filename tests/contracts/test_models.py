@@ -1,4 +1,4 @@
-"""What every model must keep, whichever paper it is from. A new model is one more entry in MODELS."""
+"""What every model must keep, whichever paper it is from. A new model is on trial by its YAML in ``conf/model``."""
 
 from pathlib import Path
 from typing import Any
@@ -14,26 +14,14 @@ from ehrsynth.bits import unpack
 from ehrsynth.errors import FileError, OptionError, SchemaError, TrainingError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.base import SyntheticModel, load_model, read_checkpoint
-from ehrsynth.models.ehrdiff import EHRDiff
-from ehrsynth.models.emr_wgan import EMRWGAN
-from ehrsynth.models.independent import IndependentMarginals
-from ehrsynth.models.train_copy import TrainCopy
-from ehrsynth.models.vae import VAE
+from ehrsynth.models.condition import Condition
 from ehrsynth.sampling import sample_records
 from ehrsynth.schema import Column, Schema
+from tests.mixture import Mixture
+from tests.models import CONF, discovered, learns
 
-MODELS: dict[str, tuple[type[SyntheticModel], dict[str, Any]]] = {
-    "emr_wgan": (EMRWGAN, {"width": 16, "depth": 3, "noise_width": 8, "lr_generator": 1e-3, "lr_critic": 1e-3}),
-    "emr_wgan_bernoulli": (EMRWGAN, {"width": 16, "depth": 2, "marginal_bias": True, "decoding": "bernoulli"}),
-    "vae": (VAE, {"latent_width": 4, "hidden": [16, 8]}),
-    "ehrdiff": (EHRDiff, {"widths": [16, 8, 16], "time_width": 8, "warmup_steps": 3, "steps": 4}),
-    "ehrdiff_bernoulli": (EHRDiff, {"widths": [16], "time_width": 8, "steps": 3, "decoding": "bernoulli"}),
-    "ehrdiff_prevalence": (EHRDiff, {"widths": [16], "time_width": 8, "steps": 3, "decoding": "prevalence"}),
-    "independent": (IndependentMarginals, {}),
-    "train_copy": (TrainCopy, {}),
-}
-CONF = Path(__file__).parents[2] / "conf" / "model"
-TRAINED = [name for name in MODELS if name not in ("independent", "train_copy")]
+MODELS = discovered()
+TRAINED = [name for name, (cls, _) in MODELS.items() if learns(cls)]
 # Lightning's own use of a spelling that torch has since deprecated; and small tensors need no worker processes.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning"),
@@ -54,8 +42,13 @@ SCHEMA = Schema(
 ROWS = 48
 
 
-def test_no_model_escapes_its_trial() -> None:
+def test_no_model_escapes_its_trial(tmp_path: Path) -> None:
     assert {path.stem for path in CONF.glob("*.yaml")} <= set(MODELS)
+    assert {"ehrdiff_prevalence", "emr_wgan_bernoulli", "emr_wgan_marginal_bias"} <= set(MODELS)
+    assert {"independent", "train_copy"} == set(MODELS) - set(TRAINED)
+    (tmp_path / "mine.yaml").write_text("model: {_target_: tests.mixture.Mixture, classes: 90}", encoding="utf-8")
+    assert discovered(tmp_path) == {"mine": (Mixture, {"classes": 8})}
+    assert learns(Mixture)
 
 
 def toy_records(n: int = ROWS, seed: int = 0) -> Records:
@@ -119,6 +112,21 @@ def test_samples_are_hard_records_of_the_schema(name: str) -> None:
         assert (rows[:, group].sum(1) == 1).all()
     assert rows[:, layout.values].min() >= 0
     assert rows[:, layout.values].max() <= 1
+
+
+@each
+def test_a_model_keeps_what_it_can_be_conditioned_on_and_the_rest_as_it_was(name: str) -> None:
+    model = trained(name).eval()
+    assert set(model.conditionable) <= set(SCHEMA.names)
+    for rows in (toy_records()[:1], toy_records()):  # the same for all, and a row for each
+        condition = Condition.of(rows, model.conditionable)
+        with torch.inference_mode():
+            free = model.sample(ROWS, torch.Generator().manual_seed(1))
+            if not model.conditionable:
+                continue
+            assert condition.met_by(model.sample(ROWS, torch.Generator().manual_seed(1), condition)).all()
+            nothing = Condition.of(rows, [])
+            assert torch.equal(model.sample(ROWS, torch.Generator().manual_seed(1), nothing), free)
 
 
 @each_trained

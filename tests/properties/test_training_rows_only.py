@@ -15,7 +15,8 @@ from ehrsynth.cli.prepare import prepare_from
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.events import make_timeline
 from ehrsynth.data.matrix import LOW_PREVALENCE
-from ehrsynth.data.preprocess import Prepared, Preprocess
+from ehrsynth.data.plan import Prepared
+from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.proposals.propose import propose
 from ehrsynth.data.split import BySubject
 from ehrsynth.data.store import Store
@@ -36,7 +37,7 @@ def parts() -> dict[str, Wide]:
         make_timeline(store)
         cohort.choose(store)
         wide = widen(store, matrices.features(cfg))
-    return {name: wide[rows] for name, rows in BySubject().assign(wide, 0).items()}
+    return {name: wide[rows] for name, rows in BySubject().assign(wide).items()}
 
 
 def changed(wide: Wide) -> Wide:

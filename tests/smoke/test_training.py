@@ -17,13 +17,13 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.fidelity.dimension_wise import Prevalence
 from ehrsynth.evaluation.suite import Suite
+from ehrsynth.layout import Records
 from ehrsynth.models.base import SyntheticModel, read_checkpoint
-from ehrsynth.models.ehrdiff import EHRDiff
-from ehrsynth.models.emr_wgan import EMRWGAN
 from ehrsynth.models.vae import VAE
 from tests.conftest import Cli, small
+from tests.models import CONF, discovered, learns
 
-MODELS = [EMRWGAN, VAE, EHRDiff]
+MODELS = {name: cls for name, (cls, _) in discovered().items() if learns(cls) and (CONF / f"{name}.yaml").is_file()}
 
 
 def fit(model: SyntheticModel, data: EhrDataModule, epochs: int, *callbacks: pl.Callback, **options: object) -> None:
@@ -36,6 +36,7 @@ def fit(model: SyntheticModel, data: EhrDataModule, epochs: int, *callbacks: pl.
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=list(callbacks),
+        **options,  # type: ignore[arg-type]
     )
     trainer.fit(model, data, ckpt_path=resume, weights_only=True)
 
@@ -59,7 +60,7 @@ def same(a: SyntheticModel, b: SyntheticModel) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("cls", MODELS)
+@pytest.mark.parametrize("cls", MODELS.values(), ids=MODELS)
 def test_being_watched_changes_no_weight(cls: type[SyntheticModel], data: EhrDataModule, tmp_path: Path) -> None:
     alone, watched = cls(schema=data.schema, seed=0), cls(schema=data.schema, seed=0)
     fit(alone, data, 2)
@@ -71,7 +72,7 @@ def test_being_watched_changes_no_weight(cls: type[SyntheticModel], data: EhrDat
     assert not same(watched, cls(schema=data.schema, seed=1))
 
 
-@pytest.mark.parametrize("cls", MODELS)
+@pytest.mark.parametrize("cls", MODELS.values(), ids=MODELS)
 def test_resuming_gives_what_an_uninterrupted_training_gives(
     cls: type[SyntheticModel], data: EhrDataModule, tmp_path: Path
 ) -> None:
@@ -84,13 +85,26 @@ def test_resuming_gives_what_an_uninterrupted_training_gives(
     assert [row["epoch"] for row in resumed.scored] == [1, 2, 3, 4]
 
 
+def test_a_model_is_handed_the_rules_of_its_matrix_and_observes_what_batches_are_made_of(
+    matrix: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[tuple[list[str], Records]] = []
+    monkeypatch.setattr(VAE, "observe", lambda model, train: handed.append((model.rules.describe(), train)))
+    assert cli("train", "model=vae", *small(matrix, tmp_path)) == 0
+    ((words, rows),) = handed
+    found = Matrix.open(matrix)
+    assert words == [rule.describe() for rule in found.constraints] != []
+    assert not rows.values.isnan().any()
+    assert torch.equal(rows.with_gaps().values.isnan(), found.records("train").values.isnan())
+
+
 def test_a_checkpoint_holds_plain_data_only(study: Path) -> None:
     content = read_checkpoint(next(study.glob("vae/*/checkpoints/*.ckpt")))
     assert {"model", "schema", "layout", "state_dict", "hyper_parameters"} <= set(content)
     assert json.loads(json.dumps(content["hyper_parameters"])) == content["hyper_parameters"]
 
 
-@pytest.mark.parametrize("model", ["emr_wgan", "vae", "ehrdiff"])
+@pytest.mark.parametrize("model", MODELS)
 def test_two_processes_score_like_one(model: str, matrix: Path, cli: Cli, tmp_path: Path) -> None:
     """The same global batch over two CPU processes, evaluation callback included, through the command line."""
     extra = ["experiment=demo", f"model={model}"]

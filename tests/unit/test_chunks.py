@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 from pyarrow import parquet
 
-from ehrsynth.chunks import CELLS, ROWS, read_chunks, rows_of, write_chunks
+from ehrsynth.chunks import CELLS, ROWS, read_chunks, rows_of, write_chunks, write_table
 from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import FileError
-from ehrsynth.files import write_table
 
 TABLE = pd.DataFrame(
     {

@@ -10,7 +10,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from ehrsynth.constraints import AtMost, Constraint, Exclusive, Implies, OneHot, OnlyIf, Range, from_dict, load, save
+from ehrsynth.constraints import (
+    AtMost,
+    Constraint,
+    Exclusive,
+    Implies,
+    OneHot,
+    OnlyIf,
+    Range,
+    Rules,
+    from_dict,
+    load,
+    save,
+)
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.errors import FileError, SchemaError
 from ehrsynth.evaluation.evaluator import RealData, Value
@@ -40,7 +52,8 @@ RULES: tuple[Constraint, ...] = (
     Range("bmi", low=12.5),
     AtMost("diastolic", "systolic"),
 )
-FITTED = tuple(rule.fitted(SCHEMA) for rule in RULES)
+FITTED = tuple(rule.bound_to(SCHEMA) for rule in RULES)
+COMPILED = Rules(FITTED, SCHEMA)
 
 
 def encoded(**cells: Any) -> Tensor:
@@ -68,10 +81,11 @@ def test_zero_exactly_for_records_that_keep_it(
     rule: int, cells: dict[str, list[Any]], broken: list[int], concerned: list[int]
 ) -> None:
     x = encoded(**cells)
-    violation = FITTED[rule].violation(x, LAYOUT)
+    compiled = FITTED[rule].compile(SCHEMA, LAYOUT)
+    violation = compiled.violation(x)
     assert violation.ge(0).all()
     assert violation.gt(0).int().tolist() == broken
-    assert FITTED[rule].concerns(x, LAYOUT).int().tolist() == concerned
+    assert compiled.support(x).int().tolist() == concerned
 
 
 def test_every_number_on_the_edge_is_inside() -> None:
@@ -79,10 +93,10 @@ def test_every_number_on_the_edge_is_inside() -> None:
     numbers = np.round(np.linspace(0.1, 777.7, 5000), 1)
     x = Encoder(schema).encode(pd.DataFrame({"a": numbers, "b": numbers})).dense()
     layout = Layout.of(schema)
-    assert AtMost("a", "b").fitted(schema).violation(x, layout).max() == 0
-    assert AtMost("b", "a").fitted(schema).violation(x, layout).max() == 0
+    assert AtMost("a", "b").compile(schema, layout).violation(x).max() == 0
+    assert AtMost("b", "a").compile(schema, layout).violation(x).max() == 0
     for end in numbers[::500]:
-        above = Range("a", high=float(end)).fitted(schema).violation(x, layout) > 0
+        above = Range("a", high=float(end)).compile(schema, layout).violation(x) > 0
         assert above.numpy().tolist() == (numbers > end).tolist()
 
 
@@ -93,7 +107,7 @@ def test_a_penalty_has_finite_gradients_that_lead_to_valid_records() -> None:
 
     def penalty() -> Tensor:
         x = LAYOUT.activate(logits)
-        return torch.stack([rule.violation(x, LAYOUT) for rule in FITTED]).sum(0).mean()
+        return COMPILED.violation(x).sum(1).mean()
 
     before = penalty().item()
     for _ in range(200):
@@ -105,12 +119,22 @@ def test_a_penalty_has_finite_gradients_that_lead_to_valid_records() -> None:
         optimizer.step()
     assert penalty().item() < 0.02 * before
     hard = LAYOUT.harden(LAYOUT.activate(logits.detach()))
-    assert torch.stack([rule.violation(hard, LAYOUT) for rule in FITTED]).max() < 0.05
+    assert COMPILED.violation(hard).max() < 0.05
+
+
+def test_rules_judge_one_record_by_each_rule_in_turn() -> None:
+    x = encoded(dx_185=[0, 1, 1], sex=["F", "F", "M"], bmi=[12.5, 12.5, 3.0])
+    assert (COMPILED.violation(x) > 0).int().tolist() == [[0] * 8, [1] + [0] * 7, [0] * 6 + [1, 0]]
+    assert COMPILED.support(x).int()[:, :4].tolist() == [[0, 0, 0, 1], [1, 0, 1, 1], [1, 0, 1, 1]]
+    assert COMPILED.describe() == [rule.describe() for rule in RULES]
+    none = Rules((), SCHEMA)
+    assert none.violation(x).sum(1).tolist() == [0, 0, 0]  # as a penalty where no rule was declared
+    assert none.support(x).shape == (3, 0)
 
 
 def test_a_missing_number_breaks_nothing_and_leaves_gradients_finite() -> None:
     x = encoded(systolic=[np.nan, 300.0]).requires_grad_()
-    FITTED[4].violation(x, LAYOUT).sum().backward()
+    FITTED[4].compile(SCHEMA, LAYOUT).violation(x).sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
 
@@ -176,7 +200,7 @@ def test_a_schema_with_other_bounds_changes_the_scale_and_not_the_rule(tmp_path:
     rule = load(tmp_path / "constraints.json", wider)[5]
     frame = pd.DataFrame({"dx_185": 0, "dx_401": 0, "dx_401.1": 0, "sex": "F", "systolic": 130}, index=range(2))
     x = Encoder(wider).encode(frame.assign(diastolic=[120, 121], bmi=12.5)).dense()
-    assert (rule.violation(x, Layout.of(wider)) > 0).tolist() == [False, True]
+    assert (rule.compile(wider, Layout.of(wider)).violation(x) > 0).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -220,4 +244,4 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_plain_data_round_trip(rule: Constraint) -> None:
     assert from_dict(rule.to_dict()) == rule
-    assert from_dict(json.loads(json.dumps(rule.fitted(SCHEMA).to_dict()))) == rule.fitted(SCHEMA)
+    assert from_dict(json.loads(json.dumps(rule.bound_to(SCHEMA).to_dict()))) == rule.bound_to(SCHEMA)

@@ -61,6 +61,26 @@ def test_ranks_share_the_batches_of_one_process(n: int, drop_last: bool) -> None
         assert {*left, *right} <= set(whole)
 
 
+@pytest.mark.parametrize(("n", "size", "world"), [(20, 8, 1), (23, 8, 2), (9, 8, 2), (7, 6, 3)])
+def test_every_row_is_served_once_to_one_of_the_ranks_where_that_is_asked_for(n: int, size: int, world: int) -> None:
+    ranks = [
+        IndexBatches(
+            numbered(n),
+            batch_size=size,
+            seed=3,
+            epoch=lambda: 0,
+            drop_last=True,
+            every_row=True,
+            rank=rank,
+            world=world,
+        )
+        for rank in range(world)
+    ]
+    assert len({len(rank) for rank in ranks}) == 1
+    assert all(len(rank) == len(rows_of(rank)) for rank in ranks)
+    assert sorted(row for rank in ranks for batch in rows_of(rank) for row in batch) == list(range(n))
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
     out = tmp_path_factory.mktemp("matrices") / "demo"
@@ -101,7 +121,7 @@ def test_lightning_trains_on_it(demo: Matrix, tmp_path: Path) -> None:
     expected = [
         batch
         for epoch in (0, 1)
-        for batch in IndexBatches(data._filled, batch_size=64, seed=0, epoch=lambda e=epoch: e, drop_last=True)
+        for batch in IndexBatches(data.filled, batch_size=64, seed=0, epoch=lambda e=epoch: e, drop_last=True)
     ]
     assert all(torch.equal(one, other) for one, other in zip(model.seen, expected, strict=True))
     assert model.seen[0].dtype == torch.float32

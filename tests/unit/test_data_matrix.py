@@ -13,11 +13,12 @@ from ehrsynth.data import matrix as module
 from ehrsynth.data import prepare as preparing
 from ehrsynth.data.hospital import conditions
 from ehrsynth.data.matrix import Matrix, read_low_prevalence
+from ehrsynth.data.plan import PLAN
 from ehrsynth.errors import FileError, OptionError, SchemaError, TableError
 from ehrsynth.files import aside_of, sha256, write_json
 from tests import matrices
 
-PAGES = ("constraints.yaml", "cohort.html")  # for people
+BESIDE = (PLAN, "constraints.yaml", "cohort.html")  # what was learned, and pages for people
 
 
 def make(out: Path, n: int = 600, seed: int = 0, **preprocess: float) -> Matrix:
@@ -40,7 +41,7 @@ def rewrite(path: Path, table: pd.DataFrame) -> None:
 
 
 def test_what_is_in_the_folder(prepared: Matrix) -> None:
-    assert {path.name for path in prepared.folder.iterdir()} == {*module.OUTPUTS, module.PROVENANCE, *PAGES}
+    assert {path.name for path in prepared.folder.iterdir()} == {*module.OUTPUTS, module.PROVENANCE, *BESIDE}
     provenance = prepared.provenance
     assert provenance["rows"] == {"train": 378, "validation": 42, "holdout": 180}
     assert provenance["source"] == {"name": "demo", "n": 600, "seed": 0, "write_raw": None}

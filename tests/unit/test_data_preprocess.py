@@ -10,7 +10,8 @@ from scipy import sparse
 
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.features.base import ColumnSpec
-from ehrsynth.data.preprocess import Prepared, Preprocess
+from ehrsynth.data.plan import Prepared
+from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import OptionError, TableError
 

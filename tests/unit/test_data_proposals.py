@@ -10,10 +10,10 @@ import yaml
 from scipy import sparse
 
 from ehrsynth.constraints import AtMost, Constraint, Exclusive, Implies, OneHot, OnlyIf, Range
+from ehrsynth.data.encoding import fit_numbers
 from ehrsynth.data.features.base import ColumnSpec
 from ehrsynth.data.hospital import conditions
 from ehrsynth.data.matrix import Matrix
-from ehrsynth.data.preprocess import fit_numbers
 from ehrsynth.data.proposals import checked, contradicted, propose, read_rules, write_rules
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import FileError, OptionError, SchemaError
@@ -183,12 +183,12 @@ def test_numbers_and_levels() -> None:
     }
     schema = schema_of(specs, frame)
     expected = (Range("diastolic", 30, 160), Range("bmi", 10, 60), AtMost("diastolic", "systolic"), OneHot("race"))
-    assert propose(schema, wide(specs, frame)) == tuple(rule.fitted(schema) for rule in expected)
+    assert propose(schema, wide(specs, frame)) == tuple(rule.bound_to(schema) for rule in expected)
     assert [found.support for found in checked(expected, schema, wide(specs, frame))] == [400, 400, 390, 400]
     frame.loc[20, "systolic"] = frame.loc[20, "diastolic"] - 1
     frame.loc[20, "bmi"] = 61
     assert propose(schema_of(specs, frame), wide(specs, frame)) == (
-        Range("diastolic", 30, 160).fitted(schema),
+        Range("diastolic", 30, 160).bound_to(schema),
         OneHot("race"),
     )
 
@@ -258,13 +258,13 @@ def edited(path: Path, change: dict[str, Any], place: int = 1) -> Path:
 
 
 def test_an_edited_rule_counts_unless_training_rows_break_it(path: Path) -> None:
-    assert read_rules(edited(path, {"low": 15}), SCHEMA, TRAIN)[1] == Range("bmi", 15, 60).fitted(SCHEMA)
+    assert read_rules(edited(path, {"low": 15}), SCHEMA, TRAIN)[1] == Range("bmi", 15, 60).bound_to(SCHEMA)
     with pytest.raises(OptionError, match=r"constraints\.yaml: constraint 2: 'bmi from 20 to 60': 40 of 200 training"):
         read_rules(edited(path, {"low": 20}), SCHEMA, TRAIN)
     with pytest.raises(OptionError, match="fewer than 20 of 200 training rows break it; correct it, or add allow_exc"):
         read_rules(edited(path, {"low": 16}), SCHEMA, TRAIN)
     allowed = read_rules(edited(path, {"low": 20, "allow_exceptions": True}), SCHEMA, TRAIN)
-    assert allowed[1] == Range("bmi", 20, 60).fitted(SCHEMA)
+    assert allowed[1] == Range("bmi", 20, 60).bound_to(SCHEMA)
     write_rules(path, allowed, SCHEMA, TRAIN, TRAIN)
     assert yaml.safe_load(path.read_text())["constraints"][1]["train_exceptions"] == 40
     assert read_rules(path, SCHEMA, TRAIN) == allowed
@@ -350,7 +350,7 @@ def test_prepare_with_an_edited_file(prepared: Matrix, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("version: 1\nconstraints:\n- {rule: range, column: age, low: 0, high: 91}\n")
     matrix = matrices.make(tmp_path / "out", "source.n=600", f"constraints={path}")
-    assert matrix.constraints == (Range("age", 0, 91).fitted(matrix.schema),)
+    assert matrix.constraints == (Range("age", 0, 91).bound_to(matrix.schema),)
     assert "constraints" in matrix.provenance["inputs"]
     assert matrices.make(tmp_path / "out", "source.n=600", f"constraints={path}").fingerprint == matrix.fingerprint
     path.write_text("version: 1\nconstraints:\n- {rule: range, column: age, low: 0, high: 90}\n")

@@ -1,5 +1,8 @@
 """Splits by subject: drawn, in strata, by time, or the source's own."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +13,7 @@ from ehrsynth.data.split import BySubject, Given, Split, Stratified, Temporal
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.seeding import numpy_rng
+from tests import matrices
 
 
 def rows(n: int, *, times: object = None, given: object = None, **cells: object) -> Wide:
@@ -38,14 +42,14 @@ def days(n: int) -> list[str]:
     ids=lambda thing: type(thing).__name__,
 )
 def test_nobody_is_in_two_parts_and_nobody_is_lost(split: Split, wide: Wide) -> None:
-    parts = split.assign(wide, 0)
+    parts = split.assign(wide)
     assert list(parts) == ["train", "validation", "holdout"]
     assert np.array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(len(wide)))
     assert all((np.diff(part) > 0).all() for part in parts.values())
 
 
 def test_sizes() -> None:
-    parts = BySubject(holdout=0.3, validation=0.07).assign(rows(71_518), 0)
+    parts = BySubject(holdout=0.3, validation=0.07).assign(rows(71_518))
     assert {name: len(part) for name, part in parts.items()} == {
         "train": 45_057,
         "validation": 5_006,
@@ -55,22 +59,22 @@ def test_sizes() -> None:
 
 def test_the_draw_of_a_seed_stays_what_it_was() -> None:
     order = numpy_rng(5, "split").permutation(100)
-    parts = BySubject().assign(rows(100), 5)
+    parts = BySubject(seed=5).assign(rows(100))
     assert parts["train"].tolist() == sorted(order[:63])
     assert parts["holdout"].tolist() == sorted(order[70:])
 
 
-@pytest.mark.parametrize("split", [BySubject(), Stratified(by=["code"])])
-def test_the_seed_decides(split: Split) -> None:
+@pytest.mark.parametrize("split", [BySubject, lambda **seed: Stratified(by=["code"], **seed)])
+def test_the_seed_decides(split: Callable[..., Split]) -> None:
     wide = rows(100)
-    assert np.array_equal(split.assign(wide, 0)["train"], split.assign(wide, 0)["train"])
-    assert not np.array_equal(split.assign(wide, 0)["holdout"], split.assign(wide, 1)["holdout"])
+    assert np.array_equal(split(seed=0).assign(wide)["train"], split(seed=0).assign(wide)["train"])
+    assert not np.array_equal(split(seed=0).assign(wide)["holdout"], split(seed=1).assign(wide)["holdout"])
 
 
 def test_every_stratum_keeps_the_shares() -> None:
     dead = (np.arange(1003) % 13 == 0).astype(int)
     wide = rows(1003, dead=dead, sex=np.where(np.arange(1003) % 3 == 0, "F", "M"))
-    parts = Stratified(by=["dead", "sex"], holdout=0.2, validation=0.1).assign(wide, 0)
+    parts = Stratified(by=["dead", "sex"], holdout=0.2, validation=0.1).assign(wide)
     stratum = wide.cells["dead"].astype(str) + wide.cells["sex"]
     for name, share in (("train", 0.7), ("validation", 0.1), ("holdout", 0.2)):
         here = stratum.iloc[parts[name]].value_counts()
@@ -80,17 +84,17 @@ def test_every_stratum_keeps_the_shares() -> None:
 def test_the_future_is_held_out() -> None:
     wide = rows(100, times=days(100))
     assert wide.index_time is not None
-    parts = Temporal(holdout=0.2, validation=0.1).assign(wide, 0)
+    parts = Temporal(holdout=0.2, validation=0.1).assign(wide)
     train, validation, holdout = (wide.index_time.iloc[part] for part in parts.values())
     assert train.max() < validation.min() <= validation.max() < holdout.min()
     assert (len(train), len(validation), len(holdout)) == (70, 10, 20)
-    by_date = Temporal(validation="2150-03-12", holdout="2150-03-22").assign(wide, 0)
+    by_date = Temporal(validation="2150-03-12", holdout="2150-03-22").assign(wide)
     assert all(np.array_equal(by_date[name], parts[name]) for name in parts)
 
 
 def test_the_sources_own_names() -> None:
     wide = rows(6, given=["a", "a", "b", "b", "holdout", "holdout"])
-    parts = Given(names={"a": "train", "b": "validation"}).assign(wide, 0)
+    parts = Given(names={"a": "train", "b": "validation"}).assign(wide)
     assert [part.tolist() for part in parts.values()] == [[0, 1], [2, 3], [4, 5]]
 
 
@@ -132,7 +136,14 @@ def test_impossible_dates(options: dict[str, str], words: str) -> None:
 )
 def test_rows_that_do_not_fit(split: Split, wide: Wide, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        split.assign(wide, 0)
+        split.assign(wide)
+
+
+@pytest.mark.parametrize("split", [BySubject, Temporal, Given, lambda **seed: Stratified(by=["code"], **seed)])
+@pytest.mark.parametrize("seed", ["x", 1.5, True, None])
+def test_a_seed_that_is_none(split: Callable[..., Split], seed: object) -> None:
+    with pytest.raises(OptionError, match=f"split.seed={seed}: a whole number was expected"):
+        split(seed=seed)
 
 
 def test_options_that_do_not_fit() -> None:
@@ -141,3 +152,27 @@ def test_options_that_do_not_fit() -> None:
     with pytest.raises(OptionError, match="'test' is no part"):
         Given(names={"x": "test"})
     assert BySubject().options() == {"split": "BySubject", "holdout": 0.3, "validation": 0.07}
+    assert Given().options() == {
+        "split": "Given",
+        "names": {"train": "train", "tuning": "validation", "held_out": "holdout"},
+    }
+
+
+# --- through prepare ------------------------------------------------------------------------------------------------
+
+
+def test_the_seed_of_prepare_is_that_of_its_split(tmp_path: Path) -> None:
+    options = "source.n=200", "preprocess.impute=marginal"
+    one = matrices.make(tmp_path / "one", *options, seed=3)
+    other = matrices.make(tmp_path / "other", *options, "split.seed=3")
+    assert one.provenance == other.provenance
+    assert one.provenance["seed"] == 3
+    assert one.fingerprint != matrices.make(tmp_path / "zero", *options).fingerprint
+
+
+def test_without_a_draw_of_parts_the_seed_still_fills_the_gaps(tmp_path: Path) -> None:
+    options = "source.n=200", "preprocess.impute=marginal", "split=temporal"
+    one, other = (matrices.make(tmp_path / str(seed), *options, f"split.seed={seed}").train for seed in (1, 2))
+    assert one["subject_id"].equals(other["subject_id"])
+    differ = [name for name in one if not one[name].equals(other[name])]
+    assert differ == ["bmi", "systolic", "diastolic"]

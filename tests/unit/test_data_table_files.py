@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ehrsynth.chunks import write_table
 from ehrsynth.data.table_files import csv_style, read_table, read_text
 from ehrsynth.errors import FileError
-from ehrsynth.files import write_table
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.parquet"])

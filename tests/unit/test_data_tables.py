@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from ehrsynth.bits import unpack
+from ehrsynth.chunks import write_table
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.tables import Reading, Source, Tables, read_schema, read_tables
 from ehrsynth.errors import OptionError, TableError
-from ehrsynth.files import write_table
 from ehrsynth.schema import Column, Schema
 
 SCHEMA = Schema(

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from ehrsynth.models.ehrdiff import DenoisingMLP, EHRDiff, Sinusoid, _largest, _warmed_up_average, _warmup_cosine
+from ehrsynth.models.ehrdiff import DenoisingMLP, EHRDiff, Sinusoid, _largest, _warmup_cosine
+from ehrsynth.models.nn import _warmed_up_average
 from ehrsynth.schema import Column, Schema
 
 

@@ -12,7 +12,8 @@ from ehrsynth.errors import OptionError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.adversarial import gradient_penalty
 from ehrsynth.models.emr_wgan import EMRWGAN
-from ehrsynth.models.nn import ResidualStack, glorot_, marginal_logits, mlp
+from ehrsynth.models.heads import marginal_logits
+from ehrsynth.models.nn import ResidualStack, glorot_, mlp
 from ehrsynth.schema import Column, Schema
 
 

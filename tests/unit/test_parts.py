@@ -3,9 +3,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ehrsynth.chunks import write_table
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.evaluator import Undefined, Value
-from ehrsynth.files import write_table
 from ehrsynth.reporting.parts import of_kind, parts_frame, read_parts, write_parts
 from tests.scores import score_of
 

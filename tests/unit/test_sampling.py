@@ -5,13 +5,16 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor
 
 from ehrsynth import chunks
 from ehrsynth.bits import unpack
+from ehrsynth.data.encoding import Encoder
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Layout, Records
+from ehrsynth.models.condition import Condition
 from ehrsynth.models.independent import IndependentMarginals
-from ehrsynth.sampling import sample_records, synthesize
+from ehrsynth.sampling import Acceptance, sample_records, synthesize
 from ehrsynth.schema import Column, Schema
 
 SCHEMA = Schema(
@@ -24,9 +27,26 @@ SCHEMA = Schema(
 )
 
 
+class Unconditional(IndependentMarginals):
+    """A model that cannot be conditioned on anything, written before there was anything to be conditioned on."""
+
+    conditionable = ()  # type: ignore[assignment]
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:  # type: ignore[override]
+        return super().sample(n, generator)
+
+
 @pytest.fixture
 def model() -> IndependentMarginals:
-    model = IndependentMarginals(schema=SCHEMA, seed=0)
+    return taught(IndependentMarginals(schema=SCHEMA, seed=0))
+
+
+@pytest.fixture
+def other() -> IndependentMarginals:
+    return taught(Unconditional(schema=SCHEMA, seed=0))
+
+
+def taught(model: IndependentMarginals) -> IndependentMarginals:
     rows = torch.zeros(100, 6)
     rows[:30, 0] = 1  # code: 30 %
     rows[:50, 2] = 1  # bmi missing: half
@@ -65,7 +85,9 @@ def test_progress_is_told_the_rows_done(model: IndependentMarginals) -> None:
     assert seen == [50, 100, 110]
 
 
-def test_a_condition_holds_for_every_row(model: IndependentMarginals) -> None:
+@pytest.mark.parametrize("kind", ["model", "other"])
+def test_a_condition_holds_for_every_row(kind: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(kind)
     records = sample_records(model, 200, seed=0, batch_size=100, condition={"sex": "M", "code": "1"})
     assert len(records) == 200
     assert records.bits[:, 4].all()
@@ -83,9 +105,70 @@ def test_a_condition_holds_for_every_row(model: IndependentMarginals) -> None:
         ({"bmi": "22"}, "condition.bmi=22: only binary and categorical"),
     ],
 )
-def test_bad_conditions_are_named(model: IndependentMarginals, condition: dict[str, str], message: str) -> None:
+def test_bad_conditions_are_named(other: IndependentMarginals, condition: dict[str, str], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        sample_records(model, 10, seed=0, batch_size=20, condition=condition)
+        sample_records(other, 10, seed=0, batch_size=20, condition=condition)
+
+
+def test_rejection_says_what_share_it_took(other: IndependentMarginals) -> None:
+    found = Acceptance()
+    for _ in range(2):  # the last call counts
+        sample_records(other, 100, seed=0, batch_size=400, condition={"sex": "F"}, acceptance=found)
+    assert found.way == "rejection"
+    assert found.drawn == 400
+    rows = sample_records(other, 400, seed=0, batch_size=400).bits[:, 3]
+    assert found.accepted == int(rows.sum())
+    assert found.share == pytest.approx(0.8, abs=0.06)
+    assert str(found) == f"by rejection, {100 * found.share:.1f} % of 400 records drawn had it"
+
+
+def test_a_model_that_can_is_conditioned_itself(model: IndependentMarginals) -> None:
+    found = Acceptance()
+    never = sample_records(model, 100, seed=0, condition={"never": "1", "sex": "M"}, acceptance=found)
+    assert (found.way, found.drawn, found.accepted) == ("model", 100, 100)
+    assert str(found) == "by the model"
+    assert never.bits[:, 1].all()
+    assert never.bits[:, 4].all()
+    free = sample_records(model, 100, seed=0, acceptance=found)  # what is given takes nothing from the other draws
+    assert found.way == "none"
+    assert torch.equal(never.bits[:, 0], free.bits[:, 0])
+    assert torch.equal(never.values.nan_to_num(-1), free.values.nan_to_num(-1))
+
+
+def test_a_condition_holds_numbers_and_a_row_for_each_record(model: IndependentMarginals) -> None:
+    frame = pd.DataFrame({"code": 0, "never": 0, "sex": ["F", "M"] * 60, "bmi": [20.0, None, 45.0] * 40})
+    wanted = Condition.of(Encoder(SCHEMA).encode(frame), ["sex", "bmi"])
+    assert wanted.columns == {"sex", "bmi"}
+    drawn = pd.concat(list(synthesize(model, 120, seed=0, batch_size=50, condition=wanted)), ignore_index=True)
+    pd.testing.assert_frame_equal(drawn[["sex", "bmi"]], frame[["sex", "bmi"]].astype({"sex": "str"}))
+    assert 0.2 < drawn["code"].mean() < 0.4
+    one = Condition.of(Encoder(SCHEMA).encode(frame.iloc[[0]]), ["bmi"])
+    assert sample_records(model, 30, seed=0, condition=one).bits[:, 2].sum() == 0
+    assert sample_records(model, 30, seed=0, condition=one).values.eq(0.2).all()
+
+
+def test_what_neither_model_nor_rejection_can_do_is_named(
+    model: IndependentMarginals, other: IndependentMarginals
+) -> None:
+    frame = pd.DataFrame({"code": 0, "never": 0, "sex": ["F", "M"], "bmi": [20.0, 45.0]})
+    encoded = Encoder(SCHEMA).encode(frame)
+    assert sample_records(other, 9, seed=0, condition=Condition.of(encoded[:1], ["sex"])).bits[:, 3].all()
+    assert len(sample_records(other, 9, seed=0, condition=Condition.of(encoded[:1], []))) == 9
+    with pytest.raises(OptionError, match="Unconditional cannot be conditioned on the number 'bmi', nor can rejection"):
+        sample_records(other, 9, seed=0, condition=Condition.of(encoded[:1], ["bmi"]))
+    with pytest.raises(OptionError, match="on 'sex' by one value for each record"):
+        sample_records(other, 2, seed=0, condition=Condition.of(encoded, ["sex"]))
+    with pytest.raises(OptionError, match="2 rows for n=3"):
+        sample_records(model, 3, seed=0, condition=Condition.of(encoded, ["sex"]))
+
+
+def test_a_condition_is_of_its_column_and_not_of_another_with_the_name_of_its_indicator() -> None:
+    schema = Schema((Column("sex=F", "binary"), Column("sex", "categorical", ("F", "M"))))
+    model = Unconditional(schema=schema, seed=0)
+    model.probabilities.copy_(torch.tensor([0.5, 0.5, 0.5]))
+    drawn = next(synthesize(model, 40, seed=0, condition={"sex": "F"}))
+    assert (drawn["sex"] == "F").all()
+    assert 0 < drawn["sex=F"].mean() < 1
 
 
 def test_no_rows_is_an_error(model: IndependentMarginals) -> None:

@@ -5,7 +5,9 @@ import torch
 from torch.distributions import Bernoulli, Categorical, Normal
 
 from ehrsynth.layout import Layout, Records
-from ehrsynth.models.vae import SMALLEST_STD, VAE
+from ehrsynth.models import heads
+from ehrsynth.models.heads import SMALLEST_STD
+from ehrsynth.models.vae import VAE
 from ehrsynth.schema import Column, Schema
 
 SCHEMA = Schema(
@@ -29,7 +31,7 @@ def test_likelihood_is_the_product_over_columns(missing: float) -> None:
     log_p = log_p + Normal(logits[0, 5].sigmoid(), model.std[0]).log_prob(row[0, 5]) - half_log_two_pi
     if not missing:
         log_p = log_p + Normal(logits[0, 6].sigmoid(), model.std[1]).log_prob(row[0, 6]) - half_log_two_pi
-    torch.testing.assert_close(model.negative_log_likelihood(row, logits)[0], -log_p)
+    torch.testing.assert_close(heads.negative_log_likelihood(model.layout, row, logits, model.std)[0], -log_p)
 
 
 def test_the_spread_of_values_is_bounded_below() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 
-from ehrsynth.files import write_table
+from ehrsynth.chunks import write_table
 
 
 class LossCurves(pl.Callback):

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 
+from ehrsynth.chunks import write_table
 from ehrsynth.evaluation.suite import FittedSuite
-from ehrsynth.files import aside_of, write_table
+from ehrsynth.files import aside_of
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.sampling import sample_records
 

@@ -14,7 +14,7 @@ from ehrsynth.data.matrix import LOW_PREVALENCE, read_low_prevalence
 from ehrsynth.errors import OptionError
 from ehrsynth.files import TABLE_SUFFIXES, sha256
 from ehrsynth.models.base import load_model
-from ehrsynth.sampling import synthesize
+from ehrsynth.sampling import Acceptance, synthesize
 from ehrsynth.schema import Column, Schema
 
 
@@ -33,16 +33,20 @@ def task(cfg: DictConfig) -> Path:
             raise OptionError(f"reintroduce=true: the rare codes stay in {file}, which is gone or another one now")
         rare = [(code.column, code.prevalence) for code in read_low_prevalence(file.parent)]
     model = load_model(folder.chosen_checkpoint, Schema.load(folder.schema)).to(device(cfg.device))
+    acceptance = Acceptance()
     with progress("generating", n) as advance:
         chunks = synthesize(
             model,
             n,
             seed,
             condition={str(column): str(value) for column, value in cfg.condition.items()},
+            acceptance=acceptance,
             low_prevalence=rare,
             progress=lambda done: advance(done, None),
         )
         rows = write_chunks(target, chunks)
+    if acceptance.way != "none":
+        out.print(f"condition: {acceptance}")
     out.print(f"{rows:,} records x {len(model.schema.columns) + len(rare)} columns  {target}")
     return target
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from ehrsynth.chunks import write_table
 from ehrsynth.cli.console import out
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import path, whole_number
@@ -24,7 +25,7 @@ from ehrsynth.evaluation.pareto import AXES
 from ehrsynth.evaluation.ranking import Profile, Ranking, rank_runs
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
-from ehrsynth.files import TABLE_SUFFIXES, write_table
+from ehrsynth.files import TABLE_SUFFIXES
 from ehrsynth.reporting.comparison import comparison_html, worst_leaks
 from ehrsynth.reporting.gallery import NamedFigure
 from ehrsynth.reporting.parts import read_parts

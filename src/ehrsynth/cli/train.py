@@ -26,6 +26,7 @@ from ehrsynth.cli.prepare import prepare_from
 from ehrsynth.cli.run_folder import RunFolder, identity, resolved
 from ehrsynth.cli.study import StudyEnd, finish_sweep, matrix_folder, study_folder
 from ehrsynth.cli.tables import checkpoint_line, score_table
+from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import OptionError
@@ -141,7 +142,8 @@ def fit(cfg: DictConfig, model: SyntheticModel, data: EhrDataModule, folder: Run
     start = perf_counter()
     data.setup("fit")
     train_records, validation = data.records["train"], data.records["validation"]
-    model.observe(train_records)
+    model.rules = Rules(data.matrix.constraints, data.schema)
+    model.observe(data.filled)
     suite = instantiate(cfg.evaluation.quick).fit(
         RealData(data.schema, train_records, validation, data.matrix.constraints), cfg.evaluation.seed
     )

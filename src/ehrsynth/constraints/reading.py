@@ -5,10 +5,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ehrsynth.constraints.base import Constraint
-from ehrsynth.constraints.codes import Exclusive, Implies, OnlyIf
-from ehrsynth.constraints.groups import OneHot
-from ehrsynth.constraints.numbers import AtMost, Range
+from ehrsynth.constraints.rules import AtMost, Constraint, Exclusive, Implies, OneHot, OnlyIf, Range
 from ehrsynth.errors import SchemaError
 from ehrsynth.files import read_object, write_json
 from ehrsynth.layout import Layout
@@ -69,15 +66,11 @@ def from_dict(content: Mapping[str, Any]) -> Constraint:
 
 def require_columns(rule: Constraint, layout: Layout) -> None:
     """Raise a ``SchemaError`` if the rule names a column that ``layout`` does not have in that kind."""
-    known = {
-        "0/1": (rule.indicators, set(layout.names[layout.binary])),
-        "number": (rule.numbers, set(layout.names[layout.values])),
-        "categorical": (rule.groups, set(layout.groups)),
-    }
-    for kind, (names, there) in known.items():
-        for name in names:
-            if name not in there:
-                raise SchemaError(f"{rule.describe()!r}: the schema has no {kind} column {name!r}")
+    blocks = {"0/1": layout.names[layout.binary], "number": layout.names[layout.values], "categorical": layout.groups}
+    known = set(blocks[rule.over])
+    for name in rule.names:
+        if name not in known:
+            raise SchemaError(f"{rule.describe()!r}: the schema has no {rule.over} column {name!r}")
 
 
 def save(path: Path, constraints: Sequence[Constraint]) -> None:
@@ -90,7 +83,7 @@ def load(path: Path, schema: Schema) -> tuple[Constraint, ...]:
 
     Args:
         path: of the file.
-        schema: of the records to be judged; rules over numbers take the scale of its columns.
+        schema: of the records to be judged; rules over numbers note the bounds of its columns.
 
     Raises:
         FileError: missing, not JSON, or without its list.
@@ -103,7 +96,7 @@ def load(path: Path, schema: Schema) -> tuple[Constraint, ...]:
         try:
             rule = from_dict(entry)
             require_columns(rule, layout)
-            rules.append(rule.fitted(schema))
+            rules.append(rule.bound_to(schema))
         except SchemaError as error:
             raise SchemaError(f"{path}: constraint {place}: {error}") from None
     return tuple(rules)

@@ -28,6 +28,8 @@ class IndexBatches:
         seed: of the order.
         epoch: returns the number of the epoch that is about to start.
         drop_last: leave out a last, smaller batch.
+        every_row: serve all rows whatever ``drop_last`` says; the last batch of a rank may then be smaller than that of
+            another, or empty.
         rank, world: this process and the number of processes.
     """
 
@@ -39,6 +41,7 @@ class IndexBatches:
         seed: int,
         epoch: Callable[[], int],
         drop_last: bool,
+        every_row: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -50,6 +53,8 @@ class IndexBatches:
         even = len(records) // world * world  # every rank must take as many steps of as many rows
         self.batch_size = min(batch_size, even)
         self.rows = even // self.batch_size * self.batch_size if drop_last else even
+        if every_row:
+            self.rows = len(records)
 
     def __len__(self) -> int:
         return -(-self.rows // self.batch_size)
@@ -73,6 +78,7 @@ class EhrDataModule(pl.LightningDataModule):
     Attributes:
         schema: the columns.
         records: ``train``, ``validation`` and ``holdout``, as evaluators want them: NaN where missing.
+        filled: the training rows as models want them, without missing values.
     """
 
     def __init__(self, *, matrix: Matrix, batch_size: int, seed: int, drop_last: bool = True) -> None:
@@ -92,10 +98,12 @@ class EhrDataModule(pl.LightningDataModule):
             return
         self.records = {part: self.matrix.records(part) for part in SPLITS}
         train = self.records["train"]
-        self._filled = fill_missing(train, train, torch_rng(self.seed, "fill missing"))
+        self.filled = fill_missing(train, train, torch_rng(self.seed, "fill missing"))
 
     def train_dataloader(self) -> IndexBatches:
         """Return the training batches, on the device of this process; without a trainer, those of epoch 0.
+
+        No row is left out for a model whose ``needs_every_row`` says so.
 
         Raises:
             OptionError: the processes cannot share the batch evenly, or there are more of them than rows.
@@ -104,15 +112,16 @@ class EhrDataModule(pl.LightningDataModule):
         world = trainer.world_size if trainer else 1
         if self.batch_size % world:
             raise OptionError(f"data.batch_size={self.batch_size}: a multiple of the {world} processes was expected")
-        if len(self._filled) < world:
-            raise OptionError(f"trainer.devices: {world} processes for {len(self._filled)} training rows")
+        if len(self.filled) < world:
+            raise OptionError(f"trainer.devices: {world} processes for {len(self.filled)} training rows")
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
         return IndexBatches(
-            self._filled.to(device),
+            self.filled.to(device),
             batch_size=self.batch_size,
             seed=self.seed,
             epoch=lambda: trainer.current_epoch if trainer else 0,
             drop_last=self.drop_last,
+            every_row=getattr(trainer and trainer.lightning_module, "needs_every_row", False),
             rank=trainer.global_rank if trainer else 0,
             world=world,
         )

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from ehrsynth.bits import Bits, unpack
 from ehrsynth.errors import TableError
+from ehrsynth.kinds import MOST_DECIMALS, decoded, dtype_of, encoded
 from ehrsynth.layout import Layout, Records
-from ehrsynth.schema import Column, Schema, Unseen, as_text
-
-MOST_DECIMALS = 6
+from ehrsynth.schema import Column, Schema, Unseen
 
 
 class Encoder:
@@ -29,7 +28,6 @@ class Encoder:
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self.layout = Layout.of(schema)
-        self._position = {(field.column, field.kind): i for i, field in enumerate(self.layout.fields)}
 
     def encode(self, frame: pd.DataFrame, unseen: Unseen = "refuse") -> Records:
         """Encode decoded values.
@@ -45,28 +43,16 @@ class Encoder:
         Raises:
             TableError: a level that the schema does not have, unless ``unseen`` is ``zero``.
         """
-        bits = Bits.empty(len(frame), self.layout.binary.stop)
-        values = np.empty((len(frame), self.layout.width - self.layout.binary.stop), np.float32)
+        start = self.layout.values.start
+        bits = Bits.empty(len(frame), start)
+        values = np.empty((len(frame), self.layout.width - start), np.float32)
         for column in self.schema.columns:
-            cells = frame[column.name]
-            if column.kind == "binary":
-                bits.put(self._position[column.name, "bit"], torch.from_numpy(cells.to_numpy(np.uint8, copy=True)))
-            elif column.kind == "categorical":
-                group, chosen = self.layout.groups[column.name], _level_numbers(cells, column)
-                if unseen == "refuse" and (chosen < 0).any():
-                    row = int(np.flatnonzero(chosen < 0)[0])
-                    raise TableError(
-                        f"column {column.name!r}, row {row}: not one of the {len(column.levels)} levels of the schema"
-                    )
-                for level, place in enumerate(range(group.start, group.stop)):
-                    bits.put(place, torch.from_numpy((chosen == level).astype(np.uint8)))
-            else:
-                numbers = cells.to_numpy(float, na_value=np.nan)
-                if column.missing:
-                    gaps = torch.from_numpy(np.isnan(numbers).astype(np.uint8))
-                    bits.put(self._position[column.name, "missing"], gaps)
-                low, width = scale(column)
-                values[:, self._position[column.name, "value"] - self.layout.binary.stop] = (numbers - low) / width
+            parts = encoded(column, frame[column.name], unseen)
+            for place, cells in zip(self.layout.places[column.name], parts, strict=True):
+                if place < start:
+                    bits.put(place, torch.from_numpy(cells))
+                else:
+                    values[:, place - start] = cells
         return Records(self.layout, bits.by_rows(), torch.from_numpy(values))
 
     def decode(self, records: Records) -> pd.DataFrame:
@@ -76,37 +62,18 @@ class Encoder:
             Binary columns as int8, categorical ones as text, numbers as float64, except that a count which is never
             missing is int64. Numbers are rounded to the decimals of the training data.
         """
-        bits, values = unpack(records.bits).cpu().numpy(), records.values.cpu().numpy().astype(float)
-        cells: dict[str, pd.Series] = {}
+        bits, values = unpack(records.bits).cpu().numpy(), records.values.cpu().numpy()
+        cells = {}
         for column in self.schema.columns:
-            if column.kind == "binary":
-                cells[column.name] = pd.Series(bits[:, self._position[column.name, "bit"]].astype(np.int8))
-            elif column.kind == "categorical":
-                chosen = bits[:, self.layout.groups[column.name]].argmax(1)
-                levels = np.array([*column.levels, None] if column.missing else column.levels, dtype=object)
-                cells[column.name] = pd.Series(levels[chosen], dtype=str)
-            else:
-                low, width = scale(column)
-                scaled = values[:, self._position[column.name, "value"] - self.layout.binary.stop]
-                numbers = np.round(scaled * width + low, MOST_DECIMALS if column.decimals is None else column.decimals)
-                cells[column.name] = pd.Series(numbers + 0.0)  # no minus zero
-        return as_decoded(pd.DataFrame(cells), self.schema)
-
-
-def scale(column: Column) -> tuple[float, float]:
-    """Return the lower bound and the width of a numeric column; the width of a constant one is 1."""
-    assert column.bounds is not None
-    low, high = column.bounds
-    return low, high - low or 1.0
+            first, last = self.layout.places[column.name][0], self.layout.places[column.name][-1]
+            value = last - self.layout.values.start
+            cells[column.name] = decoded(column, values[:, [value]] if column.numeric else bits[:, first : last + 1])
+        return pd.DataFrame(cells)
 
 
 def as_decoded(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Cast the columns of a table that fits to the types that ``Encoder.decode`` returns."""
-    types: dict[str, type] = {}
-    for column in schema.columns:
-        whole = column.kind == "count" and not column.missing
-        types[column.name] = {"binary": np.int8, "categorical": str}.get(column.kind, np.int64 if whole else np.float64)
-    return frame.astype(types)
+    return frame.astype({column.name: dtype_of(column) for column in schema.columns})
 
 
 def fill_missing(records: Records, donors: Records, generator: torch.Generator) -> Records:
@@ -158,10 +125,3 @@ def _decimals(numbers: NDArray[np.float64]) -> int:
         if np.allclose(numbers.round(decimals), numbers, rtol=1e-12, atol=1e-9):
             return decimals
     return MOST_DECIMALS
-
-
-def _level_numbers(cells: pd.Series, column: Column) -> NDArray[np.int64]:
-    """Return the position [n] of each cell's indicator in its group, -1 where it has none."""
-    numbers = pd.Index(column.levels).get_indexer(pd.Index(as_text(cells)))
-    empty = cells.isna().to_numpy()  # the text of an empty cell, nan, may be the name of a level
-    return np.where(empty, len(column.levels) if column.missing else -1, numbers).astype(np.int64)

@@ -13,7 +13,7 @@ from ehrsynth import constraints as rules
 from ehrsynth.chunks import read_chunks
 from ehrsynth.constraints import Constraint
 from ehrsynth.data.encoding import Encoder
-from ehrsynth.data.preprocess import RareCode
+from ehrsynth.data.plan import RareCode, rare_codes
 from ehrsynth.data.split import SPLITS, require_rows
 from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import FileError, SchemaError, TableError
@@ -133,7 +133,6 @@ def read_low_prevalence(folder: Path) -> tuple[RareCode, ...]:
     path = folder / LOW_PREVALENCE
     entries = read_object(path, codes=list)["codes"]
     try:
-        columns = Schema.from_dict({"version": 1, "columns": [e["column"] for e in entries]}).columns if entries else ()
-        return tuple(RareCode(c, float(e["prevalence"])) for c, e in zip(columns, entries, strict=True))
+        return rare_codes(entries)
     except (SchemaError, KeyError, TypeError, ValueError) as error:
         raise FileError(f"{path}: not a list of columns with their prevalence ({type(error).__name__})") from None

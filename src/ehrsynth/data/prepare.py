@@ -22,7 +22,8 @@ from ehrsynth.data.events import EVENTS, make_timeline
 from ehrsynth.data.features.base import TRAINING, Feature
 from ehrsynth.data.inference import infer_kinds
 from ehrsynth.data.matrix import LOW_PREVALENCE, OUTPUTS, PROVENANCE, Matrix
-from ehrsynth.data.preprocess import Prepared, Preprocess
+from ehrsynth.data.plan import PLAN
+from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.proposals import PROPOSE, rules_file, rules_of, write_rules
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Split
@@ -101,50 +102,55 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
     """
     progress("checking")
     sweep_leftovers(out.parent, out.name)
-    identity, chosen, seed = recipe.identity, recipe.chosen, recipe.split.seed
-    source, cohort, preprocess, constraints = recipe.source, recipe.cohort, recipe.preprocess, recipe.constraints
+    identity, seed = recipe.identity, recipe.split.seed
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return _existing(out, identity)
     with Store() as store:
         progress("reading the source")
-        source.read(store)
+        recipe.source.read(store)
         make_timeline(store)
         progress("choosing the cohort")
-        flow = cohort.choose(store)
+        flow = recipe.cohort.choose(store)
         progress("collecting the features")
-        wide = widen(store, [feature for feature in chosen.values() if not feature.after_split])
-        rows = recipe.split.assign(wide, seed)
+        features = recipe.chosen.values()
+        wide = widen(store, [feature for feature in features if not feature.after_split])
+        rows = recipe.split.assign(wide)
         store.register(TRAINING, pd.DataFrame({"row": rows["train"]}))
-        wide = wide.beside(widen(store, [feature for feature in chosen.values() if feature.after_split]))
+        wide = wide.beside(widen(store, [feature for feature in features if feature.after_split]))
         unknown = store.value(f"SELECT count(*) FROM {EVENTS} WHERE domain = 'other'")
     counts = {**({"events with a code that no pattern knows": unknown} if unknown else {}), **wide.remarks}
-    steps = [{"step": "source", "rows": len(wide), "columns": len(wide.specs), "detail": counts}]
+    source = {"step": "source", "rows": len(wide), "columns": len(wide.specs), "detail": counts}
     progress("preprocessing")
     wide, kinds = infer_kinds(wide, rows["train"])
-    steps += kinds
-    prepared = preprocess.apply({name: wide[mine] for name, mine in rows.items()}, seed=seed)
+    prepared = recipe.preprocess.apply({name: wide[mine] for name, mine in rows.items()}, seed=seed)
+    schema, parts = prepared.plan.schema, prepared.parts
     progress("finding rules")
-    found, step = rules_of(constraints, prepared.schema, prepared.parts["train"])
+    found, step = rules_of(recipe.constraints, schema, parts["train"])
+    provenance = {
+        "version": 1,
+        **identity,
+        "flow": [asdict(step) for step in flow],
+        "steps": [source, *kinds, *prepared.steps, {"rows": sum(map(len, parts.values())), **step}],
+        "faults": {name: count for step in flow for name, count in step.faults.items()},
+        "table_one": table_one(
+            Described.of([wide], wide.specs),
+            Described.of(list(parts.values()), {column.name: column for column in schema.columns}),
+        ),
+        "rows": {name: len(part) for name, part in parts.items()},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
+    }
     progress("writing")
     aside = aside_of(out)
     aside.mkdir(parents=True)
     try:
-        made = {
-            "flow": [asdict(step) for step in flow],
-            "steps": [*steps, *prepared.steps, {"rows": sum(map(len, prepared.parts.values())), **step}],
-        }
-        told = {
-            "faults": {name: count for step in flow for name, count in step.faults.items()},
-            "table_one": table_one(
-                Described.of([wide], wide.specs),
-                Described.of(list(prepared.parts.values()), {c.name: c for c in prepared.schema.columns}),
-            ),
-        }
         rules.save(aside / "constraints.json", found)
-        write_rules(
-            aside / "constraints.yaml", found, prepared.schema, prepared.parts["train"], prepared.parts["holdout"]
-        )
-        _write(aside, prepared, {**identity, **made, **told})
+        write_rules(aside / "constraints.yaml", found, schema, parts["train"], parts["holdout"])
+        for name, part in parts.items():
+            write_chunks(aside / f"{name}.parquet", part.chunks())
+        schema.save(aside / "schema.json")
+        prepared.plan.save(aside / PLAN)
+        write_json(aside / LOW_PREVALENCE, {"version": 1, "codes": [asdict(code) for code in prepared.plan.rare]})
+        write_json(aside / PROVENANCE, provenance | {"outputs": {name: sha256(aside / name) for name in OUTPUTS}})
         try:
             os.rename(aside, out)
         except OSError:
@@ -155,21 +161,6 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         shutil.rmtree(aside, ignore_errors=True)
     progress("checking the folder")
     return Matrix.open(out)
-
-
-def _write(folder: Path, prepared: Prepared, made_from: dict[str, Any]) -> None:
-    for name, part in prepared.parts.items():
-        write_chunks(folder / f"{name}.parquet", part.chunks())
-    prepared.schema.save(folder / "schema.json")
-    write_json(folder / LOW_PREVALENCE, {"version": 1, "codes": [asdict(code) for code in prepared.rare]})
-    provenance = {
-        "version": 1,
-        **made_from,
-        "rows": {name: len(part) for name, part in prepared.parts.items()},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
-        "outputs": {name: sha256(folder / name) for name in OUTPUTS},
-    }
-    write_json(folder / PROVENANCE, provenance)
 
 
 def _existing(out: Path, identity: dict[str, Any]) -> Matrix:

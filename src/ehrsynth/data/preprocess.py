@@ -5,62 +5,24 @@ The steps are those of the JMIR AI 2024 tutorial on synthetic EHR data, which fi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import get_args
 
-import numpy as np
 import pandas as pd
 
-from ehrsynth.data.cleaning import (
-    Outliers,
-    Parts,
-    Relation,
-    imputed,
-    mostly_missing,
-    with_known_levels,
-    without_contradictions,
-    without_new_gaps,
-    without_outliers,
-)
-from ehrsynth.data.encoding import as_decoded, fit_numbers
+from ehrsynth.data.cleaning import OTHER, Outliers, Relation, between, imputed, without_contradictions, without_outliers
+from ehrsynth.data.encoding import fit_numbers
 from ehrsynth.data.features.base import ColumnSpec
+from ehrsynth.data.plan import Impute, Plan, Prepared, RareCode
 from ehrsynth.data.split import require_rows
+from ehrsynth.data.statistics import Statistics
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import OptionError, TableError
-from ehrsynth.schema import Column, Schema
+from ehrsynth.schema import CODE_DOMAINS, Column, Schema
 
-Impute = Literal["none", "marginal"]
-
-
-@dataclass(frozen=True)
-class RareCode:
-    """A code too rare to train on, kept so that it can be brought back at generation.
-
-    Attributes:
-        column: what the code would have been in the schema.
-        prevalence: its share of the training rows.
-    """
-
-    column: Column
-    prevalence: float
+Specs = Mapping[str, ColumnSpec]
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """Rows that fit a schema.
-
-    Attributes:
-        schema: the columns, fitted on training rows.
-        parts: train, validation and holdout rows, codes as sparse as they came.
-        rare: the codes left out.
-        steps: rows and columns after each step, with the counts behind them.
-    """
-
-    schema: Schema
-    parts: dict[str, Wide]
-    rare: tuple[RareCode, ...]
-    steps: list[dict[str, Any]]
-
-
+@dataclass(frozen=True, kw_only=True)
 class Preprocess:
     """The steps between the wide rows and the matrix.
 
@@ -82,130 +44,148 @@ class Preprocess:
         OptionError: an option is out of range.
     """
 
-    def __init__(
-        self,
-        *,
-        outliers: Outliers = "clip",
-        relations: Sequence[str] = (),
-        max_missing: float = 0.5,
-        impute: Impute = "none",
-        min_prevalence: float = 5e-5,
-        min_count: int = 1,
-        min_level: int = 10,
-    ) -> None:
-        for name, choice, known in (("outliers", outliers, get_args(Outliers)), ("impute", impute, get_args(Impute))):
-            if choice not in known:
-                raise OptionError(f"preprocess.{name}={choice}: one of {', '.join(known)} was expected")
-        if isinstance(relations, str):
-            raise OptionError("preprocess.relations: a list such as ['diastolic < systolic'] was expected")
-        for name, share in (("max_missing", max_missing), ("min_prevalence", min_prevalence)):
-            if not (isinstance(share, float | int) and 0 <= share <= 1):
-                raise OptionError(f"preprocess.{name}={share}: a share from 0 to 1 was expected")
-        if not isinstance(min_count, int) or min_count < 0:
-            raise OptionError(f"preprocess.min_count={min_count}: a whole number of training rows was expected")
-        if not isinstance(min_level, int) or min_level < 1:
-            raise OptionError(f"preprocess.min_level={min_level}: a whole number of training rows, 1 or more, expected")
-        self.outliers: Outliers = outliers
-        self.relations = [str(Relation.read(words)) for words in relations]
-        self.max_missing = max_missing
-        self.impute: Impute = impute
-        self.min_prevalence = min_prevalence
-        self.min_count = min_count
-        self.min_level = min_level
+    outliers: Outliers = "clip"
+    relations: Sequence[str] = ()
+    max_missing: float = 0.5
+    impute: Impute = "none"
+    min_prevalence: float = 5e-5
+    min_count: int = 1
+    min_level: int = 10
 
-    def apply(self, parts: Parts, *, seed: int = 0) -> Prepared:
-        """Fit on ``parts["train"]`` and apply to all.
+    def __post_init__(self) -> None:
+        if isinstance(self.relations, str):
+            raise OptionError("preprocess.relations: a list such as ['diastolic < systolic'] was expected")
+        for name, known in (("outliers", get_args(Outliers)), ("impute", get_args(Impute))):
+            self._require(name, getattr(self, name) in known, f"one of {', '.join(known)} was expected")
+        for name in ("max_missing", "min_prevalence"):
+            share = getattr(self, name)
+            self._require(name, isinstance(share, float | int) and 0 <= share <= 1, "a share from 0 to 1 was expected")
+        for name, least, words in (("min_count", 0, " was"), ("min_level", 1, ", 1 or more,")):
+            fits = isinstance(getattr(self, name), int) and getattr(self, name) >= least
+            self._require(name, fits, f"a whole number of training rows{words} expected")
+        object.__setattr__(self, "relations", [str(Relation.read(words)) for words in self.relations])
+
+    def _require(self, name: str, fits: bool, expected: str) -> None:
+        if not fits:
+            raise OptionError(f"preprocess.{name}={getattr(self, name)}: {expected}")
+
+    def apply(self, parts: Mapping[str, Wide], *, seed: int = 0) -> Prepared:
+        """Fit on ``parts["train"]`` and apply to all (see ``fit`` and ``Plan.apply``)."""
+        return self.fit(parts["train"], seed=seed).apply(parts, seed=seed)
+
+    def fit(self, train: Wide, *, seed: int = 0) -> Plan:
+        """Learn from training rows: they are cleaned, counted, filled if gaps are to be, and then counted again.
 
         Args:
-            parts: the rows of each part of the split; they are not changed.
-            seed: of imputation.
+            train: the rows; they are not changed.
+            seed: of what fills gaps.
 
         Raises:
             OptionError: a relation is between columns that are not numbers.
-            TableError: a part has less than two rows, before or after, or an outcome is constant or mostly missing.
+            TableError: less than two rows or no column is left, or an outcome is constant or mostly missing.
         """
-        steps: list[dict[str, Any]] = []
-
-        def done(step: str, found: tuple[Parts, dict[str, int]]) -> Parts:
-            parts, detail = found
-            rows = sum(map(len, parts.values()))
-            steps.append({"step": step, "rows": rows, "columns": len(parts["train"].specs), "detail": detail})
-            for name, part in parts.items():
-                require_rows(part.cells, f"{name}, after preprocessing")
-            return parts
-
         relations = [Relation.read(words) for words in self.relations]
         for relation in relations:
-            relation.check(parts["train"].specs)
-        parts = done(f"outliers: {self.outliers}", without_outliers(parts, self.outliers))
-        if relations:
-            parts = done("relations", without_contradictions(parts, relations, self.outliers))
-        empty = mostly_missing(parts["train"], self.max_missing)
-        parts = done("columns mostly missing", (_without(parts, empty), empty))
-        few = self._rare_codes(parts["train"])
-        rare = _kept_aside(few, parts["train"])
-        told = {"codes of too few training rows": len(rare), "codes that no training row has": len(few) - len(rare)}
-        parts = done("rare codes", (_without(parts, few), {what: count for what, count in told.items() if count}))
+            relation.check(train.specs)
+        rows, _ = without_outliers(train, _plausible(train.specs), self.outliers)
+        rows, _ = without_contradictions(rows, relations, self.outliers)
+        require_rows(rows.cells, "train, after preprocessing")
+        cleaned = filled = Statistics.of(rows, _columns_of(relations))
         if self.impute == "marginal":
-            left = [relation for relation in relations if {relation.one, relation.other} <= set(parts["train"].specs)]
-            parts = done("gaps filled", imputed(parts, left, seed))
-            if left:
-                parts = done("relations, gaps filled", without_contradictions(parts, left, "drop"))
-        parts = done("rows with gaps that training never has", without_new_gaps(parts))
-        parts = done("levels that training rarely or never has", with_known_levels(parts, self.min_level))
-        train = parts["train"]
-        if not train.specs:
+            _, _, kept = self._choice(train.specs, cleaned)
+            rows, relations = rows.only(kept), between(kept, relations)
+            rows, _ = imputed(rows, rows.cells, _together(kept, relations, cleaned), relations, seed, "train")
+            rows, _ = without_contradictions(rows, relations, "drop")
+            require_rows(rows.cells, "train, after preprocessing")
+            filled = Statistics.of(rows)
+        return self.plan(train.specs, cleaned, filled)
+
+    def plan(self, specs: Specs, cleaned: Statistics, filled: Statistics) -> Plan:
+        """Learn from counts of training rows alone; those of several sites, added, give the plan of all their rows.
+
+        Args:
+            specs: every column, in the order of the matrix.
+            cleaned: of the rows without outliers and contradictions.
+            filled: of these rows once their gaps are filled; the same if gaps stay.
+
+        Raises:
+            TableError: no column is left, or an outcome is constant or mostly missing.
+        """
+        empty, few, kept = self._choice(specs, cleaned)
+        if not kept:
             raise TableError("train, after preprocessing: no column is left")
-        schema = Schema(tuple(_fitted(name, spec, train) for name, spec in train.specs.items()))
-        return Prepared(schema, {name: _typed(part, schema) for name, part in parts.items()}, rare, steps)
+        levels = {
+            name: self._levels(spec, filled.values[name])
+            for name, spec in kept.items()
+            if spec.kind == "categorical" and not spec.levels
+        }
+        rare = {name: count / cleaned.rows for name, count in few.items() if count}  # the others are never named
+        relations = between(kept, [Relation.read(words) for words in self.relations])
+        return Plan(
+            outliers=self.outliers,
+            relations=tuple(self.relations),
+            impute=self.impute,
+            plausible=_plausible(specs),
+            mostly_missing=empty,
+            rare=tuple(RareCode(_column(name, specs[name]), share) for name, share in rare.items()),
+            together=_together(kept, relations, cleaned) if self.impute == "marginal" else (),
+            levels=levels,
+            schema=Schema(tuple(_fitted(name, spec, levels, filled) for name, spec in kept.items())),
+        )
 
-    def _rare_codes(self, train: Wide) -> dict[str, int]:
-        """Return the codes that are left out, and how many training rows have each."""
-        sums = train.codes.sum(axis=0, dtype=np.int64)
-        counts = dict(zip(train.code_names, map(int, sums), strict=True))
-        least = max(self.min_count, self.min_prevalence * len(train))
-        rare = {}
-        for name, spec in train.specs.items():
-            if spec.kind == "binary" and _column(name, spec).is_code:
-                count = counts[name] if name in counts else int(train.cells[name].sum())
-                if count < least:
-                    rare[name] = count
-        return rare
+    def _choice(self, specs: Specs, cleaned: Statistics) -> tuple[dict[str, int], dict[str, int], Specs]:
+        """Return the columns that are mostly missing and their gaps, the rare codes and their rows, and what stays."""
+        n, empty, few = cleaned.rows, dict[str, int](), dict[str, int]()
+        for name, spec in specs.items():
+            gaps = cleaned.gaps(name)
+            if gaps > self.max_missing * n or gaps == n:
+                if spec.role == "outcome":
+                    raise TableError(f"train: column {name!r}: an outcome that is missing in {gaps} of {n} rows")
+                empty[name] = gaps
+            elif spec.kind == "binary" and spec.domain in CODE_DOMAINS:
+                rows = cleaned.ones(name)
+                if rows < max(self.min_count, self.min_prevalence * n):
+                    few[name] = rows
+        return empty, few, {name: spec for name, spec in specs.items() if name not in empty and name not in few}
+
+    def _levels(self, spec: ColumnSpec, counts: "pd.Series[int]") -> tuple[str, ...]:
+        """Return the words that are frequent enough to stay; those of an outcome stay however rare."""
+        return tuple(sorted(counts.index[counts >= (1 if spec.role == "outcome" else self.min_level)]))
 
 
-def _kept_aside(few: Mapping[str, int], train: Wide) -> tuple[RareCode, ...]:
-    """Return the codes that may come back; of one that no training row has, only the other parts could tell."""
-    return tuple(RareCode(_column(name, train.specs[name]), count / len(train)) for name, count in few.items() if count)
+def _plausible(specs: Specs) -> dict[str, tuple[float, float]]:
+    ranges = {name: spec.plausible for name, spec in specs.items()}
+    return {name: (range_[0], range_[1]) for name, range_ in ranges.items() if range_ is not None}
 
 
-def _without(parts: Parts, names: Mapping[str, int]) -> Parts:
-    if not names:
-        return parts
-    specs = {name: spec for name, spec in parts["train"].specs.items() if name not in names}
-    return {part: wide.only(specs) for part, wide in parts.items()}
+def _columns_of(relations: Sequence[Relation]) -> list[str]:
+    return [name for relation in relations for name in (relation.one, relation.other)]
 
 
-def _fitted(name: str, spec: ColumnSpec, train: Wide) -> Column:
-    if name not in train.cells:
-        return _column(name, spec)
-    cells = train.cells[name]
-    column = replace(_column(name, spec), missing=bool(cells.isna().any()))
-    if column.role == "outcome" and cells.nunique() < 2:
+def _together(kept: Specs, relations: Sequence[Relation], cleaned: Statistics) -> tuple[tuple[str, ...], ...]:
+    """Return the columns that share a relation, if some row has a value in each."""
+    groups: list[tuple[str, ...]] = [(name,) for name in kept if name in _columns_of(relations)]
+    for relation in relations:
+        joined = [group for group in groups if relation.one in group or relation.other in group]
+        together = tuple(name for group in joined for name in group)
+        if len(joined) > 1 and cleaned.joint(together):
+            groups = [*[group for group in groups if group not in joined], together]
+    return tuple(group for group in groups if len(group) > 1)
+
+
+def _fitted(name: str, spec: ColumnSpec, levels: Mapping[str, Sequence[str]], filled: Statistics) -> Column:
+    """Return the column with the levels, bounds, decimals and gaps that training shows."""
+    if name in levels:
+        spec = replace(spec, levels=tuple(dict.fromkeys([*levels[name], OTHER])))
+    column = replace(_column(name, spec), missing=filled.gaps(name) > 0)
+    if name not in filled.values:
+        return column
+    values = filled.values[name]
+    if column.role == "outcome" and len(values) < 2:
         raise TableError(f"train: column {name!r}: a constant outcome; nothing can be learned from it")
-    return fit_numbers(column, cells) if column.numeric else column
+    return fit_numbers(column, pd.Series(values.index)) if column.numeric else column
 
 
 def _column(name: str, spec: ColumnSpec) -> Column:
     bounds = (0.0, 0.0) if spec.kind in ("continuous", "count") else None  # replaced by the training rows' own
     return Column(name, spec.kind, spec.levels, bounds, role=spec.role, domain=spec.domain, label=spec.label)
-
-
-def _typed(part: Wide, schema: Schema) -> Wide:
-    """Return the rows with their cells in the types that decoding returns."""
-    dense = tuple(column for column in schema.columns if column.name in part.cells)
-    cells = (
-        as_decoded(part.cells[[column.name for column in dense]], Schema(dense))
-        if dense
-        else pd.DataFrame(index=part.cells.index)
-    )
-    return replace(part, cells=cells)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,46 +20,45 @@ MEDS = {"train": "train", "tuning": "validation", "held_out": "holdout"}
 
 
 class Split(ABC):
-    """Which rows are held out.
+    """Which rows are held out; subclasses are frozen dataclasses of their options.
 
-    Args:
+    Attributes:
         seed: of what is drawn: the parts, and later what fills gaps.
     """
 
-    def __init__(self, *, seed: int = 0) -> None:
-        if type(seed) is not int:
-            raise OptionError(f"split.seed={seed}: a whole number was expected")
-        self.seed = seed
+    seed: int
 
-    def assign(self, wide: Wide, seed: int) -> dict[str, Rows]:
+    def __post_init__(self) -> None:
+        if type(self.seed) is not int:
+            raise OptionError(f"split.seed={self.seed}: a whole number was expected")
+
+    def assign(self, wide: Wide) -> dict[str, Rows]:
         """Return the row numbers of each part, each in ascending order.
 
         Raises:
             OptionError: a part would have less than two rows, or the rows lack what the split goes by.
             TableError: the source's own parts are incomplete.
         """
-        parts = {name: np.sort(rows) for name, rows in zip(SPLITS, self._parts(wide, seed), strict=True)}
+        parts = {name: np.sort(rows) for name, rows in zip(SPLITS, self._parts(wide), strict=True)}
         for name, rows in parts.items():
             if len(rows) < LEAST_ROWS:
-                told = ", ".join(f"{option}={value}" for option, value in self._chosen().items())
+                options = ", ".join(f"{name}={value}" for name, value in self.options().items() if name != "split")
                 raise OptionError(
-                    f"split: {len(rows)} {name} rows in {len(wide)} subjects with {told};"
+                    f"split: {len(rows)} {name} rows in {len(wide)} subjects with {options};"
                     " at least two rows are needed in every part"
                 )
         return parts
 
     @abstractmethod
-    def _parts(self, wide: Wide, seed: int) -> Sequence[Rows]:
+    def _parts(self, wide: Wide) -> Sequence[Rows]:
         """Return the rows to train on, to validate on and to hold out."""
 
     def options(self) -> dict[str, Any]:
         """Return class and options, for provenance; the seed stands there by itself."""
-        return {"split": type(self).__name__, **self._chosen()}
-
-    def _chosen(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "seed"}
+        return {"split": type(self).__name__, **{name: value for name, value in vars(self).items() if name != "seed"}}
 
 
+@dataclass(frozen=True, kw_only=True)
 class BySubject(Split):
     """Draw the parts.
 
@@ -71,17 +71,19 @@ class BySubject(Split):
         OptionError: a share is not between 0 and 1, or nothing is left for training.
     """
 
-    def __init__(self, *, holdout: float = 0.3, validation: float = 0.07, seed: int = 0) -> None:
-        super().__init__(seed=seed)
-        _require_shares(holdout, validation)
-        self.holdout = holdout
-        self.validation = validation
+    holdout: float = 0.3
+    validation: float = 0.07
+    seed: int = 0
 
-    def _parts(self, wide: Wide, seed: int) -> Sequence[Rows]:
-        order = numpy_rng(seed, "split").permutation(len(wide))
-        return _cut(order, self.holdout, self.validation)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_shares(self.holdout, self.validation)
+
+    def _parts(self, wide: Wide) -> Sequence[Rows]:
+        return _cut(numpy_rng(self.seed, "split").permutation(len(wide)), self.holdout, self.validation)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Stratified(Split):
     """Draw the parts from each stratum apart, so that its shares are kept to within a row.
 
@@ -94,28 +96,33 @@ class Stratified(Split):
         OptionError: no column, or an impossible share.
     """
 
-    def __init__(self, *, by: Sequence[str], holdout: float = 0.3, validation: float = 0.07, seed: int = 0) -> None:
-        super().__init__(seed=seed)
-        _require_shares(holdout, validation)
-        if isinstance(by, str) or not by:
-            raise OptionError(f"split.by={by}: a list of columns was expected, such as split.by=[died_within_year]")
-        self.by = list(by)
-        self.holdout = holdout
-        self.validation = validation
+    by: Sequence[str]
+    holdout: float = 0.3
+    validation: float = 0.07
+    seed: int = 0
 
-    def _parts(self, wide: Wide, seed: int) -> Sequence[Rows]:
-        for name in self.by:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_shares(self.holdout, self.validation)
+        if isinstance(self.by, str) or not self.by:
+            raise OptionError(
+                f"split.by={self.by}: a list of columns was expected, such as split.by=[died_within_year]"
+            )
+
+    def _parts(self, wide: Wide) -> Sequence[Rows]:
+        by = list(self.by)
+        for name in by:
             if name not in wide.specs:
                 raise OptionError(f"split.by: no column {name!r}; one of the {len(wide.specs)} columns was expected")
-        table = pd.DataFrame({name: wide.column(name).to_numpy() for name in self.by})
-        strata = list(table.groupby(self.by, dropna=False, sort=True).indices.values())
+        table = pd.DataFrame({name: wide.column(name).to_numpy() for name in by})
+        strata = list(table.groupby(by, dropna=False, sort=True).indices.values())
         if len(strata) == 1:
-            raise OptionError(f"split.by={self.by}: all {len(wide)} rows are alike; other columns were expected")
+            raise OptionError(f"split.by={by}: all {len(wide)} rows are alike; other columns were expected")
         parts = []
         for place, rows in enumerate(strata):
-            cut = _cut(numpy_rng(seed, "split", place).permutation(rows), self.holdout, self.validation)
+            cut = _cut(numpy_rng(self.seed, "split", place).permutation(rows), self.holdout, self.validation)
             if not all(map(len, cut)):
-                where = ", ".join(f"{name}={self._word(wide, name, table[name].iloc[rows[0]])}" for name in self.by)
+                where = ", ".join(f"{name}={_declared(wide, name, table[name].iloc[rows[0]])}" for name in by)
                 raise OptionError(
                     f"split.by: the stratum {where} has {len(rows)} rows, too few for every part with"
                     f" holdout={self.holdout}, validation={self.validation}; leave a column out or enlarge a share"
@@ -123,12 +130,8 @@ class Stratified(Split):
             parts.append(cut)
         return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
 
-    def _word(self, wide: Wide, name: str, value: Any) -> str:
-        """Return the value of a stratum if it is one that somebody declared; another may point at a patient."""
-        spec = wide.specs[name]
-        return str(value) if spec.kind == "binary" or value in spec.levels else "(not told)"
 
-
+@dataclass(frozen=True, kw_only=True)
 class Temporal(Split):
     """Train on the past: the latest index times are held out, those just before are for validation.
 
@@ -140,19 +143,23 @@ class Temporal(Split):
         OptionError: an impossible share or date, or a date and a share.
     """
 
-    def __init__(self, *, holdout: float | str = 0.3, validation: float | str = 0.07, seed: int = 0) -> None:
-        super().__init__(seed=seed)
-        if isinstance(holdout, str) != isinstance(validation, str):
-            raise OptionError(f"split: holdout={holdout}, validation={validation}: two shares or two dates expected")
-        if isinstance(holdout, str) and isinstance(validation, str):
-            if not _date("validation", validation) < _date("holdout", holdout):
-                raise OptionError(f"split.validation={validation}: a date before holdout={holdout} was expected")
-        else:
-            _require_shares(holdout, validation)
-        self.holdout = holdout
-        self.validation = validation
+    holdout: float | str = 0.3
+    validation: float | str = 0.07
+    seed: int = 0
 
-    def _parts(self, wide: Wide, seed: int) -> Sequence[Rows]:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        dates = [isinstance(at, str) for at in (self.holdout, self.validation)]
+        if not any(dates):
+            _require_shares(self.holdout, self.validation)
+        elif not all(dates):
+            raise OptionError(
+                f"split: holdout={self.holdout}, validation={self.validation}: two shares or two dates expected"
+            )
+        elif not self._date("validation") < self._date("holdout"):
+            raise OptionError(f"split.validation={self.validation}: a date before holdout={self.holdout} was expected")
+
+    def _parts(self, wide: Wide) -> Sequence[Rows]:
         times = wide.index_time
         if times is None or times.isna().any():
             without = len(wide) if times is None else int(times.isna().sum())
@@ -160,13 +167,20 @@ class Temporal(Split):
                 f"split: {without} of {len(wide)} rows have no index time, which a temporal split goes by; use"
                 " split=by_subject, or a source and a cohort with dates"
             )
-        if isinstance(self.holdout, str) and isinstance(self.validation, str):
-            late = times >= _date("holdout", self.holdout)
-            rest = times < _date("validation", self.validation)
-            return [np.flatnonzero(rows) for rows in (rest, ~rest & ~late, late)]
-        return _cut(np.argsort(times.to_numpy(), kind="stable"), float(self.holdout), float(self.validation))
+        if isinstance(self.holdout, str):
+            early, late = times < self._date("validation"), times >= self._date("holdout")
+            return [np.flatnonzero(rows) for rows in (early, ~early & ~late, late)]
+        return _cut(np.argsort(times.to_numpy(), kind="stable"), self.holdout, float(self.validation))
+
+    def _date(self, option: str) -> pd.Timestamp:
+        value = getattr(self, option)
+        try:
+            return pd.Timestamp(value)
+        except ValueError:
+            raise OptionError(f"split.{option}={value}: a share or a date such as 2015-01-01 was expected") from None
 
 
+@dataclass(frozen=True, kw_only=True)
 class Given(Split):
     """The source's own split, such as that of MEDS.
 
@@ -179,18 +193,21 @@ class Given(Split):
         OptionError: a part is none of the three.
     """
 
-    def __init__(self, *, names: Mapping[str, str] | None = None, seed: int = 0) -> None:
-        super().__init__(seed=seed)
-        self.names = dict(MEDS if names is None else names)
-        unknown = sorted(set(self.names.values()) - set(SPLITS))
-        if unknown:
-            raise OptionError(f"split.names: {unknown[0]!r} is no part; one of {', '.join(SPLITS)} was expected")
+    names: Mapping[str, str] | None = None
+    seed: int = 0
 
-    def _parts(self, wide: Wide, seed: int) -> Sequence[Rows]:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = dict(MEDS if self.names is None else self.names)
+        if unknown := sorted(set(names.values()) - set(SPLITS)):
+            raise OptionError(f"split.names: {unknown[0]!r} is no part; one of {', '.join(SPLITS)} was expected")
+        object.__setattr__(self, "names", names)  # as provenance tells them
+
+    def _parts(self, wide: Wide) -> Sequence[Rows]:
         given = wide.given
         if given is None or given.isna().all():
             raise OptionError("split: the source has no split of its own; use split=by_subject")
-        known = {name: name for name in SPLITS} | self.names
+        known = {name: name for name in SPLITS} | dict(self.names or {})
         parts = given.map(known)
         lost = int(parts.isna().sum())
         if lost:
@@ -199,6 +216,12 @@ class Given(Split):
                 " add the part to split.names, or use split=by_subject"
             )
         return [np.flatnonzero(parts == name) for name in SPLITS]
+
+
+def _declared(wide: Wide, name: str, value: Any) -> str:
+    """Return the value of a stratum if it is one that somebody declared; another may point at a patient."""
+    spec = wide.specs[name]
+    return str(value) if spec.kind == "binary" or value in spec.levels else "(not told)"
 
 
 def require_rows(frame: pd.DataFrame, table: str) -> None:
@@ -223,10 +246,3 @@ def _require_shares(holdout: object, validation: object) -> None:
             f"split.holdout={holdout} and split.validation={validation} leave no training rows;"
             " their sum must be below 1"
         )
-
-
-def _date(option: str, value: str) -> pd.Timestamp:
-    try:
-        return pd.Timestamp(value)
-    except ValueError:
-        raise OptionError(f"split.{option}={value}: a share or a date such as 2015-01-01 was expected") from None

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.kinds import unscaled
 from ehrsynth.layout import Layout, Records
 from ehrsynth.metrics.gower import Mixed
 from ehrsynth.metrics.singling_out import Columns
@@ -37,12 +38,7 @@ class Levels:
 
     def raw(self, records: Records, name: str) -> NDArray[np.float64]:
         """Return the numbers [n] of a numeric column in its own unit, rounded as the training data are; NaN missing."""
-        column = self.schema.by_name[name]
-        low, high = column.bounds or (0.0, 1.0)
-        scaled = records.values[:, self._values[name]].double().numpy()
-        decimals = 0 if column.kind == "count" else column.decimals
-        raw = low + scaled * (high - low)
-        return raw if decimals is None else np.round(raw, decimals)
+        return unscaled(self.schema.by_name[name], records.values[:, self._values[name]])
 
     def of(self, records: Records, names: Sequence[str]) -> NDArray[np.float64]:
         """Return [n, q] level numbers and raw numbers of the named columns."""

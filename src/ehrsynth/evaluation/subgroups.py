@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ehrsynth.evaluation.evaluator import NotApplicableError, Undefined, Value
+from ehrsynth.kinds import unscaled
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Column, Schema
 
@@ -106,11 +107,7 @@ def _bands(column: Column, reference: Records) -> tuple[Sequence[str], NDArray[n
 
 def _numbers(column: Column, layout: Layout, records: Records) -> NDArray[np.float64]:
     """Return the column in its own units [n]."""
-    low, high = column.bounds or (0.0, 1.0)
-    scaled = records.values[:, layout.names.index(column.name, layout.values.start) - layout.values.start]
-    values = low + scaled.double().numpy() * (high - low)
-    digits = 0 if column.kind == "count" else column.decimals
-    return values if digits is None else np.asarray(values.round(digits))  # 45 years may come back as 44.999998
+    return unscaled(column, records.values[:, layout.places[column.name][-1] - layout.values.start])
 
 
 def _is_age(column: Column) -> bool:

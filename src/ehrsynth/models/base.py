@@ -2,7 +2,7 @@
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from ehrsynth.constraints import Rules
 from ehrsynth.errors import FileError, OptionError, SchemaError, TrainingError
 from ehrsynth.files import require
 from ehrsynth.layout import Layout, Records
+from ehrsynth.models.condition import Condition
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import derive, torch_rng
 
@@ -32,9 +34,14 @@ class SyntheticModel(pl.LightningModule, ABC):
         schema: the columns the model generates.
         layout: how they lie in a tensor.
         seed: of the initial weights and of every draw during training.
+        needs_every_row: whether an epoch must serve every training row once; else it may leave out a few, so that all
+            steps and all processes have equally many.
         sample_batch: records that sampling asks for at a time, unless told otherwise.
+        rules: that hold in the training rows, for a loss that wants to penalise what breaks them; given before
+            training, and not kept with the weights.
     """
 
+    needs_every_row = False
     sample_batch = 4096
 
     def __init__(self, *, schema: Schema, seed: int) -> None:
@@ -42,18 +49,36 @@ class SyntheticModel(pl.LightningModule, ABC):
         self.schema = schema
         self.layout = Layout.of(schema)
         self.seed = seed
+        self.rules: Rules = Rules((), schema)
         self._losses: dict[str, list[Tensor]] = {}
 
     @abstractmethod
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw ``n`` hard records [n, p]: 0/1 bits, one-hot groups, values in [0, 1].
 
         Called without gradients and in evaluation mode; every draw must use ``generator``, which
         lives on the model's device.
+
+        Args:
+            n: records.
+            generator: of the draws.
+            condition: what the records must have, on the model's device; one row, or one for each record. It asks for
+                ``conditionable`` columns only, so a model that declares none need not heed it: conditions on other
+                columns are met by rejection.
         """
 
+    @property
+    def conditionable(self) -> Collection[str]:
+        """The schema columns that ``sample`` can be conditioned on, alone and together."""
+        return ()
+
     def observe(self, train: Records) -> None:
-        """Look at all training records once before training; most models need nothing from this."""
+        """Look at all training records once before training; most models need nothing from this.
+
+        Args:
+            train: what batches are made of: no value is missing. Under a set missing indicator stands one that was
+                filled in; ``train.with_gaps()`` is without these.
+        """
 
     @contextmanager
     def seeded_init(self) -> Iterator[None]:

@@ -10,16 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 
 from ehrsynth.bits import ones
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Records
 from ehrsynth.models import options
 from ehrsynth.models.base import SyntheticModel
+from ehrsynth.models.condition import Condition
 from ehrsynth.models.diffusion.loss import edm_loss
 from ehrsynth.models.diffusion.precondition import denoise
 from ehrsynth.models.diffusion.sampler import heun, karras_schedule
+from ehrsynth.models.nn import moving_average
 from ehrsynth.schema import Schema
 
 Decoding = Literal["threshold", "bernoulli", "prevalence"]
@@ -141,8 +142,7 @@ class EHRDiff(SyntheticModel):
         self.sigmas = karras_schedule(steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)
         with self.seeded_init():
             self.network = DenoisingMLP(self.layout.width, widths, time_width)
-        self.average = AveragedModel(self.network, multi_avg_fn=partial(_warmed_up_average, ema_decay))
-        self.average.requires_grad_(False)
+        self.average = moving_average(self.network, ema_decay)
 
     def observe(self, train: Records) -> None:
         """Take the training prevalences of the bits, which only ``decoding="prevalence"`` uses."""
@@ -173,7 +173,7 @@ class EHRDiff(SyntheticModel):
         schedule = LambdaLR(optimizer, partial(_warmup_cosine, self.warmup_steps, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p] by solving the probability flow from pure noise, in float32.
 
         With ``decoding="prevalence"`` a record's codes depend on its ranks among those drawn with it, and among
@@ -196,11 +196,6 @@ def _largest(scores: Tensor, share: Tensor, generator: torch.Generator) -> Tenso
     ones = (n * share + torch.rand(share.shape, generator=generator, device=share.device)).floor().long()
     ranks = scores.argsort(0, descending=True).argsort(0)
     return (ranks < ones).to(scores.dtype)
-
-
-def _warmed_up_average(decay: float, averages: Any, weights: Any, updates: Any) -> None:
-    n = float(updates)
-    torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
 
 
 def _warmup_cosine(warmup: int, total: float, step: int) -> float:

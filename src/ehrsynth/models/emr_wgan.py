@@ -15,7 +15,9 @@ from ehrsynth.layout import Layout, Records
 from ehrsynth.models import options
 from ehrsynth.models.adversarial import gradient_penalty
 from ehrsynth.models.base import SyntheticModel
-from ehrsynth.models.nn import ResidualStack, glorot_, marginal_logits
+from ehrsynth.models.condition import Condition
+from ehrsynth.models.heads import marginal_logits, straight_through
+from ehrsynth.models.nn import ResidualStack, glorot_
 from ehrsynth.schema import Schema
 
 Decoding = Literal["threshold", "bernoulli"]
@@ -158,7 +160,7 @@ class EMRWGAN(SyntheticModel):
             RMSprop(self.critic.parameters(), lr=self.lr_critic, alpha=0.9, eps=1e-7),
         ]
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p], by threshold and largest level or by chance as ``decoding`` says."""
         rows = self.generator(self._noise(n, generator))
         return self.layout.harden(rows, generator if self.decoding == "bernoulli" else None)
@@ -168,7 +170,7 @@ class EMRWGAN(SyntheticModel):
         rows: Tensor = self.generator(self._noise(n, rng))
         if self.decoding == "threshold":
             return rows
-        return rows + (self.layout.harden(rows.detach(), rng) - rows).detach()
+        return straight_through(self.layout, rows, rng)
 
     def _noise(self, n: int, rng: torch.Generator) -> Tensor:
         return torch.randn(n, self.noise_width, generator=rng, device=self.device)

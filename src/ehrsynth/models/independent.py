@@ -1,11 +1,15 @@
 """Independent marginals: the floor every model must beat."""
 
+from collections.abc import Collection
+
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ehrsynth.bits import ones
 from ehrsynth.layout import Records
+from ehrsynth.models.condition import Condition
 from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.schema import Schema
 
@@ -36,15 +40,21 @@ class IndependentMarginals(GradientFree):
     def observe(self, train: Records) -> None:
         """Take prevalences, shares and quantiles; a column without any observed value becomes zero."""
         self.probabilities.copy_(ones(train.bits) / len(train))
-        for i, column in enumerate(train.values.T.numpy()):
+        for i, column in enumerate(train.with_gaps().values.T.numpy()):
             observed = column[~np.isnan(column)]
             if len(observed):
                 self.quantiles[:, i] = torch.from_numpy(np.quantile(observed, np.linspace(0, 1, GRID)))
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw hard records [n, p]."""
+    @property
+    @override
+    def conditionable(self) -> Collection[str]:
+        return self.schema.names
+
+    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
+        """Draw hard records [n, p]; what is given changes nothing about the rest."""
         columns = self.quantiles.shape[1]
         place = torch.rand(n, columns, generator=generator, device=self.device) * (GRID - 1)
         below = place.long().clamp(max=GRID - 2)
         values = torch.lerp(self.quantiles.gather(0, below), self.quantiles.gather(0, below + 1), place - below)
-        return self.layout.harden(torch.cat([self.probabilities.expand(n, -1), values], dim=1), generator)
+        rows = self.layout.harden(torch.cat([self.probabilities.expand(n, -1), values], dim=1), generator)
+        return rows if condition is None else condition.imposed_on(rows)

@@ -1,13 +1,13 @@
-"""Network parts and starting values that models of several papers share."""
+"""Network parts that models of several papers share."""
 
 from collections.abc import Iterable
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from ehrsynth.bits import ones
-from ehrsynth.layout import Layout, Records
+from torch.optim.swa_utils import AveragedModel
 
 
 class ResidualStack(nn.Module):
@@ -41,19 +41,16 @@ def glorot_(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def marginal_logits(train: Records) -> Tensor:
-    """Return logits [p] whose ``Layout.activate`` gives the training means of every column.
+def moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    """Return a copy of ``network`` for ``update_parameters`` to average its weights in, exponentially.
 
-    Means are drawn half a row towards uniform (additive smoothing), so that a code nobody or everybody
-    has stays finite. Missing values are left out of the mean.
+    The decay is less at first: (1 + n) / (10 + n) after n updates, until that reaches ``decay``.
     """
-    layout: Layout = train.layout
-    means = torch.cat([_smooth_mean(ones(train.bits), len(train)), train.values.nanmean(0)])
-    logits = means.clamp(1e-3 / (len(train) + 1), 1 - 1e-6).logit()
-    for group in layout.groups.values():
-        logits[group] = means[group].log()
-    return logits
+    average = AveragedModel(network, multi_avg_fn=partial(_warmed_up_average, decay))
+    average.requires_grad_(False)
+    return average
 
 
-def _smooth_mean(ones: Tensor, rows: int) -> Tensor:
-    return (ones.to(torch.float32) + 0.5) / (rows + 1)
+def _warmed_up_average(decay: float, averages: Any, weights: Any, updates: Any) -> None:
+    n = float(updates)
+    torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ehrsynth.bits import Bits, pack
 from ehrsynth.layout import Records
+from ehrsynth.models.condition import Condition
 from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.schema import Schema
 
@@ -33,9 +34,10 @@ class TrainCopy(GradientFree):
 
     def observe(self, train: Records) -> None:
         """Keep every row."""
-        self.packed, self.values = pack(train.bits).packed.to(self.device), train.values.to(self.device)
+        self.packed = pack(train.bits).packed.to(self.device)
+        self.values = train.with_gaps().values.to(self.device)
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Return ``n`` training rows [n, p]: each once before any comes twice."""
         rows = len(self.packed)
         rounds = -(-n // rows)

@@ -8,16 +8,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam, Optimizer
 
 from ehrsynth.layout import Records
-from ehrsynth.models import options
+from ehrsynth.models import heads, options
 from ehrsynth.models.base import SyntheticModel
-from ehrsynth.models.nn import marginal_logits, mlp
+from ehrsynth.models.condition import Condition
+from ehrsynth.models.nn import mlp
 from ehrsynth.schema import Schema
-
-SMALLEST_STD = 0.01  # of a scaled value: below 1 % of its range a density only rewards reproducing ties
 
 
 class VAE(SyntheticModel):
@@ -67,47 +65,29 @@ class VAE(SyntheticModel):
         """Start the decoder's output at the training marginals."""
         output = self.decoder[-1]
         assert isinstance(output, nn.Linear)
-        output.bias.data.copy_(marginal_logits(train))
+        output.bias.data.copy_(heads.marginal_logits(train))
 
     @property
     def std(self) -> Tensor:
         """Standard deviation [C] of each value around the decoder's mean, learned."""
-        std: Tensor = SMALLEST_STD + self.log_std.exp()
-        return std
+        return heads.deviation(self.log_std)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the negative evidence lower bound of ``batch`` [n, p], the KL term weighted."""
         mean, log_variance = self.encoder(batch).chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=self.step_rng(batch_idx), device=self.device)
         latent = mean + (0.5 * log_variance).exp() * noise
-        reconstruction = self.negative_log_likelihood(batch, self.decoder(latent)).mean()
+        reconstruction = heads.negative_log_likelihood(self.layout, batch, self.decoder(latent), self.std).mean()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
         total: Tensor = reconstruction + self.kl_weight * kl
         self.log_losses(batch_idx, total=total, reconstruction=reconstruction, kl=kl)
         return total
 
-    def negative_log_likelihood(self, rows: Tensor, logits: Tensor) -> Tensor:
-        """Return -log p(row | logits) [n] in nats, up to the constant of the Gaussian."""
-        layout = self.layout
-        bits = binary_cross_entropy_with_logits(logits[:, layout.bits], rows[:, layout.bits], reduction="none")
-        total = bits.sum(1)
-        for group in layout.groups.values():
-            total = total - (rows[:, group] * logits[:, group].log_softmax(1)).sum(1)
-        error = (rows[:, layout.values] - logits[:, layout.values].sigmoid()) / self.std
-        density = 0.5 * error.square() + self.std.log()
-        observed = torch.ones_like(density)
-        for bit, value in layout.missing_bits():
-            observed[:, value] = 1 - rows[:, bit]
-        return total + (observed * density).sum(1)
-
     def configure_optimizers(self) -> Optimizer:
         """Adam on everything."""
         return Adam(self.parameters(), lr=self.learning_rate, fused=True)
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw records [n, p]: a latent vector, then every column from its likelihood."""
         latent = torch.randn(n, self.latent_width, generator=generator, device=self.device)
-        rows = self.layout.activate(self.decoder(latent))
-        values = rows[:, self.layout.values]
-        values += self.std * torch.randn(values.shape, generator=generator, device=self.device)
-        return self.layout.harden(rows, generator)
+        return heads.draw(self.layout, self.decoder(latent), self.std, generator)

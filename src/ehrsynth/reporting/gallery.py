@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ehrsynth.bits import unpack
 from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.kinds import unscaled
 from ehrsynth.layout import Records
 from ehrsynth.metrics.fidelity import prevalence
 from ehrsynth.metrics.missing import observed_means
@@ -19,7 +20,6 @@ from ehrsynth.metrics.neighbours import Points, nearest
 from ehrsynth.reporting import figures
 from ehrsynth.reporting.figures import Tables
 from ehrsynth.reporting.style import png
-from ehrsynth.schema import Column
 from ehrsynth.seeding import torch_rng
 
 MOST_CORRELATED = 150  # columns of a heat map; more would be less than a pixel each
@@ -147,7 +147,7 @@ def _values(real: RealData, synthetic: Records) -> NamedFigure:
         column = real.schema.by_name[field.column]
         title = column.label or column.name
         decoded[title if title not in decoded else f"{title} ({column.name})"] = Tables(
-            *(_decoded(records.values[:, place], column) for records in _three(real, synthetic))
+            *(unscaled(column, records.values[:, place]) for records in _three(real, synthetic))
         )
     rest = f" The first {MOST_VALUES} of {len(fields)} columns are shown." if len(fields) > MOST_VALUES else ""
     return NamedFigure(
@@ -216,14 +216,6 @@ def _correlation(records: Records, columns: torch.Tensor, means: torch.Tensor) -
 
 def _subsample(records: Records, rows: int, seed: int, name: str) -> Records:
     return records[torch.randperm(len(records), generator=torch_rng(seed, "figures", name))[:rows]]
-
-
-def _decoded(scaled: torch.Tensor, column: Column) -> NDArray[np.float64]:
-    """Return a value column in its own units."""
-    assert column.bounds is not None
-    low, high = column.bounds
-    values: NDArray[np.float64] = low + (high - low) * scaled.double().numpy()
-    return values.round(6 if column.decimals is None else column.decimals)
 
 
 def _measured(frame: pd.DataFrame | None) -> pd.DataFrame:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ehrsynth.chunks import write_table
 from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.evaluator import Undefined, Value
 from ehrsynth.evaluation.score import ANCHORS, Score
-from ehrsynth.files import write_table
 
 Parts = Mapping[tuple[str, str], Value | Undefined]
 

@@ -1,9 +1,8 @@
 """Rules that the training rows keep without exception, for people to read, edit and hand back."""
 
-from ehrsynth.data.proposals.check import Checked, checked
-from ehrsynth.data.proposals.choice import PROPOSE, rules_file, rules_of
+from ehrsynth.data.proposals.check import LEAST_SUPPORT, Checked, checked
 from ehrsynth.data.proposals.file import read_rules, write_rules
-from ehrsynth.data.proposals.propose import LEAST_SUPPORT, contradicted, propose
+from ehrsynth.data.proposals.propose import PROPOSE, contradicted, propose, rules_file, rules_of
 
 __all__ = [
     "LEAST_SUPPORT",

@@ -1,30 +1,30 @@
 """How many records of a table a rule speaks about, and how many break it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+import torch
 from scipy import sparse
 
-from ehrsynth.constraints import Constraint
+from ehrsynth.constraints import Constraint, Rules
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.wide import Wide
 from ehrsynth.layout import Layout
 from ehrsynth.schema import Schema
 
+LEAST_SUPPORT = 20  # records a rule must speak about; a rule on fewer would tell about them, and be chance
 RULES = 64  # judged together, on dense records of the columns that they name and no others
 ROWS = 65_536  # made dense at a time
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A rule and what became of it in a table.
+    """A rule and what became of it in a table; the counts of two tables add up to those of both.
 
     Attributes:
-        rule: fitted to the schema.
+        rule: bound to the schema.
         support: records that could break it.
         exceptions: records that do.
     """
@@ -37,39 +37,21 @@ class Checked:
 def checked(rules: Sequence[Constraint], schema: Schema, table: Wide) -> tuple[Checked, ...]:
     """Count support and exceptions of each rule; the rules judge encoded records, as they will everywhere else."""
     columns = {field.name: field.column for field in Layout.of(schema).fields}
-    codes = rows_of_codes(table)
+    codes, place = sparse.csc_array(table.codes), {name: i for i, name in enumerate(table.code_names)}
     found = list[Checked]()
     for start in range(0, len(rules), RULES):
-        some = [rule.fitted(schema) for rule in rules[start : start + RULES]]
-        named = {columns.get(name, name) for rule in some for name in (*rule.indicators, *rule.numbers, *rule.groups)}
+        some = [rule.bound_to(schema) for rule in rules[start : start + RULES]]
+        named = {columns.get(name, name) for rule in some for name in rule.names}
         part = Schema(tuple(schema.by_name[name] for name in schema.names if name in named))
-        found += _judged(some, part, table, codes)
+        encoder, compiled = Encoder(part), Rules(some, part)
+        sparse_names = [name for name in part.names if name in place]
+        ones = sparse.csr_array(codes[:, [place[name] for name in sparse_names]])
+        dense = table.cells[[name for name in part.names if name not in place]]
+        counts = np.zeros((len(some), 2), np.int64)
+        for row in range(0, len(table), ROWS):
+            cells = dense.iloc[row : row + ROWS].reset_index(drop=True)
+            present = pd.DataFrame(ones[row : row + ROWS].toarray(), columns=sparse_names)
+            x = encoder.encode(pd.concat([cells, present], axis=1), "zero").dense()
+            counts += torch.stack([compiled.support(x).sum(0), (compiled.violation(x) > 0).sum(0)], dim=1).numpy()
+        found += [Checked(rule, int(n), int(broken)) for rule, (n, broken) in zip(some, counts, strict=True)]
     return tuple(found)
-
-
-def _judged(
-    rules: Sequence[Constraint], schema: Schema, table: Wide, codes: Mapping[str, NDArray[np.integer[Any]]]
-) -> list[Checked]:
-    encoder = Encoder(schema)
-    counts = np.zeros((len(rules), 2), np.int64)
-    for start in range(0, len(table), ROWS):
-        rows = table.cells.iloc[start : start + ROWS]
-        cells = {name: rows[name].to_numpy() for name in schema.names if name not in codes}
-        for name in schema.names:
-            if name in codes:
-                first, last = np.searchsorted(codes[name], (start, start + ROWS))
-                cells[name] = np.zeros(len(rows), np.int8)
-                cells[name][codes[name][first:last] - start] = 1
-        x = encoder.encode(pd.DataFrame(cells, copy=False), "zero").dense()
-        for count, rule in zip(counts, rules, strict=True):
-            broken = rule.violation(x, encoder.layout) > 0
-            count += int(rule.concerns(x, encoder.layout).sum()), int(broken.sum())
-    return [Checked(rule, int(n), int(broken)) for rule, (n, broken) in zip(rules, counts, strict=True)]
-
-
-def rows_of_codes(table: Wide) -> dict[str, NDArray[np.integer[Any]]]:
-    """Return the rows, ascending, that have each of the codes."""
-    columns = sparse.csc_array(table.codes)
-    columns.sort_indices()
-    starts = columns.indptr
-    return {name: columns.indices[starts[i] : starts[i + 1]] for i, name in enumerate(table.code_names)}

@@ -1,4 +1,4 @@
-"""Codes that go together, or never do."""
+"""Codes that only one sex has, that stand below others, that go together, or that never do."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ehrsynth.constraints import Exclusive, Implies
+from ehrsynth.constraints import Exclusive, Implies, OnlyIf
 from ehrsynth.data.wide import Wide
-from ehrsynth.schema import Schema
+from ehrsynth.schema import Column, Schema
 
+SEX = ("sex", "gender")  # what a column of it is called
 LEAST_EXPECTED = 10.0  # records that chance would give
 CHANCE = 0.01  # of a pair among all that were looked at which keeps apart by accident
 LARGE = 100  # records of both codes, before one is said to imply the other
@@ -55,6 +56,45 @@ class Codes:
 
     def __len__(self) -> int:
         return int(self.ones.shape[0])
+
+
+def one_sex_rules(schema: Schema, train: Wide, codes: Codes) -> list[OnlyIf]:
+    """Return a rule per code that is seen in one sex only, and often enough for that to be no accident.
+
+    A code counts if all training rows that have it are of one sex, while ``LEAST_EXPECTED`` or more of the others would
+    have it if sex and code were independent. The least support is the caller's.
+    """
+    sex = _sex(schema)
+    if sex is None:
+        return []
+    cells = train.cells[sex.name]
+    of_level = np.stack([(cells.astype(str) == level).to_numpy() for level in sex.levels])
+    share = of_level.sum(1) / max(int(cells.notna().sum()), 1)
+    positives = np.asarray(of_level.astype(np.int32) @ codes.ones, np.int64)
+    only, support = positives.argmax(0), codes.support  # the support counts unknown sex too
+    expected = support * (1 - share[only])
+    kept = (support > 0) & (positives.max(0) == support) & (expected >= LEAST_EXPECTED)
+    return [OnlyIf(codes.names[j], f"{sex.name}={sex.levels[int(only[j])]}") for j in np.flatnonzero(kept).tolist()]
+
+
+def declared_sexes(schema: Schema, train: Wide) -> list[OnlyIf]:
+    """Return a rule per column of which a vocabulary says that one sex alone can have it.
+
+    They are knowledge and not found in patients, so they need no support; training rows may still contradict them.
+    """
+    sex = _sex(schema)
+    if sex is None:
+        return []
+    level = {level[:1].upper(): level for level in reversed(sex.levels)}
+    return [
+        OnlyIf(name, f"{sex.name}={level[only]}")
+        for name, only in train.sexes.items()
+        if name in schema.by_name and only in level
+    ]
+
+
+def _sex(schema: Schema) -> Column | None:
+    return next((c for c in schema.columns if c.name.lower() in SEX and c.kind == "categorical"), None)
 
 
 def parents(codes: Codes) -> list[Implies]:
@@ -105,6 +145,23 @@ def companions(codes: Codes) -> tuple[list[Implies], list[Exclusive]]:
     named = codes.names
     implied = [Implies(named[a], named[b]) for _, a, b in sorted(always)]
     return implied, [Exclusive((named[a], named[b])) for _, a, b in sorted(never)]
+
+
+def unsaid(never: Sequence[Exclusive], sexes: Sequence[OnlyIf], hierarchy: Sequence[Implies]) -> list[Exclusive]:
+    """Return the exclusions that no other rule implies.
+
+    Codes of different sexes need none, nor does a code below one that excludes the other.
+    """
+    of_sex = {rule.column: rule.given for rule in sexes}
+    above = {rule.column: rule.then for rule in hierarchy}
+    apart, found = {frozenset(rule.columns) for rule in never}, []
+    for rule in never:
+        one, other = rule.columns
+        higher = {frozenset((above.get(one, one), other)), frozenset((one, above.get(other, other)))}
+        of_two_sexes = one in of_sex and other in of_sex and of_sex[one] != of_sex[other]
+        if not of_two_sexes and not (higher - {frozenset(rule.columns)}) & apart:
+            found.append(rule)
+    return found
 
 
 def _counts(codes: Codes, candidates: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

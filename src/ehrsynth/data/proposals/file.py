@@ -7,8 +7,7 @@ from typing import Any
 import yaml
 
 from ehrsynth.constraints import Constraint, from_dict, require_columns
-from ehrsynth.data.proposals.check import checked
-from ehrsynth.data.proposals.propose import LEAST_SUPPORT
+from ehrsynth.data.proposals.check import LEAST_SUPPORT, checked
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import FileError, OptionError, SchemaError
 from ehrsynth.files import require, write_text
@@ -16,7 +15,7 @@ from ehrsynth.layout import Layout
 from ehrsynth.schema import Schema
 
 ALLOW = "allow_exceptions"
-TOLD = ("words", "support", "train_exceptions", "holdout_exceptions")  # written for people; not read back
+FOR_PEOPLE = ("words", "support", "train_exceptions", "holdout_exceptions")  # written, and not read back
 HEADER = f"""\
 # The rules of this matrix. To change them, edit a copy and prepare again with constraints=FILE.yaml.
 #   rule                 only_if (column, given)   implies (column, then)   exclusive (columns)   one_hot (group)
@@ -35,13 +34,13 @@ def write_rules(path: Path, rules: Sequence[Constraint], schema: Schema, train: 
     entries = []
     for rule, here, there in zip(rules, of_train, of_holdout, strict=True):
         plain = {key: value for key, value in rule.to_dict().items() if not key.endswith("bounds")}
-        told = {
+        for_people = {
             "words": rule.describe(lambda name: say.get(name, name)),
-            "support": _told(here.support),
-            **({"train_exceptions": _told(here.exceptions)} if here.exceptions else {}),
-            "holdout_exceptions": _told(there.exceptions),
+            "support": _shown(here.support),
+            **({"train_exceptions": _shown(here.exceptions)} if here.exceptions else {}),
+            "holdout_exceptions": _shown(there.exceptions),
         }
-        entries.append({**plain, **told, **({ALLOW: True} if here.exceptions else {})})
+        entries.append({**plain, **for_people, **({ALLOW: True} if here.exceptions else {})})
     content = {"version": 1, "constraints": entries}
     write_text(path, HEADER + str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)))
 
@@ -68,11 +67,11 @@ def read_rules(path: Path, schema: Schema, train: Wide) -> tuple[Constraint, ...
             allowed.append(_allows(entry))
         except SchemaError as error:
             raise SchemaError(f"{path}: constraint {place}: {error}") from None
-        rules.append(rule.fitted(schema))
+        rules.append(rule.bound_to(schema))
     for place, (found, may) in enumerate(zip(checked(rules, schema, train), allowed, strict=True), 1):
         if found.exceptions and not may:
             raise OptionError(
-                f"{path}: constraint {place}: {found.rule.describe()!r}: {_told(found.exceptions)} of {len(train)}"
+                f"{path}: constraint {place}: {found.rule.describe()!r}: {_shown(found.exceptions)} of {len(train)}"
                 f" training rows break it; correct it, or add {ALLOW}: true"
             )
     return tuple(rules)
@@ -95,10 +94,10 @@ def _entries(path: Path) -> list[Any]:
 
 
 def _rule(entry: Any) -> Any:
-    """Return the entry without what is told beside the rule."""
+    """Return the entry without what stands beside the rule."""
     if not isinstance(entry, dict):
         return entry
-    return {key: value for key, value in entry.items() if key not in (*TOLD, ALLOW)}
+    return {key: value for key, value in entry.items() if key not in (*FOR_PEOPLE, ALLOW)}
 
 
 def _allows(entry: dict[str, Any]) -> bool:
@@ -108,7 +107,7 @@ def _allows(entry: dict[str, Any]) -> bool:
     return value
 
 
-def _told(count: int) -> int | str:
+def _shown(count: int) -> int | str:
     """Return a count of patients, unless it is so small that it could tell about one."""
     return count if count == 0 or count >= LEAST_SUPPORT else f"fewer than {LEAST_SUPPORT}"
 

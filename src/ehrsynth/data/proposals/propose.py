@@ -1,16 +1,58 @@
-"""All rules worth proposing, in the order of the schema."""
+"""The rules of a matrix: those worth proposing, in the order of the schema, or those of a file, or none."""
 
-from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from ehrsynth.constraints import Constraint, Exclusive, OneHot
-from ehrsynth.data.proposals.check import checked
-from ehrsynth.data.proposals.codes import MOST, Codes, companions, parents
-from ehrsynth.data.proposals.numbers import orders, plausible_ranges
-from ehrsynth.data.proposals.sexes import declared_sexes, one_sex_rules
+import numpy as np
+from numpy.typing import NDArray
+
+from ehrsynth.constraints import AtMost, Constraint, OneHot, Range
+from ehrsynth.data.proposals.check import LEAST_SUPPORT, checked
+from ehrsynth.data.proposals.codes import MOST, Codes, companions, declared_sexes, one_sex_rules, parents, unsaid
+from ehrsynth.data.proposals.file import read_rules
 from ehrsynth.data.wide import Wide
+from ehrsynth.errors import OptionError
 from ehrsynth.schema import Schema
 
-LEAST_SUPPORT = 20  # records a rule must speak about; a rule on fewer would tell about them, and be chance
+PROPOSE, NONE = "propose", "none"
+LARGE = 100  # records with both numbers, before one is said to be the smaller
+LEAST_EXPECTED = 20.0  # records of the other order, by chance
+SAMPLE = 5_000  # records that rule most pairs out
+
+
+def rules_file(option: str) -> Path | None:
+    """Return the file that ``constraints=option`` names, if it names one.
+
+    Raises:
+        OptionError: it is neither a choice nor the name of a YAML file.
+    """
+    if option in (PROPOSE, NONE):
+        return None
+    if not str(option).endswith((".yaml", ".yml")):
+        raise OptionError(f"constraints={option}: {PROPOSE}, {NONE} or a .yaml file was expected")
+    return Path(option)
+
+
+def rules_of(option: str, schema: Schema, train: Wide) -> tuple[tuple[Constraint, ...], dict[str, Any]]:
+    """Return the rules, and the step for provenance.
+
+    Args:
+        option: ``propose`` those that hold in the training rows, ``none``, or the YAML file that declares them.
+        schema: fitted on the training rows.
+        train: the training rows.
+
+    Raises:
+        InputError: the file is not readable, or a rule does not fit schema or training rows.
+    """
+    file, detail = rules_file(option), {}
+    if file is not None:
+        rules, option = read_rules(file, schema, train), "declared"
+    else:
+        rules = propose(schema, train) if option == PROPOSE else ()
+        if wrong := contradicted(schema, train) if option == PROPOSE else 0:
+            detail["codes of one sex, by the vocabulary, that training rows contradict"] = wrong
+    step = {"step": f"constraints: {option}", "columns": len(schema.columns), "detail": {"rules": len(rules), **detail}}
+    return rules, step
 
 
 def propose(schema: Schema, train: Wide) -> tuple[Constraint, ...]:
@@ -29,14 +71,13 @@ def propose(schema: Schema, train: Wide) -> tuple[Constraint, ...]:
     sexes = list(dict.fromkeys([*declared, *one_sex_rules(schema, train, codes)]))
     hierarchy = parents(codes)
     always, never = companions(codes)
-    told = _Told({rule.column: rule.given for rule in sexes}, {rule.column: rule.then for rule in hierarchy}, never)
     candidates: list[Constraint] = [
         *sexes,
         *hierarchy,
         *[rule for rule in always if rule not in set(hierarchy)][:MOST],
-        *[rule for rule in never if not told(rule)][:MOST],
-        *plausible_ranges(schema, train),
-        *orders(schema, train),
+        *unsaid(never, sexes, hierarchy)[:MOST],
+        *_ranges(schema, train),
+        *_orders(schema, train),
         *[OneHot(column.name) for column in schema.columns if column.kind == "categorical"],
     ]
     knowledge = set(declared)
@@ -52,21 +93,37 @@ def contradicted(schema: Schema, train: Wide) -> int:
     return sum(found.exceptions > 0 for found in checked(declared_sexes(schema, train), schema, train))
 
 
-class _Told:
-    """Whether other rules say already that two codes exclude one another.
+def _ranges(schema: Schema, train: Wide) -> list[Range]:
+    """Return the believable range of every number whose feature names one."""
+    ranges = {column.name: train.specs[column.name].plausible for column in schema.columns if column.numeric}
+    return [Range(name, float(range_[0]), float(range_[1])) for name, range_ in ranges.items() if range_ is not None]
 
-    They are of different sexes, or one stands below a code that excludes the other.
+
+def _orders(schema: Schema, train: Wide) -> list[AtMost]:
+    """Return pairs of numbers of one domain of which one is never above the other, where chance would turn them round.
+
+    A pair counts if ``LARGE`` or more records have both numbers, always in that order, while ``LEAST_EXPECTED`` or more
+    would have the other if the two were independent: of height and weight, say, the ranges alone tell the order. At
+    most ``MOST`` pairs, those with most evidence first.
     """
+    numeric = [column for column in schema.columns if column.numeric]
+    cells = {column.name: train.cells[column.name].to_numpy(float, na_value=np.nan) for column in numeric}
+    found = []
+    for column in numeric:
+        for other in numeric:
+            if column.name != other.name and column.domain == other.domain:
+                small, large = cells[column.name], cells[other.name]
+                if (small[:SAMPLE] > large[:SAMPLE]).any() or (small > large).any():
+                    continue
+                both = int((~np.isnan(small) & ~np.isnan(large)).sum())
+                expected = both * _chance_above(small, large) if both >= LARGE else 0.0
+                if expected >= LEAST_EXPECTED:
+                    found.append((-expected, column.name, other.name))
+    return [AtMost(small, large) for _, small, large in sorted(found)[:MOST]]
 
-    def __init__(self, of_sex: Mapping[str, str], above: Mapping[str, str], never: Sequence[Exclusive]) -> None:
-        self.of_sex = of_sex
-        self.above = above
-        self.apart = {frozenset(rule.columns) for rule in never}
 
-    def __call__(self, rule: Exclusive) -> bool:
-        one, other = rule.columns
-        sexes = {self.of_sex.get(one), self.of_sex.get(other)}
-        higher = (frozenset((self.above.get(code, code), its)) for code, its in ((one, other), (other, one)))
-        return (len(sexes) == 2 and None not in sexes) or any(
-            pair in self.apart and pair != frozenset(rule.columns) for pair in higher
-        )
+def _chance_above(small: NDArray[np.float64], large: NDArray[np.float64]) -> float:
+    """Return how often a value of ``small`` is above one of ``large``, each drawn alone."""
+    ordered = np.sort(large[~np.isnan(large)])
+    below = np.searchsorted(ordered, small[~np.isnan(small)], side="left")
+    return float(below.mean() / len(ordered))

@@ -10,6 +10,7 @@ from ehrsynth.bits import ones
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.columns import Levels
 from ehrsynth.evaluation.evaluator import NotApplicableError, RealData
+from ehrsynth.kinds import span
 from ehrsynth.layout import Records
 from ehrsynth.metrics.clusters import centres, cluster
 from ehrsynth.metrics.identity import Codes, People, Ranks, rank
@@ -135,13 +136,13 @@ def _generalised(column: Column, cells: NDArray[np.float64]) -> list[Codes]:
     """Return the codes of [n] levels or numbers, exact and in wider and wider steps; 0 where missing."""
     if not column.numeric:
         return [cells.astype(np.int32)]
-    low, high = column.bounds or (0.0, 1.0)
-    step = 1.0 if column.kind == "count" else max((high - low) / STEPS, np.finfo(float).tiny)
+    low, whole = span(column)
+    step = 1.0 if column.kind == "count" else max(whole / STEPS, np.finfo(float).tiny)
     found: list[Codes] = []
     for width in WIDTHS:
-        if len(found) and width * step > high - low:
+        if len(found) and width * step > whole:
             break
         start = np.floor(low / (width * step))
-        places = np.clip(np.floor(cells / (width * step)) - start, 0, (high - low) // (width * step) + 1) + 1
+        places = np.clip(np.floor(cells / (width * step)) - start, 0, whole // (width * step) + 1) + 1
         found.append(np.where(np.isnan(cells), 0, places).astype(np.int32))
     return found

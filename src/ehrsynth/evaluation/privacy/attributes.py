@@ -11,6 +11,7 @@ from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
 from ehrsynth.evaluation.privacy.attribute_cards import EXCESS, KNOWN, ON_HOLDOUT, ON_TRAIN, POSITIVES, PUBLISHED
 from ehrsynth.evaluation.subsets import attributes_known_to_anyone, capped
+from ehrsynth.kinds import span
 from ehrsynth.layout import Layout, Records
 from ehrsynth.metrics.attributes import (
     Hidden,
@@ -178,6 +179,6 @@ def half_of_positives(counts: Sequence[int] | NDArray[np.integer]) -> int:
 
 
 def _raw_scale(schema: Schema, layout: Layout) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    bounds = np.array([schema.by_name[field.column].bounds for field in layout.fields[layout.values]], dtype=float)
-    low, high = bounds.reshape(-1, 2).T
-    return low, high - low
+    spans = np.array([span(schema.by_name[field.column]) for field in layout.fields[layout.values]], dtype=float)
+    low, width = spans.reshape(-1, 2).T
+    return low, width

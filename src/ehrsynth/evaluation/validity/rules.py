@@ -3,6 +3,7 @@
 import torch
 
 from ehrsynth.bits import chosen
+from ehrsynth.constraints import Rules
 from ehrsynth.evaluation.card import BENCHMARK, JMIR, Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
 from ehrsynth.evaluation.subsets import code_columns
@@ -93,16 +94,17 @@ class ConstraintViolation(Evaluator):
         if not real.constraints:
             raise NotApplicableError("no constraint is declared for the data")
 
+        rules = Rules(real.constraints, real.schema)
+
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
-            n, broken, each = len(synthetic), 0, torch.zeros(len(real.constraints), dtype=torch.int64)
+            n, broken, each = len(synthetic), 0, torch.zeros(len(rules), dtype=torch.int64)
             for start in range(0, n, BLOCK):
-                x = synthetic.dense(slice(start, start + BLOCK))
-                violated = torch.stack([rule.violation(x, synthetic.layout) for rule in real.constraints]) > 0
-                broken += int(violated.any(0).sum())
-                each += violated.sum(1)
+                violated = rules.violation(synthetic.dense(slice(start, start + BLOCK))) > 0
+                broken += int(violated.any(1).sum())
+                each += violated.sum(0)
             parts = {
-                ("constraint", rule.describe()): Value(count / n, wilson(count, n))
-                for rule, count in zip(real.constraints, each.tolist(), strict=True)
+                ("constraint", words): Value(count / n, wilson(count, n))
+                for words, count in zip(rules.describe(), each.tolist(), strict=True)
             }
             return {CONSTRAINTS.name: Value(broken / n, wilson(broken, n), parts)}
 

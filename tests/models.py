@@ -1,0 +1,42 @@
+"""Every model there is, found in ``conf/model``, in sizes that a test trains in a blink."""
+
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+
+from ehrsynth.models.base import SyntheticModel
+from ehrsynth.models.gradient_free import GradientFree
+
+CONF = Path(__file__).parents[1] / "conf" / "model"
+SMALL = 8  # widths, steps, ...
+
+Trial = tuple[type[SyntheticModel], dict[str, Any]]
+
+
+def discovered(folder: Path = CONF) -> dict[str, Trial]:
+    """Return class and options of each YAML, and once more for every other choice it offers, such as a decoding."""
+    found: dict[str, Trial] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        node = OmegaConf.to_container(OmegaConf.load(path).model)
+        assert isinstance(node, dict)
+        cls = get_class(node["_target_"])
+        options = {str(name): _small(value) for name, value in node.items() if not str(name).startswith("_")}
+        found[path.stem] = cls, options
+        for name, hint in get_type_hints(cls.__init__).items():
+            choices = get_args(hint) if get_origin(hint) is Literal else (True, False) if hint is bool else ()
+            for choice in (choice for choice in choices if choice != options.get(name)):
+                found[f"{path.stem}_{name if hint is bool else choice}"] = cls, {**options, name: choice}
+    return dict(sorted(found.items()))
+
+
+def learns(cls: type[SyntheticModel]) -> bool:
+    """Return whether training changes it; some models see all they need in one look before."""
+    return not issubclass(cls, GradientFree) or cls.update is not GradientFree.update
+
+
+def _small(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_small(entry) for entry in value]
+    return min(value, SMALL) if isinstance(value, int) and not isinstance(value, bool) else value
