@@ -60,13 +60,23 @@ def if_numbers(cells: pd.Series) -> pd.Series:
     return found if bool(gaps(cells[found.isna()]).all()) else cells
 
 
-def typed(cells: pd.Series) -> pd.Series:
-    """Return text as what it looks like: numbers, booleans if every cell is true or false, else words and gaps."""
-    found = if_numbers(cells)
+def typed(cells: pd.Series, decimal: str = ".") -> pd.Series:
+    """Return text as what it looks like: numbers, booleans if every cell is true or false, else words and gaps.
+
+    Where the decimal sign is a comma, a point makes no number: it may stand between thousands.
+    """
+    if decimal == "," and cells.str.fullmatch(r"\s*-?\d*\.\d+\s*").any():
+        return cells.mask(gaps(cells))
+    found = if_numbers(with_points(cells) if decimal == "," else cells)
     if not is_text(found):
         return found
-    words = found.str.lower()
-    return words == "true" if words.isin(("true", "false")).all() else found.mask(gaps(found))
+    words = cells.str.lower()
+    return words == "true" if words.isin(("true", "false")).all() else cells.mask(gaps(cells))
+
+
+def with_points(cells: pd.Series) -> pd.Series:
+    """Return text with a point in place of the decimal comma of numbers."""
+    return cells.str.replace(r"^\s*(-?\d+),(\d+)\s*$", r"\1.\2", regex=True)
 
 
 def stripped(cells: pd.Series) -> pd.Series:

@@ -17,7 +17,6 @@ from typing import BinaryIO, TextIO
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -141,13 +140,12 @@ def read_table(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
     frame = read_text(path)
     if not is_csv(path):
         return frame
-    return frame.assign(**{name: typed(frame[name]) for name in map(str, frame) if name.strip() not in text})
+    decimal = csv_style(path)[1]
+    return frame.assign(**{name: typed(frame[name], decimal) for name in map(str, frame) if name.strip() not in text})
 
 
 def read_text(path: Path) -> pd.DataFrame:
     """Read a table whole: the cells of a CSV as the text that stands there, those of Parquet in their types.
-
-    Where the decimal sign of a CSV is a comma, numbers have a point instead.
 
     Raises:
         FileError: as ``read_table``.
@@ -161,7 +159,7 @@ def read_text(path: Path) -> pd.DataFrame:
 
 
 def _csv_text(path: Path) -> pd.DataFrame:
-    delimiter, decimal, names = csv_style(path)
+    delimiter, _, names = csv_style(path)
     if not names:
         return pd.DataFrame()
     with _unpacked(path) as stream:
@@ -180,9 +178,6 @@ def _csv_text(path: Path) -> pd.DataFrame:
     last = table.slice(max(table.num_rows - 1, 0)).to_pylist()  # where an open quote would lead
     if any("\n" in (cell or "") for row in last for cell in row.values()) and _odd_quotes(path):
         raise FileError(f"{path}: not readable as a table (a quote is opened and never closed)")
-    if decimal == ",":
-        pointed = [pc.replace_substring_regex(cells, r"^\s*(-?\d+),(\d+)\s*$", r"\1.\2") for cells in table.columns]
-        table = pa.table(pointed, names=names)
     frame: pd.DataFrame = table.to_pandas()
     return frame
 

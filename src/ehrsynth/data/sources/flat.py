@@ -12,7 +12,7 @@ from ehrsynth.data import parsing
 from ehrsynth.data.events import COLUMNS, EVENTS, column_type, select
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.store import Store, quoted, text
-from ehrsynth.data.table_files import column_names, found_files, read_text
+from ehrsynth.data.table_files import column_names, csv_style, found_files, is_csv, read_text
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import Role
 
@@ -148,10 +148,7 @@ class Flat(Source):
 
     def _cells(self, files: Sequence[Path]) -> pd.DataFrame:
         """Read the files one below the other, numbers as numbers and all else as the text that stands there."""
-        parts = [read_text(file) for file in files]
-        frame = pd.concat(
-            [part.set_axis([str(name).strip() for name in part], axis=1) for part in parts], ignore_index=True
-        )
+        frame = pd.concat(map(_text_of, files), ignore_index=True)
         own = (self.subject, self.stay, self.time)
         return frame.assign(**{name: _numbers_or_text(frame[name], name in own) for name in map(str, frame)})
 
@@ -222,6 +219,14 @@ def _listed(names: Sequence[str]) -> str:
     """Return the names of a header for a message, not all of a long one."""
     shown = ", ".join(map(repr, names[:MOST_NAMES]))
     return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
+
+
+def _text_of(file: Path) -> pd.DataFrame:
+    """Read a file as text, with a point in numbers whatever its decimal sign."""
+    frame = read_text(file)
+    if is_csv(file) and csv_style(file)[1] == ",":
+        frame = frame.apply(parsing.with_points)
+    return frame.set_axis([str(name).strip() for name in frame], axis=1)
 
 
 def _numbers_or_text(cells: pd.Series, key: bool) -> pd.Series:
