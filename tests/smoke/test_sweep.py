@@ -31,7 +31,7 @@ SUITE = """\
 _target_: ehrsynth.evaluation.suite.Suite
 _convert_: all
 evaluators:
-  - _target_: ehrsynth.evaluation.fidelity.dimension_wise.DimensionWiseDistance
+  - _target_: ehrsynth.evaluation.fidelity.dimension_wise_distance.DimensionWiseDistance
 """
 pytestmark = pytest.mark.timeout(600)  # two processes for as many cores
 # Figures take longest, and are drawn in other tests.
