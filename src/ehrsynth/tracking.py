@@ -41,7 +41,8 @@ class Tracker:
 
     def log_final(self, scores: Mapping[str, float], figures: Mapping[str, Path], report: Path) -> None:
         """Log the scores of the chosen checkpoint, the figures (PNG files) and the report."""
-        import wandb
+        if self._wandb:
+            import wandb  # slow, and not wanted where nothing is tracked
 
         for logger in self._wandb:
             run = logger.experiment

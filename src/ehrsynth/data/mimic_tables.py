@@ -137,7 +137,7 @@ def _simulate_chunk(
             "anchor_age": patients.age,
             "anchor_year": year,
             "anchor_year_group": [f"{first} - {first + 2}" for first in year - (year - 2008) % 3],
-            "dod": np.where(dies, death, np.datetime64("NaT")).astype("datetime64[s]"),
+            "dod": np.where(dies, death, np.datetime64("NaT", "D")).astype("datetime64[s]"),
         }
     )
     return HospitalTables(
