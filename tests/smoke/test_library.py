@@ -5,6 +5,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,9 +16,10 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.sources.demo import Demo
 from ehrsynth.data.split import BySubject
-from ehrsynth.errors import OptionError, TableError
+from ehrsynth.errors import FileError, OptionError, TableError
 from ehrsynth.files import read_json, sha256, write_json
 from ehrsynth.models.independent import IndependentMarginals
+from ehrsynth.schema import Schema
 from ehrsynth.study.prepare import readable_name
 from ehrsynth.study.run_folder import RunFolder
 from tests.conftest import Cli, small
@@ -70,6 +72,11 @@ def test_generate_gives_the_table_that_the_command_writes(study: Path, cli: Cli,
     assert written == (tmp_path / "t.csv", 30, len(table.columns))
     with pytest.raises(OptionError, match="n=0: a whole number"):
         ehrsynth.generate(run, n=0)
+    code = max((c.name for c in Schema.load(run.schema).columns if c.kind == "binary"), key=lambda c: table[c].mean())
+    ones = [ehrsynth.generate(run, np.int64(3), condition={code: one}) for one in ("1", 1, 1.0, True, np.bool_(True))]
+    assert all(same.equals(ones[0]) and same[code].eq(1).all() for same in ones)
+    with pytest.raises(OptionError, match=f"condition.{code}=2: 0 or 1 was expected"):
+        ehrsynth.generate(run, 3, condition={code: 2})
 
 
 def test_rank_takes_runs_folders_and_patterns(study: Path, tmp_path: Path) -> None:
@@ -81,6 +88,10 @@ def test_rank_takes_runs_folders_and_patterns(study: Path, tmp_path: Path) -> No
     )
     assert one.best().path.parent.name == one.frame["group"][0]
     assert one.save(tmp_path / "ranking.csv").is_file()
+    assert repr(one) == "<Comparison of 2 runs for education, see .frame>"
+    assert ehrsynth.rank(runs[0]).frame["group"].tolist() == ["vae"]
+    with pytest.raises(FileError, match="runs: none was given"):
+        ehrsynth.rank([])
     with pytest.raises(OptionError, match="profile=teaching: no such profile; use one of education, "):
         ehrsynth.rank(runs, "teaching")
 
@@ -104,8 +115,27 @@ def test_prepare_takes_objects_names_and_options(matrix: Path, tmp_path: Path) -
     assert other.folder == tmp_path / "other"
     assert "bmi" not in other.schema.by_name
     assert (other.provenance["split"]["holdout"], other.provenance["seed"]) == (0.4, 3)
-    with pytest.raises(OptionError, match=r"split.seed=a: a whole number"):
-        ehrsynth.prepare("demo", n=300, seed="a", matrices=tmp_path)
+    assert repr(other).endswith(
+        f"other: {len(other.train)} train, {len(other.validation)} validation, "
+        f"{len(other.holdout)} holdout rows, {len(other.schema.columns)} columns>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": "a"}, r"split.seed=a: a whole number"),
+        ({"features": {"bmii": None}}, r"features.bmii: no such option; use one of sex, race, age"),
+        ({"cohort": {"rules": {"alife": None}}}, r"cohort.rules.alife: no such option; use one of alive"),
+        ({"split": BySubject(), "seed": 4}, r"seed=: the split is an object already"),
+        ({"source": Demo(n=300), "n": 400}, r"n=: the source is an object already"),
+        ({"split": BySubject}, r"split: found BySubject; split= takes a name, a YAML file, a mapping or an object"),
+        ({"features": 3}, r"features: found a int"),
+    ],
+)
+def test_what_prepare_cannot_use_is_named(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        ehrsynth.prepare(**{"source": "demo", **options}, matrices=tmp_path)
 
 
 def test_train_takes_classes_and_yamls(matrix: Path, tmp_path: Path) -> None:
@@ -114,6 +144,7 @@ def test_train_takes_classes_and_yamls(matrix: Path, tmp_path: Path) -> None:
     options = {**SMALL, "max_epochs": 1, "evaluation": {"checkpoints": 1, "rows": 100}, "runs": tmp_path}
     told: list[str] = []
     first = ehrsynth.train(matrix, IndependentMarginals, **options)
+    assert ehrsynth.train(matrix, IndependentMarginals, seed=np.int64(0), **options) == first
     for same in (own, partial(IndependentMarginals), {"_target_": "ehrsynth.models.independent.IndependentMarginals"}):
         assert ehrsynth.train(matrix, same, **options, watch=ehrsynth.Watch(say=told.append)) == first
     assert [line.split(":")[1] for line in told] == [" finished already  " + str(first.path)] * 3
@@ -125,6 +156,8 @@ def test_train_takes_classes_and_yamls(matrix: Path, tmp_path: Path) -> None:
         ehrsynth.train(matrix, "vae", **{**options, "trainer": {"strategy": object()}})
     with pytest.raises(OptionError, match=r"seed=0.5: a whole number"):
         ehrsynth.train(matrix, "vae", seed=0.5, **options)
+    with pytest.raises(OptionError, match=r"evaluation.checkpoint: no such option; use one of checkpoints, rows"):
+        ehrsynth.train(matrix, "vae", **{**options, "evaluation": {"checkpoint": 1}})
 
 
 def leaky(matrix: Path, copy: Path, share: float) -> Path:

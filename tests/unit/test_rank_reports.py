@@ -100,5 +100,34 @@ def test_each_set_of_rows_is_named_by_what_sets_it_apart(tmp_path: Path) -> None
         "preprocess.min_count=30, split.seed=1, rows b0000000",
         "preprocess.min_count=30, split.seed=1, rows c0000000",
     ]
+    assert repr(comparison) == "<Comparison of 3 runs for ml_development on 3 sets of rows, see .frame>"
     assert list(comparison.frame["group"]) == ["vae"] * 3
     assert comparison.best() == runs[0]
+
+
+def test_titles_are_options_as_one_would_type_them(tmp_path: Path) -> None:
+    bmi = {"feature": "Measurement", "name": "bmi", "units": None}
+    drawn = {"source": {"name": "demo"}, "features": {"bmi": bmi}, "split": {"split": "BySubject", "holdout": 0.3}}
+    later = {**drawn, "features": {}, "split": {"split": "Temporal", "holdout": 0.3, "by": "year"}}
+    runs = [
+        trained(tmp_path / "a", "vae", "v1", "a0000000aa", drawn),
+        trained(tmp_path / "b", "vae", "v2", "b0000000bb", later),
+        trained(tmp_path / "c", "vae", "v3", "c0000000cc", {**drawn, "features": {"bmi": {**bmi, "units": "x"}}}),
+    ]
+    report(tmp_path / "d", 0.01, 0.8, 0.6, with_parts=False)  # of ``evaluate``: nobody knows how its rows came about
+    assert {section.title for section in rank([*runs, tmp_path / "d"]).sections} == {
+        "features.bmi=Measurement, split=BySubject, rows a0000000",
+        "features.bmi=null, split=Temporal, split.by=year",
+        "features.bmi=Measurement, split=BySubject, rows c0000000",
+        "rows a",
+    }
+    assert {section.title for section in rank([runs[0], runs[2]]).sections} == {
+        "features.bmi.units=null",
+        "features.bmi.units=x",
+    }
+
+
+def test_a_long_title_is_cut(tmp_path: Path) -> None:
+    recipes = [{"features": {f"f{i}": {"feature": name} for i in range(9)}} for name in ("Age", "Flag")]
+    runs = [trained(tmp_path / d, "vae", d, d * 9, recipe) for d, recipe in zip("ab", recipes, strict=True)]
+    assert rank(runs).sections[0].title.endswith("features.f4=Age, features.f5=Age, and 3 more")

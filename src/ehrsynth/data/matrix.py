@@ -65,6 +65,11 @@ class Matrix:
                 raise FileError(f"{folder / name}: changed since prepare wrote it (sha256 differs); prepare it again")
         return matrix
 
+    def __repr__(self) -> str:
+        """Say where it lies and how large it is."""
+        rows = ", ".join(f"{count:,} {part}" for part, count in self.provenance["rows"].items())
+        return f"<Matrix {self.folder}: {rows} rows, {len(self.schema.columns):,} columns>"
+
     @property
     def name(self) -> str:
         """The folder's name, which names the study."""

@@ -34,9 +34,17 @@ class Source:
 
     @classmethod
     def of(cls, role: str, table: "pd.DataFrame | str | Path") -> "Source":
-        """Return the source of a file, or of a table that is called by its role."""
+        """Return the source of a file, or of a table that is called by its role.
+
+        Raises:
+            OptionError: it is neither.
+        """
         if isinstance(table, pd.DataFrame):
             return cls(role, lambda text: table)
+        if not isinstance(table, str | Path):
+            raise OptionError(
+                f"{role}: found a {type(table).__name__}; a data frame or the path of a file was expected"
+            )
         file = Path(table)
         return cls(str(file), lambda text: read_table(file, text=text), file)
 

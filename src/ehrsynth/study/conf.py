@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -72,7 +73,7 @@ def compose(verb: str, choices: Mapping[str, Choice], values: Mapping[str, Any])
         values: dotted key -> value; they have the last word.
 
     Raises:
-        OptionError: a group or an option is unknown.
+        OptionError: a group, an option or a key is unknown.
     """
     composition = _Composition(choices)
     config = composition.composed("", verb)
@@ -80,7 +81,9 @@ def compose(verb: str, choices: Mapping[str, Choice], values: Mapping[str, Any])
         raise OptionError(f"{unknown[0]}: {verb} has no such group of options")
     for key, value in values.items():
         *above, last = key.split(".")
-        _merge(config, _below(above, {last: value}))
+        over = _below(above, {last: value})
+        _require_known(config, over, "")
+        _merge(config, over)
     resolved: Node = _resolved(config, config)
     return resolved
 
@@ -216,6 +219,16 @@ def _merge(base: Node, over: Mapping[str, Any]) -> None:
             base[key] = deepcopy(value)
 
 
+def _require_known(config: Node, over: Mapping[str, Any], where: str) -> None:
+    """Raise an ``OptionError`` for a key that is not there; what a class takes, and what is made of one, it knows."""
+    for key, value in over.items():
+        new = isinstance(value, Mapping) and "_target_" in value
+        if key not in config and not new and "_target_" not in config:
+            raise OptionError(f"{where}{key}: no such option; use one of {', '.join(map(str, config))}")
+        if isinstance(value, Mapping) and isinstance(config.get(key), dict):
+            _require_known(config[key], value, f"{where}{key}.")
+
+
 def _resolved(node: Any, root: Node) -> Any:
     if isinstance(node, Mapping):
         return {key: _resolved(value, root) for key, value in node.items()}
@@ -223,7 +236,11 @@ def _resolved(node: Any, root: Node) -> Any:
         return [_resolved(value, root) for value in node]
     if isinstance(node, str):
         return _interpolated(node, root)
-    return str(node) if isinstance(node, Path) else node
+    if isinstance(node, Path):
+        return str(node)
+    if isinstance(node, Real) and type(node) not in (bool, int, float):  # of NumPy, which JSON and YAML do not know
+        return int(node) if isinstance(node, Integral) else float(node)
+    return node
 
 
 def _interpolated(text: str, root: Node) -> Any:

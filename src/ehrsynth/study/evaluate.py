@@ -34,9 +34,9 @@ def evaluate(
     schema: Schema | str | Path | None = None,
     constraints: str | Path | None = None,
     subject: str = SUBJECT,
-    drop: Sequence[str] = (),
-    outcomes: Sequence[str] = (),
-    sensitive: Sequence[str] | None = None,
+    drop: str | Sequence[str] = (),
+    outcomes: str | Sequence[str] = (),
+    sensitive: str | Sequence[str] | None = None,
     sex_table: str | Path | None = None,
     population: str | Path | None = None,
     seed: int = 0,
@@ -54,7 +54,7 @@ def evaluate(
         schema: the columns, or their ``schema.json``; inferred from R without it.
         constraints: ``constraints.json`` of a matrix folder.
         subject: the column that names the subject of a row; no metric sees it.
-        drop: columns to leave out.
+        drop: columns to leave out; one alone needs no list, here as below.
         outcomes: outcome columns of an inferred schema, for the utility metrics.
         sensitive: columns to form subgroups by; None takes the schema's sensitive and demographic ones, age in bands.
         sex_table: CSV of codes that one sex alone can have, such as the phecode sex restrictions.
@@ -67,11 +67,15 @@ def evaluate(
     Raises:
         InputError: a table or an option is wrong; the message says which, and what would be right.
     """
-    whole("seed", seed)
-    options = {"sensitive": sensitive and list(sensitive), "sex_table": sex_table, "population": population}
+    seed = whole("seed", seed)
+    options = {
+        "sensitive": None if sensitive is None else _listed(sensitive),
+        "sex_table": sex_table,
+        "population": population,
+    }
     chosen = suite if isinstance(suite, Suite) else load_suite(suite, options)
     known = schema if schema is None or isinstance(schema, Schema) else Schema.load(Path(schema))
-    reading = Reading(known, subject, tuple(drop), tuple(outcomes))
+    reading = Reading(known, subject, tuple(_listed(drop)), tuple(_listed(outcomes)))
     sources = {role: Source.of(role, table) for role, table in zip(ROLES, (train, holdout, synthetic), strict=True)}
     found = read_schema(sources["train"], reading)
     if known is None:
@@ -109,3 +113,7 @@ def load_suite(name: Choice, options: Mapping[str, object] | None = None) -> Sui
     """
     suite: Suite = build(load("suite", name, **(options or {})), "suite")
     return suite
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)

@@ -59,13 +59,14 @@ def generate(
     n = int(folder.provenance["rows"]["train"]) if n is None else whole("n", n, least=1)
     rare = _rare(folder) if reintroduce else []
     model = load_model(folder.chosen_checkpoint, Schema.load(folder.schema)).to(torch_device(device))
+    wanted = {str(name): _level(model.schema.by_name.get(name), value) for name, value in (condition or {}).items()}
     acceptance = Acceptance()
     with watch.bar("generating", n) as advance:
         chunks = synthesize(
             model,
             n,
             whole("seed", seed),
-            condition={str(column): str(value) for column, value in (condition or {}).items()},
+            condition=wanted,
             acceptance=acceptance,
             low_prevalence=rare,
             progress=lambda done: advance(done, None),
@@ -79,6 +80,12 @@ def generate(
     if out is None:
         return table
     return Written(Path(out), rows, len(model.schema.columns) + len(rare))
+
+
+def _level(column: Column | None, value: object) -> str:
+    """Return a value as a schema names it: of a binary column, 1, 1.0 and True are the same."""
+    binary = column is not None and column.kind == "binary" and not isinstance(value, str)
+    return str(int(value == 1)) if binary and value in (0, 1) else str(value)
 
 
 def _rare(folder: RunFolder) -> list[tuple[Column, float]]:

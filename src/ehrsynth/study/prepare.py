@@ -12,6 +12,7 @@ from ehrsynth.data.prepare import Recipe, digest_of
 from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Split
+from ehrsynth.errors import OptionError
 from ehrsynth.files import read_object
 from ehrsynth.reporting.cohort_report import COHORT_PAGE, write_cohort_report
 from ehrsynth.study.build import build
@@ -19,6 +20,8 @@ from ehrsynth.study.conf import Choice, compose, sorted_out
 from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import RECIPE
 from ehrsynth.study.watch import NOBODY, Watch
+
+OBJECTS = {"source": Source, "cohort": Cohort, "features": (), "preprocess": Preprocess, "split": Split}
 
 
 def prepare(
@@ -67,8 +70,14 @@ def prepare(
         for name, part in given.items():
             if isinstance(part, str | Path | Mapping | None):
                 named[name] = part
-            else:
+            elif isinstance(part, OBJECTS[name]):
                 ready[name] = part
+            else:
+                found = part.__name__ if isinstance(part, type) else f"a {type(part).__name__}"
+                raise OptionError(f"{name}: found {found}; {name}= takes a name, a YAML file, a mapping or an object")
+        for name, settled, asked in (("split", "seed", seed is not None), ("source", next(iter(options), ""), options)):
+            if name in ready and asked:
+                raise OptionError(f"{settled}=: the {name} is an object already; say it where that is made")
         if isinstance(source, Source):
             named["source"] = source.name  # which decides about the usual cohort and features
         choices, values = sorted_out(named)

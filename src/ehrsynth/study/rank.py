@@ -29,8 +29,12 @@ from ehrsynth.study.conf import Choice, load
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import whole
 
+CLASS = ("source.name", "split.split", ".feature", ".rule", ".vocabulary.vocabulary")  # where a recipe has the class
+ABSENT = object()
+MOST_OPTIONS = 6  # in a title
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Runs, ranked within the real rows they were judged on: scores on other rows cannot be compared.
 
@@ -41,6 +45,11 @@ class Comparison:
 
     sections: tuple[Section, ...]
     runs: Mapping[str, RunFolder]
+
+    def __repr__(self) -> str:
+        """Say what was ranked."""
+        sets = f" on {len(self.sections)} sets of rows" if len(self.sections) > 1 else ""
+        return f"<Comparison of {len(self.runs)} runs for {self.sections[0].ranking.profile.name}{sets}, see .frame>"
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -84,7 +93,7 @@ class Comparison:
 
 
 def rank(
-    runs: str | Path | Iterable[RunFolder | str | Path],
+    runs: RunFolder | str | Path | Iterable[RunFolder | str | Path],
     profile: Profile | Choice = "ml_development",
     *,
     seed: int = 0,
@@ -102,12 +111,15 @@ def rank(
         FileError: there is no finished run.
         OptionError: no metric of the profile is there in all runs on the same rows.
     """
-    whole("seed", seed)
+    seed = whole("seed", seed)
     weights = profile if isinstance(profile, Profile) else build(load("profile", profile), "profile")
     if isinstance(runs, str | Path):
         found = find_runs(str(runs))
     else:
-        found = [run if isinstance(run, RunFolder) else RunFolder.open(Path(run)) for run in runs]
+        several = [runs] if isinstance(runs, RunFolder) else runs
+        found = [RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run)) for run in several]
+        if not found:
+            raise FileError("runs: none was given; at least one finished run was expected")
     sets: dict[tuple[str | None, str | None], list[RunFolder]] = {}
     for run in found:
         sets.setdefault(run.real_data, []).append(run)
@@ -179,10 +191,11 @@ def _titles(sets: Sequence[Sequence[RunFolder]]) -> list[str]:
     """Say in what the rows of each set differ from the others': how they were prepared, or else their hash."""
     if len(sets) == 1:
         return [""]
-    told = [_recipe(runs[0]) for runs in sets]
-    keys = dict.fromkeys(key for recipe in told for key in recipe)
-    apart = [key for key in keys if len({str(recipe.get(key)) for recipe in told}) > 1]
-    titles = [", ".join(f"{key}={recipe[key]}" for key in apart if key in recipe) for recipe in told]
+    told = [runs[0].provenance["matrix"].get("recipe", {}) if runs[0].trained else {} for runs in sets]
+    known = iter(
+        _apart([{"split.seed" if k == "seed" else k: v for k, v in recipe.items()} for recipe in told if recipe])
+    )
+    titles = [", ".join(_few(next(known))) if recipe else "" for recipe in told]
     hashes = [f"rows {str(runs[0].real_data[0])[:8]}" for runs in sets]
     return [
         title if title and titles.count(title) == 1 else ", ".join(filter(None, (title, other)))
@@ -190,18 +203,32 @@ def _titles(sets: Sequence[Sequence[RunFolder]]) -> list[str]:
     ]
 
 
-def _recipe(run: RunFolder) -> dict[str, Any]:
-    """Return the options that prepared the rows of a run, by dotted name as the command line has them."""
-    recipe = run.provenance["matrix"].get("recipe", {}) if run.trained else {}
-    flat: dict[str, Any] = {}
-
-    def lay_out(name: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, below in value.items():
-                lay_out(f"{name}.{key}", below)
+def _apart(parts: Sequence[Mapping[str, Any]], within: str = "") -> list[list[str]]:
+    """Return for each of several recipes, or parts of them, the options that set it apart, as one would type them."""
+    found: list[list[str]] = [[] for _ in parts]
+    for key in dict.fromkeys(key for part in parts for key in part):
+        values = [part.get(key, ABSENT) for part in parts]
+        name = within if within and f"{within}.{key}".endswith(CLASS) else f"{within}.{key}".strip(".")
+        if all(isinstance(value, Mapping) for value in values):
+            below = _apart(values, name)
+        elif any(value != values[0] for value in values):
+            below = [_said(name, value, any(isinstance(other, Mapping) for other in values)) for value in values]
         else:
-            flat[name] = value
+            continue
+        for own, more in zip(found, below, strict=True):
+            own += more
+    return found
 
-    for name, value in recipe.items():
-        lay_out({"seed": "split.seed"}.get(name, name), value)
-    return flat
+
+def _said(name: str, value: Any, is_part: bool) -> list[str]:
+    """Return an option as one would type it; a part that others have and this one has not was left out by null."""
+    if isinstance(value, Mapping):
+        return [f"{name}={next(iter(value.values()), '')}"]  # its class comes first
+    if value is ABSENT:
+        return [f"{name}=null"] if is_part else []
+    return [f"{name}={'null' if value is None else value}"]
+
+
+def _few(options: Sequence[str]) -> list[str]:
+    more = len(options) - MOST_OPTIONS
+    return [*options[:MOST_OPTIONS], *([f"and {more} more"] if more > 0 else [])]

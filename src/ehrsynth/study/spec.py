@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral
 from typing import Any
 
 from ehrsynth.errors import OptionError
@@ -115,7 +116,7 @@ def whole(key: str, value: Any, *, least: int | None = None) -> int:
     Raises:
         OptionError: it is something else, or less than ``least``; the message calls it ``key``.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or (least is not None and value < least):
+    if not isinstance(value, Integral) or isinstance(value, bool) or (least is not None and int(value) < least):
         wanted = "a whole number" if least is None else f"a whole number, at least {least},"
         raise OptionError(f"{key}={value}: {wanted} was expected")
-    return value
+    return int(value)
