@@ -238,9 +238,9 @@ def _resolved(node: Any, root: Node) -> Any:
         return _interpolated(node, root)
     if isinstance(node, Path):
         return str(node)
-    if isinstance(node, Real) and type(node) not in (bool, int, float):  # of NumPy, which JSON and YAML do not know
-        return int(node) if isinstance(node, Integral) else float(node)
-    return node
+    if isinstance(node, bool) or not isinstance(node, Real):
+        return node
+    return int(node) if isinstance(node, Integral) else float(node)  # NumPy's numbers are no plain ones
 
 
 def _interpolated(text: str, root: Node) -> Any:
