@@ -28,8 +28,8 @@ def task(config: Mapping[str, Any]) -> None:
         StudyEnd.runs.append(folder)
     except Exception as error:
         if sweeping:  # it goes on with the other jobs; its end repeats only the first error
-            told = users_fault(error) or f"{type(error).__name__}: {error}"
-            err.print(f"failed {' '.join(overrides)}: {told}", soft_wrap=True)
+            message = users_fault(error) or f"{type(error).__name__}: {error}"
+            err.print(f"failed {' '.join(overrides)}: {message}", soft_wrap=True)
         raise
     if not sweeping:
         out.print(score_table(folder.scores(), f"{folder.path}"))

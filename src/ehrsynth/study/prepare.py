@@ -21,7 +21,13 @@ from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import RECIPE
 from ehrsynth.study.watch import NOBODY, Watch
 
-OBJECTS: dict[str, type | tuple[()]] = {"source": Source, "cohort": Cohort, "features": (), "preprocess": Preprocess, "split": Split}
+OBJECTS: dict[str, type | tuple[()]] = {
+    "source": Source,
+    "cohort": Cohort,
+    "features": (),
+    "preprocess": Preprocess,
+    "split": Split,
+}
 
 
 def prepare(

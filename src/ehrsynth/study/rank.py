@@ -191,11 +191,10 @@ def _titles(sets: Sequence[Sequence[RunFolder]]) -> list[str]:
     """Say in what the rows of each set differ from the others': how they were prepared, or else their hash."""
     if len(sets) == 1:
         return [""]
-    told = [runs[0].provenance["matrix"].get("recipe", {}) if runs[0].trained else {} for runs in sets]
-    known = iter(
-        _apart([{"split.seed" if k == "seed" else k: v for k, v in recipe.items()} for recipe in told if recipe])
-    )
-    titles = [", ".join(_few(next(known))) if recipe else "" for recipe in told]
+    recipes = [runs[0].provenance["matrix"].get("recipe", {}) if runs[0].trained else {} for runs in sets]
+    named = [{"split.seed" if key == "seed" else key: part for key, part in recipe.items()} for recipe in recipes]
+    apart = iter(_apart([recipe for recipe in named if recipe]))  # how the rows of other reports came about, none knows
+    titles = [", ".join(_few(next(apart))) if recipe else "" for recipe in named]
     hashes = [f"rows {str(runs[0].real_data[0])[:8]}" for runs in sets]
     return [
         title if title and titles.count(title) == 1 else ", ".join(filter(None, (title, other)))
