@@ -10,7 +10,7 @@ Cli = Callable[..., int]
 
 torch.set_num_threads(1)
 
-# Figures take longest, and are drawn in other tests: ``python -c WITHOUT_FIGURES OPTION ...`` is ``train`` without them.
+# Figures take longest, and are drawn in other tests: ``python -c WITHOUT_FIGURES OPTION ...`` is ``train`` without.
 WITHOUT_FIGURES = """
 import sys
 from ehrsynth.cli.main import run
