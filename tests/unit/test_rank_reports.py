@@ -127,6 +127,19 @@ def test_titles_are_options_as_one_would_type_them(tmp_path: Path) -> None:
     }
 
 
+def test_an_option_that_made_no_difference_to_the_rows_is_in_no_title(tmp_path: Path) -> None:
+    split = {"split": "Temporal"}
+    recipes = {
+        "a": {"seed": 0, "split": split, "constraints": "propose"},
+        "b": {"seed": 1, "split": split, "constraints": "none"},
+        "c": {"seed": 1, "split": {"split": "BySubject"}, "constraints": "none"},
+    }
+    rows = {"a": "x0", "b": "x0", "c": "y0"}
+    runs = [trained(tmp_path / name, "vae", name, rows[name], recipe) for name, recipe in recipes.items()]
+    titles = [section.title for section in rank(runs).sections]
+    assert titles == ["split.seed=1, split=BySubject, constraints=none", "split=Temporal"]
+
+
 def test_a_long_title_is_cut(tmp_path: Path) -> None:
     recipes = [{"features": {f"f{i}": {"feature": name} for i in range(9)}} for name in ("Age", "Flag")]
     runs = [trained(tmp_path / d, "vae", d, d * 9, recipe) for d, recipe in zip("ab", recipes, strict=True)]

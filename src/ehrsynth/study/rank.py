@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import whole
 
 CLASS = ("source.name", "split.split", ".feature", ".rule", ".vocabulary.vocabulary")  # where a recipe has the class
-ABSENT = object()
+ABSENT, MIXED = object(), object()
 MOST_OPTIONS = 6  # in a title
 
 
@@ -191,7 +192,8 @@ def _titles(sets: Sequence[Sequence[RunFolder]]) -> list[str]:
     """Say in what the rows of each set differ from the others': how they were prepared, or else their hash."""
     if len(sets) == 1:
         return [""]
-    recipes = [runs[0].provenance["matrix"].get("recipe", {}) if runs[0].trained else {} for runs in sets]
+    made = [[run.provenance["matrix"].get("recipe", {}) for run in runs if run.trained] for runs in sets]
+    recipes = [reduce(_agreed, own) if own else {} for own in made]
     named = [{"split.seed" if key == "seed" else key: part for key, part in recipe.items()} for recipe in recipes]
     apart = iter(_apart([recipe for recipe in named if recipe]))  # how the rows of other reports came about, none knows
     titles = [", ".join(_few(next(apart))) if recipe else "" for recipe in named]
@@ -200,6 +202,13 @@ def _titles(sets: Sequence[Sequence[RunFolder]]) -> list[str]:
         title if title and titles.count(title) == 1 else ", ".join(filter(None, (title, other)))
         for title, other in zip(titles, hashes, strict=True)
     ]
+
+
+def _agreed(one: Any, other: Any) -> Any:
+    """Return a recipe of which two have made the same rows; an option that made no difference is ``MIXED``."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return {key: _agreed(one.get(key, ABSENT), other.get(key, ABSENT)) for key in {**one, **other}}
+    return one if one == other else MIXED
 
 
 def _apart(parts: Sequence[Mapping[str, Any]], within: str = "") -> list[list[str]]:
@@ -223,8 +232,8 @@ def _said(name: str, value: Any, is_part: bool) -> list[str]:
     """Return an option as one would type it; a part that others have and this one has not was left out by null."""
     if isinstance(value, Mapping):
         return [f"{name}={next(iter(value.values()), '')}"]  # its class comes first
-    if value is ABSENT:
-        return [f"{name}=null"] if is_part else []
+    if value is ABSENT or value is MIXED:
+        return [f"{name}=null"] if is_part and value is ABSENT else []
     return [f"{name}={'null' if value is None else value}"]
 
 
