@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.groups import GROUPS, needs_two_rows, real_moments, replicated
+from ehrsynth.evaluation.groups import needs_two_rows, real_moments, replicated
 from ehrsynth.evaluation.subsets import capped
 from ehrsynth.layout import Records
 from ehrsynth.metrics import manifold
-from ehrsynth.metrics.grouped import groups_of
+from ehrsynth.metrics.grouped import GROUPS, groups_of
 from ehrsynth.metrics.intervals import share, t_mean
 from ehrsynth.metrics.latent_deviation import principal_axes, project
 from ehrsynth.metrics.missing import observed_means
@@ -52,10 +52,7 @@ class Manifold(Evaluator):
             order = torch.randperm(len(synthetic), generator=torch_rng(seed, "manifold/synthetic"))
             drawn = Points.of(synthetic[order[: self.max_rows]], means)
             if len(drawn) <= self.k:
-                return {
-                    card.name: Undefined(f"{len(drawn)} synthetic records have no neighbour {self.k}")
-                    for card in self.cards
-                }
+                return self.undefined(f"{len(drawn)} synthetic records have no neighbour {self.k}")
             own = manifold.kth_nearest(drawn, self.k)
             found = manifold.balls(train, radii, drawn, own, groups_of(len(drawn)))
             return {

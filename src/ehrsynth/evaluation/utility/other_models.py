@@ -66,8 +66,7 @@ class OtherModels(Evaluator):
 
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             if constant := problem.constant(problem.drawn(synthetic, self.max_rows)):
-                reason = Undefined(f"outcome {constant!r} is constant in the synthetic rows")
-                return {card.name: reason for card in self.cards} | benchmark
+                return self.undefined(f"outcome {constant!r} is constant in the synthetic rows") | benchmark
             return {**benchmark, **judged("tstr", predicted(synthetic))}
 
         return score

@@ -67,7 +67,7 @@ class OutcomePrediction(Evaluator):
             hybrid = {} if self.ratios is None else _named("hybrid", self._hybrid(problem, synthetic, self.ratios))
             on_synthetic = self.trees.on_synthetic(problem, synthetic)
             if isinstance(on_synthetic, str):
-                return {card.name: Undefined(on_synthetic) for card in self.cards} | hybrid | benchmark
+                return self.undefined(on_synthetic) | hybrid | benchmark
             found = {
                 **benchmark,
                 **_named("tstr", self._on_holdout(problem, on_synthetic, with_subgroups=True)),
