@@ -26,11 +26,7 @@ def groups_of(m: int, groups: int = GROUPS) -> list[slice]:
 
 
 def nearest_by_group(left: Points, right: Points) -> tuple[Tensor, Tensor]:
-    """Return the squared distance from each record to the nearest of each group of the other table.
-
-    Args:
-        left: [m] points.
-        right: [m] points.
+    """Return the squared distance from each record [m] to the nearest of each group of the other table [m].
 
     Returns:
         [m, g] from left to the groups of right, and [m, g] from right to the groups of left.

@@ -63,9 +63,9 @@ class OutcomeFairness(Evaluator):
             if isinstance(on_synthetic, str):
                 return self.undefined(on_synthetic)
             models = on_synthetic, on_real
-            risks = list(zip(groups.truths, *(model.risks for model in models), strict=True))
+            risks = list(zip(problem.truths, *(model.risks for model in models), strict=True))
             called = [[called_at_share(r, share) for r, share in zip(m.risks, m.shares, strict=True)] for m in models]
-            cases = list(zip(groups.truths, *called, strict=True))
+            cases = list(zip(problem.truths, *called, strict=True))
             return {
                 UTILITY.name: _compared(groups, paired_auroc, risks, excess=False),
                 OPPORTUNITY.name: _compared(groups, _hits, cases, excess=True),

@@ -54,9 +54,8 @@ class OtherModels(Evaluator):
             return {kind: np.array([fit(features, y) for y in answers]) for kind, fit in kinds.items()}
 
         def judged(arm: str, scores: Mapping[str, NDArray[np.float64]]) -> dict[str, Value | Undefined]:
-            truths = [task.of(real.holdout) for task in problem.tasks]
             values = {
-                kind: [Value(*normal(*auroc(y, s))) for y, s in zip(truths, scores[kind], strict=True)]
+                kind: [Value(*normal(*auroc(y, s))) for y, s in zip(problem.truths, scores[kind], strict=True)]
                 for kind in kinds
             }
             return {f"utility/{arm}_auroc_{kind}": over_outcomes(problem, found) for kind, found in values.items()}

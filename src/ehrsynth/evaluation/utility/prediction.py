@@ -82,8 +82,7 @@ class OutcomePrediction(Evaluator):
 
     def _on_holdout(self, problem: Problem, trained: TrainedTrees, with_subgroups: bool = False) -> dict[str, Value]:
         """Return each measure on H; AUROC with its subgroups if asked for."""
-        truths = [task.of(problem.real.holdout) for task in problem.tasks]
-        found = _over_tasks(problem, truths, trained.risks, trained.shares)
+        found = _over_tasks(problem, problem.truths, trained.risks, trained.shares)
         if with_subgroups:
             whole = found["auroc"]
             parts = OutcomeSubgroups(problem, self.attributes, self.min_rows).auroc(trained.risks)
