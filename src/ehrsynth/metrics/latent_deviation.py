@@ -16,12 +16,12 @@ from ehrsynth.metrics.moments import moments
 EXPLAINED = 0.8  # share of the variance that the latent space keeps
 
 
-def principal_axes(covariance: Tensor) -> Tensor:
-    """Return the fewest leading eigenvectors [p, d] that explain at least 80 % of the variance."""
+def principal_axes(covariance: Tensor, explained: float = EXPLAINED) -> Tensor:
+    """Return the fewest leading eigenvectors [p, d] that explain at least ``explained`` of the variance."""
     variances, axes = torch.linalg.eigh(covariance)
     variances, axes = variances.flip(0).clamp_min(0), axes.flip(1)
     reached = variances.cumsum(0) / variances.sum()
-    kept: Tensor = axes[:, : int((reached < EXPLAINED - 1e-12).sum()) + 1]
+    kept: Tensor = axes[:, : int((reached < explained - 1e-12).sum()) + 1]
     return kept
 
 

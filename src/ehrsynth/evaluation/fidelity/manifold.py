@@ -44,8 +44,7 @@ class Manifold(Evaluator):
         means = observed_means(real.train.values)
         train = Points.of(_drawn(real, self.k, self.max_rows, seed), means)
         key = {"work": "balls", "k": self.k, "max_rows": self.max_rows, "seed": seed}
-        known = real.memory.cached(key, lambda: {"radii": manifold.kth_nearest(train, self.k).numpy()})
-        radii = torch.from_numpy(known["radii"])
+        radii = torch.from_numpy(real.memory.array(key, lambda: manifold.kth_nearest(train, self.k).numpy()))
 
         @needs_two_rows(self.cards)
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
@@ -93,8 +92,8 @@ class Support(Evaluator):
 
         train = embedded(_drawn(real, self.k, self.max_rows, seed))
         key = {"work": "embedded balls", "k": self.k, "max_rows": self.max_rows, "seed": seed}
-        known = real.memory.cached(key, lambda: {"radii": manifold.kth_nearest(_points(train), self.k).numpy()})
-        radii, real_depths = torch.from_numpy(known["radii"]), _depths(train).numpy()
+        radii = torch.from_numpy(real.memory.array(key, lambda: manifold.kth_nearest(_points(train), self.k).numpy()))
+        real_depths = _depths(train).numpy()
         alphas = manifold.within(real_depths, real_depths) / len(train)
 
         @needs_two_rows(self.cards)

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ehrsynth.evaluation.card import Card, Cards
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Value
 from ehrsynth.evaluation.privacy.nearness import nearness
@@ -58,12 +56,8 @@ class NearCopies(Evaluator):
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Measure how near the records of H are to R, which is chance."""
         means = observed_means(real.train.values)
-
-        def measure() -> dict[str, np.ndarray]:
-            table, train = (Points.of(part, means) for part in (real.holdout, real.train))
-            return {"distance": nearest(table, train)[0].numpy()}
-
-        distance = real.memory.cached({"work": "nearest of R to H"}, measure)["distance"]
+        holdout, train = (Points.of(table, means) for table in (real.holdout, real.train))
+        distance = real.memory.array({"work": "nearest of R to H"}, lambda: nearest(holdout, train)[0].numpy())
         chance = share(float((distance <= self.within).sum()), len(distance))
 
         def score(synthetic: Records, seed: int) -> dict[str, Value]:

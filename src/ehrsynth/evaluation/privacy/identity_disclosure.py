@@ -106,15 +106,7 @@ class IdentityDisclosure(Evaluator):
 
 
 class Adversary:
-    """Cuts tables into quasi-identifiers and sensitive attributes.
-
-    Args:
-        real: the real side; R says what is common.
-        identifiers: names of the quasi-identifiers; None takes the columns of that role, all demographics, and the
-            most common codes.
-        codes: how many codes that is.
-        seed: of the clusters.
-    """
+    """Cuts tables into quasi-identifiers and sensitive attributes, by the options of ``IdentityDisclosure``."""
 
     def __init__(self, real: RealData, identifiers: Sequence[str] | None, codes: int, seed: int) -> None:
         self._levels = Levels(real.schema)
@@ -181,12 +173,8 @@ def _reach(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the centres of the clusters of a number in R [n], and 1.48 MAD / p of each."""
     seen = values[~np.isnan(values)]
-    middles = np.asarray(
-        real.memory.cached(
-            {"work": "identity/clusters", "column": name, "seed": seed},
-            lambda: {"centres": centres(seen, numpy_rng(seed, "identity/clusters", name))},
-        )["centres"]
-    )
+    key = {"work": "identity/clusters", "column": name, "seed": seed}
+    middles = real.memory.array(key, lambda: centres(seen, numpy_rng(seed, "identity/clusters", name)))
     if not len(seen):
         return middles, middles
     shares = np.bincount(cluster(seen, middles), minlength=len(middles)) / len(values)
