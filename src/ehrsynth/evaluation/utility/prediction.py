@@ -90,7 +90,6 @@ class OutcomePrediction(Evaluator):
         return found
 
     def _on_synthetic(self, problem: Problem, trained: TrainedTrees, synthetic: Records) -> dict[str, Value]:
-        """Return each measure on S."""
         test = problem.drawn(synthetic, self.max_rows)
         x, truths = problem.x(test), [task.of(test) for task in problem.tasks]
         risks = np.array([boosting.risk(trained.model(i), x) for i in range(len(truths))])
