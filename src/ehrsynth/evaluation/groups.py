@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ehrsynth.bits import ones
 from ehrsynth.evaluation.card import Card
-from ehrsynth.evaluation.evaluator import Parts, RealData, Scorer, Undefined, Value
+from ehrsynth.evaluation.evaluator import Evaluator, Parts, RealData, Scorer, Undefined, Value
 from ehrsynth.layout import Records
 from ehrsynth.metrics.grouped import GROUPS, groups_of
 from ehrsynth.metrics.missing import observed_means
@@ -88,13 +88,13 @@ def replicated_parts(card: Card, kind: str, names: Sequence[str], values: ArrayL
     return {(kind, name): Value(value, (low, high)) for name, (value, low, high) in zip(names, ends, strict=True)}
 
 
-def needs_two_rows(cards: Sequence[Card]) -> Callable[[Scorer], Scorer]:
-    """Decorate the scorer of these cards: a single record cannot be left out, so it has no interval and no score."""
+def needs_two_rows(evaluator: Evaluator) -> Callable[[Scorer], Scorer]:
+    """Decorate the scorer of an evaluator: a single record cannot be left out, so it has no interval and no score."""
 
     def decorate(score: Scorer) -> Scorer:
         def guarded(synthetic: Records, seed: int) -> Mapping[str, Value | Undefined]:
             if len(synthetic) < 2:
-                return {card.name: Undefined("a single synthetic record; at least 2 are needed") for card in cards}
+                return evaluator.undefined("a single synthetic record; at least 2 are needed")
             return score(synthetic, seed)
 
         return guarded

@@ -53,7 +53,7 @@ class DimensionWisePrediction(Evaluator):
         expected = real.memory.array(key, lambda: f1(real.train, seed))
         names = [real.layout.names[code] for code in codes]
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
             found = f1(synthetic, seed)
             parts = {

@@ -49,7 +49,7 @@ class LatentDeviation(Evaluator):
         k = self._elbow(real, means, seed) if self.k == "elbow" else self.k
         bits, nats = self.cards
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             drawn = capped(synthetic, len(train), seed, "latent/synthetic")  # as the anchors, which have no more
             if len(train) + len(drawn) < k:

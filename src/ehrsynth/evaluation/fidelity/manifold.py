@@ -46,7 +46,7 @@ class Manifold(Evaluator):
         key = {"work": "balls", "k": self.k, "max_rows": self.max_rows, "seed": seed}
         radii = torch.from_numpy(real.memory.array(key, lambda: manifold.kth_nearest(train, self.k).numpy()))
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             order = torch.randperm(len(synthetic), generator=torch_rng(seed, "manifold/synthetic"))
             drawn = Points.of(synthetic[order[: self.max_rows]], means)
@@ -96,7 +96,7 @@ class Support(Evaluator):
         real_depths = _depths(train).numpy()
         alphas = manifold.within(real_depths, real_depths) / len(train)
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
             drawn = embedded(capped(synthetic, self.max_rows, seed, "support/synthetic"))
             rng = numpy_rng(seed, "support groups")
