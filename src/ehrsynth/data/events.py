@@ -29,37 +29,22 @@ COLUMNS = ("subject_id", "stay_id", "time", "domain", "vocabulary", "code", "num
 _TYPES = {"time": "TIMESTAMP", "numeric_value": "DOUBLE"}
 
 
-def select(
-    relation: str,
-    *,
-    domain: str,
-    subject_id: str = "subject_id",
-    stay_id: str = "NULL",
-    time: str = "NULL",
-    vocabulary: str = "NULL",
-    code: str = "NULL",
-    numeric_value: str = "NULL",
-    text_value: str = "NULL",
-    unit: str = "NULL",
-    where: str = "true",
-) -> str:
+def select(relation: str, *, where: str = "true", **cells: str) -> str:
     """Return the query that turns the rows of a raw table into events.
 
-    ``domain`` is a name, every other argument an SQL expression over ``relation``. A constant domain in each branch of
-    a union lets a query for one domain read that domain's tables only.
+    A constant domain in each branch of a union lets a query for one domain read that domain's tables only.
+
+    Args:
+        relation: the table, or another relation.
+        where: which of its rows.
+        cells: an SQL expression over ``relation`` for each column of an event; without one ``subject_id`` is the column
+            of that name, and the others are NULL.
     """
-    cells = {
-        "stay_id": stay_id,
-        "time": time,
-        "domain": f"'{domain}'",
-        "vocabulary": vocabulary,
-        "code": code,
-        "numeric_value": numeric_value,
-        "text_value": text_value,
-        "unit": unit,
-    }
-    typed = ", ".join(f"CAST({cell} AS {column_type(name)}) AS {name}" for name, cell in cells.items())
-    return f"SELECT {subject_id} AS subject_id, {typed} FROM {relation} WHERE {where}"
+    if unknown := cells.keys() - set(COLUMNS):
+        raise TypeError(f"an event has no {min(unknown)}")
+    typed = (f"CAST({cells.get(name, 'NULL')} AS {column_type(name)}) AS {name}" for name in COLUMNS[1:])
+    subject = cells.get("subject_id", "subject_id")
+    return f"SELECT {subject} AS subject_id, {', '.join(typed)} FROM {relation} WHERE {where}"
 
 
 def column_type(column: str) -> str:

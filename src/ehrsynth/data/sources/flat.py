@@ -123,8 +123,8 @@ class Flat(Source):
         columns = pd.DataFrame({"name": kept, "role": [roles.get(name, "feature") for name in kept]})
         store.register(ROW_COLUMNS, columns.rename_axis("place").reset_index())
         stays_of = ("admission", "discharge") if self.stay is not None else ()
-        branches = [select(ROWS, domain=domain, stay_id="stay_id", time="time") for domain in stays_of]
-        store.view(EVENTS, " UNION ALL ".join([select(ROWS, domain="subject"), *branches]))
+        branches = [select(ROWS, domain=text(domain), stay_id="stay_id", time="time") for domain in stays_of]
+        store.view(EVENTS, " UNION ALL ".join([select(ROWS, domain="'subject'"), *branches]))
 
     def _kept(self, files: Sequence[Path]) -> list[str]:
         """Return the columns that become those of the matrix."""
@@ -175,9 +175,7 @@ class Flat(Source):
         if "stay_id" in self.columns:  # text, where the provider's are no numbers
             cells["stay_id"] = "coalesce(TRY_CAST(stay_id AS BIGINT), CAST(hash(stay_id) // 2 AS BIGINT))"
         subjects = f"(SELECT DISTINCT {cells['subject_id']} AS subject_id FROM {LONG})"
-        rows = ", ".join(f"CAST({cells.get(name, 'NULL')} AS {column_type(name)}) AS {name}" for name in COLUMNS[1:])
-        events = f"SELECT {cells['subject_id']} AS subject_id, {rows} FROM {LONG}"
-        store.view(EVENTS, f"{select(subjects, domain='subject')} UNION ALL {events}")
+        store.view(EVENTS, " UNION ALL ".join([select(subjects, domain="'subject'"), select(LONG, **cells)]))
 
     def _subject_type(self, store: Store, files: Sequence[Path]) -> str:
         """Return BIGINT if every subject is a plain whole number, so that they sort as such, else VARCHAR."""

@@ -167,12 +167,13 @@ def _events(*, paired: bool, written: Collection[str]) -> str:
     every = {**kept, "vocabulary": "vocabulary", "unit": "unit", "text_value": "text_value"}
     stays = "meds_stays" if paired else f"(SELECT * FROM {rows} WHERE domain IN {_STAYS})"
     deaths = f"(SELECT subject_id, min(time)::DATE AS died_on FROM {rows} WHERE domain = 'death' GROUP BY ALL)"
+    plain = f"domain NOT IN {_STAYS} AND first IS NULL"  # the domain is the code's alone
     branches = [
-        _of_any_domain(rows),
-        select(stays, domain="admission", code="code", where="domain = 'admission'", **kept),
+        select(rows, domain="domain", code="code", numeric_value=_NUMBER, where=plain, **every),
+        select(stays, domain="'admission'", code="code", where="domain = 'admission'", **kept),
         select(
             f"{stays} LEFT JOIN {deaths} USING (subject_id)",
-            domain="discharge",
+            domain="'discharge'",
             code="code",
             numeric_value=f"""CASE WHEN regexp_matches(lower(code), '{_DIED_WORDS}') THEN 1 WHEN code IS NOT NULL THEN 0
                 ELSE coalesce(died_on <= time::DATE, false)::INT END""",
@@ -180,26 +181,20 @@ def _events(*, paired: bool, written: Collection[str]) -> str:
             **kept,
         ),
         *(
-            select(f"{rows}", domain=name, code=name, where=f"domain = 'admission' AND {name} IS NOT NULL", **kept)
+            select(rows, domain=text(name), code=name, where=f"domain = 'admission' AND {name} IS NOT NULL", **kept)
             for name in written
         ),
     ]
     if paired:  # nothing is lost
-        branches.append(select(stays, domain="other", time="time", code="code", where="stay_id IS NULL"))
+        branches.append(select(stays, domain="'other'", time="time", code="code", where="stay_id IS NULL"))
     high, low = (f"TRY_CAST(split_part(text_value, '/', {place}) AS DOUBLE)" for place in (1, 2))
     for half, value in (("first", high), ("second", low)):
         number = f"CASE WHEN {high} > 0 OR {low} > 0 THEN {value} END"  # 0/0 was never measured
         name = f"code || ', ' || {half}"
         branches.append(
-            select(rows, domain="vital", code=name, numeric_value=number, where="first IS NOT NULL", **every)
+            select(rows, domain="'vital'", code=name, numeric_value=number, where="first IS NOT NULL", **every)
         )
     return " UNION ALL ".join(branches)
-
-
-def _of_any_domain(rows: str) -> str:
-    """Return the events whose domain is the code's alone."""
-    return f"""SELECT subject_id, stay_id, time, domain, vocabulary, code, {_NUMBER} AS numeric_value, text_value, unit
-        FROM {rows} WHERE domain NOT IN {_STAYS} AND first IS NULL"""
 
 
 def _meds() -> Any:
