@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ehrsynth.data.events import EVENTS, coded
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
-from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.data.store import Store, text
 from ehrsynth.errors import OptionError
 
 
@@ -36,10 +36,9 @@ class Outcome(Feature):
 
     def collect(self, store: Store) -> Collected:
         """Return 1 for those whom it happened to, else 0."""
-        cells = store.frame(
-            f"SELECT row, CAST(coalesce({self.condition()}, false) AS TINYINT) AS {quoted(self.name)} FROM cohort c"
-        ).set_index("row")
-        return Collected({self.name: ColumnSpec("binary", "outcome", "outcome", self.label)}, cells)
+        cell = f"CAST(coalesce({self.condition()}, false) AS TINYINT)"
+        spec = ColumnSpec("binary", "outcome", "outcome", self.label)
+        return Collected.column_of(store, self.name, spec, cell, "cohort c")
 
 
 @dataclass(kw_only=True, eq=False)
