@@ -14,7 +14,7 @@ from ehrsynth.data.sources.base import Source
 from ehrsynth.data.store import Store, quoted, text
 from ehrsynth.data.table_files import column_names, csv_style, found_files, is_csv, read_text
 from ehrsynth.errors import OptionError, TableError
-from ehrsynth.schema import Role
+from ehrsynth.schema import Role, in_words
 
 ROWS = "table_rows"  # a wide table: place, subject_id, stay_id, time, c0, c1, ...
 ROW_COLUMNS = "table_columns"  # what c0, c1, ... are: place, name, role
@@ -135,7 +135,7 @@ class Flat(Source):
         for option, name in [*own.items(), *((option, name) for option, some in given.items() for name in some)]:
             if name not in names:
                 raise OptionError(
-                    f"source.{option}: {files[0]} has no column {name!r}; its header has {_listed(names)}"
+                    f"source.{option}: {files[0]} has no column {name!r}; its header has {in_words(names, MOST_NAMES)}"
                 )
         for file, other in zip(files[1:], others, strict=True):
             if differing := set(names) ^ set(other):
@@ -213,12 +213,6 @@ def _header(path: Path) -> list[str]:
     return names
 
 
-def _listed(names: Sequence[str]) -> str:
-    """Return the names of a header for a message, not all of a long one."""
-    shown = ", ".join(map(repr, names[:MOST_NAMES]))
-    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
-
-
 def _text_of(file: Path) -> pd.DataFrame:
     """Read a file as text, with a point in numbers whatever its decimal sign."""
     frame = read_text(file)
@@ -263,17 +257,15 @@ def _event_columns(store: Store, file: Path, number: int, columns: Mapping[str, 
     for column in there:
         if (other := seen.setdefault(column.lower(), column)) != column:
             raise TableError(f"{file}: the names of {other!r} and {column!r} differ in nothing but case; rename one")
-    types = dict[str, str]()
+    types, kinds = dict[str, str](), {name: "VARCHAR" if name == "stay_id" else column_type(name) for name in columns}
     for name, column in columns.items():
         if column.lower() not in seen:
-            raise TableError(f"{file}: source.columns.{name}={column}: no such column; the header has {_listed(there)}")
-        kind = column_type(name) if name in ("time", "numeric_value") else "VARCHAR"
+            found = in_words(there, MOST_NAMES)
+            raise TableError(f"{file}: source.columns.{name}={column}: no such column; the header has {found}")
+        kind = kinds[name]
         types[column] = kind if types.get(column, kind) == kind else "VARCHAR"  # one column may serve two names
     raw, view = f"flat_file_{number}", f"flat_{number}"
     store.scan(raw, file, types)
-    chosen = (
-        f"CAST({quoted(column)} AS {column_type(name) if name in ('time', 'numeric_value') else 'VARCHAR'}) AS {name}"
-        for name, column in columns.items()
-    )
+    chosen = (f"CAST({quoted(column)} AS {kinds[name]}) AS {name}" for name, column in columns.items())
     store.view(view, f"SELECT {', '.join(chosen)} FROM {quoted(raw)}")
     return view

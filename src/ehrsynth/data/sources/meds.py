@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ehrsynth.data.events import EVENTS, LABELS, select
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.meds_codes import meanings, patterns_of
 from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.data.table_files import parquet_schema
 from ehrsynth.errors import FileError, OptionError, TableError
 from ehrsynth.files import read_object
 
@@ -217,10 +217,7 @@ def _validated(path: Path, standard: str) -> pa.Schema:
     from flexible_schema.exceptions import SchemaValidationError  # type: ignore[import-untyped]
 
     wanted = getattr(_meds(), standard)
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: not readable as Parquet ({type(error).__name__})") from None
+    schema = parquet_schema(path)
     try:
         wanted.validate(_as_long(schema, wanted.schema()))
     except SchemaValidationError as error:
