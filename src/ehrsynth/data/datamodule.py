@@ -10,7 +10,7 @@ from torch import Tensor
 from ehrsynth.data.encoding import fill_missing
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.split import SPLITS
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import OptionError, expect
 from ehrsynth.layout import Records
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
@@ -79,8 +79,7 @@ class EhrDataModule(pl.LightningDataModule):
 
     def __init__(self, *, matrix: Matrix, batch_size: int, seed: int, drop_last: bool = True) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise OptionError(f"data.batch_size={batch_size}: a whole number above zero was expected")
+        expect(batch_size >= 1, "data.batch_size", batch_size, "a whole number above zero")
         self.matrix = matrix
         self.schema: Schema = matrix.schema
         self.batch_size = batch_size

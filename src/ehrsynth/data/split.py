@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ehrsynth.data.wide import Wide
-from ehrsynth.errors import OptionError, TableError
+from ehrsynth.errors import OptionError, TableError, expect
 from ehrsynth.seeding import numpy_rng
 
 SPLITS = ("train", "validation", "holdout")
@@ -29,8 +29,7 @@ class Split(ABC):
     seed: int
 
     def __post_init__(self) -> None:
-        if type(self.seed) is not int:
-            raise OptionError(f"split.seed={self.seed}: a whole number was expected")
+        expect(type(self.seed) is int, "split.seed", self.seed, "a whole number")
 
     def assign(self, wide: Wide) -> dict[str, Rows]:
         """Return the row numbers of each part, each in ascending order.

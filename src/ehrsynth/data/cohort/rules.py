@@ -72,9 +72,8 @@ class Within(Rule):
 
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
-        return f"{self.number} >= {self.least}" + (
-            f" AND {self.number} <= {self.most}" if self.most is not None else ""
-        )
+        from_least = f"{self.number} >= {self.least}"
+        return from_least if self.most is None else f"{from_least} AND {self.number} <= {self.most}"
 
 
 class Age(Within):

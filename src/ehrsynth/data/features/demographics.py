@@ -6,7 +6,7 @@ from typing import Literal
 
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
 from ehrsynth.data.store import Store, text
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import expect
 from ehrsynth.schema import Role
 
 OTHERWISE = "otherwise"
@@ -59,8 +59,7 @@ class Attribute(Feature):
     label: str = ""
 
     def __post_init__(self) -> None:
-        if self.which not in ("last", "first"):
-            raise OptionError(f"feature {self.name}: which={self.which}: last or first was expected")
+        expect(self.which in ("last", "first"), f"feature {self.name}: which", self.which, "last or first")
         self.levels = dict(self.levels or {})
         self.label = self.label or self.name.capitalize()
 
