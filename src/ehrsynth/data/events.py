@@ -25,6 +25,7 @@ from ehrsynth.errors import TableError
 
 EVENTS = "events"
 LABELS = "labels"  # a view a source may add: domain, vocabulary, code, label
+GIVEN = "splits"  # another: subject_id, part
 COLUMNS = ("subject_id", "stay_id", "time", "domain", "vocabulary", "code", "numeric_value", "text_value", "unit")
 _TYPES = {"time": "TIMESTAMP", "numeric_value": "DOUBLE"}
 

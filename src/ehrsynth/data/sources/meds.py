@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ehrsynth.data.events import EVENTS, LABELS, select
+from ehrsynth.data.events import EVENTS, GIVEN, LABELS, select
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.meds_codes import meanings, patterns_of
 from ehrsynth.data.store import Store, quoted, text
@@ -23,7 +23,6 @@ _DIED_WORDS = r"\b(died|dead|death|deceased|expired)\b"
 # The standard holds numbers as float32; the shortest decimal that is that number is the one that was written.
 _NUMBER = "coalesce(numeric_value::VARCHAR::DOUBLE, TRY_CAST(text_value AS DOUBLE))"
 
-SPLITS = "splits"  # a view: subject_id, part
 SHARDS, CODES_FILE = "data", "metadata/codes.parquet"
 SPLITS_FILE, DATASET_FILE = "metadata/subject_splits.parquet", "metadata/dataset.json"
 STAY_COLUMNS = ("hadm_id", "visit_id", "encounter_id", "visit_occurrence_id", "stay_id")
@@ -84,7 +83,7 @@ class Meds(Source):
             parts = {meds.train_split: "train", meds.tuning_split: "validation", meds.held_out_split: "holdout"}
             cases = " ".join(f"WHEN {text(theirs)} THEN {text(ours)}" for theirs, ours in parts.items())
             splits = f"read_parquet({text(self.folder / SPLITS_FILE)})"
-            store.view(SPLITS, f"SELECT subject_id, CASE split {cases} ELSE split END AS part FROM {splits}")
+            store.view(GIVEN, f"SELECT subject_id, CASE split {cases} ELSE split END AS part FROM {splits}")
 
     def options(self) -> dict[str, Any]:
         """Return the patterns that differ from the usual ones, and what the dataset says of itself."""
