@@ -27,7 +27,8 @@ EVENTS = "events"
 LABELS = "labels"  # a view a source may add: domain, vocabulary, code, label
 GIVEN = "splits"  # another: subject_id, part
 COLUMNS = ("subject_id", "stay_id", "time", "domain", "vocabulary", "code", "numeric_value", "text_value", "unit")
-_TYPES = {"time": "TIMESTAMP", "numeric_value": "DOUBLE"}
+# SQL types of these columns; that of subject_id is the provider's.
+TYPES = dict.fromkeys(COLUMNS[1:], "VARCHAR") | {"stay_id": "BIGINT", "time": "TIMESTAMP", "numeric_value": "DOUBLE"}
 
 
 def select(relation: str, *, where: str = "true", **cells: str) -> str:
@@ -43,14 +44,9 @@ def select(relation: str, *, where: str = "true", **cells: str) -> str:
     """
     if unknown := cells.keys() - set(COLUMNS):
         raise TypeError(f"an event has no {min(unknown)}")
-    typed = (f"CAST({cells.get(name, 'NULL')} AS {column_type(name)}) AS {name}" for name in COLUMNS[1:])
+    typed = (f"CAST({cells.get(name, 'NULL')} AS {kind}) AS {name}" for name, kind in TYPES.items())
     subject = cells.get("subject_id", "subject_id")
     return f"SELECT {subject} AS subject_id, {', '.join(typed)} FROM {relation} WHERE {where}"
-
-
-def column_type(column: str) -> str:
-    """Return the SQL type of a column of events; that of ``subject_id`` is the provider's."""
-    return "BIGINT" if column == "stay_id" else _TYPES.get(column, "VARCHAR")
 
 
 def make_timeline(store: Store) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ehrsynth.data import parsing
-from ehrsynth.data.events import COLUMNS, EVENTS, column_type, select
+from ehrsynth.data.events import COLUMNS, EVENTS, TYPES, select
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.store import Store, quoted, text
 from ehrsynth.data.table_files import column_names, csv_style, found_files, is_csv, read_text
@@ -257,7 +257,8 @@ def _event_columns(store: Store, file: Path, number: int, columns: Mapping[str, 
     for column in there:
         if (other := seen.setdefault(column.lower(), column)) != column:
             raise TableError(f"{file}: the names of {other!r} and {column!r} differ in nothing but case; rename one")
-    types, kinds = dict[str, str](), {name: "VARCHAR" if name == "stay_id" else column_type(name) for name in columns}
+    kinds = TYPES | {"subject_id": "VARCHAR", "stay_id": "VARCHAR"}  # keys are read as text
+    types = dict[str, str]()
     for name, column in columns.items():
         if column.lower() not in seen:
             found = in_words(there, MOST_NAMES)

@@ -27,7 +27,6 @@ SHARDS, CODES_FILE = "data", "metadata/codes.parquet"
 SPLITS_FILE, DATASET_FILE = "metadata/subject_splits.parquet", "metadata/dataset.json"
 STAY_COLUMNS = ("hadm_id", "visit_id", "encounter_id", "visit_occurrence_id", "stay_id")
 _DATASET_KEYS = ("dataset_name", "dataset_version", "etl_name", "etl_version", "meds_version")
-_NUMBERS = (pa.types.is_integer, pa.types.is_floating)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -116,7 +115,7 @@ class Meds(Source):
         """Return the query of the rows, with the same columns whatever the shards have."""
         number = "NULL::BIGINT"
         if stay is not None:  # text is made a number; stays are only ever compared within a subject
-            is_number = any(check(self._columns[stay]) for check in _NUMBERS)
+            is_number = pa.types.is_integer(self._columns[stay]) or pa.types.is_floating(self._columns[stay])
             number = f"{quoted(stay)}::BIGINT" if is_number else f"(hash({quoted(stay)}) >> 2)::BIGINT"
             number = f"CASE WHEN {quoted(stay)} IS NOT NULL THEN {number} END"
         optional = {"numeric_value": "FLOAT", "text_value": "VARCHAR"}
