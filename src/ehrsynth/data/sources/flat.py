@@ -179,10 +179,8 @@ class Flat(Source):
 
     def _subject_type(self, store: Store, files: Sequence[Path]) -> str:
         """Return BIGINT if every subject is a plain whole number, so that they sort as such, else VARCHAR."""
-        empty, plain = (
-            "subject_id IS NULL OR trim(subject_id) = ''",
-            f"regexp_full_match(subject_id, '{parsing.WHOLE}')",
-        )
+        empty = "subject_id IS NULL OR trim(subject_id) = ''"
+        plain = f"regexp_full_match(subject_id, '{parsing.WHOLE}')"
         counts = store.frame(
             f"SELECT count(*) AS n, count(*) FILTER ({empty}) AS gaps, count(*) FILTER (NOT {plain}) AS words"
             f" FROM {LONG}"
