@@ -10,6 +10,16 @@ Cli = Callable[..., int]
 
 torch.set_num_threads(1)
 
+# Figures take longest, and are drawn in other tests: ``python -c WITHOUT_FIGURES OPTION ...`` is ``train`` without.
+WITHOUT_FIGURES = """
+import sys
+from ehrsynth.cli.main import run
+from ehrsynth.study import judge, rank
+judge.report_figures = lambda *_, **__: []
+rank.Comparison._figures = lambda *_: []
+run("train", sys.argv[1:])
+"""
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -11,7 +11,7 @@ from ehrsynth.errors import OptionError
 from ehrsynth.files import read_json
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.shared import owned
-from tests.conftest import Cli
+from tests.conftest import WITHOUT_FIGURES, Cli
 
 SWEEP = [
     "-m",
@@ -34,15 +34,6 @@ evaluators:
   - _target_: ehrsynth.evaluation.fidelity.dimension_wise_distance.DimensionWiseDistance
 """
 pytestmark = pytest.mark.timeout(600)  # two processes for as many cores
-# Figures take longest, and are drawn in other tests.
-DRIVER = """
-import sys
-from ehrsynth.cli.main import run
-from ehrsynth.study import judge, rank
-judge.report_figures = lambda *_, **__: []
-rank.Comparison._figures = lambda *_: []
-run("train", sys.argv[1:])
-"""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +42,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "conf" / "suite").mkdir(parents=True)
     (folder / "conf" / "suite" / "tiny.yaml").write_text(SUITE, encoding="utf-8")
-    command = [sys.executable, "-c", DRIVER, *options(folder)]
+    command = [sys.executable, "-c", WITHOUT_FIGURES, *options(folder)]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in "ab"]
     told = [process.communicate(timeout=500)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], told

@@ -20,7 +20,7 @@ from ehrsynth.evaluation.suite import Suite
 from ehrsynth.layout import Records
 from ehrsynth.models.base import SyntheticModel, read_checkpoint
 from ehrsynth.models.vae import VAE
-from tests.conftest import Cli, small
+from tests.conftest import WITHOUT_FIGURES, Cli, small
 from tests.models import CONF, discovered, learns
 
 MODELS = {name: cls for name, (cls, _) in discovered().items() if learns(cls) and (CONF / f"{name}.yaml").is_file()}
@@ -102,21 +102,27 @@ def test_a_checkpoint_holds_plain_data_only(study: Path) -> None:
     assert json.loads(json.dumps(content["hyper_parameters"])) == content["hyper_parameters"]
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_two_processes_score_like_one(model: str, matrix: Path, cli: Cli, tmp_path: Path) -> None:
-    """The same global batch over two CPU processes, evaluation callback included, through the command line."""
-    extra = ["experiment=demo", f"model={model}"]
-    values = {}
+@pytest.fixture(scope="module")
+def by_processes(matrix: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Studies of the same global batch in one CPU process and in two, evaluation callback included."""
+    studies = {}
     for trainer in ("default", "ddp"):
-        options = [*small(matrix, tmp_path / trainer), *extra, "trainer.max_epochs=6", f"trainer={trainer}"]
+        studies[trainer] = tmp_path_factory.mktemp(trainer)
+        options = ["-m", f"model={','.join(MODELS)}", *small(matrix, studies[trainer]), "experiment=demo"]
+        options += ["trainer.max_epochs=6", f"trainer={trainer}"]
         if trainer == "ddp":
             options.remove("trainer.accelerator=cpu")
-            command = [sys.executable, "-m", "ehrsynth.cli.train", *options]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
-        else:
-            assert cli("train", *options) == 0
-        (report,) = (tmp_path / trainer).glob("small/*/*/report.json")
+        command = [sys.executable, "-c", WITHOUT_FIGURES, *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return studies
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_two_processes_score_like_one(model: str, by_processes: dict[str, Path]) -> None:
+    values = {}
+    for trainer, study in by_processes.items():
+        (report,) = study.glob(f"small/{model}/*/report.json")
         values[trainer] = {s["metric"]: s for s in json.loads(report.read_text(encoding="utf-8"))["scores"]}
         assert pd.read_csv(report.with_name("metrics.csv"))["epoch"].tolist() == [3, 6]
     one, two = values["default"], values["ddp"]
