@@ -60,6 +60,13 @@ def study(tmp_path_factory: pytest.TempPathFactory, cli: Cli, matrix: Path) -> P
     return runs / "small"
 
 
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw none: they take longest, and ``study`` has them."""
+    monkeypatch.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
+    monkeypatch.setattr("ehrsynth.study.rank.Comparison._figures", lambda *_: [])
+
+
 def small(matrix: Path, runs: Path) -> list[str]:
     """Overrides for a run of seconds: two epochs, the quick suite instead of the full one, no tracking."""
     return [

@@ -34,10 +34,7 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures take longest, and are drawn in other tests."""
-    monkeypatch.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 
 def run_of(study: Path, model: str) -> RunFolder:

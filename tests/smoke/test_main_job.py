@@ -17,7 +17,7 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.ranking import choose_checkpoint
 from ehrsynth.files import sha256
 from ehrsynth.study.run_folder import RunFolder
-from tests.conftest import Cli, small
+from tests.conftest import WITHOUT_FIGURES, Cli, small
 
 CONTRACT = (
     "config.yaml",
@@ -96,6 +96,7 @@ def test_repeating_a_sweep_repeats_nothing(study: Path, matrix: Path, cli: Cli) 
     assert after == before
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_same_seed_gives_the_same_run_and_another_does_not(
     study: Path, matrix: Path, cli: Cli, tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ def test_the_chosen_checkpoint_is_the_one_the_profile_ranks_first(study: Path, c
         assert run.provenance["epoch"] == choose_checkpoint(rows, directions, instantiate(cfg.profile))
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_failed_job_does_not_stop_the_others(
     matrix: Path, cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +165,7 @@ def test_generate_with_a_condition_and_the_rare_codes(study: Path, matrix: Path,
     assert {code["column"]["name"] for code in rare} <= set(women.columns)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_evaluate_scores_two_files_as_train_did(study: Path, matrix: Path, cli: Cli, tmp_path: Path) -> None:
     run = runs_of(study)["vae"]
     status = cli(
@@ -183,6 +186,7 @@ def test_evaluate_scores_two_files_as_train_did(study: Path, matrix: Path, cli: 
         assert score["anchors"] == pytest.approx(dict(expected[score["metric"]].anchors), abs=1e-9)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_evaluate_infers_a_schema_from_foreign_csv_files(matrix: Path, cli: Cli, tmp_path: Path) -> None:
     for name in ("train", "holdout"):
         frame = pd.read_parquet(matrix / f"{name}.parquet")
@@ -207,6 +211,7 @@ def test_rank_writes_a_table_and_a_comparison(study: Path, cli: Cli, tmp_path: P
     assert "vae" in (tmp_path / "ranking.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_reports_of_evaluate_can_be_ranked_too(study: Path, matrix: Path, cli: Cli, tmp_path: Path) -> None:
     real = [f"{name}={matrix / name}.parquet" for name in ("train", "holdout")]
     for name, run in runs_of(study).items():
@@ -216,6 +221,7 @@ def test_reports_of_evaluate_can_be_ranked_too(study: Path, matrix: Path, cli: C
     assert set(pd.read_csv(tmp_path / "ranking.csv")["group"]) == {str(tmp_path / name) for name in runs_of(study)}
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_sweep_over_the_data_ranks_each_study(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = [option for option in small(tmp_path, tmp_path) if not option.startswith(("study", "data.matrix"))]
     options += [f"paths.matrices={tmp_path / 'matrices'}", "model=independent", "data.n=400,500"]
@@ -224,6 +230,7 @@ def test_a_sweep_over_the_data_ranks_each_study(cli: Cli, tmp_path: Path, capsys
     assert all((tmp_path / name / "ranking.html").is_file() for name in ("demo-n400", "demo-n500"))
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_losses_are_written_even_if_only_the_report_was_left_to_do(
     study: Path, matrix: Path, cli: Cli, tmp_path: Path
 ) -> None:
@@ -265,6 +272,7 @@ def heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_killed_sweep_goes_on_where_it_stopped(
     matrix: Path, cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -273,7 +281,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(
     options = [option for option in small(matrix, tmp_path) if not option.startswith(changed)]
     options += ["trainer.max_epochs=12", "evaluation.checkpoints=6"]
     sweep = ["-m", "model=independent,vae", f"paths.runs={tmp_path}", *options]
-    command = [sys.executable, "-m", "ehrsynth.cli.train", *sweep]
+    command = [sys.executable, "-c", WITHOUT_FIGURES, *sweep]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(list(tmp_path.glob("small/vae/*/checkpoints/epoch=*.ckpt"))) < 2:

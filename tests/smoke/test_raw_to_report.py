@@ -44,6 +44,7 @@ def test_the_tutorial_on_the_demo_of_mimic_iv(shared_data: Path, tmp_path: Path,
     assert {"phe_401.1", "bmi", "diastolic", "died_within_year"} <= set(synthetic)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_ehrdiff_on_the_demo_of_mimic_iii(shared_data: Path, tmp_path: Path, cli: Cli) -> None:
     root = f"source.root={shared_data / 'mimic-iii-demo'}"
     matrix, run = train(cli, tmp_path, "experiment=ehrdiff_mimic3", root, "model.warmup_steps=2")
@@ -53,6 +54,7 @@ def test_ehrdiff_on_the_demo_of_mimic_iii(shared_data: Path, tmp_path: Path, cli
     assert {name.split("_")[0] for name in matrix.schema.names} == {"dx", "px"}
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_simulated_hospital_read_as_mimic_iv(tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     with Store(threads=1) as store:
         Demo(n=300, write_raw=tmp_path / "raw").read(store)

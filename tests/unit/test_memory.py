@@ -42,6 +42,14 @@ def test_what_is_recalled_is_kept_by_key_and_data(tmp_path: Path) -> None:
     assert compute.times == 5
 
 
+def test_a_single_array_is_kept_like_several(tmp_path: Path) -> None:
+    compute = Counted()
+    for _ in range(2):
+        found = Memory("data", tmp_path).array({"work": "w"}, lambda: compute()["x"])
+        np.testing.assert_array_equal(found, [1, 2, 3])
+    assert compute.times == 1
+
+
 def test_nothing_outlives_the_code_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compute = Counted()
     Memory("data", tmp_path).cached({"work": "w"}, compute)

@@ -10,11 +10,7 @@ from ehrsynth.chunks import write_table
 
 
 class LossCurves(pl.Callback):
-    """Write ``losses.csv``: one row an epoch, one column a logged ``loss/...``.
-
-    Args:
-        folder: the run folder.
-    """
+    """Write ``losses.csv`` into a run folder: one row an epoch, one column a logged ``loss/...``."""
 
     def __init__(self, *, folder: Path) -> None:
         self.folder = folder

@@ -29,9 +29,7 @@ ehrsynth VERB --help teaches a verb by example.
 def help_of(verb: str) -> str:
     """Return what the comment at the head of ``conf/VERB.yaml`` teaches; ``{group}`` stands for its other options."""
     lines = (conf_dir() / f"{verb}.yaml").read_text(encoding="utf-8").splitlines()
-    text = "\n".join(line[2:] for line in takewhile(lambda line: line.startswith("#"), lines))
-
-    return "\n".join(_filled_in(line) for line in text.splitlines())
+    return "\n".join(_filled_in(line[2:]) for line in takewhile(lambda line: line.startswith("#"), lines))
 
 
 def _filled_in(line: str) -> str:

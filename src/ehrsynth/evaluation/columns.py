@@ -18,11 +18,7 @@ BINS = 10  # equal bins of a number's range, for its entropy
 
 
 class Levels:
-    """Tables by schema column.
-
-    Args:
-        schema: the columns.
-    """
+    """Tables by schema column."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema

@@ -115,3 +115,7 @@ class Evaluator(ABC):
         Raises:
             NotApplicableError: the data lack what the question needs; all its cards are skipped.
         """
+
+    def undefined(self, reason: str) -> "dict[str, Value | Undefined]":
+        """Return the results of a table for which none of the cards has a value."""
+        return {card.name: Undefined(reason) for card in self.cards}

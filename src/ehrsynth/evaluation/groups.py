@@ -1,7 +1,6 @@
 """Random groups of the synthetic records, and the intervals that leaving one group out gives."""
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -9,14 +8,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from ehrsynth.bits import ones
 from ehrsynth.evaluation.card import Card
-from ehrsynth.evaluation.evaluator import Parts, RealData, Scorer, Undefined, Value
+from ehrsynth.evaluation.evaluator import Evaluator, Parts, RealData, Scorer, Undefined, Value
 from ehrsynth.layout import Records
+from ehrsynth.metrics.grouped import GROUPS, groups_of
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.moments import Moments, grouped_moments
 from ehrsynth.metrics.replicates import half_width, jackknife, replicates
 from ehrsynth.seeding import torch_rng
 
-GROUPS, WIDE_GROUPS = 20, 10
+WIDE_GROUPS = 10
 WIDE = 1000  # columns from which fewer groups are kept, so that their Gram matrices take no more memory
 
 
@@ -24,11 +24,9 @@ def grouped(real: RealData, synthetic: Records) -> tuple[Records, ...]:
     """Return S in 20 random groups (10 if the table is wide), the same for every evaluator."""
 
     def split() -> tuple[Records, ...]:
-        n = len(synthetic)
-        groups = min(n, GROUPS if real.layout.width < WIDE else WIDE_GROUPS)
-        shuffled = synthetic[torch.randperm(n, generator=torch_rng(real.seed, "jackknife groups"))]
-        edges = [n * i // groups for i in range(groups + 1)]
-        return tuple(shuffled[start:stop] for start, stop in pairwise(edges))
+        shuffled = synthetic[torch.randperm(len(synthetic), generator=torch_rng(real.seed, "jackknife groups"))]
+        parts = groups_of(len(synthetic), GROUPS if real.layout.width < WIDE else WIDE_GROUPS)
+        return tuple(shuffled[part] for part in parts)
 
     return real.shared.once(synthetic, "groups", split)
 
@@ -90,13 +88,13 @@ def replicated_parts(card: Card, kind: str, names: Sequence[str], values: ArrayL
     return {(kind, name): Value(value, (low, high)) for name, (value, low, high) in zip(names, ends, strict=True)}
 
 
-def needs_two_rows(cards: Sequence[Card]) -> Callable[[Scorer], Scorer]:
-    """Decorate the scorer of these cards: a single record cannot be left out, so it has no interval and no score."""
+def needs_two_rows(evaluator: Evaluator) -> Callable[[Scorer], Scorer]:
+    """Decorate the scorer of an evaluator: a single record cannot be left out, so it has no interval and no score."""
 
     def decorate(score: Scorer) -> Scorer:
         def guarded(synthetic: Records, seed: int) -> Mapping[str, Value | Undefined]:
             if len(synthetic) < 2:
-                return {card.name: Undefined("a single synthetic record; at least 2 are needed") for card in cards}
+                return evaluator.undefined("a single synthetic record; at least 2 are needed")
             return score(synthetic, seed)
 
         return guarded

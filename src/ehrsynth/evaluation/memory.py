@@ -75,6 +75,10 @@ class Memory:
             self._known[digest] = self._from_folder(digest, compute)
         return self._known[digest]
 
+    def array(self, key: Mapping[str, Any], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return what ``cached`` does where ``compute`` gives a single array."""
+        return self.cached(key, lambda: {"array": compute()})["array"]
+
     def _from_folder(self, digest: str, compute: Callable[[], Arrays]) -> Arrays:
         if self._folder is None:
             return compute()

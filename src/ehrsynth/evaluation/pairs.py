@@ -76,8 +76,9 @@ def compare(a: Repeats, b: Repeats) -> tuple[float | None, str]:
     """
     x, y = a.scores.round(9), b.scores.round(9)
     if len(x) > 1 and len(y) > 1:
-        if _same_seeds(a.seeds, b.seeds):
-            one, other = x[np.argsort(_texts(a.seeds))], y[np.argsort(_texts(b.seeds))]
+        seeds, others = (list(map(str, group.seeds)) for group in (a, b))
+        if None not in a.seeds and len(set(seeds)) == len(seeds) and sorted(seeds) == sorted(others):
+            one, other = x[np.argsort(seeds)], y[np.argsort(others)]
             if np.ptp(one - other) > 0:
                 return float(ttest_rel(one, other).pvalue), "paired t"
         elif np.ptp(x) > 0 or np.ptp(y) > 0:
@@ -92,12 +93,3 @@ def compare(a: Repeats, b: Repeats) -> tuple[float | None, str]:
     gaps = a.draws - b.draws
     below, above = ((gaps <= 0).sum() + 1, (gaps >= 0).sum() + 1)
     return min(2 * float(min(below, above)) / (len(gaps) + 1), 1.0), "bootstrap"
-
-
-def _same_seeds(one: Sequence[str | None], other: Sequence[str | None]) -> bool:
-    known = None not in one and len(set(one)) == len(one)
-    return known and sorted(_texts(one)) == sorted(_texts(other))
-
-
-def _texts(seeds: Sequence[str | None]) -> list[str]:
-    return [str(seed) for seed in seeds]

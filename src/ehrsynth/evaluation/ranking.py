@@ -154,7 +154,8 @@ def rank_runs(
     table["tied_with_next"] = [not apart[pair] for pair in pairwise(order)] + [False]
     shown = plane(everything, errors, cards, groups, axes or default_axes())
     table["pareto"] = [None if shown is None else shown.front[group] for group in order]
-    failed = [(str(run), str(metric)) for run, metric in zip(*_where_infinite(values), strict=True)]
+    infinite = np.argwhere(np.isinf(values.to_numpy()))
+    failed = [(str(values.index[run]), str(values.columns[metric])) for run, metric in infinite]
     return Ranking(profile, table, ranks, groups, weights, missing, failed, pairs, shown)
 
 
@@ -184,7 +185,9 @@ def choose_checkpoint(rows: pd.DataFrame, directions: Mapping[str, str], profile
 def _usable(values: pd.DataFrame, profile: Profile) -> tuple[dict[str, float], dict[str, float]]:
     """Split the weights into those all runs have a score for, renormalised, and the lost ones."""
     weights = {metric: weight for metric, weight in profile.weights.items() if weight > 0}
-    kept = {m: w for m, w in weights.items() if m in values and values[m].notna().all() and not _all_failed(values[m])}
+    kept = {
+        m: w for m, w in weights.items() if m in values and values[m].notna().all() and not np.isinf(values[m]).all()
+    }
     if not kept:
         raise OptionError(
             f"profile={profile.name}: not one of its metrics was measured in every run;"
@@ -207,12 +210,3 @@ def _bootstrap(
     drawn = rankdata(signed(values, directions).to_numpy() + spread * noise, axis=1)
     weighed: NDArray[np.float64] = drawn @ np.array([weights[metric] for metric in values.columns])
     return weighed
-
-
-def _all_failed(values: "pd.Series[float]") -> bool:
-    return bool(np.isinf(values).all())
-
-
-def _where_infinite(values: pd.DataFrame) -> tuple[pd.Index, pd.Index]:
-    run, metric = np.nonzero(np.isinf(values.to_numpy()))
-    return values.index[run], values.columns[metric]

@@ -70,15 +70,8 @@ def infer_as_published(targets: Points, synthetic: Points, hidden: Hidden) -> Hi
 
     Nearest by L1 with each known column divided by the largest difference of any synthetic record to
     this target, or by 1 if that is larger; all records at the smallest distance vote, and the guess
-    is their mode, the smallest one if several are as frequent.
-
-    Args:
-        targets: [n] known columns of the patients under attack, values in raw units.
-        synthetic: [m] the same columns of S.
-        hidden: [m] the hidden columns of S.
-
-    Returns:
-        [n] guesses; a value is NaN where no voter has one.
+    is their mode, the smallest one if several are as frequent. What goes in and comes out is as in ``infer``, but that
+    known values are in raw units.
     """
     return _guess(targets, synthetic, hidden, _relative_l1, _modes)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ehrsynth.bits import Cells, unpack
 
+BINS = 20
 Floats = NDArray[np.float64]
 
 
@@ -18,9 +19,9 @@ def codes_per_record(bits: Cells, chosen: Tensor, block: int = 8192) -> Tensor:
     return torch.cat([(part.float() @ chosen).long() for part in parts])
 
 
-def abundance_edges(real: Tensor, bins: int = 20) -> Floats:
-    """Return the edges [bins + 1] of equal bins of the range of codes per record [n] of R."""
-    return np.linspace(int(real.min()), int(real.max()), bins + 1)
+def abundance_edges(real: Tensor) -> Floats:
+    """Return the edges [21] of equal bins of the range of codes per record [n] of R."""
+    return np.linspace(int(real.min()), int(real.max()), BINS + 1)
 
 
 def abundance(counts: Tensor, edges: Floats) -> NDArray[np.int64]:

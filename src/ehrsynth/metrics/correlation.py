@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+SUPPORT = 20  # records with both of two codes
 ROUNDING = 1e-12  # of a float64 correlation; and the share of the mean square below which a variance is rounding
 
 
@@ -14,10 +15,10 @@ def correlation(mean: Tensor, covariance: Tensor) -> Tensor:
     return (covariance * torch.outer(scale, scale)).clamp(-1, 1)
 
 
-def related(correlations: Tensor, together: Tensor, n: int, binary: int, support: int = 20) -> Tensor:
+def related(correlations: Tensor, together: Tensor, n: int, binary: int) -> Tensor:
     """Return which pairs of columns of R are related beyond chance and often enough to tell, bool [p, p].
 
-    A pair is related if abs(r_R) > 4 / sqrt(n). Two 0/1 columns also need at least ``support``
+    A pair is related if abs(r_R) > 4 / sqrt(n). Two 0/1 columns also need at least 20
     records with both, seen or expected of independent columns.
 
     Args:
@@ -25,12 +26,11 @@ def related(correlations: Tensor, together: Tensor, n: int, binary: int, support
         together: [p, p] Gram matrix of R; of 0/1 columns, how many records have both.
         n: number of records.
         binary: how many leading columns are 0/1.
-        support: records that have both codes.
     """
     counts = together.diagonal()[:binary]
     enough = torch.ones_like(correlations, dtype=torch.bool)
     expected = torch.outer(counts, counts) / n
-    enough[:binary, :binary] = torch.maximum(together[:binary, :binary], expected) >= support
+    enough[:binary, :binary] = torch.maximum(together[:binary, :binary], expected) >= SUPPORT
     found: Tensor = enough & (correlations.abs() > 4 / n**0.5)
     found.fill_diagonal_(False)
     return found

@@ -4,6 +4,7 @@ A 0/1 or categorical column adds 1 where the two differ, a number |x - y| on the
 range is 1. A number missing on one side only adds 1, on both sides nothing.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numba
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ehrsynth.metrics.neighbours import Points, References
+
+TILE = 2**23  # distances held at a time
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,13 @@ class Gower:
         found: NDArray[np.float32] = self._bits.squared_distances(_doubled(records)).cpu().numpy()
         _halve_and_add(found, records.values.numpy(), self._values)
         return found
+
+    def blocks(self, records: Mixed) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield ``distances`` of as many of ``records`` at a time as memory should hold, with their places."""
+        size = max(TILE // self._values.shape[1], 1)
+        for start in range(0, len(records), size):
+            rows = slice(start, start + size)
+            yield rows, self.distances(records[rows])
 
 
 def _doubled(records: Mixed) -> Points:

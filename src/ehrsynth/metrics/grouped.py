@@ -18,18 +18,15 @@ GROUPS = 20
 BLOCK = 2048  # records whose mutual distances are held at a time
 
 
-def groups_of(m: int) -> list[slice]:
-    """Cut ``m`` rows, which lie in random order, in 20 groups of nearly equal size, or in ``m`` if there are fewer."""
-    edges = [m * i // min(GROUPS, m) for i in range(min(GROUPS, m) + 1)]
+def groups_of(m: int, groups: int = GROUPS) -> list[slice]:
+    """Cut ``m`` rows, which lie in random order, in groups of nearly equal size, or in ``m`` if there are fewer."""
+    groups = min(groups, m)
+    edges = [m * i // groups for i in range(groups + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 def nearest_by_group(left: Points, right: Points) -> tuple[Tensor, Tensor]:
-    """Return the squared distance from each record to the nearest of each group of the other table.
-
-    Args:
-        left: [m] points.
-        right: [m] points.
+    """Return the squared distance from each record [m] to the nearest of each group of the other table [m].
 
     Returns:
         [m, g] from left to the groups of right, and [m, g] from right to the groups of left.

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 
 from ehrsynth.metrics.gower import Gower, Mixed
 
-TILE = 2**23  # distances held at a time
 TIE = 1e-4  # float32 rounding of equal distances
 TOLERANCE = 0.05  # a number is guessed right within this share of the true one
 
@@ -29,15 +28,12 @@ def nearest_without(
             value, NaN where missing.
         discrete: [q], whether a secret is a level.
     """
-    prepared = Gower(synthetic)
     known, source = np.ascontiguousarray(secrets[0]), np.ascontiguousarray(secrets[1].T)
     cells = np.concatenate(secrets)
     reach = np.fmax(np.fmax.reduce(cells) - np.fmin.reduce(cells), np.float32(1))  # S may leave the range of R
     found = np.empty((len(targets), len(discrete)), dtype=np.intp)
-    block = max(TILE // len(synthetic), 1)
-    for start in range(0, len(targets), block):
-        rows = slice(start, start + block)
-        _without(prepared.distances(targets[rows]), known[rows], source, discrete, reach, found[rows])
+    for rows, distances in Gower(synthetic).blocks(targets):
+        _without(distances, known[rows], source, discrete, reach, found[rows])
     return found
 
 

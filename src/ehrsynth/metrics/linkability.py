@@ -5,8 +5,6 @@ from numpy.typing import NDArray
 
 from ehrsynth.metrics.gower import Gower, Mixed
 
-TILE = 2**23  # distances held at a time
-
 
 def linked(targets: tuple[Mixed, Mixed], synthetic: tuple[Mixed, Mixed], neighbours: int = 1) -> NDArray[np.bool_]:
     """Return for each target [n] whether its nearest synthetic records on either side have one in common.
@@ -26,12 +24,8 @@ def linked(targets: tuple[Mixed, Mixed], synthetic: tuple[Mixed, Mixed], neighbo
 
 def _nearest(targets: Mixed, synthetic: Mixed, k: int) -> NDArray[np.intp]:
     k = min(k, len(synthetic))
-    prepared = Gower(synthetic)
     found = np.empty((len(targets), k), dtype=np.intp)
-    block = max(TILE // len(synthetic), 1)
-    for start in range(0, len(targets), block):
-        rows = slice(start, start + block)
-        distances = prepared.distances(targets[rows])
+    for rows, distances in Gower(synthetic).blocks(targets):
         places = np.arange(len(distances))
         for rank in range(k):
             found[rows, rank] = distances.argmin(1)

@@ -42,7 +42,12 @@ def membership_auc(members: Tensor, others: Tensor) -> Estimate:
         members: [n] scores of training records, the smaller the likelier a member (a distance).
         others: [m] scores of records that were not trained on.
     """
-    return normal(*auroc(*_labelled(members, others)))
+    return normal(*membership_auroc(members, others))
+
+
+def membership_auroc(members: Tensor, others: Tensor) -> tuple[float, float]:
+    """Return what ``membership_auc`` does, with its standard error in place of the interval."""
+    return auroc(*_labelled(members, others))
 
 
 def membership_tpr(members: Tensor, others: Tensor, fpr: float = 0.01) -> Estimate:

@@ -72,12 +72,7 @@ def grouped_moments(groups: Sequence[Records], means: Tensor) -> Moments:
         groups: records of one layout.
         means: [C], what to put for missing values.
     """
-    layout = groups[0].layout
-    metric = Moments(layout.width, binary=layout.binary.stop, groups=len(groups), sync=False)
-    for number, table in enumerate(groups):
-        for rows in filled_blocks(table, means):
-            metric.update(rows, number)
-    return metric
+    return _added_up(groups, range(len(groups)), means)
 
 
 def moments(*tables: Records, means: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,12 +82,16 @@ def moments(*tables: Records, means: Tensor) -> tuple[Tensor, Tensor]:
         tables: records of one layout.
         means: [C], what to put for missing values.
     """
+    return next(_added_up(tables, [0] * len(tables), means).replicates())
+
+
+def _added_up(tables: Sequence[Records], groups: Sequence[int], means: Tensor) -> Moments:
     layout = tables[0].layout
-    metric = Moments(layout.width, binary=layout.binary.stop, sync=False)
-    for table in tables:
+    metric = Moments(layout.width, binary=layout.binary.stop, groups=max(groups) + 1, sync=False)
+    for table, group in zip(tables, groups, strict=True):
         for rows in filled_blocks(table, means):
-            metric.update(rows)
-    return next(metric.replicates())
+            metric.update(rows, group)
+    return metric
 
 
 def pooled(*parts: Moments) -> tuple[Tensor, Tensor]:

@@ -78,6 +78,7 @@ def mlp_scores(
     rows = rows if len(rows) else held
     network = _Network(scale, seed)
     optimizer = torch.optim.AdamW(network.weights, lr=RATE, weight_decay=DECAY)
+    parts = _parts(held)
     best, best_loss, waited = network.copied(), float("inf"), 0
     for _ in range(EPOCHS):
         rng.shuffle(rows)
@@ -87,7 +88,7 @@ def mlp_scores(
             network.loss(x[batch], y[batch]).backward()
             optimizer.step()
         with torch.no_grad():
-            loss = float(np.average([float(network.loss(x[p], y[p])) for p in _parts(held)], weights=_sizes(held)))
+            loss = float(np.average([float(network.loss(x[p], y[p])) for p in parts], weights=list(map(len, parts))))
         waited = 0 if loss < best_loss else waited + 1
         if loss < best_loss:
             best, best_loss = network.copied(), loss
@@ -125,7 +126,3 @@ class _Network:
 
 def _parts(rows: NDArray[np.integer], size: int = 4096) -> list[NDArray[np.integer]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
-def _sizes(rows: NDArray[np.integer]) -> list[int]:
-    return [len(part) for part in _parts(rows)]

@@ -53,9 +53,6 @@ class Predicates:
     def __len__(self) -> int:
         return len(self.columns)
 
-    def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "Predicates":
-        return Predicates(self.columns[rows], self.operators[rows], self.operands[rows])
-
 
 def isolated(predicates: Predicates, table: Columns) -> NDArray[np.bool_]:
     """Return which predicates [q] hold for exactly one record of ``table``."""
@@ -104,7 +101,7 @@ def multivariate(
         rng: draws records and columns.
     """
     medians = np.array([np.median(x[~np.isnan(x)]) if (~np.isnan(x)).any() else 0.0 for x in table.values])
-    found: dict[tuple[int, ...], Predicates] = {}
+    found: dict[tuple[int, ...], tuple[NDArray[np.generic], ...]] = {}
     for start in range(0, attempts, BATCH):
         rows = rng.integers(len(table), size=min(BATCH, attempts - start))
         usable = np.ones((len(rows), table.width), dtype=bool)
@@ -118,10 +115,13 @@ def multivariate(
         tried = _read_off(table, rows[enough], columns, medians)
         unique = np.flatnonzero(isolated(tried, table))
         for i in unique:
-            found.setdefault((int(rows[enough][i]), *map(int, columns[i])), tried[i : i + 1])
+            read = columns[i], tried.operators[i], tried.operands[i]
+            found.setdefault((int(rows[enough][i]), *map(int, columns[i])), read)
         if len(found) >= most:
             break
-    return _stacked(list(found.values())[:most], width)
+    kinds = np.int64, np.int64, np.float32
+    arrays = list(zip(*list(found.values())[:most], strict=True)) or [()] * len(kinds)
+    return Predicates(*(np.array(x, dtype=kind).reshape(-1, width) for x, kind in zip(arrays, kinds, strict=True)))
 
 
 def random_predicates(table: Columns, n: int, width: int, rng: np.random.Generator) -> Predicates:
@@ -155,16 +155,6 @@ def _read_off(
     sides = np.where(numbers > medians[places], AT_LEAST, AT_MOST)
     operators[numeric] = np.where(np.isnan(numbers), MISSING, sides)
     return Predicates(columns, operators, operands)
-
-
-def _stacked(parts: list[Predicates], width: int) -> Predicates:
-    empty = Predicates(*(np.empty((0, width), dtype=kind) for kind in (np.int64, np.int64, np.float32)))
-    parts = [empty, *parts]
-    return Predicates(
-        np.concatenate([part.columns for part in parts]),
-        np.concatenate([part.operators for part in parts]),
-        np.concatenate([part.operands for part in parts]),
-    )
 
 
 @numba.njit(nogil=True, cache=True)

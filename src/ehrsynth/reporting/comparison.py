@@ -75,11 +75,7 @@ class Section:
 
 
 def comparison_html(path: Path, sections: Sequence[Section]) -> None:
-    """Write the comparison of ranked runs, in one section for each set of real rows they were judged on.
-
-    Args:
-        path: of the page.
-        sections: at least one; all ranked for the same profile.
+    """Write the comparison of runs ranked for one profile, a section for each set of real rows they were judged on.
 
     Raises:
         FileError: a report is missing or malformed.

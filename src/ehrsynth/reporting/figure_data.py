@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ehrsynth.bits import unpack
 from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.evaluation.subsets import code_columns
 from ehrsynth.kinds import unscaled
 from ehrsynth.layout import Records
 from ehrsynth.metrics.correlation import correlation
@@ -65,9 +66,7 @@ def correlations(real: RealData, synthetic: Records) -> list[Array]:
 
 def code_counts(real: RealData, synthetic: Records) -> Tables:
     """Return how many codes each record has."""
-    columns = real.schema.by_name
-    fields = enumerate(real.layout.fields)
-    codes = [i for i, field in fields if field.kind == "bit" and columns[field.column].is_code]
+    codes = code_columns(real.schema, real.layout)
     return Tables.of(real, synthetic, lambda records: records.bits[:, codes].sum(1).double().numpy())
 
 

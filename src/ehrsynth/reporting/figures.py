@@ -129,11 +129,7 @@ def correlation_maps(real: Array, synthetic: Array) -> Drawing:
 
 
 def cluster_order(correlation: Array) -> NDArray[np.intp]:
-    """Order columns so that correlated ones are neighbours: average linkage on 1 - abs(r).
-
-    Args:
-        correlation: symmetric [p, p] in [-1, 1].
-    """
+    """Order columns [p] so that correlated ones [p, p] are neighbours: average linkage on 1 - abs(r)."""
     if len(correlation) < 3:
         return np.arange(len(correlation))
     distance = 1 - np.abs(correlation)

@@ -17,11 +17,7 @@ Bars = Mapping[str, Value]
 
 
 def part_figures(scores: Sequence[Score]) -> list[NamedFigure]:
-    """Draw what the parts of the scores show; a figure whose parts no score has is left out.
-
-    Args:
-        scores: of one synthetic table, with their parts.
-    """
+    """Draw what the parts of the scores of one table show; a figure whose parts no score has is left out."""
     shown = []
     if domains := [score for score in scores if score.card.figure == "domains" and of_kind(score, "domain")]:
         shown.append(domain_bars(domains))

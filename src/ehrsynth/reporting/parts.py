@@ -60,20 +60,27 @@ def of_kind(score: Score | None, kind: str) -> dict[str, Value]:
     return {name: part for (sort, name), part in parts.items() if sort == kind and isinstance(part, Value)}
 
 
-def _rows(score: Score) -> Iterator[dict[str, object]]:
+def scores_frame(scores: Sequence[Score]) -> pd.DataFrame:
+    """Lay out scores for people: one row per metric, as ``RunFolder.frame`` and ``Evaluation.frame`` show them."""
+    return pd.DataFrame(map(_row, scores)).set_index("metric").astype(dict.fromkeys(NUMBERS, float))
+
+
+def _row(score: Score) -> dict[str, object]:
     low, high = score.ci or (None, None)
-    yield {
+    return {
         "metric": score.metric,
-        "kind": WHOLE,
-        "part": "",
         "value": score.value,
         "low": low,
         "high": high,
+        **{anchor: score.anchors.get(anchor) for anchor in ANCHORS},
+        "direction": score.direction,
         "status": score.status,
         "reason": score.reason,
-        "direction": score.direction,
-        **{name: score.anchors.get(name) for name in ANCHORS},
     }
+
+
+def _rows(score: Score) -> Iterator[dict[str, object]]:
+    yield {**_row(score), "kind": WHOLE, "part": ""}
     for (kind, name), part in score.parts.items():
         named: dict[str, object] = {"metric": score.metric, "kind": kind, "part": name, "direction": score.direction}
         if isinstance(part, Undefined):

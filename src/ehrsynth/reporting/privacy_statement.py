@@ -61,12 +61,7 @@ class Statement:
 
 
 def statement(scores: Sequence[Score], rows: Mapping[str, int]) -> Statement:
-    """Sort the privacy scores by attack.
-
-    Args:
-        scores: of one synthetic table; those that tell of no attack are passed over.
-        rows: numbers of ``train``, ``holdout`` and ``synthetic`` records.
-    """
+    """Sort the privacy scores of one table by attack; ``rows`` are its numbers of records, as in ``report.json``."""
     lines, absent = [], []
     for attack, known in _by_attack(scores):
         asked = [score for score in known if score.card.is_finding]

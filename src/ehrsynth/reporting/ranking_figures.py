@@ -30,12 +30,7 @@ from ehrsynth.reporting.style import (
 
 
 def ranking_figures(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> list[NamedFigure]:
-    """Draw a ranking: the weighted ranks, the ranks behind them, the scores behind those, and the Pareto view.
-
-    Args:
-        ranking: of the runs.
-        runs: run -> its scores.
-    """
+    """Draw a ranking: the weighted ranks, the ranks behind them, the scores behind those, and the Pareto view."""
     shown = [ranking_bars(ranking.table), rank_map(ranking), metric_panels(ranking, runs)]
     return shown if ranking.plane is None else [*shown, pareto_plane(ranking.plane)]
 
@@ -94,12 +89,7 @@ def rank_map(ranking: Ranking) -> Drawing:
 
 @figure("metrics", "Scores of the profile")
 def metric_panels(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> Drawing:
-    """One panel a metric: every run a dot in the row of its group, fresh real and the floor as lines.
-
-    Args:
-        ranking: of the runs.
-        runs: run -> its scores; failed ones are not drawn.
-    """
+    """One panel a metric: every run that has it a dot in the row of its group, fresh real and the floor as lines."""
     groups, metrics = list(ranking.table.index), list(ranking.weights)
     table = tabulate(runs)
     rows = np.array([groups.index(ranking.groups[run]) for run in table.values.index])
@@ -161,12 +151,7 @@ def pareto_plane(plane: Plane) -> Drawing:
 
 @figure("prevalence", "Prevalence of every column, model by model")
 def prevalence_figure(real: RealData, synthetic: Mapping[str, Records]) -> Drawing:
-    """Draw the prevalences of one synthetic table per group on the same logarithmic axes.
-
-    Args:
-        real: the real rows all runs share.
-        synthetic: group -> its synthetic records.
-    """
+    """Draw the prevalences of one synthetic table per group on the same logarithmic axes."""
     drawing, axes = panels(len(synthetic), across(len(synthetic)), 3.0)
     for axis, (name, records) in zip(axes, synthetic.items(), strict=True):
         cloud(axis, prevalences(real, records))

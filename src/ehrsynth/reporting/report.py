@@ -61,7 +61,6 @@ def build_report(
     *,
     data: Mapping[str, str],
     warnings: Sequence[str] = (),
-    versions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``report.json``, ready for ``files.write_json``.
 
@@ -71,14 +70,13 @@ def build_report(
         synthetic: the rows that were scored; only their number is kept.
         data: SHA-256 of the input files by their role (``train``, ``holdout``, ``synthetic``, ...).
         warnings: what a reader must know before any number, one sentence each.
-        versions: of the software; by default the current ones.
     """
     cards = [score.card for score in scores if score.card != card_of(score.metric, score.direction)]
     return {
         "scores": [score.to_dict() for score in scores],
         **({"cards": own} if (own := [card.to_dict() for card in cards if shipped(card.name) is None]) else {}),
         "rows": {"train": len(real.train), "holdout": len(real.holdout), "synthetic": len(synthetic)},
-        "versions": dict(current_versions() if versions is None else versions),
+        "versions": current_versions(),
         "data": dict(data),
         "warnings": list(warnings),
     }

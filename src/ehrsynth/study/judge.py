@@ -11,7 +11,6 @@ import pandas as pd
 
 from ehrsynth.errors import FileError, TableError
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
-from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.suite import FittedSuite, OnStep, Suite
@@ -23,12 +22,11 @@ from ehrsynth.metrics.plausibility import any_of, outside_range, unseen_levels
 from ehrsynth.reporting.figures import report_figures
 from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.part_figures import part_figures
-from ehrsynth.reporting.parts import write_parts
+from ehrsynth.reporting.parts import scores_frame, write_parts
 from ehrsynth.reporting.report import build_report
 from ehrsynth.reporting.style import NamedFigure
 from ehrsynth.reporting.summary import Finding, summarise
 from ehrsynth.schema import Schema
-from ehrsynth.study.run_folder import frame_of
 from ehrsynth.study.watch import NOBODY, Watch
 
 ROLES = ("train", "holdout", "synthetic")
@@ -75,7 +73,6 @@ class Evaluation:
 
     Attributes:
         scores: one per metric, with their anchors.
-        cards: what the metrics mean.
         evidence: what was judged.
         seed: of all draws.
         title: heading of the report.
@@ -85,7 +82,6 @@ class Evaluation:
     """
 
     scores: tuple[Score, ...]
-    cards: tuple[Card, ...]
     evidence: Evidence
     seed: int
     title: str
@@ -101,9 +97,7 @@ class Evaluation:
     @property
     def findings(self) -> list[Finding]:
         """What it is, what it keeps, whether it leaks, and what is not known, in plain words."""
-        records = {"train": self.evidence.real.train, "holdout": self.evidence.real.holdout}
-        rows = {role: len(table) for role, table in {**records, "synthetic": self.evidence.synthetic}.items()}
-        return summarise(self.scores, rows)
+        return summarise(self.scores, self.to_dict()["rows"])
 
     def __repr__(self) -> str:
         """Say what was judged; never a patient's row."""
@@ -118,13 +112,13 @@ class Evaluation:
     @property
     def frame(self) -> pd.DataFrame:
         """One row per metric: value, 95 % interval (low, high), the three anchors, status and reason."""
-        return frame_of(self.scores)
+        return scores_frame(self.scores)
 
     @cached_property
     def figures(self) -> list[NamedFigure]:
         """The pictures of the report, in their order."""
-        seen, history = self.evidence, self.history or History()
-        drawn = report_figures(seen.real, seen.synthetic, seed=self.seed, **history._asdict())
+        seen = self.evidence
+        drawn = report_figures(seen.real, seen.synthetic, seed=self.seed, **(self.history or History())._asdict())
         return drawn + part_figures(self.scores)
 
     def to_dict(self) -> dict[str, Any]:
@@ -249,7 +243,6 @@ def judge(
     names = evidence.names
     return Evaluation(
         tuple(with_anchors(scores, found)),
-        suite.cards,
         evidence,
         seed,
         title or f"{names['synthetic']} against {names['train']}",

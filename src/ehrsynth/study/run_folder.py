@@ -1,6 +1,5 @@
 """A run on disk: ``runs/STUDY/MODEL/RUN_ID``, its identity and its files."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from ehrsynth.errors import FileError
-from ehrsynth.evaluation.score import ANCHORS, Score
+from ehrsynth.evaluation.score import Score
 from ehrsynth.files import read_json
 from ehrsynth.models.base import read_checkpoint, require_schema
+from ehrsynth.reporting.parts import scores_frame
 from ehrsynth.reporting.report import Report, read_report
 from ehrsynth.schema import Schema
 
@@ -78,7 +78,7 @@ class RunFolder:
     @property
     def frame(self) -> pd.DataFrame:
         """One row per metric: value, 95 % interval (low, high), the three anchors, status and reason."""
-        return frame_of(self.scores())
+        return scores_frame(self.scores())
 
     @property
     def rows(self) -> dict[str, int]:
@@ -120,22 +120,3 @@ class RunFolder:
             return None
         require_schema(found[-1], Schema.from_dict(read_checkpoint(found[-1])["schema"]), schema)
         return found[-1]
-
-
-def frame_of(scores: Sequence[Score]) -> pd.DataFrame:
-    """Lay out scores: one row per metric, as ``RunFolder.frame`` and ``Evaluation.frame`` show them."""
-    rows = [
-        {
-            "metric": score.metric,
-            "value": score.value,
-            "low": score.ci[0] if score.ci else None,
-            "high": score.ci[1] if score.ci else None,
-            **{anchor: score.anchors.get(anchor) for anchor in ANCHORS},
-            "direction": score.direction,
-            "status": score.status,
-            "reason": score.reason,
-        }
-        for score in scores
-    ]
-    numbers = ["value", "low", "high", *ANCHORS]
-    return pd.DataFrame(rows).set_index("metric").astype(dict.fromkeys(numbers, float))

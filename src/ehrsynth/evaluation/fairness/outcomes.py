@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ UTILITY, OPPORTUNITY, PARITY = (
     CARDS[f"fairness/{name}_gap"] for name in ("utility", "equal_opportunity", "demographic_parity")
 )
 
-Measure = Callable[[Mask], Paired]  # rows of H of one subgroup -> the measure of both models there
+Measure = Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], Paired]  # answers, model of S, model of R -> both of it
 
 
 @dataclass(kw_only=True)
@@ -60,25 +61,30 @@ class OutcomeFairness(Evaluator):
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             on_synthetic = self.trees.on_synthetic(problem, synthetic)
             if isinstance(on_synthetic, str):
-                return {card.name: Undefined(on_synthetic) for card in self.cards}
+                return self.undefined(on_synthetic)
             models = on_synthetic, on_real
-            risks = list(zip(groups.truths, *(model.risks for model in models), strict=True))
+            risks = list(zip(problem.truths, *(model.risks for model in models), strict=True))
             called = [[called_at_share(r, share) for r, share in zip(m.risks, m.shares, strict=True)] for m in models]
-            cases = list(zip(groups.truths, *called, strict=True))
+            cases = list(zip(problem.truths, *called, strict=True))
             return {
-                UTILITY.name: _compared(groups, [_aurocs(*task) for task in risks], excess=False),
-                OPPORTUNITY.name: _compared(groups, [_hits(*task) for task in cases], excess=True),
-                PARITY.name: _compared(groups, [_calls(*task) for task in cases], excess=True),
+                UTILITY.name: _compared(groups, paired_auroc, risks, excess=False),
+                OPPORTUNITY.name: _compared(groups, _hits, cases, excess=True),
+                PARITY.name: _compared(groups, _calls, cases, excess=True),
             }
 
         return score
 
 
-def _compared(groups: OutcomeSubgroups, measures: Sequence[Measure], excess: bool) -> Value | Undefined:
+def _compared(
+    groups: OutcomeSubgroups, measure: Measure, tasks: Sequence[tuple[NDArray[Any], ...]], excess: bool
+) -> Value | Undefined:
     """Return the gap of the model of S, or its excess over that of R, in the worst attribute."""
     pairs = [
-        {a: {label: measure(mask) for label, mask in labels.items()} for a, labels in scored.items()}
-        for scored, measure in zip(groups.scored, measures, strict=True)
+        {
+            a: {label: measure(*(x[mask] for x in task)) for label, mask in labels.items()}
+            for a, labels in scored.items()
+        }
+        for scored, task in zip(groups.scored, tasks, strict=True)
     ]
     kinds: dict[str, Callable[[list[Paired]], Estimate]] = {
         "attribute_synthetic": lambda found: model_gap(found, 0),
@@ -106,13 +112,9 @@ def _per_attribute(
     return found
 
 
-def _aurocs(truth: NDArray[np.uint8], synthetic: NDArray[np.float64], real: NDArray[np.float64]) -> Measure:
-    return lambda mask: paired_auroc(truth[mask], synthetic[mask], real[mask])
+def _hits(truth: NDArray[np.uint8], synthetic: Mask, real: Mask) -> Paired:
+    return paired_rate(synthetic[truth > 0], real[truth > 0])
 
 
-def _hits(truth: NDArray[np.uint8], synthetic: Mask, real: Mask) -> Measure:
-    return lambda mask: paired_rate(synthetic[mask & (truth > 0)], real[mask & (truth > 0)])
-
-
-def _calls(truth: NDArray[np.uint8], synthetic: Mask, real: Mask) -> Measure:
-    return lambda mask: paired_rate(synthetic[mask], real[mask])
+def _calls(truth: NDArray[np.uint8], synthetic: Mask, real: Mask) -> Paired:
+    return paired_rate(synthetic, real)

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
 from ehrsynth.evaluation.privacy.nearness import nearness
 from ehrsynth.evaluation.subgroups import FEW, MIN_ROWS, largest_gap, subgroups
 from ehrsynth.layout import Records
-from ehrsynth.metrics.classification import auroc
 from ehrsynth.metrics.fairness import gap
 from ehrsynth.metrics.intervals import normal
+from ehrsynth.metrics.membership import membership_auroc
 
 PRIVACY_GAP = Cards.beside(__file__)["fairness/privacy_gap"]
 
@@ -36,11 +35,11 @@ class MembershipGap(Evaluator):
         """Find the subgroups of R and H."""
         sides = [subgroups(real.schema, t, self.attributes, real.train) for t in (real.train, real.holdout)]
         masks = {
-            attribute: {label: (mask.numpy(), sides[1][attribute][label].numpy()) for label, mask in labels.items()}
+            attribute: {label: (mask, sides[1][attribute][label]) for label, mask in labels.items()}
             for attribute, labels in sides[0].items()
         }
         scored = {
-            attribute: [label for label, pair in labels.items() if min(map(np.sum, pair)) >= self.min_rows]
+            attribute: [label for label, pair in labels.items() if min(mask.sum() for mask in pair) >= self.min_rows]
             for attribute, labels in masks.items()
         }
         if all(len(labels) < 2 for labels in scored.values()):
@@ -49,12 +48,11 @@ class MembershipGap(Evaluator):
 
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             near = nearness(real, synthetic)
-            members, others = near.members.numpy(), near.others.numpy()
             gaps: dict[str, Value | Undefined] = {}
             parts: dict[tuple[str, str], Value | Undefined] = {}
             for attribute, labels in masks.items():
                 found = {
-                    label: _membership(members[labels[label][0]], others[labels[label][1]])
+                    label: membership_auroc(near.members[labels[label][0]], near.others[labels[label][1]])
                     for label in scored[attribute]
                 }
                 parts |= {
@@ -65,8 +63,3 @@ class MembershipGap(Evaluator):
             return {PRIVACY_GAP.name: largest_gap(gaps, parts)}
 
         return score
-
-
-def _membership(members: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[float, float]:
-    labels = np.repeat([1, 0], [len(members), len(others)])
-    return auroc(labels, -np.concatenate([members, others]))

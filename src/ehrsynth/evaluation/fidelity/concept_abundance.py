@@ -37,7 +37,7 @@ class ConceptAbundance(Evaluator):
         edges = metric.abundance_edges(known)
         expected = metric.abundance(known, edges)
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
             counts = [metric.codes_per_record(group.bits, chosen) for group in grouped(real, synthetic)]
             return {

@@ -26,7 +26,7 @@ class Correlation(Evaluator):
         expected = correlation(*known.compute())
         pairs = related(expected, known.gram[0], len(real.train), real.layout.binary.stop)
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             found = np.array(
                 [

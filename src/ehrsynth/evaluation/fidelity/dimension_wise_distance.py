@@ -31,7 +31,7 @@ class DimensionWiseDistance(Evaluator):
         """Count the codes of R."""
         expected = prevalence(real.train.bits).numpy()
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             numbers = number_distances(real, synthetic)
             if isinstance(numbers, Undefined):
@@ -53,7 +53,7 @@ class Wasserstein(Evaluator):
         if not real.train.values.shape[1]:
             raise NotApplicableError("the data have no continuous column")
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             numbers = number_distances(real, synthetic)
             if isinstance(numbers, Undefined):

@@ -31,7 +31,7 @@ class ColumnDistributions(Evaluator):
         numeric = len(cells.low)
         domains = _domains(real.schema, names)
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             found = replicates([cells.count(group) for group in grouped(real, synthetic)])
             real_shares, synthetic_shares = shares(known, starts), shares(found, starts)

@@ -49,11 +49,11 @@ class LatentDeviation(Evaluator):
         k = self._elbow(real, means, seed) if self.k == "elbow" else self.k
         bits, nats = self.cards
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             drawn = capped(synthetic, len(train), seed, "latent/synthetic")  # as the anchors, which have no more
             if len(train) + len(drawn) < k:
-                return {card.name: Undefined(f"fewer records than the {k} clusters") for card in self.cards}
+                return self.undefined(f"fewer records than the {k} clusters")
             if train is real.train and drawn is synthetic:
                 space = pooled(real_moments(real), synthetic_moments(real, synthetic))  # as known from the correlations
             else:

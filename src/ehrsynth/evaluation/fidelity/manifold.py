@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.groups import GROUPS, needs_two_rows, real_moments, replicated
+from ehrsynth.evaluation.groups import needs_two_rows, real_moments, replicated
 from ehrsynth.evaluation.subsets import capped
 from ehrsynth.layout import Records
 from ehrsynth.metrics import manifold
-from ehrsynth.metrics.grouped import groups_of
+from ehrsynth.metrics.grouped import GROUPS, groups_of
 from ehrsynth.metrics.intervals import share, t_mean
 from ehrsynth.metrics.latent_deviation import principal_axes, project
 from ehrsynth.metrics.missing import observed_means
@@ -44,18 +44,14 @@ class Manifold(Evaluator):
         means = observed_means(real.train.values)
         train = Points.of(_drawn(real, self.k, self.max_rows, seed), means)
         key = {"work": "balls", "k": self.k, "max_rows": self.max_rows, "seed": seed}
-        known = real.memory.cached(key, lambda: {"radii": manifold.kth_nearest(train, self.k).numpy()})
-        radii = torch.from_numpy(known["radii"])
+        radii = torch.from_numpy(real.memory.array(key, lambda: manifold.kth_nearest(train, self.k).numpy()))
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             order = torch.randperm(len(synthetic), generator=torch_rng(seed, "manifold/synthetic"))
             drawn = Points.of(synthetic[order[: self.max_rows]], means)
             if len(drawn) <= self.k:
-                return {
-                    card.name: Undefined(f"{len(drawn)} synthetic records have no neighbour {self.k}")
-                    for card in self.cards
-                }
+                return self.undefined(f"{len(drawn)} synthetic records have no neighbour {self.k}")
             own = manifold.kth_nearest(drawn, self.k)
             found = manifold.balls(train, radii, drawn, own, groups_of(len(drawn)))
             return {
@@ -96,11 +92,11 @@ class Support(Evaluator):
 
         train = embedded(_drawn(real, self.k, self.max_rows, seed))
         key = {"work": "embedded balls", "k": self.k, "max_rows": self.max_rows, "seed": seed}
-        known = real.memory.cached(key, lambda: {"radii": manifold.kth_nearest(_points(train), self.k).numpy()})
-        radii, real_depths = torch.from_numpy(known["radii"]), _depths(train).numpy()
+        radii = torch.from_numpy(real.memory.array(key, lambda: manifold.kth_nearest(_points(train), self.k).numpy()))
+        real_depths = _depths(train).numpy()
         alphas = manifold.within(real_depths, real_depths) / len(train)
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
             drawn = embedded(capped(synthetic, self.max_rows, seed, "support/synthetic"))
             rng = numpy_rng(seed, "support groups")

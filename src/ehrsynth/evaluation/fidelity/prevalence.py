@@ -24,7 +24,7 @@ class Prevalence(Evaluator):
         expected = prevalence(real.train.bits).numpy()
         names = real.layout.names[real.layout.binary]
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
             found = positives(real, synthetic) / sizes(real, synthetic)[:, None]
             parts = replicated_parts(APD, "column", names, np.abs(found - expected))

@@ -51,7 +51,7 @@ class RarePrevalence(Evaluator):
         expected = prevalence(real.train.bits).numpy()[rare]
         names = [real.layout.names[i] for i in rare]
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
             found = positives(real, synthetic)[:, rare] / sizes(real, synthetic)[:, None]
             errors = relative_error(expected, found)
@@ -86,7 +86,7 @@ class RarePairLift(Evaluator):
         expected = log_lift(together[tuple(pairs)], together.diagonal(), pairs, float(len(real.train)))
         first, second = codes[pairs]
 
-        @needs_two_rows(self.cards)
+        @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             both = replicates(synthetic_moments(real, synthetic).gram[:, first, second].numpy())
             counts = positives(real, synthetic)[:, codes]

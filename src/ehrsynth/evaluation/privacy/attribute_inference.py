@@ -1,6 +1,6 @@
 """Privacy by attribute inference, with real patients outside the training rows as the control."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
 from ehrsynth.evaluation.subsets import attributes_known_to_anyone, capped
 from ehrsynth.kinds import span
-from ehrsynth.layout import Layout, Records
+from ehrsynth.layout import Records
 from ehrsynth.metrics.attribute_inference import (
     Hidden,
     Tally,
@@ -26,7 +26,6 @@ from ehrsynth.metrics.attribute_inference import (
 from ehrsynth.metrics.intervals import quantiles
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.neighbours import Points
-from ehrsynth.schema import Schema
 from ehrsynth.seeding import numpy_rng
 
 CARDS = Cards.beside(__file__)
@@ -34,8 +33,6 @@ ON_TRAIN, ON_HOLDOUT, EXCESS, PUBLISHED = (
     CARDS[f"privacy/attribute_f1{end}"] for end in ("", "_holdout", "_excess", "_published")
 )
 KNOWN, POSITIVES = CARDS["privacy/attribute_known_codes"], CARDS["privacy/attribute_hidden_positives"]
-
-Infer = Callable[[Points, Points, Hidden], Hidden]
 
 
 @dataclass(kw_only=True)
@@ -54,7 +51,7 @@ class AttributeInference(Evaluator):
 
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Choose the known columns and cut R and H into known and hidden."""
-        attack = _Attack(real, self.known, infer)
+        attack = _Attack(real, self.known)
         targets = [
             attack.cut(capped(table, self.max_rows, seed, name))
             for table, name in ((real.train, "attribute/train"), (real.holdout, "attribute/holdout"))
@@ -92,7 +89,7 @@ class PublishedAttributeInference(Evaluator):
 
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Cut R into known and hidden."""
-        attack = _PublishedAttack(real, self.known, infer_as_published)
+        attack = _PublishedAttack(real, self.known)
         target = attack.cut(capped(real.train, self.max_rows, seed, "attribute/train"))
         strength = attack.strength(target[1])
 
@@ -107,10 +104,10 @@ class PublishedAttributeInference(Evaluator):
 class _Attack:
     """What is known, what is hidden, and how much each hidden column weighs."""
 
+    infer = staticmethod(infer)
     unit_bins = False  # how the entropy of a value is counted
 
-    def __init__(self, real: RealData, known: int | None, attack: Infer) -> None:
-        self.infer = attack
+    def __init__(self, real: RealData, known: int | None) -> None:
         layout = real.layout
         public = attributes_known_to_anyone(real.schema, layout)
         counts = ones(real.train.bits).numpy()
@@ -127,7 +124,8 @@ class _Attack:
         hidden = sorted({*range(layout.width)} - {*known_columns})
         self.hidden = [[i for i in hidden if i < width], [i - width for i in hidden if i >= width]]
         self.means = observed_means(real.train.values)
-        self.low, self.scale = _raw_scale(real.schema, layout)
+        spans = [span(real.schema.by_name[field.column]) for field in layout.fields[layout.values]]
+        self.low, self.scale = np.array(spans, dtype=float).reshape(-1, 2).T
         weights = entropies(self.cut(real.train)[1], self.unit_bins)
         if not weights.sum():
             raise NotApplicableError("every hidden column is constant in the training rows")
@@ -163,6 +161,7 @@ class _Attack:
 class _PublishedAttack(_Attack):
     """The same cut with known values in raw units (missing ones at R's mean) and the public code's entropies."""
 
+    infer = staticmethod(infer_as_published)
     unit_bins = True
 
     def cut(self, records: Records) -> tuple[Points, Hidden]:
@@ -180,9 +179,3 @@ def half_of_positives(counts: Sequence[int] | NDArray[np.integer]) -> int:
     """
     known = np.cumsum(counts)
     return max(int((2 * known <= known[-1]).sum()), 1) if len(known) else 0
-
-
-def _raw_scale(schema: Schema, layout: Layout) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    spans = np.array([span(schema.by_name[field.column]) for field in layout.fields[layout.values]], dtype=float)
-    low, width = spans.reshape(-1, 2).T
-    return low, width

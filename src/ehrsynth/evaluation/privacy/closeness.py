@@ -1,6 +1,5 @@
 """Privacy by closeness: are synthetic records nearer to R than to H, and harder to tell from R than from H?"""
 
-import numpy as np
 import torch
 
 from ehrsynth.evaluation.card import Cards
@@ -53,11 +52,11 @@ class AdversarialAccuracy(Evaluator):
             return {NNAA.name: Value(*accuracy_gain(holdout, train), sides)}
 
         def within(name: str, table: Records, side: Side) -> torch.Tensor:
-            def measure() -> dict[str, np.ndarray]:
-                return {"distance": nearest_other_by_group(Points.of(table[side.sample], means)).numpy()}
-
             # The sample follows from its size and the seed.
             key = {"work": "nearest other record", "table": name, "sample": len(side.sample), "seed": real.seed}
-            return torch.from_numpy(real.memory.cached(key, measure)["distance"])
+            distances = real.memory.array(
+                key, lambda: nearest_other_by_group(Points.of(table[side.sample], means)).numpy()
+            )
+            return torch.from_numpy(distances)
 
         return score

@@ -1,29 +1,27 @@
 """Privacy by copies: synthetic records equal to a training record, or a few cells away from one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from ehrsynth.evaluation.card import Cards
+from ehrsynth.evaluation.card import Card, Cards
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Value
 from ehrsynth.evaluation.privacy.nearness import nearness
 from ehrsynth.layout import Records
 from ehrsynth.metrics.copies import copied, isolated
-from ehrsynth.metrics.intervals import difference, share
+from ehrsynth.metrics.intervals import Estimate, difference, share
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.neighbours import Points, nearest
 
 CARDS = Cards.beside(__file__)
-COPIES, COPIES_HOLDOUT = CARDS["privacy/exact_copies"], CARDS["privacy/exact_copies_holdout"]
-NEAR, NEAR_HOLDOUT = CARDS["privacy/near_copies"], CARDS["privacy/near_copies_holdout"]
-COPIES_EXCESS, NEAR_EXCESS = CARDS["privacy/copies_excess"], CARDS["privacy/near_copies_excess"]
+COPIES = tuple(CARDS[f"privacy/{name}"] for name in ("exact_copies", "exact_copies_holdout", "copies_excess"))
+NEAR = tuple(CARDS[f"privacy/{name}"] for name in ("near_copies", "near_copies_holdout", "near_copies_excess"))
 ISOLATED = CARDS["privacy/isolated_copies"]
 
 
 class ExactCopies(Evaluator):
     """Whether synthetic records repeat training records."""
 
-    cards = (COPIES, COPIES_HOLDOUT, COPIES_EXCESS)
+    cards = COPIES
     uses_holdout = True
 
     def fit(self, real: RealData, seed: int) -> Scorer:
@@ -34,11 +32,7 @@ class ExactCopies(Evaluator):
 
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
             found = share(copied(Points.of(synthetic, means), train), len(synthetic))
-            return {
-                COPIES.name: Value(*found),
-                COPIES_HOLDOUT.name: Value(*chance),
-                COPIES_EXCESS.name: Value(*difference(found, chance)),
-            }
+            return _beside_chance(COPIES, found, chance)
 
         return score
 
@@ -53,7 +47,7 @@ class NearCopies(Evaluator):
         gap: by how much the other real table has to be farther from an isolated copy.
     """
 
-    cards = (NEAR, NEAR_HOLDOUT, NEAR_EXCESS, ISOLATED)
+    cards = (*NEAR, ISOLATED)
     uses_holdout = True
     within: float = 2.0
     isolated_within: float = 3.0
@@ -62,12 +56,8 @@ class NearCopies(Evaluator):
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Measure how near the records of H are to R, which is chance."""
         means = observed_means(real.train.values)
-
-        def measure() -> dict[str, np.ndarray]:
-            table, train = (Points.of(part, means) for part in (real.holdout, real.train))
-            return {"distance": nearest(table, train)[0].numpy()}
-
-        distance = real.memory.cached({"work": "nearest of R to H"}, measure)["distance"]
+        holdout, train = (Points.of(table, means) for table in (real.holdout, real.train))
+        distance = real.memory.array({"work": "nearest of R to H"}, lambda: nearest(holdout, train)[0].numpy())
         chance = share(float((distance <= self.within).sum()), len(distance))
 
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
@@ -83,11 +73,11 @@ class NearCopies(Evaluator):
                 ("strength", "others farther by"): Value(self.gap),
                 ("strength", "parts of R"): Value(float(len(near.train.from_parts))),
             }
-            return {
-                NEAR.name: Value(*found),
-                NEAR_HOLDOUT.name: Value(*chance),
-                NEAR_EXCESS.name: Value(*difference(found, chance)),
-                ISOLATED.name: Value(*excess, sides),
-            }
+            return {**_beside_chance(NEAR, found, chance), ISOLATED.name: Value(*excess, sides)}
 
         return score
+
+
+def _beside_chance(cards: Sequence[Card], found: Estimate, chance: Estimate) -> dict[str, Value]:
+    estimates = found, chance, difference(found, chance)
+    return {card.name: Value(*estimate) for card, estimate in zip(cards, estimates, strict=True)}

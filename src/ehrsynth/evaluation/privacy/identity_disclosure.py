@@ -82,15 +82,14 @@ class IdentityDisclosure(Evaluator):
             source = adversary.cut(synthetic)
             found = worst_cases(nodes, patients, source, adversary.rank(real.train, synthetic), frames, needed)
             chance = worst_cases(nodes, others, source, adversary.rank(holdout, synthetic), control, needed)[0]
-            to_sample = _share(found[0, 0], discount / factor)
-            to_population = _share(found[2, 0], discount) if self.population else to_sample
-            few = [_share(found[0, 1], discount / factor)]
-            if self.population:
-                few.append(_share(found[2, 1], discount))
+            to_sample, few = (_share(risks, discount / factor) for risks in found[0])
+            to_population, few_there = (
+                (_share(risks, discount) for risks in found[2]) if self.population else (to_sample, few)
+            )
             parts: dict[tuple[str, str], Value | Undefined] = {
                 ("direction", "population_to_sample"): Value(*to_sample),
                 ("direction", "sample_to_population"): Value(*to_population),
-                ("few", "risk"): Value(*max(few)),
+                ("few", "risk"): Value(*max(few, few_there)),
                 ("count", "nodes"): Value(float(len(nodes))),
                 ("count", "lattice"): Value(float(np.prod(levels, dtype=np.float64)) - 1),
                 ("count", "identifiers"): Value(float(len(levels))),
@@ -107,15 +106,7 @@ class IdentityDisclosure(Evaluator):
 
 
 class Adversary:
-    """Cuts tables into quasi-identifiers and sensitive attributes.
-
-    Args:
-        real: the real side; R says what is common.
-        identifiers: names of the quasi-identifiers; None takes the columns of that role, all demographics, and the
-            most common codes.
-        codes: how many codes that is.
-        seed: of the clusters.
-    """
+    """Cuts tables into quasi-identifiers and sensitive attributes, by the options of ``IdentityDisclosure``."""
 
     def __init__(self, real: RealData, identifiers: Sequence[str] | None, codes: int, seed: int) -> None:
         self._levels = Levels(real.schema)
@@ -136,14 +127,12 @@ class Adversary:
         self._ones = [nominal[i] for i in np.flatnonzero(rare)]
         self._zeros = [nominal[i] for i in np.flatnonzero(common)]
         self._numbers = [column.name for column in sensitive if column.numeric]
-        self._reach = self._of_clusters(real, seed)
+        values = self._values(real.train).T
+        self._reach = [_reach(real, name, x, seed) for name, x in zip(self._numbers, values, strict=True)]
 
     def cut(self, records: Records) -> People:
         """Return the records as an adversary sees them."""
-        known = []
-        for column in self.identifiers:
-            cells = self._levels.of(records, [column.name])[:, 0]
-            known.append(_generalised(column, cells))
+        known = [_generalised(column, self._levels.of(records, [column.name])[:, 0]) for column in self.identifiers]
         bits = np.hstack([records.bits[:, self._ones].numpy() > 0, records.bits[:, self._zeros].numpy() == 0])
         return People(known, *np.nonzero(bits))
 
@@ -178,26 +167,19 @@ class Adversary:
     def _values(self, records: Records) -> NDArray[np.float64]:
         return self._levels.of(records, self._numbers) if self._numbers else np.empty((len(records), 0))
 
-    def _of_clusters(self, real: RealData, seed: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """Return for each number the centres of its clusters, and 1.48 MAD / p of each."""
-        values = self._values(real.train)
-        found = []
-        for i, name in enumerate(self._numbers):
-            column = values[:, i]
-            column = column[~np.isnan(column)]
 
-            def work(column: NDArray[np.float64] = column, name: str = name) -> dict[str, NDArray[np.float64]]:
-                return {"centres": centres(column, numpy_rng(seed, "identity/clusters", name))}
-
-            key = {"work": "identity/clusters", "column": name, "seed": seed}
-            middles = np.asarray(real.memory.cached(key, work)["centres"])
-            if not len(column):
-                found.append((middles, middles))
-                continue
-            shares = np.bincount(cluster(column, middles), minlength=len(middles)) / len(values)
-            spread = float(np.median(np.abs(column - np.median(column))))
-            found.append((middles, MAD * spread / np.maximum(shares, 1 / len(values))))
-        return found
+def _reach(
+    real: RealData, name: str, values: NDArray[np.float64], seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the centres of the clusters of a number in R [n], and 1.48 MAD / p of each."""
+    seen = values[~np.isnan(values)]
+    key = {"work": "identity/clusters", "column": name, "seed": seed}
+    middles = real.memory.array(key, lambda: centres(seen, numpy_rng(seed, "identity/clusters", name)))
+    if not len(seen):
+        return middles, middles
+    shares = np.bincount(cluster(seen, middles), minlength=len(middles)) / len(values)
+    spread = float(np.median(np.abs(seen - np.median(seen))))
+    return middles, MAD * spread / np.maximum(shares, 1 / len(values))
 
 
 def _identifiers(real: RealData, names: Sequence[str] | None, codes: int) -> list[Column]:

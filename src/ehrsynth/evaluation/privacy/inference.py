@@ -66,10 +66,8 @@ class Inference(Evaluator):
             for i, name in enumerate(named):
                 each = {side: Attempts(int(hits[:, i].sum()), len(hits)) for side, hits in guesses.items()}
                 parts["column", name] = Value(*excess(each["attack"], each["control"]))
-                parts |= {
-                    ("column_attack", name): Value(*each["attack"].rate),
-                    ("column_control", name): Value(*each["control"].rate),
-                }
+                parts["column_attack", name] = Value(*each["attack"].rate)
+                parts["column_control", name] = Value(*each["control"].rate)
             return {INFERENCE.name: Value(*excess(found["attack"], found["control"]), parts=parts)}
 
         return score

@@ -9,6 +9,7 @@ from ehrsynth.evaluation.columns import mixed
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
 from ehrsynth.evaluation.privacy.attempts import check_names, rate_parts, shuffled, targets
 from ehrsynth.layout import Records
+from ehrsynth.metrics.gower import Mixed
 from ehrsynth.metrics.linkability import linked
 from ehrsynth.metrics.rates import Attempts, excess
 from ehrsynth.seeding import numpy_rng
@@ -42,14 +43,13 @@ class Linkability(Evaluator):
             raise OptionError("linkability: known: the two sides must have no column in common")
         attacked = targets(real, self.attacks, seed, "linkability")
 
+        def halved(table: Records) -> tuple[Mixed, Mixed]:
+            return mixed(table, sides[0]), mixed(table, sides[1])
+
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
-            order = shuffled(synthetic, seed)
-            source = mixed(order, sides[0]), mixed(order, sides[1])
+            source = halved(shuffled(synthetic, seed))
             found = {
-                name: Attempts(
-                    int(linked((mixed(table, sides[0]), mixed(table, sides[1])), source, self.neighbours).sum()),
-                    len(table),
-                )
+                name: Attempts(int(linked(halved(table), source, self.neighbours).sum()), len(table))
                 for name, table in zip(("attack", "control"), attacked, strict=True)
             }
             n, m, rng = len(attacked[0]), len(synthetic), numpy_rng(seed, "baseline")

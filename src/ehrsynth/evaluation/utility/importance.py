@@ -1,7 +1,6 @@
 """Whether models trained on R and on S explain themselves by the same features."""
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +51,9 @@ class Explained:
         """Return the mean |SHAP| over rows and tasks in both models of what is among the top of either."""
         both = {"importance_real": np.mean(self._real, axis=0), "importance_synthetic": np.mean(found, axis=0)}
         tops = {int(i) for part in both.values() for i in np.argsort(-part.mean(axis=0), kind="stable")[:TOP]}
+        names, features = self._problem.real.layout.names, self._problem.features
         return {
-            (kind, self._names[i]): Value(*t_mean(part[:, i], 0.0)) for kind, part in both.items() for i in sorted(tops)
+            (kind, names[features[i]]): Value(*t_mean(part[:, i], 0.0))
+            for kind, part in both.items()
+            for i in sorted(tops)
         }
-
-    @cached_property
-    def _names(self) -> list[str]:
-        names = self._problem.real.layout.names
-        return [names[i] for i in self._problem.features]

@@ -54,9 +54,8 @@ class OtherModels(Evaluator):
             return {kind: np.array([fit(features, y) for y in answers]) for kind, fit in kinds.items()}
 
         def judged(arm: str, scores: Mapping[str, NDArray[np.float64]]) -> dict[str, Value | Undefined]:
-            truths = [task.of(real.holdout) for task in problem.tasks]
             values = {
-                kind: [Value(*normal(*auroc(y, s))) for y, s in zip(truths, scores[kind], strict=True)]
+                kind: [Value(*normal(*auroc(y, s))) for y, s in zip(problem.truths, scores[kind], strict=True)]
                 for kind in kinds
             }
             return {f"utility/{arm}_auroc_{kind}": over_outcomes(problem, found) for kind, found in values.items()}
@@ -66,8 +65,7 @@ class OtherModels(Evaluator):
 
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             if constant := problem.constant(problem.drawn(synthetic, self.max_rows)):
-                reason = Undefined(f"outcome {constant!r} is constant in the synthetic rows")
-                return {card.name: reason for card in self.cards} | benchmark
+                return self.undefined(f"outcome {constant!r} is constant in the synthetic rows") | benchmark
             return {**benchmark, **judged("tstr", predicted(synthetic))}
 
         return score

@@ -42,13 +42,8 @@ class OutcomeSubgroups:
                 attribute: {label: mask for label, mask in labels.items() if self._large(mask, truth)}
                 for attribute, labels in self._masks.items()
             }
-            for truth in self.truths
+            for truth in self._problem.truths
         ]
-
-    @cached_property
-    def truths(self) -> list[NDArray[np.uint8]]:
-        """The answers of H, per task."""
-        return [task.of(self._problem.real.holdout) for task in self._problem.tasks]
 
     def parts(self, values: Sequence[Mapping[str, Value]], kind: str = "subgroup") -> Parts:
         """Return the value of every subgroup, averaged over the tasks in which it has one.
@@ -77,7 +72,7 @@ class OutcomeSubgroups:
                     for labels in scored.values()
                     for label, mask in labels.items()
                 }
-                for scored, truth, risk in zip(self.scored, self.truths, risks, strict=True)
+                for scored, truth, risk in zip(self.scored, self._problem.truths, risks, strict=True)
             ]
         )
 

@@ -50,6 +50,7 @@ class Problem:
 
     def __init__(self, real: RealData) -> None:
         self.real = real
+        self.seed = real.seed
         fields, columns = real.layout.fields, real.schema.outcomes
         names = {column.name for column in columns}
         asked = [(i, field) for i, field in enumerate(fields) if field.column in names]
@@ -60,7 +61,9 @@ class Problem:
         if constant := self.constant(real.holdout):
             raise NotApplicableError(f"outcome {constant!r} is constant in the held-out rows")
         levels = [Task(f.column, f.name, i) for i, f in asked if f.kind == "level" and f.name != f"{f.column}:missing"]
-        self.tasks += tuple(task for task in levels if min(_smaller(task, t) for t in self._tables) >= MIN_LEVEL)
+        self.tasks += tuple(
+            task for task in levels if min(_smaller(task, t) for t in (real.train, real.holdout)) >= MIN_LEVEL
+        )
         if not self.tasks:
             kinds = ", ".join(f"{column.name!r} is {column.kind}" for column in columns)
             raise NotApplicableError(
@@ -68,18 +71,14 @@ class Problem:
                 f" {MIN_LEVEL} records or more{kinds and f' ({kinds})'}"
             )
 
-    @property
-    def seed(self) -> int:
-        """Of all draws."""
-        return self.real.seed
-
     def drawn(self, records: Records, max_rows: int | None, name: str = "utility") -> Records:
         """Return at most ``max_rows`` records, drawn from the stream of that name."""
         return capped(records, max_rows, self.seed, name)
 
-    @property
-    def _tables(self) -> tuple[Records, Records]:
-        return self.real.train, self.real.holdout
+    @cached_property
+    def truths(self) -> list[NDArray[np.uint8]]:
+        """The answers of H, per task."""
+        return [task.of(self.real.holdout) for task in self.tasks]
 
     @cached_property
     def test(self) -> sparse.csr_matrix:

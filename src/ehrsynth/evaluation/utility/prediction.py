@@ -67,7 +67,7 @@ class OutcomePrediction(Evaluator):
             hybrid = {} if self.ratios is None else _named("hybrid", self._hybrid(problem, synthetic, self.ratios))
             on_synthetic = self.trees.on_synthetic(problem, synthetic)
             if isinstance(on_synthetic, str):
-                return {card.name: Undefined(on_synthetic) for card in self.cards} | hybrid | benchmark
+                return self.undefined(on_synthetic) | hybrid | benchmark
             found = {
                 **benchmark,
                 **_named("tstr", self._on_holdout(problem, on_synthetic, with_subgroups=True)),
@@ -82,8 +82,7 @@ class OutcomePrediction(Evaluator):
 
     def _on_holdout(self, problem: Problem, trained: TrainedTrees, with_subgroups: bool = False) -> dict[str, Value]:
         """Return each measure on H; AUROC with its subgroups if asked for."""
-        truths = [task.of(problem.real.holdout) for task in problem.tasks]
-        found = _over_tasks(problem, truths, trained.risks, trained.shares)
+        found = _over_tasks(problem, problem.truths, trained.risks, trained.shares)
         if with_subgroups:
             whole = found["auroc"]
             parts = OutcomeSubgroups(problem, self.attributes, self.min_rows).auroc(trained.risks)
@@ -91,7 +90,6 @@ class OutcomePrediction(Evaluator):
         return found
 
     def _on_synthetic(self, problem: Problem, trained: TrainedTrees, synthetic: Records) -> dict[str, Value]:
-        """Return each measure on S."""
         test = problem.drawn(synthetic, self.max_rows)
         x, truths = problem.x(test), [task.of(test) for task in problem.tasks]
         risks = np.array([boosting.risk(trained.model(i), x) for i in range(len(truths))])
