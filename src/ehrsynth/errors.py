@@ -38,5 +38,11 @@ class OptionError(InputError):
     """An option or configuration value is unknown or out of range."""
 
 
+def expect(fits: bool, option: str, value: object, wanted: str) -> None:
+    """Raise an ``OptionError`` that says which option has which value, and what was ``wanted``, unless it fits."""
+    if not fits:
+        raise OptionError(f"{option}={value}: {wanted} was expected")
+
+
 class TrainingError(EhrsynthError):
     """Training diverged: a loss is not a finite number any more, and going on cannot mend it."""

@@ -4,7 +4,7 @@ A schema is frozen, ordered and round-trips through JSON. It travels with the ma
 every checkpoint and with every synthetic table, so that any two of them can be compared.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import isfinite
@@ -118,7 +118,7 @@ class Schema:
         names = [column.name for column in self.columns]
         doubled = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if doubled or not names:
-            raise SchemaError(f"schema: duplicate columns {_some(doubled)}" if doubled else "schema: no columns")
+            raise SchemaError(f"schema: duplicate columns {in_words(doubled)}" if doubled else "schema: no columns")
 
     @cached_property
     def by_name(self) -> dict[str, Column]:
@@ -156,13 +156,13 @@ class Schema:
             raise TableError(f"{table}: the table has no rows; at least one is needed")
         if not frame.columns.is_unique:
             doubled = frame.columns[frame.columns.duplicated()]
-            raise TableError(f"{table}: repeated columns {_some(list(doubled))}; names must be unique")
+            raise TableError(f"{table}: repeated columns {in_words(list(doubled))}; names must be unique")
         absent = [name for name in self.names if name not in frame.columns]
         if absent:
-            raise TableError(f"{table}: missing columns {_some(absent)}; the schema has {len(self.names)} columns")
+            raise TableError(f"{table}: missing columns {in_words(absent)}; the schema has {len(self.names)} columns")
         extra = [str(name) for name in frame.columns if name not in self.by_name and name != SUBJECT]
         if extra:
-            raise TableError(f"{table}: extra columns {_some(extra)}; the schema does not have them")
+            raise TableError(f"{table}: extra columns {in_words(extra)}; the schema does not have them")
         for column in self.columns:
             column.check(frame[column.name], table, unseen, first_row)
         return frame[self.names]
@@ -248,6 +248,7 @@ def as_text(cells: pd.Series) -> pd.Series:
     return text.str.removesuffix(".0") if is_float_dtype(cells) else text
 
 
-def _some(names: list[str] | tuple[str, ...], most: int = 5) -> str:
+def in_words(names: Sequence[str], most: int = 5) -> str:
+    """Return names for a message, not all of many."""
     shown = ", ".join(map(repr, names[:most]))
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -59,11 +59,11 @@ def changed(wide: Wide) -> Wide:
 
 def state(prepared: Prepared, train: Wide) -> str:
     """Return everything that was fitted, as JSON."""
-    encoder = Encoder(prepared.schema)
-    rules = [rule.to_dict() for rule in propose(prepared.schema, train)]
+    encoder = Encoder(prepared.plan.schema)
+    rules = [rule.to_dict() for rule in propose(prepared.plan.schema, train)]
     told: dict[str, Any] = {
-        "schema": prepared.schema.to_dict(),
-        "rare": [asdict(code) for code in prepared.rare],
+        "schema": prepared.plan.schema.to_dict(),
+        "rare": [asdict(code) for code in prepared.plan.rare],
         "rules": rules,
         "encoder": [encoder.layout.names, encoder.schema.to_dict()],
     }

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ehrsynth.data.events import EVENTS, LABELS, make_timeline
-from ehrsynth.data.sources.meds import SPLITS, Meds
+from ehrsynth.data.events import EVENTS, GIVEN, LABELS, make_timeline
+from ehrsynth.data.sources.meds import Meds
 from ehrsynth.data.sources.meds_codes import meanings, patterns_of
 from ehrsynth.data.store import Store
 from ehrsynth.errors import FileError, InputError, OptionError, TableError
@@ -200,7 +200,7 @@ def test_metadata(tmp_path: Path) -> None:
         assert store.frame(f"SELECT * FROM {LABELS}").values.tolist() == [
             ["diagnosis", "ICD9CM", "4019", "Hypertension"]
         ]
-        assert store.frame(f"SELECT * FROM {SPLITS} ORDER BY ALL").values.tolist() == [
+        assert store.frame(f"SELECT * FROM {GIVEN} ORDER BY ALL").values.tolist() == [
             [1, "validation"],
             [2, "holdout"],
         ]

@@ -64,7 +64,7 @@ def frames(prepared: Prepared) -> dict[str, pd.DataFrame]:
 
 def test_clipping() -> None:
     prepared = Preprocess(outliers="clip", min_prevalence=0.2).apply(parts())
-    bmi = prepared.schema.by_name["bmi"]
+    bmi = prepared.plan.schema.by_name["bmi"]
     assert bmi.bounds == (10, 60)
     assert bmi.decimals == 2
     assert bmi.missing
@@ -75,7 +75,7 @@ def test_clipping() -> None:
 
 def test_dropping_records() -> None:
     prepared = Preprocess(outliers="drop").apply(parts())
-    assert prepared.schema.by_name["bmi"].bounds == (20.5, 30.25)
+    assert prepared.plan.schema.by_name["bmi"].bounds == (20.5, 30.25)
     assert {name: len(part) for name, part in prepared.parts.items()} == {"train": 8, "validation": 2, "holdout": 2}
     holdout = frames(prepared)["holdout"]
     assert holdout["bmi"].iloc[0] == 15  # outside the training bounds, and kept as it is
@@ -85,7 +85,7 @@ def test_dropping_records() -> None:
 def test_outliers_become_missing_or_stay() -> None:
     missing, kept = (Preprocess(outliers=choice).apply(parts()) for choice in ("missing", "keep"))  # type: ignore[arg-type]
     assert frames(missing)["train"]["bmi"].isna().sum() == 3
-    assert missing.schema.by_name["bmi"].bounds == (20.5, 30.25)
+    assert missing.plan.schema.by_name["bmi"].bounds == (20.5, 30.25)
     assert frames(kept)["train"]["bmi"].max() == 950
     assert details(missing)["outliers"] == details(kept)["outliers"] == {"bmi": 4}
 
@@ -93,11 +93,11 @@ def test_outliers_become_missing_or_stay() -> None:
 def test_columns_are_left_out_by_training_rows() -> None:
     for sparse_codes in (True, False):
         prepared = Preprocess(min_prevalence=0.2).apply(parts(sparse_codes=sparse_codes))
-        assert prepared.schema.names == ["bmi", "ward", "common", "dead"]
+        assert prepared.plan.schema.names == ["bmi", "ward", "common", "dead"]
         assert list(frames(prepared)["train"]) == ["subject_id", "bmi", "ward", "common", "dead"]
         assert details(prepared)["columns mostly missing"] == {"lab": 7}
         assert details(prepared)["rare codes"] == {"codes of too few training rows": 1}
-        (code,) = prepared.rare
+        (code,) = prepared.plan.rare
         assert (code.column.name, code.column.domain, code.prevalence) == ("rare", "diagnosis", 0.1)
         assert [step["columns"] for step in prepared.steps] == [6, 5, 4, 4, 4]
 
@@ -106,21 +106,21 @@ def test_a_code_that_no_training_row_has_is_counted_but_not_kept_aside() -> None
     given = tables()
     given["train"]["rare"] = 0
     prepared = Preprocess().apply(parts(given))
-    assert prepared.rare == ()
+    assert prepared.plan.rare == ()
     assert details(prepared)["rare codes"] == {"codes that no training row has": 1}
-    assert "rare" not in prepared.schema.by_name
-    assert "rare" in Preprocess(min_count=0, min_prevalence=0).apply(parts(given)).schema.by_name
+    assert "rare" not in prepared.plan.schema.by_name
+    assert "rare" in Preprocess(min_count=0, min_prevalence=0).apply(parts(given)).plan.schema.by_name
 
 
 @pytest.mark.parametrize(("min_count", "kept"), [(1, True), (2, False)])
 def test_min_count(min_count: int, kept: bool) -> None:
     prepared = Preprocess(min_count=min_count).apply(parts())
-    assert ("rare" in prepared.schema.by_name) == kept
+    assert ("rare" in prepared.plan.schema.by_name) == kept
 
 
 def test_levels_that_training_never_shows() -> None:
     prepared = Preprocess(min_level=1).apply(parts())
-    assert prepared.schema.by_name["ward"].levels == ("A", "B", "other")
+    assert prepared.plan.schema.by_name["ward"].levels == ("A", "B", "other")
     assert frames(prepared)["holdout"]["ward"].tolist() == ["other", "A", "B"]
     assert details(prepared)["levels that training rarely or never has"] == {"ward": 2}
 
@@ -130,7 +130,7 @@ def test_levels_that_training_never_shows() -> None:
 )
 def test_rare_levels_become_other(least: int, levels: tuple[str, ...], others: int) -> None:
     prepared = Preprocess(min_level=least).apply(parts())
-    assert prepared.schema.by_name["ward"].levels == levels
+    assert prepared.plan.schema.by_name["ward"].levels == levels
     assert details(prepared)["levels that training rarely or never has"] == {"ward": others}
     assert "B" not in set(frames(prepared)["train"]["ward"])
 
@@ -141,7 +141,7 @@ def test_declared_levels_and_those_of_an_outcome_stay_however_rare() -> None:
         "ward": ColumnSpec("categorical", levels=("A", "B", "C")),
         "dead": ColumnSpec("categorical", "outcome"),
     }
-    schema = Preprocess().apply({name: wide_of(table, specs) for name, table in given.items()}).schema
+    schema = Preprocess().apply({name: wide_of(table, specs) for name, table in given.items()}).plan.schema
     assert schema.by_name["ward"].levels == ("A", "B", "C")
     assert schema.by_name["dead"].levels == ("no", "yes", "other")
 
@@ -174,7 +174,7 @@ def test_gaps_that_training_never_shows() -> None:
     prepared = Preprocess().apply(parts(given))
     assert frames(prepared)["holdout"]["subject_id"].tolist() == [31, 32]
     assert details(prepared)["rows with gaps that training never has"] == {"holdout": 1}
-    assert not prepared.schema.by_name["ward"].missing
+    assert not prepared.plan.schema.by_name["ward"].missing
 
 
 def pressures(**systolic_and_diastolic: list[float]) -> dict[str, Wide]:
@@ -210,7 +210,7 @@ def test_marginal_imputation_draws_training_values() -> None:
     given["holdout"]["bmi"] = [np.nan, 59.0, 58.0]
     imputing = Preprocess(impute="marginal", max_missing=0.8, min_level=1)
     prepared = imputing.apply(parts(given), seed=3)
-    assert not any(column.missing for column in prepared.schema.columns)
+    assert not any(column.missing for column in prepared.plan.schema.columns)
     train, holdout = frames(prepared)["train"], frames(prepared)["holdout"]
     assert len(holdout) == 3
     assert holdout["bmi"].iloc[0] in {20.5, 30.25, 60, 10, 25}
@@ -230,10 +230,10 @@ def test_marginal_imputation_keeps_the_marginal() -> None:
 
 def test_nothing_is_fitted_on_other_rows() -> None:
     given = tables()
-    before = Preprocess().apply(parts(given)).schema
+    before = Preprocess().apply(parts(given)).plan.schema
     given["holdout"]["bmi"] = [59.123, 12.0, 13.0]
     given["validation"]["common"] = 0
-    assert Preprocess().apply(parts(given)).schema == before
+    assert Preprocess().apply(parts(given)).plan.schema == before
 
 
 def test_the_given_rows_stay_as_they_are() -> None:
@@ -269,10 +269,10 @@ def test_a_column_without_any_training_value_is_left_out() -> None:
 def test_a_constant_column_is_kept_and_encoded() -> None:
     given = {name: table.assign(bmi=25.0, common=1) for name, table in tables().items()}
     prepared = Preprocess().apply(parts(given))
-    assert prepared.schema.by_name["bmi"].bounds == (25, 25)
-    encoder, train = Encoder(prepared.schema), frames(prepared)["train"]
-    decoded = encoder.decode(encoder.encode(prepared.schema.validate(train, "train")))
-    pd.testing.assert_frame_equal(decoded, train[prepared.schema.names].reset_index(drop=True))
+    assert prepared.plan.schema.by_name["bmi"].bounds == (25, 25)
+    encoder, train = Encoder(prepared.plan.schema), frames(prepared)["train"]
+    decoded = encoder.decode(encoder.encode(prepared.plan.schema.validate(train, "train")))
+    pd.testing.assert_frame_equal(decoded, train[prepared.plan.schema.names].reset_index(drop=True))
 
 
 def test_no_rows_left() -> None:
@@ -327,9 +327,9 @@ def test_codes_are_never_dense() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 20_000_000
-    assert 0 < len(prepared.rare) < m
+    assert 0 < len(prepared.plan.rare) < m
     kept = prepared.parts["train"]
     assert sum(len(chunk) for chunk in kept.chunks(10_000)) == len(kept)
-    left = [name for name in names if name not in {code.column.name for code in prepared.rare}]
+    left = [name for name in names if name not in {code.column.name for code in prepared.plan.rare}]
     assert list(kept.code_names) == left
     assert kept.codes.sum(axis=0, dtype=int).min() >= 60

@@ -14,7 +14,9 @@ from ehrsynth.data.encoding import fit_numbers
 from ehrsynth.data.features.base import ColumnSpec
 from ehrsynth.data.hospital import conditions
 from ehrsynth.data.matrix import Matrix
-from ehrsynth.data.proposals import checked, contradicted, propose, read_rules, write_rules
+from ehrsynth.data.proposals.check import checked
+from ehrsynth.data.proposals.file import read_rules, write_rules
+from ehrsynth.data.proposals.propose import contradicted, propose
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import FileError, OptionError, SchemaError
 from ehrsynth.schema import Column, Schema

@@ -1,6 +1,7 @@
 """Encoded records for training: index batches of tensors, in an order that depends on seed and epoch only."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
 
 import pytorch_lightning as pl
 import torch
@@ -9,12 +10,13 @@ from torch import Tensor
 from ehrsynth.data.encoding import fill_missing
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.split import SPLITS
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import OptionError, expect
 from ehrsynth.layout import Records
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
 
 
+@dataclass(eq=False, repr=False)
 class IndexBatches:
     """Shuffled float32 batches [batch, p] of compact records.
 
@@ -33,28 +35,22 @@ class IndexBatches:
         rank, world: this process and the number of processes.
     """
 
-    def __init__(
-        self,
-        records: Records,
-        *,
-        batch_size: int,
-        seed: int,
-        epoch: Callable[[], int],
-        drop_last: bool,
-        every_row: bool = False,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        self.records = records
-        self.seed = seed
-        self.epoch = epoch
-        self.rank = rank
-        self.world = world
-        even = len(records) // world * world  # every rank must take as many steps of as many rows
-        self.batch_size = min(batch_size, even)
-        self.rows = even // self.batch_size * self.batch_size if drop_last else even
-        if every_row:
-            self.rows = len(records)
+    records: Records
+    _: KW_ONLY
+    batch_size: int
+    seed: int
+    epoch: Callable[[], int]
+    drop_last: bool
+    every_row: bool = False
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        even = len(self.records) // self.world * self.world  # every rank must take as many steps of as many rows
+        self.batch_size = min(self.batch_size, even)
+        self.rows = even // self.batch_size * self.batch_size if self.drop_last else even
+        if self.every_row:
+            self.rows = len(self.records)
 
     def __len__(self) -> int:
         return -(-self.rows // self.batch_size)
@@ -83,8 +79,7 @@ class EhrDataModule(pl.LightningDataModule):
 
     def __init__(self, *, matrix: Matrix, batch_size: int, seed: int, drop_last: bool = True) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise OptionError(f"data.batch_size={batch_size}: a whole number above zero was expected")
+        expect(batch_size >= 1, "data.batch_size", batch_size, "a whole number above zero")
         self.matrix = matrix
         self.schema: Schema = matrix.schema
         self.batch_size = batch_size

@@ -25,46 +25,28 @@ from ehrsynth.errors import TableError
 
 EVENTS = "events"
 LABELS = "labels"  # a view a source may add: domain, vocabulary, code, label
+GIVEN = "splits"  # another: subject_id, part
 COLUMNS = ("subject_id", "stay_id", "time", "domain", "vocabulary", "code", "numeric_value", "text_value", "unit")
-_TYPES = {"time": "TIMESTAMP", "numeric_value": "DOUBLE"}
+# SQL types of these columns; that of subject_id is the provider's.
+TYPES = dict.fromkeys(COLUMNS[1:], "VARCHAR") | {"stay_id": "BIGINT", "time": "TIMESTAMP", "numeric_value": "DOUBLE"}
 
 
-def select(
-    relation: str,
-    *,
-    domain: str,
-    subject_id: str = "subject_id",
-    stay_id: str = "NULL",
-    time: str = "NULL",
-    vocabulary: str = "NULL",
-    code: str = "NULL",
-    numeric_value: str = "NULL",
-    text_value: str = "NULL",
-    unit: str = "NULL",
-    where: str = "true",
-) -> str:
+def select(relation: str, *, where: str = "true", **cells: str) -> str:
     """Return the query that turns the rows of a raw table into events.
 
-    ``domain`` is a name, every other argument an SQL expression over ``relation``. A constant domain in each branch of
-    a union lets a query for one domain read that domain's tables only.
+    A constant domain in each branch of a union lets a query for one domain read that domain's tables only.
+
+    Args:
+        relation: the table, or another relation.
+        where: which of its rows.
+        cells: an SQL expression over ``relation`` for each column of an event; without one ``subject_id`` is the column
+            of that name, and the others are NULL.
     """
-    cells = {
-        "stay_id": stay_id,
-        "time": time,
-        "domain": f"'{domain}'",
-        "vocabulary": vocabulary,
-        "code": code,
-        "numeric_value": numeric_value,
-        "text_value": text_value,
-        "unit": unit,
-    }
-    typed = ", ".join(f"CAST({cell} AS {column_type(name)}) AS {name}" for name, cell in cells.items())
-    return f"SELECT {subject_id} AS subject_id, {typed} FROM {relation} WHERE {where}"
-
-
-def column_type(column: str) -> str:
-    """Return the SQL type of a column of events; that of ``subject_id`` is the provider's."""
-    return "BIGINT" if column == "stay_id" else _TYPES.get(column, "VARCHAR")
+    if unknown := cells.keys() - set(COLUMNS):
+        raise TypeError(f"an event has no {min(unknown)}")
+    typed = (f"CAST({cells.get(name, 'NULL')} AS {kind}) AS {name}" for name, kind in TYPES.items())
+    subject = cells.get("subject_id", "subject_id")
+    return f"SELECT {subject} AS subject_id, {', '.join(typed)} FROM {relation} WHERE {where}"
 
 
 def make_timeline(store: Store) -> None:

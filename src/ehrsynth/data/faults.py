@@ -188,8 +188,9 @@ def settle(store: Store, chosen: Mapping[str, Policy]) -> dict[str, int]:
         WHERE domain IN ('diagnosis', 'procedure') GROUP BY ALL""",
     )
     found: dict[str, int] = {}
+    some_keys: dict[str, str] = {fault.thing: fault.keys for fault in FAULTS}  # of the types that the tables have
     for thing, keys in _KEYS.items():
-        store.table(f"faulty_{thing}", f"SELECT {keys} FROM ({_any_of(thing)}) LIMIT 0")
+        store.table(f"faulty_{thing}", f"SELECT {keys} FROM ({some_keys[thing]}) LIMIT 0")
     for fault in FAULTS:
         if chosen[fault.name] == "keep":
             continue
@@ -208,10 +209,6 @@ def settle(store: Store, chosen: Mapping[str, Policy]) -> dict[str, int]:
     if found:
         _leave_out(store)
     return found
-
-
-def _any_of(thing: str) -> str:
-    return next(fault.keys for fault in FAULTS if fault.thing == thing)
 
 
 def _leave_out(store: Store) -> None:

@@ -252,16 +252,7 @@ def _whole(numbers: Floats) -> pd.Series:
 
 
 def _paperwork(age: Integers, patient: Integers, rng: np.random.Generator) -> dict[str, ExtensionArray]:
-    """Draw the words of every stay.
-
-    Args:
-        age: of each patient, in years.
-        patient: of each stay, as an index of ``age``.
-        rng: to draw from.
-
-    Returns:
-        Columns of MIMIC-IV's ``admissions``, one value a stay.
-    """
+    """Draw the words of every stay, columns of MIMIC-IV's ``admissions``; ``patient`` is that of each stay."""
     words = {name: _draw(shares, len(age), rng)[patient] for name, shares in OF_PATIENT.items()}
     old, young = (_draw(INSURANCE[retired], len(age), rng) for retired in (True, False))
     words["insurance"] = np.where(age >= RETIRED, old, young)[patient]

@@ -171,16 +171,6 @@ class Prepared:
     parts: dict[str, Wide]
     steps: list[dict[str, Any]]
 
-    @property
-    def schema(self) -> Schema:
-        """The columns, fitted on training rows."""
-        return self.plan.schema
-
-    @property
-    def rare(self) -> tuple[RareCode, ...]:
-        """The codes left out."""
-        return self.plan.rare
-
 
 def rare_codes(entries: list[Any]) -> tuple[RareCode, ...]:
     """Read the entries of ``low_prevalence.json``.

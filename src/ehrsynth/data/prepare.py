@@ -24,7 +24,8 @@ from ehrsynth.data.inference import infer_kinds
 from ehrsynth.data.matrix import LOW_PREVALENCE, OUTPUTS, PROVENANCE, Matrix
 from ehrsynth.data.plan import PLAN
 from ehrsynth.data.preprocess import Preprocess
-from ehrsynth.data.proposals import PROPOSE, rules_file, rules_of, write_rules
+from ehrsynth.data.proposals.file import write_rules
+from ehrsynth.data.proposals.propose import PROPOSE, rules_file, rules_of
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Split
 from ehrsynth.data.store import Store

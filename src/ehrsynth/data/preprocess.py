@@ -16,7 +16,7 @@ from ehrsynth.data.plan import Impute, Plan, Prepared, RareCode
 from ehrsynth.data.split import require_rows
 from ehrsynth.data.statistics import Statistics
 from ehrsynth.data.wide import Wide
-from ehrsynth.errors import OptionError, TableError
+from ehrsynth.errors import OptionError, TableError, expect
 from ehrsynth.schema import CODE_DOMAINS, Column, Schema
 
 Specs = Mapping[str, ColumnSpec]
@@ -56,18 +56,16 @@ class Preprocess:
         if isinstance(self.relations, str):
             raise OptionError("preprocess.relations: a list such as ['diastolic < systolic'] was expected")
         for name, known in (("outliers", get_args(Outliers)), ("impute", get_args(Impute))):
-            self._require(name, getattr(self, name) in known, f"one of {', '.join(known)} was expected")
+            expect((value := getattr(self, name)) in known, f"preprocess.{name}", value, f"one of {', '.join(known)}")
         for name in ("max_missing", "min_prevalence"):
-            share = getattr(self, name)
-            self._require(name, isinstance(share, float | int) and 0 <= share <= 1, "a share from 0 to 1 was expected")
-        for name, least, words in (("min_count", 0, " was"), ("min_level", 1, ", 1 or more,")):
-            fits = isinstance(getattr(self, name), int) and getattr(self, name) >= least
-            self._require(name, fits, f"a whole number of training rows{words} expected")
+            fits = isinstance(value := getattr(self, name), float | int) and 0 <= value <= 1
+            expect(fits, f"preprocess.{name}", value, "a share from 0 to 1")
+        fits = isinstance(self.min_count, int) and self.min_count >= 0
+        expect(fits, "preprocess.min_count", self.min_count, "a whole number of training rows")
+        if not isinstance(self.min_level, int) or self.min_level < 1:
+            found = f"preprocess.min_level={self.min_level}"
+            raise OptionError(f"{found}: a whole number of training rows, 1 or more, expected")
         object.__setattr__(self, "relations", [str(Relation.read(words)) for words in self.relations])
-
-    def _require(self, name: str, fits: bool, expected: str) -> None:
-        if not fits:
-            raise OptionError(f"preprocess.{name}={getattr(self, name)}: {expected}")
 
     def apply(self, parts: Mapping[str, Wide], *, seed: int = 0) -> Prepared:
         """Fit on ``parts["train"]`` and apply to all (see ``fit`` and ``Plan.apply``)."""

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ehrsynth.data.wide import Wide
-from ehrsynth.errors import OptionError, TableError
+from ehrsynth.errors import OptionError, TableError, expect
 from ehrsynth.seeding import numpy_rng
 
 SPLITS = ("train", "validation", "holdout")
@@ -19,18 +19,18 @@ Rows = NDArray[np.int64]
 MEDS = {"train": "train", "tuning": "validation", "held_out": "holdout"}
 
 
+@dataclass(frozen=True, kw_only=True)
 class Split(ABC):
-    """Which rows are held out; subclasses are frozen dataclasses of their options.
+    """Which rows are held out; subclasses are dataclasses of their options.
 
     Attributes:
         seed: of what is drawn: the parts, and later what fills gaps.
     """
 
-    seed: int
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        if type(self.seed) is not int:
-            raise OptionError(f"split.seed={self.seed}: a whole number was expected")
+        expect(type(self.seed) is int, "split.seed", self.seed, "a whole number")
 
     def assign(self, wide: Wide) -> dict[str, Rows]:
         """Return the row numbers of each part, each in ascending order.
@@ -65,7 +65,6 @@ class BySubject(Split):
     Args:
         holdout: share no model and no choice ever sees.
         validation: share that checkpoints are chosen on.
-        seed: see ``Split``.
 
     Raises:
         OptionError: a share is not between 0 and 1, or nothing is left for training.
@@ -73,7 +72,6 @@ class BySubject(Split):
 
     holdout: float = 0.3
     validation: float = 0.07
-    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,7 +88,6 @@ class Stratified(Split):
     Args:
         by: columns, such as an outcome and the sex; rows alike in all of them are a stratum, gaps too.
         holdout, validation: shares as in ``BySubject``.
-        seed: see ``Split``.
 
     Raises:
         OptionError: no column, or an impossible share.
@@ -99,7 +96,6 @@ class Stratified(Split):
     by: Sequence[str]
     holdout: float = 0.3
     validation: float = 0.07
-    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -137,7 +133,6 @@ class Temporal(Split):
 
     Args:
         holdout, validation: shares of the rows, or the dates (ISO 8601) that the parts begin with.
-        seed: see ``Split``.
 
     Raises:
         OptionError: an impossible share or date, or a date and a share.
@@ -145,7 +140,6 @@ class Temporal(Split):
 
     holdout: float | str = 0.3
     validation: float | str = 0.07
-    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -187,14 +181,12 @@ class Given(Split):
     Args:
         names: what the source calls each part -> ``train``, ``validation`` or ``holdout``; None takes those of MEDS
             (``train, tuning, held_out``). These three names themselves are always understood.
-        seed: see ``Split``.
 
     Raises:
         OptionError: a part is none of the three.
     """
 
     names: Mapping[str, str] | None = None
-    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

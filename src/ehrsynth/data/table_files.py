@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -84,11 +85,15 @@ def column_names(path: Path) -> list[str]:
     """
     if is_csv(path):
         return csv_style(path)[2]
-    part = parts_of(path)[0]
+    return list(parquet_schema(parts_of(path)[0]).names)
+
+
+def parquet_schema(path: Path) -> pa.Schema:
+    """Return the schema of a Parquet file; a ``FileError`` says that it is none."""
     try:
-        return list(pq.read_schema(part).names)
+        return pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
-        raise FileError(f"{part}: not readable as Parquet ({type(error).__name__})") from None
+        raise FileError(f"{path}: not readable as Parquet ({type(error).__name__})") from None
 
 
 def is_csv(path: Path) -> bool:
@@ -198,9 +203,7 @@ def _odd_quotes(path: Path) -> bool:
 
 
 def _opened(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+    return TextIOWrapper(_unpacked(path), encoding="utf-8-sig", newline="")
 
 
 def _unpacked(path: Path) -> "BinaryIO | gzip.GzipFile":

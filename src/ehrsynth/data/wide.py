@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from ehrsynth.chunks import rows_of
+from ehrsynth.data.events import GIVEN
 from ehrsynth.data.features.base import ColumnSpec, Feature
 from ehrsynth.data.store import Store
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import SUBJECT
-
-GIVEN = "splits"  # a view a source may make: subject_id, part
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import expect
 
 
 def choice(allowed: Collection[str], /, **options: object) -> None:
@@ -39,8 +39,7 @@ def positive(**options: object) -> None:
 
 def _require(options: Mapping[str, object], wanted: str, fits: Callable[[Any], bool]) -> None:
     for name, value in options.items():
-        if not fits(value):
-            raise OptionError(f"model.{name}={value}: {wanted} was expected")
+        expect(fits(value), f"model.{name}", value, wanted)
 
 
 def _whole(value: Any, least: int) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral
 from typing import Any
 
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import OptionError, expect
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import Node
 
@@ -116,7 +116,6 @@ def whole(key: str, value: Any, *, least: int | None = None) -> int:
     Raises:
         OptionError: it is something else, or less than ``least``; the message calls it ``key``.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or (least is not None and int(value) < least):
-        wanted = "a whole number" if least is None else f"a whole number, at least {least},"
-        raise OptionError(f"{key}={value}: {wanted} was expected")
+    fits = isinstance(value, Integral) and not isinstance(value, bool) and (least is None or int(value) >= least)
+    expect(fits, key, value, "a whole number" if least is None else f"a whole number, at least {least},")
     return int(value)

@@ -1,6 +1,6 @@
 """Who belongs to a study, seen from which moment, over which window; and how many each rule left."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
@@ -11,6 +11,7 @@ from ehrsynth.errors import OptionError, TableError
 
 StayChoice = Literal["last", "first", "any"]
 Index = Literal["discharge", "admission"]
+Expected = Mapping[str, tuple[Callable[[Any], bool], str]]  # whether a value is in range, and what is, in plain words
 
 
 class Rule:
@@ -24,10 +25,12 @@ class Rule:
     Attributes:
         words: the rule in plain words, with ``{option}`` where its options stand.
         sql: the condition over a candidate, in the same way.
+        expected: of the options that can be out of range, by their names.
     """
 
     words: ClassVar[str]
     sql: ClassVar[str]
+    expected: ClassVar[Expected] = {}
 
     def describe(self) -> str:
         """Return the rule in plain words, as the flow diagram shows it."""
@@ -39,6 +42,9 @@ class Rule:
 
     def check(self) -> tuple[str, str] | None:
         """Return the option that is out of range and what was expected, if there is one."""
+        for name, (fits, wanted) in self.expected.items():
+            if not fits(getattr(self, name)):
+                return name, wanted
         return None
 
     def options(self) -> dict[str, Any]:

@@ -5,15 +5,40 @@ from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar
 
-from ehrsynth.data.cohort.base import Rule
+from ehrsynth.data.cohort.base import Expected, Rule
 from ehrsynth.data.events import EVENTS, coded
 from ehrsynth.data.store import text
-
-DAYS = "a number of days, 0 or more,"
 
 
 def _days(start: str, end: str) -> str:
     return f"(epoch({end}) - epoch({start})) / 86400"
+
+
+def _is_number(value: object) -> bool:
+    """Return whether ``value`` is a number, 0 or more."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+def _are_words(values: object) -> bool:
+    """Return whether ``values`` is a list of at least one word."""
+    return (
+        isinstance(values, Sequence)
+        and not isinstance(values, str)
+        and bool(values)
+        and all(isinstance(value, str) and value for value in values)
+    )
+
+
+def _is_end(value: object) -> bool:
+    """Return whether ``value`` is a day as YYYY-MM-DD, or None for an open end."""
+    try:
+        return value is None or bool(date.fromisoformat(str(value)))
+    except ValueError:
+        return False
+
+
+DAYS = (_is_number, "a number of days, 0 or more,")
+END = (_is_end, "null or a day as YYYY-MM-DD")
 
 
 @dataclass(frozen=True)
@@ -47,9 +72,8 @@ class Within(Rule):
 
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
-        return f"{self.number} >= {self.least}" + (
-            f" AND {self.number} <= {self.most}" if self.most is not None else ""
-        )
+        from_least = f"{self.number} >= {self.least}"
+        return from_least if self.most is None else f"{from_least} AND {self.number} <= {self.most}"
 
 
 class Age(Within):
@@ -72,12 +96,9 @@ class AtLeastStays(Rule):
 
     words = "at least {n} stays by then"
     sql = "stays_so_far >= {n}"
+    expected: ClassVar[Expected] = {"n": (lambda n: isinstance(n, int) and n >= 1, "a whole number above zero")}
 
     n: int
-
-    def check(self) -> tuple[str, str] | None:
-        """Return the option that is out of range."""
-        return None if isinstance(self.n, int) and self.n >= 1 else ("n", "a whole number above zero")
 
 
 @dataclass(frozen=True)
@@ -94,12 +115,9 @@ class MinimumHistory(Rule):
 
     words = "known for at least {days} days"
     sql = f"{_days('first_admitted', 'index_time')} >= {{days}}"
+    expected: ClassVar[Expected] = {"days": DAYS}
 
     days: float
-
-    def check(self) -> tuple[str, str] | None:
-        """Return the option that is out of range."""
-        return None if _is_number(self.days) else ("days", DAYS)
 
 
 @dataclass(frozen=True)
@@ -114,15 +132,10 @@ class FollowUp(Rule):
     """
 
     words = "followed for at least {days} days"
+    expected: ClassVar[Expected] = {"days": DAYS, "until": (_is_end, "a day as YYYY-MM-DD")}
 
     days: float
     until: str | None = None
-
-    def check(self) -> tuple[str, str] | None:
-        """Return the option that is out of range."""
-        if not _is_number(self.days):
-            return "days", DAYS
-        return None if self.until is None or _is_day(self.until) else ("until", "a day as YYYY-MM-DD")
 
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
@@ -143,15 +156,12 @@ class HasCode(Rule):
     """
 
     words = "with"
+    expected: ClassVar[Expected] = {"prefixes": (_are_words, "a list of beginnings of codes, in quotes,")}
 
     prefixes: Sequence[str]
     domain: str = "diagnosis"
     vocabulary: str | None = None
     label: str = ""
-
-    def check(self) -> tuple[str, str] | None:
-        """Return the option that is out of range."""
-        return None if _are_words(self.prefixes) else ("prefixes", "a list of beginnings of codes, in quotes,")
 
     def describe(self) -> str:
         """Return the rule in plain words."""
@@ -177,15 +187,10 @@ class HasNoCode(HasCode):
 class Between(Rule):
     """The index lies between two days, as YYYY-MM-DD, both included; None leaves an end open."""
 
+    expected: ClassVar[Expected] = {"first": END, "last": END}
+
     first: str | None = None
     last: str | None = None
-
-    def check(self) -> tuple[str, str] | None:
-        """Return the option that is out of range."""
-        for option, day in (("first", self.first), ("last", self.last)):
-            if day is not None and not _is_day(day):
-                return option, "null or a day as YYYY-MM-DD"
-        return None
 
     def describe(self) -> str:
         """Return the rule in plain words."""
@@ -201,11 +206,9 @@ class Between(Rule):
 class AdmissionKind(Rule):
     """The admission is of one of these kinds: beginnings of the provider's words, such as ``EMER``, in any case."""
 
-    codes: Sequence[str]
+    expected: ClassVar[Expected] = {"codes": (_are_words, "a list of beginnings of the provider's words")}
 
-    def check(self) -> tuple[str, str] | None:
-        """Return the option that is out of range."""
-        return None if _are_words(self.codes) else ("codes", "a list of beginnings of the provider's words")
+    codes: Sequence[str]
 
     def describe(self) -> str:
         """Return the rule in plain words."""
@@ -215,27 +218,3 @@ class AdmissionKind(Rule):
         """Return an SQL condition over a candidate."""
         kinds = f"SELECT subject_id, stay_id FROM {EVENTS} WHERE domain = 'admission' AND {coded(self.codes)}"
         return f"(subject_id, stay_id) IN ({kinds})"
-
-
-def _is_number(value: object) -> bool:
-    """Return whether ``value`` is a number, 0 or more."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-
-
-def _are_words(values: object) -> bool:
-    """Return whether ``values`` is a list of at least one word."""
-    return (
-        isinstance(values, Sequence)
-        and not isinstance(values, str)
-        and bool(values)
-        and all(isinstance(value, str) and value for value in values)
-    )
-
-
-def _is_day(value: object) -> bool:
-    """Return whether ``value`` is a day as YYYY-MM-DD."""
-    try:
-        date.fromisoformat(str(value))
-    except ValueError:
-        return False
-    return True

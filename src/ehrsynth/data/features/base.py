@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ehrsynth.data.store import Store
+from ehrsynth.data.store import Store, quoted
 from ehrsynth.schema import Kind, Role
 
 TRAINING = "training"  # the table of training rows: row
@@ -54,6 +54,11 @@ class Collected:
     row: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     column: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     remarks: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def column_of(cls, store: Store, name: str, spec: ColumnSpec, cell: str, rows: str) -> "Collected":
+        """Return one column: the SQL expression ``cell`` over the relation ``rows``, which has a column ``row``."""
+        return cls({name: spec}, store.frame(f"SELECT row, {cell} AS {quoted(name)} FROM {rows}").set_index("row"))
 
 
 @dataclass(kw_only=True, eq=False)

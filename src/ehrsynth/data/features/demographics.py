@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
-from ehrsynth.data.store import Store, quoted, text
-from ehrsynth.errors import OptionError
+from ehrsynth.data.store import Store, text
+from ehrsynth.errors import expect
 from ehrsynth.schema import Role
 
 OTHERWISE = "otherwise"
@@ -31,12 +31,8 @@ class Age(Feature):
         """Return the ages; missing where the birth is unknown."""
         years = "date_sub('year', birth, index_time)"
         cell = years if self.most is None else f"least({years}, {self.most})"
-        cells = store.frame(f"SELECT row, {cell} AS {quoted(self.name)} FROM cohort WHERE birth IS NOT NULL").set_index(
-            "row"
-        )
-        return Collected(
-            {self.name: ColumnSpec("count", self.role, "demographics", self.label, plausible=(0, 120))}, cells
-        )
+        spec = ColumnSpec("count", self.role, "demographics", self.label, plausible=(0, 120))
+        return Collected.column_of(store, self.name, spec, cell, "cohort WHERE birth IS NOT NULL")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -63,8 +59,7 @@ class Attribute(Feature):
     label: str = ""
 
     def __post_init__(self) -> None:
-        if self.which not in ("last", "first"):
-            raise OptionError(f"feature {self.name}: which={self.which}: last or first was expected")
+        expect(self.which in ("last", "first"), f"feature {self.name}: which", self.which, "last or first")
         self.levels = dict(self.levels or {})
         self.label = self.label or self.name.capitalize()
 
@@ -72,12 +67,9 @@ class Attribute(Feature):
         """Return the levels; missing for subjects without such an event."""
         best = "arg_max" if self.which == "last" else "arg_min"
         word = f"{best}(code, (coalesce(time, TIMESTAMP '1500-01-01'), coalesce(stay_id, 0), code))"
-        cells = store.frame(
-            f"""SELECT row, {self._level(word)}
-            AS {quoted(self.name)} FROM history WHERE domain = {text(self.domain)} AND code IS NOT NULL GROUP BY row"""
-        ).set_index("row")
-        levels = tuple(self.levels or ())
-        return Collected({self.name: ColumnSpec("categorical", self.role, "demographics", self.label, levels)}, cells)
+        spec = ColumnSpec("categorical", self.role, "demographics", self.label, tuple(self.levels or ()))
+        mine = f"history WHERE domain = {text(self.domain)} AND code IS NOT NULL GROUP BY row"
+        return Collected.column_of(store, self.name, spec, self._level(word), mine)
 
     def _level(self, word: str) -> str:
         """Return the SQL that turns a provider's word into a level."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
-from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.data.store import Store, text
 from ehrsynth.schema import Role
 
 
@@ -29,9 +29,7 @@ class Flag(Feature):
     def collect(self, store: Store) -> Collected:
         """Return the flags of all rows."""
         mine = f"history WHERE domain = {text(self.domain)} AND code = {text(self.code)}"
-        cells = store.frame(
-            f"""SELECT c.row, CAST(coalesce(bool_or(h.happened), false) AS TINYINT) AS {quoted(self.name)} FROM cohort c
-            LEFT JOIN (SELECT row, coalesce(numeric_value, 1) > 0 AS happened FROM {mine}) h ON h.row = c.row
-            GROUP BY c.row"""
-        ).set_index("row")
-        return Collected({self.name: ColumnSpec("binary", self.role, self.domain, self.label)}, cells)
+        rows = f"""cohort LEFT JOIN (SELECT row, coalesce(numeric_value, 1) > 0 AS happened FROM {mine})
+            USING (row) GROUP BY row"""
+        spec = ColumnSpec("binary", self.role, self.domain, self.label)
+        return Collected.column_of(store, self.name, spec, "CAST(coalesce(bool_or(happened), false) AS TINYINT)", rows)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
-from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.data.store import Store, text
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import Role
 
@@ -91,9 +91,8 @@ class Measurement(Feature):
         self._check_units(store, mine)
         cell = aggregated(self.aggregate, self._in_first_unit())
         cell = f"round({cell})" if self.kind == "count" else cell
-        cells = store.frame(f"SELECT row, {cell} AS {quoted(self.name)} FROM {mine} GROUP BY row").set_index("row")
         spec = ColumnSpec(self.kind, self.role, self.domain, self.label, plausible=self.plausible)
-        return Collected({self.name: spec}, cells)
+        return Collected.column_of(store, self.name, spec, cell, f"{mine} GROUP BY row")
 
     def _in_first_unit(self) -> str:
         """Return the SQL of a value in the first unit."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ehrsynth.data.events import EVENTS, coded
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
-from ehrsynth.data.store import Store, quoted, text
-from ehrsynth.errors import OptionError
+from ehrsynth.data.store import Store, text
+from ehrsynth.errors import expect
 
 
 @dataclass(kw_only=True, eq=False)
@@ -27,8 +27,8 @@ class Outcome(Feature):
     label: str
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.days, int | float) and self.days > 0):
-            raise OptionError(f"feature {self.name}: days={self.days}: a number above zero was expected")
+        fits = isinstance(self.days, int | float) and self.days > 0
+        expect(fits, f"feature {self.name}: days", self.days, "a number above zero")
 
     @abstractmethod
     def condition(self) -> str:
@@ -36,10 +36,9 @@ class Outcome(Feature):
 
     def collect(self, store: Store) -> Collected:
         """Return 1 for those whom it happened to, else 0."""
-        cells = store.frame(
-            f"SELECT row, CAST(coalesce({self.condition()}, false) AS TINYINT) AS {quoted(self.name)} FROM cohort c"
-        ).set_index("row")
-        return Collected({self.name: ColumnSpec("binary", "outcome", "outcome", self.label)}, cells)
+        cell = f"CAST(coalesce({self.condition()}, false) AS TINYINT)"
+        spec = ColumnSpec("binary", "outcome", "outcome", self.label)
+        return Collected.column_of(store, self.name, spec, cell, "cohort c")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -91,10 +90,8 @@ class HasCode(Outcome):
     vocabulary: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.prefixes or not all(isinstance(prefix, str) and prefix for prefix in self.prefixes):
-            raise OptionError(
-                f"feature {self.name}: prefixes={self.prefixes}: a list of beginnings of codes was expected"
-            )
+        fits = bool(self.prefixes) and all(isinstance(prefix, str) and prefix for prefix in self.prefixes)
+        expect(fits, f"feature {self.name}: prefixes", self.prefixes, "a list of beginnings of codes")
         self.prefixes = list(self.prefixes)
         self.label = self.label or self.name.replace("_", " ").capitalize()
         if self.days is not None:

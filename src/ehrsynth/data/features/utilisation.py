@@ -15,12 +15,10 @@ class Stays(Feature):
 
     def collect(self, store: Store) -> Collected:
         """Return the numbers."""
-        cells = store.frame(
-            f"""SELECT c.row, count(s.stay_id) AS {self.name} FROM cohort c
-            LEFT JOIN stays s ON s.subject_id = c.subject_id
-            AND coalesce(s.admitted <= c.index_time, s.stay_id <= c.stay_id) GROUP BY c.row"""
-        ).set_index("row")
-        return Collected({self.name: ColumnSpec("count", domain="utilisation", label=self.label)}, cells)
+        begun = """cohort c LEFT JOIN stays s ON s.subject_id = c.subject_id
+            AND coalesce(s.admitted <= c.index_time, s.stay_id <= c.stay_id) GROUP BY row"""
+        spec = ColumnSpec("count", domain="utilisation", label=self.label)
+        return Collected.column_of(store, self.name, spec, "count(s.stay_id)", begun)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -32,9 +30,7 @@ class Days(Feature):
 
     def collect(self, store: Store) -> Collected:
         """Return the sums."""
-        cells = store.frame(
-            f"""SELECT c.row, round(sum(epoch(least(s.discharged, c.index_time)) - epoch(s.admitted)) / 86400)
-            AS {self.name} FROM cohort c
-            JOIN stays s ON s.subject_id = c.subject_id AND s.admitted <= c.index_time GROUP BY c.row"""
-        ).set_index("row")
-        return Collected({self.name: ColumnSpec("count", domain="utilisation", label=self.label)}, cells)
+        days = "round(sum(epoch(least(s.discharged, c.index_time)) - epoch(s.admitted)) / 86400)"
+        begun = "cohort c JOIN stays s ON s.subject_id = c.subject_id AND s.admitted <= c.index_time GROUP BY row"
+        spec = ColumnSpec("count", domain="utilisation", label=self.label)
+        return Collected.column_of(store, self.name, spec, days, begun)

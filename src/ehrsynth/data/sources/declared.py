@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from ehrsynth.data.events import EVENTS, LABELS, select
-from ehrsynth.data.store import Store
+from ehrsynth.data.store import Store, text
 
 Row = Mapping[str, str]
 
@@ -72,7 +72,7 @@ class Declaration:
             store.table(name, Template(query).safe_substitute(options))
         for name, query in self.relations.items():
             store.view(name, Template(query).safe_substitute(options))
-        store.view(EVENTS, " UNION ALL ".join(_event(**row) for row in self.events))
+        store.view(EVENTS, " UNION ALL ".join(map(_event, self.events)))
         if labels:
             store.view(LABELS, " UNION ".join(_label(**row) for row in self.labels))
 
@@ -91,8 +91,9 @@ def declaration(*names: str) -> Declaration:
     return Declaration(tables, of("kept"), of("relations"), events, labels)
 
 
-def _event(**cells: str) -> str:
-    return select(cells.pop("from"), **cells)  # type: ignore[arg-type]
+def _event(row: Row) -> str:
+    cells = {key: cell for key, cell in row.items() if key != "from"}
+    return select(row["from"], **cells | {"domain": text(row["domain"])})
 
 
 def _label(*, domain: str, vocabulary: str, code: str, label: str, where: str = "true", **relation: str) -> str:

@@ -9,7 +9,7 @@ from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.declared import declaration
 from ehrsynth.data.sources.mimic import MimicIV
 from ehrsynth.data.store import Store
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import expect
 from ehrsynth.files import written_aside
 
 _PIECE = "piece_of_simulation"
@@ -35,10 +35,9 @@ class Demo(Source):
     write_raw: Path | str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.n, int) or self.n < 100:
-            raise OptionError(f"source.n={self.n}: a whole number of at least 100 patients was expected")
-        if not isinstance(self.seed, int):
-            raise OptionError(f"source.seed={self.seed}: a whole number was expected")
+        fits = isinstance(self.n, int) and self.n >= 100
+        expect(fits, "source.n", self.n, "a whole number of at least 100 patients")
+        expect(isinstance(self.seed, int), "source.seed", self.seed, "a whole number")
         self.write_raw = None if self.write_raw is None else str(self.write_raw)
 
     def read(self, store: Store) -> None:

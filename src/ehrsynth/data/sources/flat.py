@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ehrsynth.data import parsing
-from ehrsynth.data.events import COLUMNS, EVENTS, column_type, select
+from ehrsynth.data.events import COLUMNS, EVENTS, TYPES, select
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.store import Store, quoted, text
 from ehrsynth.data.table_files import column_names, csv_style, found_files, is_csv, read_text
 from ehrsynth.errors import OptionError, TableError
-from ehrsynth.schema import Role
+from ehrsynth.schema import Role, in_words
 
 ROWS = "table_rows"  # a wide table: place, subject_id, stay_id, time, c0, c1, ...
 ROW_COLUMNS = "table_columns"  # what c0, c1, ... are: place, name, role
@@ -123,8 +123,8 @@ class Flat(Source):
         columns = pd.DataFrame({"name": kept, "role": [roles.get(name, "feature") for name in kept]})
         store.register(ROW_COLUMNS, columns.rename_axis("place").reset_index())
         stays_of = ("admission", "discharge") if self.stay is not None else ()
-        branches = [select(ROWS, domain=domain, stay_id="stay_id", time="time") for domain in stays_of]
-        store.view(EVENTS, " UNION ALL ".join([select(ROWS, domain="subject"), *branches]))
+        branches = [select(ROWS, domain=text(domain), stay_id="stay_id", time="time") for domain in stays_of]
+        store.view(EVENTS, " UNION ALL ".join([select(ROWS, domain="'subject'"), *branches]))
 
     def _kept(self, files: Sequence[Path]) -> list[str]:
         """Return the columns that become those of the matrix."""
@@ -135,7 +135,7 @@ class Flat(Source):
         for option, name in [*own.items(), *((option, name) for option, some in given.items() for name in some)]:
             if name not in names:
                 raise OptionError(
-                    f"source.{option}: {files[0]} has no column {name!r}; its header has {_listed(names)}"
+                    f"source.{option}: {files[0]} has no column {name!r}; its header has {in_words(names, MOST_NAMES)}"
                 )
         for file, other in zip(files[1:], others, strict=True):
             if differing := set(names) ^ set(other):
@@ -175,16 +175,12 @@ class Flat(Source):
         if "stay_id" in self.columns:  # text, where the provider's are no numbers
             cells["stay_id"] = "coalesce(TRY_CAST(stay_id AS BIGINT), CAST(hash(stay_id) // 2 AS BIGINT))"
         subjects = f"(SELECT DISTINCT {cells['subject_id']} AS subject_id FROM {LONG})"
-        rows = ", ".join(f"CAST({cells.get(name, 'NULL')} AS {column_type(name)}) AS {name}" for name in COLUMNS[1:])
-        events = f"SELECT {cells['subject_id']} AS subject_id, {rows} FROM {LONG}"
-        store.view(EVENTS, f"{select(subjects, domain='subject')} UNION ALL {events}")
+        store.view(EVENTS, " UNION ALL ".join([select(subjects, domain="'subject'"), select(LONG, **cells)]))
 
     def _subject_type(self, store: Store, files: Sequence[Path]) -> str:
         """Return BIGINT if every subject is a plain whole number, so that they sort as such, else VARCHAR."""
-        empty, plain = (
-            "subject_id IS NULL OR trim(subject_id) = ''",
-            f"regexp_full_match(subject_id, '{parsing.WHOLE}')",
-        )
+        empty = "subject_id IS NULL OR trim(subject_id) = ''"
+        plain = f"regexp_full_match(subject_id, '{parsing.WHOLE}')"
         counts = store.frame(
             f"SELECT count(*) AS n, count(*) FILTER ({empty}) AS gaps, count(*) FILTER (NOT {plain}) AS words"
             f" FROM {LONG}"
@@ -213,12 +209,6 @@ def _header(path: Path) -> list[str]:
             " semicolons, tabs or bars"
         )
     return names
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return the names of a header for a message, not all of a long one."""
-    shown = ", ".join(map(repr, names[:MOST_NAMES]))
-    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
 
 
 def _text_of(file: Path) -> pd.DataFrame:
@@ -265,17 +255,16 @@ def _event_columns(store: Store, file: Path, number: int, columns: Mapping[str, 
     for column in there:
         if (other := seen.setdefault(column.lower(), column)) != column:
             raise TableError(f"{file}: the names of {other!r} and {column!r} differ in nothing but case; rename one")
+    kinds = TYPES | {"subject_id": "VARCHAR", "stay_id": "VARCHAR"}  # keys are read as text
     types = dict[str, str]()
     for name, column in columns.items():
         if column.lower() not in seen:
-            raise TableError(f"{file}: source.columns.{name}={column}: no such column; the header has {_listed(there)}")
-        kind = column_type(name) if name in ("time", "numeric_value") else "VARCHAR"
+            found = in_words(there, MOST_NAMES)
+            raise TableError(f"{file}: source.columns.{name}={column}: no such column; the header has {found}")
+        kind = kinds[name]
         types[column] = kind if types.get(column, kind) == kind else "VARCHAR"  # one column may serve two names
     raw, view = f"flat_file_{number}", f"flat_{number}"
     store.scan(raw, file, types)
-    chosen = (
-        f"CAST({quoted(column)} AS {column_type(name) if name in ('time', 'numeric_value') else 'VARCHAR'}) AS {name}"
-        for name, column in columns.items()
-    )
+    chosen = (f"CAST({quoted(column)} AS {kinds[name]}) AS {name}" for name, column in columns.items())
     store.view(view, f"SELECT {', '.join(chosen)} FROM {quoted(raw)}")
     return view

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ehrsynth.data.events import EVENTS, LABELS, select
+from ehrsynth.data.events import EVENTS, GIVEN, LABELS, select
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.meds_codes import meanings, patterns_of
 from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.data.table_files import parquet_schema
 from ehrsynth.errors import FileError, OptionError, TableError
 from ehrsynth.files import read_object
 
@@ -23,12 +23,10 @@ _DIED_WORDS = r"\b(died|dead|death|deceased|expired)\b"
 # The standard holds numbers as float32; the shortest decimal that is that number is the one that was written.
 _NUMBER = "coalesce(numeric_value::VARCHAR::DOUBLE, TRY_CAST(text_value AS DOUBLE))"
 
-SPLITS = "splits"  # a view: subject_id, part
 SHARDS, CODES_FILE = "data", "metadata/codes.parquet"
 SPLITS_FILE, DATASET_FILE = "metadata/subject_splits.parquet", "metadata/dataset.json"
 STAY_COLUMNS = ("hadm_id", "visit_id", "encounter_id", "visit_occurrence_id", "stay_id")
 _DATASET_KEYS = ("dataset_name", "dataset_version", "etl_name", "etl_version", "meds_version")
-_NUMBERS = (pa.types.is_integer, pa.types.is_floating)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -84,7 +82,7 @@ class Meds(Source):
             parts = {meds.train_split: "train", meds.tuning_split: "validation", meds.held_out_split: "holdout"}
             cases = " ".join(f"WHEN {text(theirs)} THEN {text(ours)}" for theirs, ours in parts.items())
             splits = f"read_parquet({text(self.folder / SPLITS_FILE)})"
-            store.view(SPLITS, f"SELECT subject_id, CASE split {cases} ELSE split END AS part FROM {splits}")
+            store.view(GIVEN, f"SELECT subject_id, CASE split {cases} ELSE split END AS part FROM {splits}")
 
     def options(self) -> dict[str, Any]:
         """Return the patterns that differ from the usual ones, and what the dataset says of itself."""
@@ -117,7 +115,7 @@ class Meds(Source):
         """Return the query of the rows, with the same columns whatever the shards have."""
         number = "NULL::BIGINT"
         if stay is not None:  # text is made a number; stays are only ever compared within a subject
-            is_number = any(check(self._columns[stay]) for check in _NUMBERS)
+            is_number = pa.types.is_integer(self._columns[stay]) or pa.types.is_floating(self._columns[stay])
             number = f"{quoted(stay)}::BIGINT" if is_number else f"(hash({quoted(stay)}) >> 2)::BIGINT"
             number = f"CASE WHEN {quoted(stay)} IS NOT NULL THEN {number} END"
         optional = {"numeric_value": "FLOAT", "text_value": "VARCHAR"}
@@ -167,12 +165,13 @@ def _events(*, paired: bool, written: Collection[str]) -> str:
     every = {**kept, "vocabulary": "vocabulary", "unit": "unit", "text_value": "text_value"}
     stays = "meds_stays" if paired else f"(SELECT * FROM {rows} WHERE domain IN {_STAYS})"
     deaths = f"(SELECT subject_id, min(time)::DATE AS died_on FROM {rows} WHERE domain = 'death' GROUP BY ALL)"
+    plain = f"domain NOT IN {_STAYS} AND first IS NULL"  # the domain is the code's alone
     branches = [
-        _of_any_domain(rows),
-        select(stays, domain="admission", code="code", where="domain = 'admission'", **kept),
+        select(rows, domain="domain", code="code", numeric_value=_NUMBER, where=plain, **every),
+        select(stays, domain="'admission'", code="code", where="domain = 'admission'", **kept),
         select(
             f"{stays} LEFT JOIN {deaths} USING (subject_id)",
-            domain="discharge",
+            domain="'discharge'",
             code="code",
             numeric_value=f"""CASE WHEN regexp_matches(lower(code), '{_DIED_WORDS}') THEN 1 WHEN code IS NOT NULL THEN 0
                 ELSE coalesce(died_on <= time::DATE, false)::INT END""",
@@ -180,26 +179,20 @@ def _events(*, paired: bool, written: Collection[str]) -> str:
             **kept,
         ),
         *(
-            select(f"{rows}", domain=name, code=name, where=f"domain = 'admission' AND {name} IS NOT NULL", **kept)
+            select(rows, domain=text(name), code=name, where=f"domain = 'admission' AND {name} IS NOT NULL", **kept)
             for name in written
         ),
     ]
     if paired:  # nothing is lost
-        branches.append(select(stays, domain="other", time="time", code="code", where="stay_id IS NULL"))
+        branches.append(select(stays, domain="'other'", time="time", code="code", where="stay_id IS NULL"))
     high, low = (f"TRY_CAST(split_part(text_value, '/', {place}) AS DOUBLE)" for place in (1, 2))
     for half, value in (("first", high), ("second", low)):
         number = f"CASE WHEN {high} > 0 OR {low} > 0 THEN {value} END"  # 0/0 was never measured
         name = f"code || ', ' || {half}"
         branches.append(
-            select(rows, domain="vital", code=name, numeric_value=number, where="first IS NOT NULL", **every)
+            select(rows, domain="'vital'", code=name, numeric_value=number, where="first IS NOT NULL", **every)
         )
     return " UNION ALL ".join(branches)
-
-
-def _of_any_domain(rows: str) -> str:
-    """Return the events whose domain is the code's alone."""
-    return f"""SELECT subject_id, stay_id, time, domain, vocabulary, code, {_NUMBER} AS numeric_value, text_value, unit
-        FROM {rows} WHERE domain NOT IN {_STAYS} AND first IS NULL"""
 
 
 def _meds() -> Any:
@@ -222,10 +215,7 @@ def _validated(path: Path, standard: str) -> pa.Schema:
     from flexible_schema.exceptions import SchemaValidationError  # type: ignore[import-untyped]
 
     wanted = getattr(_meds(), standard)
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: not readable as Parquet ({type(error).__name__})") from None
+    schema = parquet_schema(path)
     try:
         wanted.validate(_as_long(schema, wanted.schema()))
     except SchemaValidationError as error:

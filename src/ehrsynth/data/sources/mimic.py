@@ -38,8 +38,8 @@ class Mimic(Source):
         if not root.is_dir():
             raise OptionError(f"source.root={root}: no such folder")
         tables = declaration(self.name, "mimic").tables
-        places = {name: find_table([root / folder for folder in self.folders], name) for name in tables}
-        self.found = {name: path for name, path in places.items() if path is not None}
+        folders = [root / folder for folder in self.folders]
+        self.found = {name: path for name in tables if (path := find_table(folders, name)) is not None}
         for name, table in tables.items():
             if table.required and name not in self.found:
                 named = [folder for folder in self.folders if folder != "."]

@@ -9,7 +9,7 @@ from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.declared import declaration
 from ehrsynth.data.sources.omop_tables import OmopTables, open_tables
 from ehrsynth.data.store import Store, text
-from ehrsynth.errors import OptionError, TableError
+from ehrsynth.errors import TableError, expect
 
 INPATIENT, EMERGENCY_AND_INPATIENT = 9201, 262
 VERSIONS = {"5.4": "discharged_to_concept_id", "5.3": "discharge_to_concept_id"}  # a column only this version has
@@ -54,11 +54,10 @@ class Omop(Source):
     tables: OmopTables = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not self.stays or not all(isinstance(concept, int) for concept in self.stays):
-            found = list(self.stays)
-            raise OptionError(f"source.stays={found}: a list of visit concepts such as [9201, 262] was expected")
-        self.tables = open_tables(Path(self.root), None if self.vocabulary is None else Path(self.vocabulary))
         self.stays = list(self.stays)
+        fits = bool(self.stays) and all(isinstance(concept, int) for concept in self.stays)
+        expect(fits, "source.stays", self.stays, "a list of visit concepts such as [9201, 262]")
+        self.tables = open_tables(Path(self.root), None if self.vocabulary is None else Path(self.vocabulary))
 
     def read(self, store: Store) -> None:
         """Create ``events`` and, with a table ``concept``, ``labels``.

@@ -1,6 +1,5 @@
 """Where the tables of an OMOP CDM lie: files of a folder, or a DuckDB database."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,24 +12,8 @@ from ehrsynth.errors import FileError, OptionError, TableError
 DATABASES = (".duckdb", ".db", ".ddb")
 
 
-class OmopTables(ABC):
-    """Tables by name, in any letter case."""
-
-    @abstractmethod
-    def columns(self, table: str) -> list[str] | None:
-        """Return the columns of a table in lower case, or None if there is no such table."""
-
-    @abstractmethod
-    def raw(self, table: str, wanted: Mapping[str, str]) -> "Path | Raw":
-        """Return a table for ``Store.scan``; an ``InputError`` says that it is missing."""
-
-    @abstractmethod
-    def inputs(self, table: str) -> dict[str, Path]:
-        """Return the files of a table, by the name they have in provenance."""
-
-
-class FolderTables(OmopTables):
-    """A folder of Parquet or CSV tables; a table is a file, or a folder of Parquet parts.
+class FolderTables:
+    """A folder of Parquet or CSV tables by name, in any letter case; a table is a file, or a folder of Parquet parts.
 
     Args:
         root: the folder.
@@ -41,12 +24,15 @@ class FolderTables(OmopTables):
         self.folders = [root] if vocabulary is None else [vocabulary, root]
 
     def columns(self, table: str) -> list[str] | None:
-        """Return the columns of a table in lower case."""
+        """Return the columns of a table in lower case, or None if there is no such table."""
         path = find_table(self.folders, table)
         return None if path is None else [name.strip().lower() for name in column_names(path)]
 
     def raw(self, table: str, wanted: Mapping[str, str]) -> "Path | Raw":
-        """Return a table; in the vocabulary as OHDSI's Athena writes it, quotes between tabs quote nothing."""
+        """Return a table for ``Store.scan``; an ``InputError`` says that it is missing.
+
+        In the vocabulary as OHDSI's Athena writes it, quotes between tabs quote nothing.
+        """
         path = find_table(self.folders, table)
         if path is None:
             raise FileError(f"{self.folders[-1]}: no table {table}, as .parquet, .csv or .csv.gz; OMOP CDM requires it")
@@ -54,13 +40,13 @@ class FolderTables(OmopTables):
         return raw_csv(path, wanted, quote="") if athena else path
 
     def inputs(self, table: str) -> dict[str, Path]:
-        """Return the files of a table."""
+        """Return the files of a table, by the name they have in provenance."""
         path = find_table(self.folders, table)
         return {} if path is None else {str(part.relative_to(path.parent)): part for part in parts_of(path)}
 
 
-class DatabaseTables(OmopTables):
-    """The tables of a DuckDB file, in whichever of its schemas ``person`` is.
+class DatabaseTables:
+    """The tables of a DuckDB file, in whichever of its schemas ``person`` is; asked in the same ways as a folder.
 
     Args:
         path: of the file, which is only read.
@@ -104,6 +90,9 @@ class DatabaseTables(OmopTables):
     def inputs(self, table: str) -> dict[str, Path]:
         """Return the database."""
         return {self.path.name: self.path} if table in self.tables else {}
+
+
+OmopTables = FolderTables | DatabaseTables
 
 
 def open_tables(root: Path, vocabulary: Path | None) -> OmopTables:

@@ -12,7 +12,7 @@ import pandas as pd
 from ehrsynth.data.table_files import read_text
 from ehrsynth.data.vocabulary.base import Vocabulary
 from ehrsynth.data.vocabulary.icd import ICD9PCS, canonical, category
-from ehrsynth.errors import OptionError, TableError
+from ehrsynth.errors import OptionError, TableError, expect
 
 KEY = ["vocabulary", "code"]
 SEXES = {"female": "F", "f": "F", "male": "M", "m": "M"}
@@ -33,10 +33,8 @@ class Lookup(Vocabulary):
     shorten: int | None = None
 
     def __post_init__(self) -> None:
-        if self.shorten is not None and (not isinstance(self.shorten, int) or self.shorten < 0):
-            raise OptionError(
-                f"vocabulary: shorten={self.shorten}: a whole number, or null for the category, was expected"
-            )
+        fits = self.shorten is None or (isinstance(self.shorten, int) and self.shorten >= 0)
+        expect(fits, "vocabulary: shorten", self.shorten, "a whole number, or null for the category,")
 
     @abstractmethod
     def table(self) -> pd.DataFrame:

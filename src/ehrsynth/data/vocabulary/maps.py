@@ -120,8 +120,13 @@ class Phecodes(Lookup):
 
     def table(self) -> pd.DataFrame:
         """Read the maps; ``above`` are the parents of a phecode."""
-        maps = self._catalog_maps()
-        return pd.concat([_catalog(*item) for item in maps.items()]) if maps else _phecodes()
+        if maps := self._catalog_maps():
+            return pd.concat([_catalog(*item) for item in maps.items()])
+        # The package's map has a row for each code and each parent. Some codes are there a second time with a small x,
+        # and not always with the same phecode.
+        table = _phewas(PHECODES, ["phecode", "ICD", "flag", "phecode_string", "sex", "phecode_unrolled"])
+        upper = table["code"].str.upper()
+        return table[(table["code"] == upper) | ~upper.isin(table["code"])]
 
     @cached_property
     def concepts(self) -> pd.DataFrame:
@@ -190,14 +195,6 @@ def parents(phecode: str) -> list[str]:
 def _phewas(file: str, columns: list[str]) -> pd.DataFrame:
     table = read_columns(packaged("pyphewas", file), columns)
     return table.rename(columns=_NAMES).assign(vocabulary=table["flag"].map(VERSIONS))
-
-
-def _phecodes() -> pd.DataFrame:
-    """Read the package's map; it has a row for each code and each parent."""
-    table = _phewas(PHECODES, ["phecode", "ICD", "flag", "phecode_string", "sex", "phecode_unrolled"])
-    # Some codes are there a second time with a small x, and not always with the same phecode.
-    upper = table["code"].str.upper()
-    return table[(table["code"] == upper) | ~upper.isin(table["code"])]
 
 
 def _catalog(column: str, path: Path) -> pd.DataFrame:
