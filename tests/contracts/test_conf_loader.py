@@ -26,7 +26,10 @@ GIVEN = {
 
 def cases() -> Iterator[tuple[str, dict[str, str]]]:
     """Yield a verb and its choices, so that every option of every group is chosen once."""
-    yield from (("train", {"model": model, "experiment": experiment}) for model in MODELS for experiment in EXPERIMENTS)
+    yield from (("train", {"model": model}) for model in MODELS)
+    yield from (("train", {"experiment": experiment}) for experiment in EXPERIMENTS)
+    budgets = sorted((conf_dir() / "budget").glob("*/*.yaml"))
+    yield from (("train", {"model": path.stem, "experiment": path.parent.name}) for path in budgets)
     groups = {"source": "source", "cohort": "cohort", "features": "features", "preprocess": "preprocess"}
     groups |= {"split": "split", "faults": "faults@cohort.faults"}
     groups |= {"vocabulary": "vocabulary@features.diagnoses.vocabulary"}
