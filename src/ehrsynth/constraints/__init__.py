@@ -4,8 +4,9 @@ The same compiled ``Rules`` serve as a penalty in a loss (they are differentiabl
 validity score, so the three cannot disagree.
 """
 
+from ehrsynth.constraints.base import Constraint, Rules
 from ehrsynth.constraints.reading import from_dict, load, require_columns, save
-from ehrsynth.constraints.rules import AtMost, Constraint, Exclusive, Implies, OneHot, OnlyIf, Range, Rules
+from ehrsynth.constraints.rules import AtMost, Exclusive, Implies, OneHot, OnlyIf, Range
 
 __all__ = [
     "AtMost",

@@ -5,7 +5,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ehrsynth.constraints.rules import AtMost, Constraint, Exclusive, Implies, OneHot, OnlyIf, Range
+from ehrsynth.constraints.base import Constraint
+from ehrsynth.constraints.rules import AtMost, Exclusive, Implies, OneHot, OnlyIf, Range
 from ehrsynth.errors import SchemaError
 from ehrsynth.files import read_object, write_json
 from ehrsynth.layout import Layout
