@@ -6,7 +6,8 @@
       │    ├─ TableError     a column, a row or a value that does not fit
       │    ├─ SchemaError    two schemas, or a schema and a model, that do not fit
       │    └─ OptionError    an option of the command line or a config value
-      └─ TrainingError       training left the finite numbers (exit status 1)
+      ├─ TrainingError       training left the finite numbers (exit status 1, one line)
+      └─ MachineError        no space, no memory, a disk that fails (exit status 1, one line): to be repeated
 
 Every message says which file, column, row or option; what was found; what would be right. It never
 quotes the value of a patient's cell beyond what is needed to find it (the row number and column).
@@ -46,3 +47,10 @@ def expect(fits: bool, option: str, value: object, wanted: str) -> None:
 
 class TrainingError(EhrsynthError):
     """Training diverged: a loss is not a finite number any more, and going on cannot mend it."""
+
+
+class MachineError(EhrsynthError):
+    """The machine failed, not the data: no space, no memory, a disk that does not answer.
+
+    Nothing that was done under it counts as done; repeating the command heals it.
+    """

@@ -31,7 +31,8 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
         finish: called when all jobs are over, whether or not some failed.
 
     Returns:
-        0 done; 2 the input is wrong (one line on stderr, no traceback); 1 our fault (traceback);
+        0 done; 2 the input is wrong (one line on stderr, no traceback); 1 our fault (traceback), a training that diverged or a
+        machine that failed (one line);
         130 interrupted. ``HYDRA_FULL_ERROR=1`` shows the traceback in every case.
     """
     asked = os.environ.get("HYDRA_FULL_ERROR", "")
@@ -77,7 +78,7 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
         return 130
     except Exception as error:
         message = users_fault(error)
-        if asked == "1" or message is None:
+        if asked == "1" or not (message or isinstance(error, EhrsynthError)):
             traceback.print_exc()
         if message is not None:
             print(f"ehrsynth {verb}: error: {message}", file=sys.stderr)
