@@ -1,6 +1,5 @@
 """Judge a generator while it trains: sample, score, write the scores, keep the weights."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +10,7 @@ import pytorch_lightning as pl
 
 from ehrsynth.chunks import write_table
 from ehrsynth.evaluation.suite import FittedSuite
-from ehrsynth.files import aside_of
+from ehrsynth.files import aside_of, put_in_place
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.sampling import sample_records
 
@@ -63,9 +62,13 @@ class EvaluateCheckpoints(pl.Callback):
                 logger.log_metrics({**numbers, "epoch": epoch}, step=trainer.global_step)
         trainer.strategy.barrier()
         aside = Path(trainer.strategy.broadcast(str(aside_of(path))))  # one name for all ranks
-        trainer.save_checkpoint(aside)
-        if trainer.is_global_zero:
-            os.replace(aside, path)
+        try:
+            trainer.save_checkpoint(aside)
+            if trainer.is_global_zero:
+                put_in_place(aside, path)
+        finally:
+            if trainer.is_global_zero:
+                aside.unlink(missing_ok=True)
         trainer.strategy.barrier()
 
     def _score(self, model: SyntheticModel, epoch: int, path: Path) -> dict[str, Any]:

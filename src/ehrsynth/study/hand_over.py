@@ -5,6 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 
@@ -17,12 +18,13 @@ from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import IDENTITY
+from ehrsynth.errors import FileError
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.memory import code_hash
+from ehrsynth.evaluation.memory import checksum, code_hash
 from ehrsynth.evaluation.ranking import choose_checkpoint
 from ehrsynth.evaluation.suite import FittedSuite, OnStep
-from ehrsynth.files import read_json, sha256, write_json, write_text
+from ehrsynth.files import read_object, sha256, write_json, write_text
 from ehrsynth.layout import Records
 from ehrsynth.models.base import load_model
 from ehrsynth.reporting.model_card import card_md
@@ -143,21 +145,38 @@ def _shared_anchors(
     spec: Spec, matrix: Matrix, watch: Watch, seconds: dict[str, float]
 ) -> Callable[[FittedSuite, OnStep], Anchors]:
     """Return what gives the anchors of a suite on a matrix: computed once and kept beside the runs."""
-    key = {"suite": spec.evaluation["full"], "seed": spec.evaluation["seed"], "data": matrix.fingerprint}
-    digest = hashlib.sha256(json.dumps({**key, "code": code_hash()}, sort_keys=True).encode()).hexdigest()[:16]
+    made_from = {"suite": spec.evaluation["full"], "seed": spec.evaluation["seed"], "data": matrix.fingerprint}
+    key = json.dumps({**made_from, "code": code_hash()}, sort_keys=True)
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = Path(spec.paths["runs"]) / ".anchors" / f"{matrix.name}-{digest}.json"
+
+    def kept() -> Anchors | None:
+        if not path.is_file():
+            return None
+        with suppress(FileError):
+            content = read_object(path, anchors=dict, sha256=str)
+            if content["sha256"] == _checksum(key, content["anchors"]):
+                return content["anchors"]  # type: ignore[no-any-return]
+        watch.say(f"{path}: damaged or not ours (checksum differs); the anchors are computed again")
+        return None
 
     def shared(fitted: FittedSuite, on_step: OnStep) -> Anchors:
         start = perf_counter()
-        if not path.is_file():
+        found = kept()
+        if found is None:
             with owned(path.with_name(f".{path.name}.lock"), f"evaluating the anchors on {matrix.name}", watch.say):
-                if not path.is_file():
-                    write_json(path, anchor_scores(fitted, on_step))
+                found = kept()
+                if found is None:
+                    found = anchor_scores(fitted, on_step)
+                    write_json(path, {"anchors": found, "sha256": _checksum(key, found)})
         seconds["anchors"] = perf_counter() - start
-        anchors: Anchors = read_json(path)
-        return anchors
+        return found
 
     return shared
+
+
+def _checksum(key: str, anchors: Anchors) -> str:
+    return checksum(key, [json.dumps(anchors, sort_keys=True).encode()])
 
 
 def _written(file: Path, chunks: Iterable[pd.DataFrame], encoder: Encoder) -> Records:
