@@ -78,9 +78,17 @@ class EvaluateCheckpoints(pl.Callback):
         row: dict[str, Any] = {"epoch": epoch, "checkpoint": path.name, "seconds": perf_counter() - start}
         row |= {score.metric: score.value for score in scores}
         self.scored.append(row)
-        write_table(self.folder / "metrics.csv", pd.DataFrame(self.scored))
+        self._write()
         self.show(row)
         return row
+
+    def _write(self) -> None:
+        write_table(self.folder / "metrics.csv", pd.DataFrame(self.scored))
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write the scores also when a finished training was only loaded again."""
+        if trainer.is_global_zero and self.scored:
+            self._write()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows scored so far, so that a resumed run keeps them."""
@@ -94,3 +102,9 @@ class EvaluateCheckpoints(pl.Callback):
 def checkpoint_path(folder: Path, epoch: int) -> Path:
     """Return where the checkpoint after ``epoch`` epochs lies."""
     return folder / "checkpoints" / f"epoch={epoch:06d}.ckpt"
+
+
+def checkpoints_of(checkpoint: Mapping[str, Any]) -> list[str]:
+    """Return the file names of a checkpoint and of all before it, as the callback kept them in it."""
+    state = checkpoint.get("callbacks", {}).get(EvaluateCheckpoints.__qualname__, {})
+    return [row["checkpoint"] for row in state.get("scored", [])]

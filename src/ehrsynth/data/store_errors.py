@@ -22,7 +22,7 @@ _OF_THE_FILE = (
 
 @contextmanager
 def plain_errors(scratch: str, memory: str) -> Iterator[None]:
-    """Turn what DuckDB raises about the user's files into an ``InputError``, about memory and disk into a ``MachineError``.
+    """Turn what DuckDB raises into errors of ours: of the user's files, or of memory and disk.
 
     Everything else, such as a query that does not parse, is our own fault and passes through.
     """

@@ -26,14 +26,15 @@ from ehrsynth.evaluation.ranking import choose_checkpoint
 from ehrsynth.evaluation.suite import FittedSuite, OnStep
 from ehrsynth.files import read_object, sha256, write_json, write_text
 from ehrsynth.layout import Records
-from ehrsynth.models.base import load_model
+from ehrsynth.models.base import SyntheticModel, load_model
 from ehrsynth.reporting.model_card import card_md
+from ehrsynth.reporting.parts import write_parts
 from ehrsynth.sampling import synthesize
 from ehrsynth.seeding import derive
 from ehrsynth.study.build import build
 from ehrsynth.study.generate import torch_device
 from ehrsynth.study.judge import ROLES, History, examine, judge
-from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.study.run_folder import MANIFEST, PROVENANCE, RunFolder
 from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.watch import Watch
@@ -43,12 +44,19 @@ RECIPE_FACTS = [name for name in IDENTITY if name != "inputs"]  # what tells mat
 
 
 def hand_over(
-    spec: Spec, folder: RunFolder, data: EhrDataModule, tracker: Tracker, watch: Watch, seconds: dict[str, float]
+    spec: Spec,
+    model_class: type[SyntheticModel],
+    folder: RunFolder,
+    data: EhrDataModule,
+    tracker: Tracker,
+    watch: Watch,
+    seconds: dict[str, float],
 ) -> None:
     """Turn a trained run into a finished one; ``report.json`` is written last.
 
     Args:
         spec: of the run.
+        model_class: what it has trained.
         folder: where its checkpoints and scores lie and everything else will.
         data: the matrix, encoded.
         tracker: told the final scores, the figures and the report.
@@ -67,7 +75,8 @@ def hand_over(
 
     start = perf_counter()
     n = spec.n or len(real.train)
-    model = load_model(chosen, data.schema).to(torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto"))
+    device = torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
+    model = load_model(chosen, data.schema, model_class).to(device)
     with watch.bar("generating", n) as advance:
         chunks = synthesize(model, n, derive(spec.seed, "hand over"), progress=lambda done: advance(done, None))
         synthetic = _written(folder.synthetic, chunks, Encoder(data.schema))
@@ -136,9 +145,11 @@ def hand_over(
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": report["versions"],
         "data": hashes,
+        "manifest": MANIFEST,
     }
-    write_json(folder.path / "provenance.json", provenance)
-    evaluation.save_scores(folder.path)
+    write_json(folder.path / PROVENANCE, provenance)
+    write_parts(folder.path / "report.parquet", evaluation.scores)
+    folder.finish(evaluation.to_dict())
 
 
 def _shared_anchors(
