@@ -3,6 +3,7 @@
 A source says it of its events (``Source.understood``), a feature of the words it met (``Feature.reconsidered``).
 """
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -36,6 +37,11 @@ class Understood:
         if 0 < self.count < LEAST:
             return f"<{LEAST}"
         return f"{self.count:,} of {self.of:,} ({100 * self.count / self.of:.1f} %)"
+
+
+def in_hydra(value: str) -> str:
+    """Return a text as an option's value between quotes, which the command line reads back as it was."""
+    return '"' + re.sub(r'\\*"|\\+$', lambda found: found[0].replace("\\", "\\\\").replace('"', '\\"'), value) + '"'
 
 
 def as_told(lines: Iterable[Understood], asked: Collection[str]) -> list[dict[str, Any]]:
