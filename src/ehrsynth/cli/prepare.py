@@ -15,12 +15,12 @@ from ehrsynth.study.prepare import made, recipe_of
 def task(config: Mapping[str, Any]) -> None:
     """Prepare what the parts of a recipe name into ``out`` and print what became of its rows and columns."""
     matrix = made(recipe_of(config), path(config, "out"), WATCH)
-    for table in (understood_table(matrix), flow_table(matrix), table_one_table(matrix), matrix_table(matrix)):
+    for table in (flow_table(matrix), table_one_table(matrix), matrix_table(matrix), understood_table(matrix)):
         if table is not None:
             out.print(table)
     for line in understood_lines(matrix.provenance):
         if line.option:
-            out.print(f"{line.what}: {line.means}: to change it\n        {line.option}")
+            out.print(f"{line.what}: {line.means}; the option that changes it:\n        {line.option}")
     out.print(f"matrix  {matrix.folder}\ncohort  {matrix.folder / COHORT_PAGE}")
     out.print(f"next    ehrsynth train data.matrix={matrix.folder}")
 

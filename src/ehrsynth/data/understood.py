@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 LEAST = 10
-"""Subjects: what fewer share is never named, and counts below are not told."""
+"""Subjects: what fewer share is never named, and fewer are not counted."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Understood:
         means: how they are known, or what became of them.
         count, of: how many, of how many.
         option: what on the command line would catch or change them, ready to be pasted; empty if nothing would.
+        people: these are subjects, so that a count below ``LEAST`` is not told.
         domain: of the events, if this is worth telling only where no feature asks for that domain.
     """
 
@@ -29,12 +30,13 @@ class Understood:
     count: int
     of: int
     option: str = ""
+    people: bool = False
     domain: str = ""
 
     @property
     def share(self) -> str:
         """Count and percentage in words."""
-        if 0 < self.count < LEAST:
+        if self.people and 0 < self.count < LEAST:
             return f"<{LEAST}"
         return f"{self.count:,} of {self.of:,} ({100 * self.count / self.of:.1f} %)"
 

@@ -92,7 +92,7 @@ class Attribute(Feature):
         became = "are levels" if own else f"became {self._otherwise!r}" if self._otherwise else "became missing"
         named = f", such as {', '.join(map(repr, frequent[:MOST_WORDS]))}" if frequent else ""
         means = f"words that no level begins with {became}{named}"
-        line = Understood(f"subjects' {self.name}", means, lost, rows, self._option(frequent[:MOST_WORDS]))
+        line = Understood(f"subjects' {self.name}", means, lost, rows, self._option(frequent[:MOST_WORDS]), people=True)
         return self._column(store, "word", ()) if own else None, [line]
 
     @property
