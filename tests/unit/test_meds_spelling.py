@@ -148,3 +148,107 @@ def test_parents_and_descriptions_say_what_codes_are(tmp_path: Path) -> None:
     lines = told(matrix)
     assert lines["events", "parent_codes"] == data["code"].str.contains("ICD10|RACE").sum()
     assert lines["events", "their descriptions"] == data["code"].str.contains("SEX|ADMIT|DISCHARGE|DOB").sum()
+
+
+def meant(codes: dict[str, int], described: dict[str, str] | None = None, **options: Any) -> dict[str, tuple[Any, ...]]:
+    """Return domain, vocabulary, code and means of codes, given how many of their ten events have a number."""
+    table = pd.DataFrame({"raw": list(codes), "events": 10, "numbers": list(codes.values())})
+    metadata = pd.DataFrame(
+        [(code, words, []) for code, words in (described or {}).items()], columns=["raw", "description", "parents"]
+    )
+    rows = known(table, metadata, options).astype(object)
+    rows = rows.where(rows.notna(), None)[["domain", "vocabulary", "code", "means"]]
+    return dict(zip(codes, rows.itertuples(index=False, name=None), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("raw", "domain", "vocabulary", "code"),
+    [
+        ("DX|ICD10|E11.9", "diagnosis", "ICD10CM", "E11.9"),
+        ("diagnosis: icd-9-cm 250.00", "diagnosis", "ICD9CM", "250.00"),
+        ("Condition/ICD-10-GM/E11.9/primary", "diagnosis", "ICD10CM", "E11.9"),
+        ("ICD_10_I10", "diagnosis", "ICD10CM", "I10"),
+        ("PX|ICD10|0DTJ4ZZ", "procedure", "ICD10PCS", "0DTJ4ZZ"),
+        ("icd9-proc=47.01", "procedure", "ICD9PCS", "47.01"),
+        ("DX|ICD10|nonsense", "other", None, "DX|ICD10|nonsense"),
+        ("DX|ICD11|BA00", "other", None, "DX|ICD11|BA00"),
+        ("Gender/female", "sex", None, "F"),
+        ("patient.sex=M", "sex", None, "M"),
+        ("Sex hormone binding globulin", "other", None, "Sex hormone binding globulin"),
+        ("race = Asian/Pacific Islander", "race", None, "Asian/Pacific Islander"),
+        ("Payer:Medicare", "insurance", None, "Medicare"),
+        ("HOSP_ADMISSION|ER", "admission", None, "ER"),
+        ("ADMISSION DIAGNOSIS|sepsis", "other", None, "ADMISSION DIAGNOSIS|sepsis"),
+        ("ADMISSION_WEIGHT", "other", None, "ADMISSION_WEIGHT"),
+        ("Date of birth", "birth", None, None),
+        ("birth weight", "other", None, "birth weight"),
+        ("LANGUAGE=EN", "other", None, "LANGUAGE=EN"),  # no column is made of it by default, but of its code
+        ("LOINC|39156-5", "vital", None, "BMI (kg/m2)"),
+        ("{}[](:", "other", None, "{}[](:"),
+    ],
+)
+def test_words_of_codes(raw: str, domain: str, vocabulary: str | None, code: str | None) -> None:
+    means = "no pattern" if domain == "other" else "the words in their codes"
+    assert meant({raw: 0})[raw] == (domain, vocabulary, code, means)
+    means = "no pattern" if domain == "other" else "their descriptions"
+    assert meant({"X1": 0}, {"X1": raw})["X1"] == (domain, vocabulary, code if domain != "other" else "X1", means)
+
+
+TEN, NINE = ["E11.9", "I10", "J189", "Z79.4"], ["4019", "V58.61", "25000", "E885.9"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "codes", "vocabulary"),
+    [
+        ("DX:", TEN, "ICD10CM"),
+        ("hosp/dg#", TEN, "ICD10CM"),  # nothing but their shape
+        ("", TEN, "ICD10CM"),
+        ("DX:", NINE, "ICD9CM"),
+        ("dg#", ["4019", "25000", "4280"], None),  # numbers may be anything
+        ("DX:", ["4019", "25000", "4280"], None),
+        ("PX:", ["4701", "3893", "9604"], None),
+        ("drug ", ["A10BA02", "B01AC06", "C07AB02", "N02BE01"], None),  # ATC
+        ("hcpcs:", ["J1885", "G0008", "A4550", "Q9967"], None),
+        ("dg#", ["401.9", "250.00", "V58.61"], "ICD9CM"),
+        ("PX:", ["0DTJ4ZZ", "02HV33Z", "5A1955Z"], "ICD10PCS"),
+        ("PX:", ["47.01", "38.93", "96.04"], "ICD9PCS"),
+        ("ward ", ["A10", "A11", "A12", "A13"], None),  # one letter, no dot
+        ("DX:", ["E11.9", "I10"], None),  # too few to learn from
+        ("DX:", [*TEN, "asthma", "gout"], None),  # not most of them
+    ],
+)
+def test_shapes_behind_a_prefix(prefix: str, codes: list[str], vocabulary: str | None) -> None:
+    found = meant({f"{prefix}{code}": 0 for code in codes})
+    assert {row[1] for row in found.values()} == {vocabulary}
+    assert [row[2] for row in found.values()] == (codes if vocabulary else list(found))
+
+
+def test_shapes_of_numbers_and_of_both_versions() -> None:
+    assert {row[0] for row in meant({f"DX:{code}": 9 for code in TEN}).values()} == {
+        "other"
+    }  # a diagnosis has no value
+    both = meant({f"DX|{code}|primary": 0 for code in [*TEN, *TEN[:0], "K21.0", "N17.9", "4019", "25000", "V58.6"]})
+    assert both["DX|4019|primary"][1:3] == ("ICD9CM", "4019")
+    assert both["DX|V58.6|primary"][1] == "ICD10CM"  # of both; most are of this one
+
+
+def test_a_surer_means_wins_and_a_pattern_left_out_is_not_replaced() -> None:
+    codes = {"MEDS_BIRTH": 0, "DOB": 0, "DIAGNOSIS//ICD//10//I10": 0}
+    found = meant(codes, diagnosis=None)
+    assert found["DOB"][0] == "other"  # births are said in the usual words
+    assert found["DIAGNOSIS//ICD//10//I10"] == (
+        *("other", None, "DIAGNOSIS//ICD//10//I10"),
+        "a pattern that source.patterns leaves out",
+    )
+    mine = {"mine": {"match": "DOB", "domain": "lab"}}
+    assert meant(codes, **mine)["DOB"] == ("lab", None, "DOB", "a pattern of source.patterns")
+
+
+def test_parents_of_parents() -> None:
+    table = pd.DataFrame({"raw": ["a", "x"], "events": 1, "numbers": 0})
+    metadata = pd.DataFrame(
+        {"raw": ["a", "b", "x"], "description": [None] * 3, "parents": [["b"], ["a", "ICD9CM/250.00"], ["x"]]}
+    )
+    found = known(table, metadata, {}).set_index("raw")  # in a circle, too
+    assert found.loc["a", ["vocabulary", "code", "means"]].tolist() == ["ICD9CM", "250.00", "parent_codes"]
+    assert found.loc["x", "means"] == "no pattern"

@@ -5,8 +5,8 @@ is, since ``A10`` may be anything; the codes behind one prefix together do.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -16,11 +16,12 @@ from ehrsynth.data.vocabulary.icd import ICD9CM, ICD9PCS, ICD10CM, ICD10PCS, can
 
 MOSTLY = 0.9  # of the codes behind a prefix
 FEWEST = 3  # of them, different ones
-FEWEST_CHAPTERS = 3  # or one dot: L01, L02, ... are somebody's own numbers
+FEWEST_CHAPTERS = 3  # first letters, or one dot: L01, L02, ... are somebody's own numbers
 MOST_NUMBERS = 0.1  # of the events with a number: a diagnosis has none
 _TOKEN = re.compile(r"[A-Za-z0-9.]+")
-_TEN_PCS = re.compile(r"[0-9A-HJ-NP-Z]{7}")
-_IN_NINE_TOO = re.compile(r"V[0-9]{2}|E[0-9]{3}")  # V58 and E885 are codes of both
+_PROCEDURES, _DIAGNOSES = (ICD10PCS, ICD9PCS), (ICD9CM, ICD10CM)
+_TEN_PCS = re.compile(r"(?=.*[0-9])[0-9A-HJ-NP-Z]{7}")
+_ATC = re.compile(r"[A-Z][0-9]{2}[A-Z]{1,2}(?:[0-9]{2})?")  # of drugs: A10BA02
 _SAYS_DIAGNOSIS = re.compile(rf"(?i)(?:.*[\W_])?(?:{DIAGNOSES}|ICD)[\W_].*")
 _SAYS_PROCEDURE = re.compile(rf"(?i)(?:.*[\W_])?{PROCEDURES}[\W_].*")
 
@@ -60,40 +61,50 @@ def shaped(codes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _splits(raw: str) -> Iterator[tuple[str, str]]:
-    return ((raw[: found.start()], found[0]) for found in _TOKEN.finditer(raw))
+    return ((raw[: found.start()], found[0].upper()) for found in _TOKEN.finditer(raw))
 
 
 def _vocabularies(prefix: str, group: _Behind) -> tuple[str, ...] | None:
     """Return the vocabularies of the codes behind a prefix, the first wins; None if they are of none."""
-    tokens, n = sorted(group.tokens), len(group.tokens)
+    n = len(group.tokens)
     if n < FEWEST or group.numbers > MOST_NUMBERS * group.events:
         return None
-    if _SAYS_PROCEDURE.fullmatch(prefix):
-        tried = (ICD10PCS, ICD9PCS)
-        return tried if sum(_vocabulary(token, tried) is not None for token in tokens) >= MOSTLY * n else None
-    ten = [token for token in tokens if _vocabulary(token, (ICD10CM,))]
-    nine = [token for token in tokens if _vocabulary(token, (ICD9CM,))]
-    tried = (ICD10CM, ICD9CM) if len(ten) > len(nine) else (ICD9CM, ICD10CM)
-    if len({*ten, *nine}) < MOSTLY * n:
-        return None
-    dotted = sum("." in token for token in tokens)
+    for tried, is_evidence in ((_PROCEDURES, _procedures), (_DIAGNOSES, _diagnoses)):
+        fitting = {token: name for token in group.tokens if (name := _vocabulary(token, tried)) is not None}
+        if len(fitting) >= MOSTLY * n and is_evidence(prefix, fitting):
+            found = Counter(fitting.values())
+            return tuple(sorted(tried, key=lambda name: -found[name]))
+    return None
+
+
+def _procedures(prefix: str, fitting: Mapping[str, str]) -> bool:
+    """Return whether codes that look like procedures are: their prefix must say so, and some code be no mere number."""
+    odd = any("." in token or token.startswith("0") or not token.isdigit() for token in fitting)
+    return odd and _SAYS_PROCEDURE.fullmatch(prefix) is not None
+
+
+def _diagnoses(prefix: str, fitting: Mapping[str, str]) -> bool:
+    """Return whether codes that look like diagnoses are: other codes have digits, or a letter and four digits, too."""
+    dotted = sum("." in token for token in fitting)
     if _SAYS_DIAGNOSIS.fullmatch(prefix):
-        return tried
-    letters = {token[0].upper() for token in ten if not _IN_NINE_TOO.match(token.upper())}
-    if tried[0] == ICD10CM:
-        return tried if dotted or len(letters) >= FEWEST_CHAPTERS else None
-    return tried if dotted >= n / 2 else None  # five digits may be anything
+        return any(not token.isdigit() for token in fitting)
+    letters = {token[0] for token, name in fitting.items() if name == ICD10CM}
+    lengths = {len(token) for token in fitting}
+    if 2 * Counter(fitting.values())[ICD10CM] > len(fitting):
+        return dotted > 0 or (len(letters) >= FEWEST_CHAPTERS and len(lengths) > 1)
+    return 2 * dotted >= len(fitting)
 
 
-def _vocabulary(token: str, tried: tuple[str, ...]) -> str | None:
+def _vocabulary(token: str, tried: Sequence[str]) -> str | None:
     """Return the first vocabulary that a token is a code of."""
-    if not any(sign.isdigit() for sign in token):
-        return None
-    return next((name for name in tried if canonical(name, token) and _whole(name, token)), None)
+    return next((name for name in tried if _is_of(name, token)), None)
 
 
-def _whole(vocabulary: str, token: str) -> bool:
+def _is_of(vocabulary: str, token: str) -> bool:
     """Return whether a token is a code as a hospital would write it: ``1`` is none, though ``canonical`` mends it."""
     if vocabulary == ICD10PCS:
-        return _TEN_PCS.fullmatch(token.upper()) is not None
-    return len(token.split(".")[0]) >= (2 if vocabulary == ICD9PCS else 3)
+        return _TEN_PCS.fullmatch(token) is not None
+    if vocabulary == ICD10CM and _ATC.fullmatch(token):
+        return False
+    digits = 2 if vocabulary == ICD9PCS else 3
+    return canonical(vocabulary, token) is not None and len(token.split(".")[0]) >= digits
