@@ -13,6 +13,7 @@ import pytest
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.sources.meds_known import known
 from tests import matrices
+from tests.conftest import Cli
 
 pytest.importorskip("meds")
 
@@ -26,6 +27,7 @@ TYPES = {
 }
 DIAGNOSES = ("E11.9", "I10", "J18.9", "N17.9", "Z79.4", "K21.0")
 LOCAL = ("LOC7", "LOC8")
+OWN = ("source=meds", "cohort=meds", "features=meds", "features.died_within_year=null")
 DRUGS = ("aspirin", "insulin")
 
 
@@ -67,8 +69,7 @@ def write(root: Path, data: pd.DataFrame, codes: pa.Table | None = None) -> Path
 
 
 def prepared(root: Path, out: Path, *overrides: str) -> Matrix:
-    own = ("source=meds", "cohort=meds", "features=meds", "features.died_within_year=null")
-    return matrices.make(out, *own, f"source.root={root}", *overrides)
+    return matrices.make(out, *OWN, f"source.root={root}", *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,21 @@ def test_what_was_understood_is_told_by_means(spelled: Matrix) -> None:
     page = (spelled.folder / "cohort.html").read_text(encoding="utf-8")
     assert "What was understood" in page
     assert "one patient" not in page + (spelled.folder / "provenance.json").read_text(encoding="utf-8")
+
+
+def test_the_screen_says_it_too(spelled: Matrix, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("prepare", *OWN, f"source.root={spelled.folder.parent / 'data set'}", f"out={spelled.folder}") == 0
+    screen = capsys.readouterr().out
+    for words in (
+        "what was understood",
+        "the words in their codes",
+        "codes that begin with 'DX|LOCAL|'",
+        "'Caucasian'",
+    ):
+        assert words in screen
+    for line in spelled.provenance["understood"]:
+        assert line["option"] in screen
+    assert "one patient" not in screen
 
 
 def test_the_options_that_are_told_do_what_they_say(spelled: Matrix, tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ class Attribute(Feature):
         if not self.levels:
             return None, ()
         strange = f"{self._level('word')} IS NULL"
+        if self._otherwise:  # a word of that name is none
+            strange += f" AND NOT starts_with(upper(word), {text(self._otherwise.upper())})"
         rows, lost = store.frame(f"SELECT count(*), count(*) FILTER ({strange}) FROM {self._words}").iloc[0].map(int)
         if not lost:
             return None, ()
