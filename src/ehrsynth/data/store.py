@@ -2,10 +2,9 @@
 
 import glob
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import duckdb
@@ -14,7 +13,7 @@ import pandas as pd
 from ehrsynth.data.store_errors import OWN, plain_errors
 from ehrsynth.data.table_files import csv_style, is_csv, parts_of
 from ehrsynth.errors import FileError, TableError
-from ehrsynth.files import require
+from ehrsynth.files import require, scratch_folder
 
 SAME = {"BIGINT": ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"), "TIMESTAMP": ("DATE", "TIMESTAMP")}  # no cell can fail
 _WORDS = {"BIGINT": "whole number", "VARCHAR": "text"}
@@ -54,10 +53,11 @@ class Store:
 
     def __init__(self, *, memory: str = "2GB", threads: int | None = None) -> None:
         self._memory = memory
-        self._scratch = TemporaryDirectory(prefix="ehrsynth-")
+        self._open = ExitStack()
+        self._scratch = str(self._open.enter_context(scratch_folder()))
         limits: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory,
-            "temp_directory": self._scratch.name,
+            "temp_directory": self._scratch,
         }
         self._db = duckdb.connect(config=limits if threads is None else {**limits, "threads": threads})
         self._of_lines: dict[str, str] = {}  # by what our own message says: the query whose error names the line too
@@ -67,7 +67,7 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self._db.close()
-        self._scratch.cleanup()
+        self._open.close()
 
     def scan(self, name: str, table: "Path | Raw", columns: Columns, *, optional: Columns | None = None) -> None:
         """Create the view ``name`` over a raw table.
@@ -150,7 +150,7 @@ class Store:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        with plain_errors(self._scratch.name, self._memory):
+        with plain_errors(self._scratch, self._memory):
             try:
                 yield
             except duckdb.InvalidInputException as error:

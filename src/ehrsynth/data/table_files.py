@@ -24,7 +24,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from ehrsynth.data.parsing import decimal_sign, typed
-from ehrsynth.errors import FileError
+from ehrsynth.errors import FileError, machine_fault
 from ehrsynth.files import require
 
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
@@ -263,6 +263,8 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, csv.Error, UnicodeError, zlib.error, OSError, EOFError) as error:
         kind = type(error).__name__
+        if (fault := machine_fault(error)) is not None:
+            raise fault from None
         if isinstance(error, UnicodeError):
             raise FileError(f"{path}: not UTF-8 text; {CONVERT} (not readable as a table: {kind})") from None
         about = {EOFError: ": the file ends too early; copy it again", gzip.BadGzipFile: ": not a gzip file"}
