@@ -204,8 +204,8 @@ def _tidy(
     for name in frame.columns:
         if parsing.is_nested(frame[name]):
             raise TableError(
-                f"{source.name}: column {name!r}: lists, structures or bytes; one value a cell was expected. Leave it out"
-                f" with {dropping([name])}"
+                f"{source.name}: column {name!r}: lists, structures or bytes; one value a cell was expected. Leave it"
+                f" out with {dropping([name])}"
             )
     known = {} if schema is None else schema.by_name
     if widths is not None:
