@@ -194,6 +194,15 @@ def test_a_checkpoint_of_another_version_is_refused(name: str, tmp_path: Path) -
             load_model(path, SCHEMA)
 
 
+def test_weights_that_left_the_finite_numbers_are_named() -> None:
+    model = make("vae")
+    model.require_finite()
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] = torch.inf
+    with pytest.raises(TrainingError, match=r"VAE: \S+ is not finite after epoch 0; lower the learning rate"):
+        model.require_finite()
+
+
 @each_trained
 def test_resuming_equals_an_uninterrupted_training(name: str, tmp_path: Path) -> None:
     path = tmp_path / "half.ckpt"

@@ -210,8 +210,12 @@ def _fit(
             EpochProgress(advance=advance),
             tracker.callback(),
         ]
+        options = dict(spec.trainer)
+        if options["devices"] != 1 and not any(weights.requires_grad for weights in model.parameters()):
+            watch.say(f"{spec.model_name}: one process, for it has no parameters that several could share")
+            options |= {"devices": 1, "strategy": "auto"}
         try:
-            trainer: pl.Trainer = build(spec.trainer, "trainer", late=True)(callbacks=callbacks, logger=tracker.loggers)
+            trainer: pl.Trainer = build(options, "trainer", late=True)(callbacks=callbacks, logger=tracker.loggers)
         except (TypeError, MisconfigurationException) as error:
             raise OptionError(f"trainer: {error}") from error
         try:
