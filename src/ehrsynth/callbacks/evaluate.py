@@ -13,6 +13,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
 from ehrsynth.chunks import write_table
+from ehrsynth.data.encoding import rescaled
 from ehrsynth.evaluation.suite import FittedSuite
 from ehrsynth.files import aside_of, put_in_place
 from ehrsynth.models.base import SyntheticModel
@@ -83,7 +84,7 @@ class EvaluateCheckpoints(pl.Callback):
     def _score(self, model: SyntheticModel, epoch: int, path: Path) -> dict[str, Any]:
         start = perf_counter()
         synthetic = sample_records(model, self.rows, self.seed)
-        scores = self.suite.score(synthetic)
+        scores = self.suite.score(rescaled(synthetic, model.schema, self.suite.real.schema))
         row: dict[str, Any] = {"epoch": epoch, "checkpoint": path.name, "seconds": perf_counter() - start}
         row |= {score.metric: score.value for score in scores}
         self.scored.append(row)

@@ -28,7 +28,8 @@ from ehrsynth.data.proposals.propose import PROPOSE, rules_file, rules_of
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Split
 from ehrsynth.data.store import Store
-from ehrsynth.data.wide import widen
+from ehrsynth.data.understood import as_told
+from ehrsynth.data.wide import reconsidered, widen
 from ehrsynth.errors import OptionError
 from ehrsynth.files import aside_of, put_in_place, read_object, require, sha256, sweep_leftovers, write_json
 
@@ -134,7 +135,9 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         wide = widen(store, [feature for feature in features if not feature.after_split])
         rows = recipe.split.assign(wide)
         store.register(TRAINING, pd.DataFrame({"row": rows["train"]}))
+        wide, words = reconsidered(store, wide, features)
         wide = wide.beside(widen(store, [feature for feature in features if feature.after_split]))
+        understood = [*recipe.source.understood(store), *words]
         unknown = store.value(f"SELECT count(*) FROM {EVENTS} WHERE domain = 'other'")
     counts = {**({"events with a code that no pattern knows": unknown} if unknown else {}), **wide.remarks}
     source = {"step": "source", "rows": len(wide), "columns": len(wide.specs), "detail": counts}
@@ -154,6 +157,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
             Described.of([wide], wide.specs),
             Described.of(list(parts.values()), {column.name: column for column in schema.columns}),
         ),
+        "understood": as_told(understood, {getattr(feature, "domain", "") for feature in features}),
         "rows": {name: len(part) for name, part in parts.items()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
     }

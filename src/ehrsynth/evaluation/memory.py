@@ -70,6 +70,13 @@ class Shared:
         found: T = results[key]
         return found
 
+    def latest(self, records: Records, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return what ``once`` does, but keep it only for the table asked for last: meant for what is large."""
+        for other, results in self._done.items():
+            if other is not records:
+                results.pop(key, None)
+        return self.once(records, key, compute)
+
 
 class Memory:
     """Costly work on real data, kept by what it is and by the hash of the data.

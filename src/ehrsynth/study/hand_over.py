@@ -20,7 +20,6 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import IDENTITY
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores
-from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.memory import checksum, code_hash
 from ehrsynth.evaluation.ranking import choose_checkpoint
 from ehrsynth.evaluation.suite import FittedSuite, OnStep
@@ -33,7 +32,7 @@ from ehrsynth.sampling import synthesize
 from ehrsynth.seeding import derive
 from ehrsynth.study.build import build
 from ehrsynth.study.generate import torch_device
-from ehrsynth.study.judge import ROLES, History, examine, judge
+from ehrsynth.study.judge import ROLES, History, examine, judge, real_rows
 from ehrsynth.study.run_folder import MANIFEST, PROVENANCE, RunFolder
 from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import Spec
@@ -68,7 +67,7 @@ def hand_over(
     directions = {card.name: card.direction for card in build(spec.evaluation["quick"], "evaluation.quick").cards}
     # What costs time on real rows alone is kept beside them: it is as private as they are.
     cache = matrix.folder / ".cache" if os.access(matrix.folder, os.W_OK) else None
-    real = RealData(data.schema, data.records["train"], data.records["holdout"], matrix.constraints, cache)
+    real = real_rows(matrix, "holdout", cache)
     checkpoints = pd.read_csv(folder.metrics).set_index("epoch")
     epoch = choose_checkpoint(checkpoints, directions, profile)
     chosen = checkpoint_path(folder.path, epoch)
@@ -79,7 +78,7 @@ def hand_over(
     model = load_model(chosen, data.schema, model_class).to(device)
     with watch.bar("generating", n) as advance:
         chunks = synthesize(model, n, derive(spec.seed, "hand over"), progress=lambda done: advance(done, None))
-        synthetic = _written(folder.synthetic, chunks, Encoder(data.schema))
+        synthetic = _written(folder.synthetic, chunks, Encoder(real.schema))
     seconds["generate"] = perf_counter() - start
 
     start = perf_counter()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import FileError, TableError, machine_fault
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
 from ehrsynth.evaluation.evaluator import RealData
@@ -163,6 +164,18 @@ class Evaluation:
         with writing(folder, "the report "):
             self.to_html(Path(folder) / "report.html")
             self.save_scores(folder)
+
+
+def real_rows(matrix: Matrix, held_out: str, cache: Path | None = None) -> RealData:
+    """Return the training rows of a matrix beside those of another part, as they are judged.
+
+    Args:
+        matrix: opened.
+        held_out: ``validation`` or ``holdout``.
+        cache: where costly work on them is kept.
+    """
+    declared = tuple(rule.bound_to(matrix.scale) for rule in matrix.constraints)
+    return RealData(matrix.scale, matrix.judged("train"), matrix.judged(held_out), declared, cache)
 
 
 def examine(real: RealData, synthetic: Records, names: Mapping[str, str], data: Mapping[str, str]) -> Evidence:

@@ -19,14 +19,13 @@ from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import Recipe
 from ehrsynth.errors import OptionError
-from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.ranking import Profile
 from ehrsynth.files import sweep_leftovers, write_text
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.study.build import build, node_of
 from ehrsynth.study.conf import Choice, compose, dumped, sorted_out
 from ehrsynth.study.hand_over import hand_over
-from ehrsynth.study.judge import shared_rows
+from ehrsynth.study.judge import real_rows, shared_rows
 from ehrsynth.study.prepare import data_name, made, matrix_folder, readable_name, recipe_of
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.shared import owned
@@ -188,12 +187,12 @@ def _fit(
     """Train, from the latest checkpoint if the run was interrupted, and return the seconds it took."""
     start = perf_counter()
     data.setup("fit")
-    train_records, validation = data.records["train"], data.records["validation"]
+    train_records = data.records["train"]
     files = {part: str(data.matrix.folder / f"{part}.parquet") for part in data.records}
     shared_rows(train_records, data.records["holdout"], files)  # now, or hours of training end in an error
     model.rules = Rules(data.matrix.constraints, data.schema)
     model.observe(data.filled)
-    chosen_on = RealData(data.schema, train_records, validation, data.matrix.constraints)
+    chosen_on = real_rows(data.matrix, "validation")
     suite = build(spec.evaluation["quick"], "evaluation.quick").fit(chosen_on, spec.evaluation["seed"])
     build(spec.evaluation["full"], "evaluation.full").check(data.schema)  # likewise
     with watch.bar(f"training {spec.model_name}", None) as advance, _quiet_lightning():
