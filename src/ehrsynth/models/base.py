@@ -105,15 +105,6 @@ class SyntheticModel(pl.LightningModule, ABC):
                 )
             self._losses.setdefault(name, []).append(loss.detach())
 
-    def require_finite(self) -> None:
-        """Raise a ``TrainingError`` if a step has left the finite numbers after its loss was still one."""
-        for name, weights in self.named_parameters():
-            if not weights.isfinite().all():
-                raise TrainingError(
-                    f"{type(self).__name__}: {name} is not finite after epoch {self.current_epoch}; lower the learning"
-                    " rate, or check the training table for extreme values"
-                )
-
     def on_train_epoch_start(self) -> None:
         """Start the means of the epoch."""
         self._losses.clear()
