@@ -24,7 +24,7 @@ class Stays(Feature):
 
 @dataclass(kw_only=True, eq=False)
 class Days(Feature):
-    """Days in hospital until the index time, rounded to whole ones."""
+    """Days in hospital until the index time, rounded to whole ones; without dates they are missing."""
 
     name: str = "days"
     label: str = "Days in hospital"
@@ -32,8 +32,9 @@ class Days(Feature):
     def collect(self, store: Store) -> Collected:
         """Return the sums."""
         until = f"CASE WHEN {end_of('s.discharged')} <= c.seen_until THEN s.discharged ELSE c.index_time END"
-        begun = f"""(SELECT row, s.admitted, {until} AS until FROM cohort c JOIN stays s ON s.subject_id = c.subject_id
-            AND s.admitted <= c.seen_until) GROUP BY row"""
-        days = f"round(sum({days_between('admitted', 'until')}))"
+        begun = f"""(SELECT row, index_time, s.stay_id, s.admitted, {until} AS until FROM cohort c LEFT JOIN stays s
+            ON s.subject_id = c.subject_id AND s.admitted <= c.seen_until) GROUP BY row"""
+        none = "CASE WHEN count(stay_id) = 0 AND max(index_time) IS NOT NULL THEN 0 END"
+        days = f"coalesce(round(sum({days_between('admitted', 'until')})), {none})"
         spec = ColumnSpec("count", domain="utilisation", label=self.label)
         return Collected.column_of(store, self.name, spec, days, begun)
