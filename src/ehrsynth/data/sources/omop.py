@@ -63,8 +63,8 @@ class Omop(Source):
         """Create ``events`` and, with a table ``concept``, ``labels``.
 
         Raises:
-            FileError, TableError: a table that is needed is missing or not readable, or lacks a column; or there is
-                neither a concept nor a source value that says what a condition is.
+            FileError, TableError: a table that is needed is missing or not readable, or lacks a column; nobody is in
+                it; or there is neither a concept nor a source value that says what a condition is.
         """
         declared = declaration("omop")
         for name, table in declared.tables.items():
@@ -73,6 +73,8 @@ class Omop(Source):
             else:
                 raw = self.tables.raw(name, table.all_columns)
                 store.scan(name, raw, table.columns, optional=table.optional)
+        if store.value("SELECT 1 FROM person LIMIT 1") is None:
+            raise TableError(f"{self.root}: the table person has no rows; at least one was expected")
         has_concepts = self.tables.columns("concept") is not None
         if not has_concepts:
             self._require_source_values(store)
