@@ -15,8 +15,8 @@ An event is a row of ``subject_id, time, code, numeric_value, text_value``, the 
     medication      name of the drug
     lab, vital      name of what was measured; ``numeric_value``, ``unit``
 
-A provider may have further domains. ``time`` is missing where the provider has no dates; ``stay_id`` then orders. What a
-time without a clock means stands in ``ehrsynth.data.times``.
+A provider may have further domains. ``time`` is missing where the provider has no dates; ``stay_id`` then orders. What
+a time without a clock means stands in ``ehrsynth.data.times``.
 """
 
 from collections.abc import Sequence

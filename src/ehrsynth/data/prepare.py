@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
-from itertools import pairwise
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.proposals.file import write_rules
 from ehrsynth.data.proposals.propose import PROPOSE, rules_file, rules_of
 from ehrsynth.data.sources.base import Source
-from ehrsynth.data.split import Rows, Split, TooFewRows
+from ehrsynth.data.split import Rows, Split, TooFewRowsError
 from ehrsynth.data.store import Store
 from ehrsynth.data.wide import Wide, widen
 from ehrsynth.errors import OptionError, TableError
@@ -194,10 +194,10 @@ def _split(split: Split, wide: Wide, flow: Sequence[FlowStep]) -> dict[str, Rows
     """Assign the rows to parts; where they are too few, the message tells how the cohort came to them."""
     try:
         return split.assign(wide)
-    except TooFewRows as error:
+    except TooFewRowsError as error:
         losing = [step for before, step in pairwise(flow) if step.subjects < before.subjects]
         told = ", ".join(f"{step.subjects:,} {step.what}" for step in [flow[0], *losing])
-        raise TooFewRows(f"{error}; how these were chosen: {told}") from None
+        raise TooFewRowsError(f"{error}; how these were chosen: {told}") from None
 
 
 def _require_outcomes(features: Mapping[str, Feature], wide: Wide, training: Rows) -> None:

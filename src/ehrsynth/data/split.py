@@ -19,7 +19,7 @@ Rows = NDArray[np.int64]
 MEDS = {"train": "train", "tuning": "validation", "held_out": "holdout"}
 
 
-class TooFewRows(OptionError):
+class TooFewRowsError(OptionError):
     """A part would have less than two rows; the flow of the cohort tells how the subjects became so few."""
 
 
@@ -40,7 +40,7 @@ class Split(ABC):
         """Return the row numbers of each part, each in ascending order.
 
         Raises:
-            TooFewRows: a part would have less than two rows.
+            TooFewRowsError: a part would have less than two rows.
             OptionError: the rows lack what the split goes by.
             TableError: the source's own parts are incomplete.
         """
@@ -48,7 +48,7 @@ class Split(ABC):
         for name, rows in parts.items():
             if len(rows) < LEAST_ROWS:
                 options = ", ".join(f"{name}={value}" for name, value in self.options().items() if name != "split")
-                raise TooFewRows(
+                raise TooFewRowsError(
                     f"split: {len(rows)} {name} rows in {len(wide)} subjects with {options};"
                     " at least two rows are needed in every part"
                 )

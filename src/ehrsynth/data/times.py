@@ -25,7 +25,7 @@ def latest(time: str) -> str:
 
 
 def days_between(start: str, end: str) -> str:
-    """Return the days from one time to another, with their fraction; whole ones by the calendar if no clock ends them."""
+    """Return the days from one time to another, with their fraction; those of the calendar if no clock ends them."""
     return (
         f"CASE WHEN {no_clock(end)} THEN date_diff('day', {start}, {end})"
         f" ELSE (epoch({end}) - epoch({start})) / 86400 END"

@@ -4,7 +4,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
-from ehrsynth.data.cohort.index import EndOfObservation, Index, first_seen, index_of
+from ehrsynth.data.cohort.candidates import of_stays, of_subjects
+from ehrsynth.data.cohort.index import EndOfObservation, index_of
 from ehrsynth.data.events import EVENTS
 from ehrsynth.data.faults import policies, settle
 from ehrsynth.data.store import Store, text
@@ -141,8 +142,8 @@ class Cohort:
     def choose(self, store: Store) -> list[FlowStep]:
         """Settle faults in the data, make the table ``cohort`` and the view ``history``, and return the flow.
 
-        ``cohort``: ``row, subject_id, stay_id, sex, birth, death, admitted, discharged, index_time, seen_until``, in the
-        order of ``subject_id``; ``row`` counts from zero and is the row of the matrix. ``seen_until`` is the index, or
+        ``cohort``: ``row, subject_id, stay_id, sex, birth, death, admitted, discharged, index_time, seen_until``, in
+        the order of ``subject_id``; ``row`` counts from zero and is the row of the matrix. ``seen_until`` is the index, or
         the end of its day if it has no clock; an admission without one is seen from the begin of its day. ``history``:
         the events of the window, with their ``row``.
 
@@ -197,27 +198,12 @@ class Cohort:
         }
 
     def _candidates(self, store: Store) -> None:
-        columns = "people.subject_id, stay_id, sex, birth, death, admitted, discharged"
-        so_far = """min(admitted) OVER (PARTITION BY people.subject_id) AS first_admitted, count(stay_id) OVER (
-            PARTITION BY people.subject_id ORDER BY admitted, discharged, stay_id ROWS UNBOUNDED PRECEDING) AS stays_so_far"""
         if self.stay:
-            moment = "discharged" if self.index == "discharge" else "admitted"
-            candidates = f"""SELECT {columns}, died, {moment} AS index_time, {so_far}, admitted AS aged_at,
-                first_admitted AS known_since FROM people JOIN stays USING (subject_id)"""
+            candidates = of_stays(str(self.index))
         else:
             index = self._of_no_stay or EndOfObservation(every_event=False)
-            store.table("moments", index.moments(store))
-            dead = f"death <= {end_of('index_time')}"
-            candidates = f"""SELECT {columns}, coalesce({dead}, bool_or(died) OVER (PARTITION BY people.subject_id), false)
-                AS died, index_time, {so_far}, index_time AS aged_at, first_seen AS known_since
-                FROM people {"LEFT " if self._everything else ""}JOIN moments USING (subject_id)
-                LEFT JOIN ({first_seen(store)}) USING (subject_id) LEFT JOIN stays ON people.subject_id =
-                stays.subject_id AND coalesce(admitted <= {end_of("index_time")}, true)"""
-        until = "index_time" if self.index == "admission" else end_of("index_time")
-        store.table(
-            "candidates",
-            f"SELECT row_number() OVER () AS candidate, *, {until} AS seen_until FROM ({candidates})",
-        )
+            candidates = of_subjects(store, index, undated=self._everything)
+        store.table("candidates", f"SELECT row_number() OVER () AS candidate, * FROM ({candidates})")
         store.view(
             "windows",
             f"SELECT c.candidate, e.* FROM {EVENTS} e JOIN candidates c ON e.subject_id = c.subject_id"
@@ -268,7 +254,7 @@ class Cohort:
         """
         if self._everything and self.window == "history":
             return "true"
-        until = f"""CASE WHEN e.time IS NOT NULL AND c.index_time IS NOT NULL THEN e.time <= c.seen_until
+        until = """CASE WHEN e.time IS NOT NULL AND c.index_time IS NOT NULL THEN e.time <= c.seen_until
             ELSE e.stay_id IS NULL OR e.stay_id = c.stay_id OR (c.index_time IS NULL AND e.stay_id < c.stay_id) END"""
         if self.window == "history":
             return until

@@ -13,8 +13,8 @@ from ehrsynth.errors import OptionError, TableError
 
 OF_STAYS = ("discharge", "admission")
 CHOICES = (
-    "discharge or admission of a stay, last_visit, end_of_observation, a day as YYYY-MM-DD, or the first of some codes as"
-    " {first: [E11, '250']}"
+    "discharge or admission of a stay, last_visit, end_of_observation, a day as YYYY-MM-DD, or the first of some codes"
+    " as {first: [E11, '250']}"
 )
 _OF_NOBODY = "(SELECT subject_id, NULL::TIMESTAMP AS started, NULL::TIMESTAMP AS ended FROM people WHERE false)"
 _NO_EVENT = ("birth", "death")  # what is no sign that somebody was seen
