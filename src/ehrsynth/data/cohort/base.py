@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Literal, get_args
 
 from ehrsynth.data.cohort.candidates import of_stays, of_subjects
 from ehrsynth.data.cohort.index import EndOfObservation, index_of
+from ehrsynth.data.cohort.window import EVERYTHING, unused, within
 from ehrsynth.data.events import EVENTS
 from ehrsynth.data.faults import policies, settle
-from ehrsynth.data.store import Store, text
-from ehrsynth.data.times import end_of
+from ehrsynth.data.store import Store
 from ehrsynth.errors import OptionError, TableError
 
 StayChoice = Literal["last", "first", "any"]
@@ -143,9 +143,9 @@ class Cohort:
         """Settle faults in the data, make the table ``cohort`` and the view ``history``, and return the flow.
 
         ``cohort``: ``row, subject_id, stay_id, sex, birth, death, admitted, discharged, index_time, seen_until``, in
-        the order of ``subject_id``; ``row`` counts from zero and is the row of the matrix. ``seen_until`` is the index, or
-        the end of its day if it has no clock; an admission without one is seen from the begin of its day. ``history``:
-        the events of the window, with their ``row``.
+        the order of ``subject_id``; ``row`` counts from zero and is the row of the matrix. ``seen_until`` is the index,
+        or the end of its day if it has no clock; an admission without one is seen from the begin of its day.
+        ``history``: the events of the window, with their ``row``.
 
         Raises:
             TableError: nobody is left, a fault is refused, or the window needs dates and there are none.
@@ -179,23 +179,13 @@ class Cohort:
         store.view(
             "history",
             f"SELECT c.row, c.index_time, e.* FROM {EVENTS} e JOIN cohort c ON e.subject_id = c.subject_id"
-            f" WHERE {self._within()}",
+            f" WHERE {self._window}",
         )
         return flow
 
     def unused(self, store: Store, domains: Collection[str]) -> dict[str, int]:
         """Return how many events of the cohort's subjects lie outside the window, in words, by domain."""
-        among = ", ".join(map(text, sorted(domains))) or "NULL"
-        found = store.frame(
-            f"""SELECT domain, coalesce(e.time > c.seen_until, false) AS later, count(*) AS times
-            FROM {EVENTS} e JOIN cohort c ON e.subject_id = c.subject_id
-            WHERE domain IN ({among}) AND NOT coalesce({self._within()}, false) GROUP BY ALL ORDER BY ALL"""
-        )
-        where = {True: "after the index", False: "before the window or of another stay"}
-        return {
-            f"{domain}: events {where[bool(later)]}, not used": int(times)
-            for domain, later, times in found.itertuples(index=False)
-        }
+        return unused(store, domains, self._window)
 
     def _candidates(self, store: Store) -> None:
         if self.stay:
@@ -207,13 +197,17 @@ class Cohort:
         store.view(
             "windows",
             f"SELECT c.candidate, e.* FROM {EVENTS} e JOIN candidates c ON e.subject_id = c.subject_id"
-            f" WHERE {self._within()}",
+            f" WHERE {self._window}",
         )
 
     @property
     def _everything(self) -> bool:
         """Whether subjects count as they are, dated or not."""
         return self.stay is None and self._of_no_stay is None
+
+    @property
+    def _window(self) -> str:
+        return EVERYTHING if self._everything and self.window == "history" else within(self.window)
 
     def _kept(self, store: Store, rule: Rule) -> list[FlowStep]:
         """Leave out whom a rule cannot be told of, and then who does not keep it."""
@@ -245,23 +239,6 @@ class Cohort:
             "candidates",
             f"SELECT * FROM candidates QUALIFY row_number() OVER (PARTITION BY subject_id ORDER BY {by}) = 1",
         )
-
-    def _within(self) -> str:
-        """Return the condition that keeps event ``e`` in the window of ``c``.
-
-        Where the event or the index has no date, ``stay_id`` tells: what belongs to no stay is always in, what belongs
-        to another stay only if that one is earlier, which without any date its ``stay_id`` says.
-        """
-        if self._everything and self.window == "history":
-            return "true"
-        until = """CASE WHEN e.time IS NOT NULL AND c.index_time IS NOT NULL THEN e.time <= c.seen_until
-            ELSE e.stay_id IS NULL OR e.stay_id = c.stay_id OR (c.index_time IS NULL AND e.stay_id < c.stay_id) END"""
-        if self.window == "history":
-            return until
-        ended = end_of("e.time")
-        if self.window == "stay":
-            return f"{until} AND coalesce(e.stay_id = c.stay_id, {ended} >= c.admitted, true)"
-        return f"{until} AND (e.time IS NULL OR {ended} >= c.index_time - INTERVAL {self.window} DAY)"
 
 
 def _counts(store: Store, relation: str) -> tuple[int, int]:
