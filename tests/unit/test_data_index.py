@@ -151,9 +151,13 @@ def test_columns_are_of_the_index(store: Store) -> None:
 def test_what_lies_outside_the_window_is_counted(store: Store) -> None:
     cohort = Cohort(stay=None, index="2012-06-30", window=365)
     seen(store, cohort, VISITS)
-    assert cohort.unused(store, {"diagnosis", "lab"}) == {
-        "diagnosis: events before the window or of another stay, not used": 1,
-        "lab: events after the index, not used": 1,
+    told = {(line.what, line.means): (line.count, line.of) for line in cohort.unused(store, {"diagnosis", "lab"})}
+    before, after = "before the window or of another stay, not used", "after the index, not used"
+    assert told == {
+        ("diagnosis events of the cohort", after): (0, 2),
+        ("diagnosis events of the cohort", before): (1, 2),
+        ("lab events of the cohort", after): (1, 1),
+        ("lab events of the cohort", before): (0, 1),
     }
 
 

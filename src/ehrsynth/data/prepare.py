@@ -140,14 +140,10 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         store.register(TRAINING, pd.DataFrame({"row": rows["train"]}))
         wide, words = reconsidered(store, wide, features)
         wide = wide.beside(widen(store, [feature for feature in features if feature.after_split]))
-        understood = [*recipe.source.understood(store), *words]
-        unknown = store.value(f"SELECT count(*) FROM {EVENTS} WHERE domain = 'other'")
         unused = recipe.cohort.unused(store, {feature.domain for feature in features if hasattr(feature, "domain")})
-    counts = {
-        **({"events with a code that no pattern knows": unknown} if unknown else {}),
-        **unused,
-        **wide.remarks,
-    }
+        understood = [*recipe.source.understood(store), *words, *unused]
+        unknown = store.value(f"SELECT count(*) FROM {EVENTS} WHERE domain = 'other'")
+    counts = {**({"events with a code that no pattern knows": unknown} if unknown else {}), **wide.remarks}
     source = {"step": "source", "rows": len(wide), "columns": len(wide.specs), "detail": counts}
     progress("preprocessing")
     wide, kinds = infer_kinds(wide, rows["train"])

@@ -10,6 +10,7 @@ from ehrsynth.data.cohort.window import EVERYTHING, unused, within
 from ehrsynth.data.events import EVENTS
 from ehrsynth.data.faults import policies, settle
 from ehrsynth.data.store import Store
+from ehrsynth.data.understood import Understood
 from ehrsynth.errors import OptionError, TableError
 
 StayChoice = Literal["last", "first", "any"]
@@ -183,9 +184,9 @@ class Cohort:
         )
         return flow
 
-    def unused(self, store: Store, domains: Collection[str]) -> dict[str, int]:
-        """Return how many events of the cohort's subjects lie outside the window, in words, by domain."""
-        return unused(store, domains, self._window)
+    def unused(self, store: Store, domains: Collection[str]) -> list[Understood]:
+        """Return how many events of the cohort's subjects lie outside the window, by domain."""
+        return [] if self._window == EVERYTHING else unused(store, domains, self._window)
 
     def _candidates(self, store: Store) -> None:
         if self.stay:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from ehrsynth.data.events import EVENTS
 from ehrsynth.data.store import Store, text
 from ehrsynth.data.times import end_of
+from ehrsynth.data.understood import Understood
 
 EVERYTHING = "true"
 
@@ -28,16 +29,19 @@ def within(window: str | int) -> str:
     return f"{until} AND (e.time IS NULL OR {ended} >= c.index_time - INTERVAL {window} DAY)"
 
 
-def unused(store: Store, domains: Collection[str], condition: str) -> dict[str, int]:
-    """Return how many events of the cohort's subjects do not keep the condition of the window, in words, by domain."""
+def unused(store: Store, domains: Collection[str], condition: str) -> list[Understood]:
+    """Return how many events of the cohort's subjects do not keep the condition of the window, by domain."""
     among = ", ".join(map(text, sorted(domains))) or "NULL"
     found = store.frame(
-        f"""SELECT domain, coalesce(e.time > c.seen_until, false) AS later, count(*) AS times
-        FROM {EVENTS} e JOIN cohort c ON e.subject_id = c.subject_id
-        WHERE domain IN ({among}) AND NOT coalesce({condition}, false) GROUP BY ALL ORDER BY ALL"""
+        f"""SELECT domain, count(*) AS n, count(*) FILTER (later AND NOT kept) AS after,
+        count(*) FILTER (NOT later AND NOT kept) AS before
+        FROM (SELECT domain, coalesce(e.time > c.seen_until, false) AS later, coalesce({condition}, false) AS kept
+        FROM {EVENTS} e JOIN cohort c ON e.subject_id = c.subject_id WHERE domain IN ({among}))
+        GROUP BY ALL ORDER BY ALL"""
     )
-    where = {True: "after the index", False: "before the window or of another stay"}
-    return {
-        f"{domain}: events {where[bool(later)]}, not used": int(times)
-        for domain, later, times in found.itertuples(index=False)
-    }
+    means = {"after": "after the index, not used", "before": "before the window or of another stay, not used"}
+    return [
+        Understood(f"{row['domain']} events of the cohort", words, int(row[side]), int(row["n"]))
+        for _, row in found.iterrows()
+        for side, words in means.items()
+    ]
