@@ -161,7 +161,9 @@ class Flat(Source):
                     f" expected. Leave it out with {dropping([name], 'source.drop')}"
                 )
         plain = parsing.decimal_sign(frame[name] for name in frame) == "."
-        return frame.assign(**{name: _numbers_or_text(frame[name], plain and name not in own) for name in frame})
+        return frame.assign(
+            **{name: _numbers_or_text(frame[name], plain and name not in own) for name in map(str, frame)}
+        )
 
     # --- long -------------------------------------------------------------------------------------------------------
 
