@@ -108,9 +108,9 @@ def test_what_was_understood_is_told_by_means(spelled: Matrix) -> None:
     data, lines = events(), told(spelled)
     own = data["code"].str.contains("LOCAL|LAB|RX>(?:aspirin|insulin)").sum()
     assert lines["events", "the words in their codes"] == len(data) - own - 2
-    assert lines["events", "nothing: columns of their own, codes of 10 subjects or more"] == own
-    assert lines["events", "nothing: no column, codes of fewer than 10 subjects"] == 1
-    assert lines["events", "nothing: left out, no code"] == 1
+    assert lines["events", "nothing: codes of 10 subjects or more, for columns of their own"] == own
+    assert lines["events", "nothing: codes of fewer than 10 subjects, no column"] == 1
+    assert lines["events", "nothing: no code, left out"] == 1
     assert lines["numbers", "measurements of their own"] == N
     assert lines["texts", "not read: the code alone counts"] == N
     words = "words that no level begins with are levels, such as 'Caucasian', 'Polynesian'"
@@ -194,6 +194,7 @@ def meant(codes: dict[str, int], described: dict[str, str] | None = None, **opti
         ("race = Asian/Pacific Islander", "race", None, "Asian/Pacific Islander"),
         ("Payer:Medicare", "insurance", None, "Medicare"),
         ("HOSP_ADMISSION|ER", "admission", None, "ER"),
+        ("encounter:start", "admission", None, None),
         ("ADMISSION DIAGNOSIS|sepsis", "other", None, "ADMISSION DIAGNOSIS|sepsis"),
         ("ADMISSION_WEIGHT", "other", None, "ADMISSION_WEIGHT"),
         ("Date of birth", "birth", None, None),

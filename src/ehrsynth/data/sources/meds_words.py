@@ -22,6 +22,7 @@ _CODE = r"([A-Z0-9]+(?:\.[A-Z0-9]*)?)(?:[^\w.].*)?"
 _LEAD = rf"(?:.*{_AND})?"
 _NO_STAY = rf"(?!{_OR_NOT}(?:{DIAGNOSES}|{PROCEDURES}|weight|height|drug|med))"  # an admission diagnosis
 _STAY = rf"(?:(?:hosp(?:ital)?|inpatient){_OR_NOT})?"
+_VISIT = rf"(?:hospitali[sz]ation|encounter|visit|stay){_OR_NOT}"
 
 
 def _named(names: str, domain: str) -> Pattern:
@@ -36,8 +37,14 @@ WORDS = {
     "sex": _named("sex|gender", "sex"),
     "race": _named("race", "race"),
     "insurance": _named("insurance|payer|payor", "insurance"),
-    "admission": Pattern(rf"(?i){_STAY}(?:admission|admit|adm){_NO_STAY}(?:{_IS}(.*))?", "admission", code=r"\1"),
-    "discharge": Pattern(rf"(?i){_STAY}(?:discharge|dischg|disch){_NO_STAY}(?:{_IS}(.*))?", "discharge", code=r"\1"),
+    "admission": Pattern(
+        rf"(?i)(?:{_STAY}(?:admission|admit|adm)|{_VISIT}(?:start|begin)){_NO_STAY}(?:{_IS}(.*))?",
+        "admission",
+        code=r"\1",
+    ),
+    "discharge": Pattern(
+        rf"(?i)(?:{_STAY}(?:discharge|disch)|{_VISIT}(?:end|stop)){_NO_STAY}(?:{_IS}(.*))?", "discharge", code=r"\1"
+    ),
     "procedure": Pattern(
         rf"(?i){_SAYS_ICD}{_LEAD}{PROCEDURES}{_AND}{_LEAD}{_ICD}(?:{_OR_NOT}(?:CM|PCS))?{_AND}{_CODE}",
         "procedure",
