@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping
@@ -32,7 +31,7 @@ from ehrsynth.data.store import Store
 from ehrsynth.data.understood import as_told
 from ehrsynth.data.wide import reconsidered, widen
 from ehrsynth.errors import OptionError
-from ehrsynth.files import aside_of, read_object, require, sha256, sweep_leftovers, write_json
+from ehrsynth.files import aside_of, put_in_place, read_object, require, sha256, sweep_leftovers, write_json
 
 IDENTITY = ("source", "cohort", "features", "inputs", "preprocess", "split", "seed", "constraints")
 VERSIONS = ("ehrsynth", "numpy", "pandas", "pyarrow", "duckdb")
@@ -175,7 +174,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         write_json(aside / LOW_PREVALENCE, {"version": 1, "codes": [asdict(code) for code in prepared.plan.rare]})
         write_json(aside / PROVENANCE, provenance | {"outputs": {name: sha256(aside / name) for name in OUTPUTS}})
         try:
-            os.rename(aside, out)
+            put_in_place(aside, out)
         except OSError:
             if not out.exists():
                 raise
