@@ -27,7 +27,7 @@ TYPES = {
 }
 DIAGNOSES = ("E11.9", "I10", "J18.9", "N17.9", "Z79.4", "K21.0")
 LOCAL = ("LOC7", "LOC8")
-OWN = ("source=meds", "cohort=meds", "features=meds", "features.died_within_year=null")
+OWN = ("source=meds", "cohort=meds", "features=meds", "features.died_within_year=null", "preprocess.bounds=exact")
 DRUGS = ("aspirin", "insulin")
 
 

@@ -10,7 +10,8 @@ from ehrsynth.data.sources.meds_codes import OTHER
 from ehrsynth.data.sources.meds_known import LEFT_OUT, MEANS, OWN, SHAPE
 from ehrsynth.data.sources.meds_words import DIAGNOSES, PROCEDURES
 from ehrsynth.data.store import Store
-from ehrsynth.data.understood import LEAST, Understood, in_hydra
+from ehrsynth.data.understood import Understood, in_hydra
+from ehrsynth.disclosure import LEAST
 
 MOST_PREFIXES = 5
 TIMELINE = ("birth", "death", "admission", "discharge", "icu_admission", "icu_discharge")
