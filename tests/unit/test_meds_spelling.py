@@ -190,6 +190,8 @@ def meant(codes: dict[str, int], described: dict[str, str] | None = None, **opti
         ("DX|ICD11|BA00", "other", None, "DX|ICD11|BA00"),
         ("Gender/female", "sex", None, "F"),
         ("patient.sex=M", "sex", None, "M"),
+        ("DEMO|SEX_AT_BIRTH|F", "sex", None, "F"),
+        ("race/ethnicity: Hispanic", "race", None, "Hispanic"),
         ("Sex hormone binding globulin", "other", None, "Sex hormone binding globulin"),
         ("race = Asian/Pacific Islander", "race", None, "Asian/Pacific Islander"),
         ("Payer:Medicare", "insurance", None, "Medicare"),
