@@ -140,7 +140,7 @@ def test_the_options_that_are_told_do_what_they_say(spelled: Matrix, tmp_path: P
     assert any("LAB:" in option for option in options)
     pasted = [word for option in options for word in shlex.split(option)]
     matrix = prepared(write(tmp_path / "ds", events()), tmp_path / "matrix", *pasted)
-    assert {"lab_GLU", "drug_aspirin", "dx_unmapped_local_LOC7"} <= set(matrix.schema.names)
+    assert {"lab_GLU", "rx_aspirin", "dx_unmapped_local_LOC7"} <= set(matrix.schema.names)
     assert set(matrix.schema.by_name["race"].levels) >= {"caucasian", "polynesian", "white"}
     assert not [line for line in matrix.provenance["understood"] if line["option"]]
 

@@ -26,7 +26,7 @@ _CODES = "ehrsynth.data.features.codes.Codes"
 _AS_COLUMNS = {  # what makes columns of a domain that no feature asks for
     "lab": "labs={_target_: ehrsynth.data.features.panels.Measurements, domain: lab}",
     "vital": "vitals={_target_: ehrsynth.data.features.panels.Measurements, domain: vital}",
-    "medication": f"drugs={{_target_: {_CODES}, domain: medication, prefix: drug_,"
+    "medication": f"drugs={{_target_: {_CODES}, domain: medication, prefix: rx_,"
     " vocabulary: {_target_: ehrsynth.data.vocabulary.drugs.DrugNames}}",
     **{
         name: f"{name}={{_target_: ehrsynth.data.features.demographics.Attribute, name: {name}, domain: {name}}}"
