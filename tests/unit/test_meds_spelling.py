@@ -12,6 +12,7 @@ import pytest
 
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.sources.meds_known import known
+from ehrsynth.errors import TableError
 from tests import matrices
 from tests.conftest import Cli
 
@@ -164,6 +165,17 @@ def test_parents_and_descriptions_say_what_codes_are(tmp_path: Path) -> None:
     lines = told(matrix)
     assert lines["events", "parent_codes"] == data["code"].str.contains("ICD10|RACE").sum()
     assert lines["events", "their descriptions"] == data["code"].str.contains("SEX|ADMIT|DISCHARGE|DOB").sum()
+
+
+def test_without_a_known_admission_the_message_says_what_would_help(tmp_path: Path) -> None:
+    data = events()
+    data["code"] = data["code"].str.replace("ADMIT", "ARRIVED").str.replace("DISCHARGE", "LEFT")
+    root = write(tmp_path / "ds", data)
+    with pytest.raises(TableError, match=r"no stay: source\.patterns tells .*cohort\.stay=null"):
+        prepared(root, tmp_path / "matrix")
+    arrived = '+source.patterns.start={match: "ARRIVED.*", domain: admission}'
+    left = '+source.patterns.end={match: "LEFT.*", domain: discharge}'
+    assert len(whole(prepared(root, tmp_path / "matrix", arrived, left))) == N
 
 
 def meant(codes: dict[str, int], described: dict[str, str] | None = None, **options: Any) -> dict[str, tuple[Any, ...]]:

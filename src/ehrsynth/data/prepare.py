@@ -15,7 +15,7 @@ import pandas as pd
 
 from ehrsynth import constraints as rules
 from ehrsynth.chunks import write_chunks
-from ehrsynth.data.cohort.base import Cohort
+from ehrsynth.data.cohort.base import Cohort, FlowStep
 from ehrsynth.data.cohort.table_one import Described, table_one
 from ehrsynth.data.events import EVENTS, make_timeline
 from ehrsynth.data.features.base import TRAINING, Feature
@@ -30,7 +30,7 @@ from ehrsynth.data.split import Split
 from ehrsynth.data.store import Store
 from ehrsynth.data.understood import as_told
 from ehrsynth.data.wide import reconsidered, widen
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import OptionError, TableError
 from ehrsynth.files import aside_of, put_in_place, read_object, require, sha256, sweep_leftovers, write_json
 
 IDENTITY = ("source", "cohort", "features", "inputs", "preprocess", "split", "seed", "constraints")
@@ -129,7 +129,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         recipe.source.read(store)
         make_timeline(store)
         progress("choosing the cohort")
-        flow = recipe.cohort.choose(store)
+        flow = _chosen(recipe, store)
         progress("collecting the features")
         features = recipe.chosen.values()
         wide = widen(store, [feature for feature in features if not feature.after_split])
@@ -183,6 +183,16 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         shutil.rmtree(aside, ignore_errors=True)
     progress("checking the folder")
     return Matrix.open(out)
+
+
+def _chosen(recipe: Recipe, store: Store) -> list[FlowStep]:
+    """Choose the cohort; where nobody is left since the source has no stay, the message tells what would help."""
+    try:
+        return recipe.cohort.choose(store)
+    except TableError as error:
+        if recipe.cohort.stay is None or store.value("SELECT count(*) FROM stays"):
+            raise
+        raise TableError(f"{error}; the source has no stay: {recipe.source.without_stays}") from None
 
 
 def _existing(out: Path, identity: dict[str, Any]) -> Matrix:

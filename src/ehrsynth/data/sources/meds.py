@@ -55,6 +55,10 @@ class Meds(Source):
     """
 
     name = "meds"
+    without_stays = (
+        "source.patterns tells which codes are admissions and discharges, as +source.patterns.start="
+        "'{match: \"IN_HOSPITAL.*\", domain: admission}' does, or cohort.stay=null asks for none"
+    )
 
     root: Path | str
     patterns: Mapping[str, Mapping[str, Any] | None] | None = None
