@@ -131,7 +131,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         recipe.source.read(store)
         make_timeline(store)
         progress("choosing the cohort")
-        flow = recipe.cohort.choose(store)
+        flow = _chosen(recipe, store)
         progress("collecting the features")
         features = recipe.chosen.values()
         wide = widen(store, [feature for feature in features if not feature.after_split])
@@ -187,6 +187,16 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         shutil.rmtree(aside, ignore_errors=True)
     progress("checking the folder")
     return Matrix.open(out)
+
+
+def _chosen(recipe: Recipe, store: Store) -> list[FlowStep]:
+    """Choose the cohort; where nobody is left since the source has no stay, the message tells what would help."""
+    try:
+        return recipe.cohort.choose(store)
+    except TableError as error:
+        if recipe.cohort.stay is None or store.value("SELECT count(*) FROM stays"):
+            raise
+        raise TableError(f"{error}; the source has no stay: {recipe.source.without_stays}") from None
 
 
 def _split(split: Split, wide: Wide, flow: Sequence[FlowStep]) -> dict[str, Rows]:
