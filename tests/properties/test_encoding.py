@@ -195,5 +195,7 @@ def test_records_under_wider_bounds_are_judged_as_those_under_their_own() -> Non
     records = Encoder(wide).encode(frame)
     own = extremes(wide, records)
     assert [column.bounds for column in own.columns] == [c.bounds for c in fit_bounds(wide, frame).columns]
-    assert torch.equal(rescaled(records, wide, own).values.nan_to_num(9), Encoder(own).encode(frame).values.nan_to_num(9))
+    assert torch.equal(
+        rescaled(records, wide, own).values.nan_to_num(9), Encoder(own).encode(frame).values.nan_to_num(9)
+    )
     assert torch.equal(rescaled(records, wide, wide).values.nan_to_num(9), records.values.nan_to_num(9))

@@ -88,11 +88,7 @@ def found(*places: Path, console: str = "") -> dict[str, set[str]]:
     files = [file for place in places for file in place.rglob("*") if file.is_file() and ".cache" not in file.parts]
     said = [(file.name, text) for file in files if file.name not in PATIENTS for text in texts(file)]
     said.append(("console", console))
-    return {
-        canary: where
-        for canary in CANARIES
-        if (where := {name for name, text in said if canary in text.lower()})
-    }
+    return {canary: where for canary in CANARIES if (where := {name for name, text in said if canary in text.lower()})}
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -136,7 +132,13 @@ def test_evaluate_tells_nothing_of_one_row(tmp_path: Path, cli: Cli, capfd: pyte
     assert cli("evaluate", *options, f"out={tmp_path / 'report'}") == 0
     assert found(tmp_path / "report", console="".join(capfd.readouterr())) == {}
 
-    again = [*options[:3], *options[4:5], "suite=quick", "sensitive=[ward]", f"schema={tmp_path / 'report/schema.json'}"]
+    again = [
+        *options[:3],
+        *options[4:5],
+        "suite=quick",
+        "sensitive=[ward]",
+        f"schema={tmp_path / 'report/schema.json'}",
+    ]
     assert cli("evaluate", *again, f"out={tmp_path / 'again'}") == 0
     scores = [json.loads((tmp_path / name / "report.json").read_text())["scores"] for name in ("report", "again")]
     assert [{k: v for k, v in s.items() if k != "seconds"} for s in scores[0]] == [

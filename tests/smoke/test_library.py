@@ -104,7 +104,12 @@ def test_prepare_takes_objects_names_and_options(matrix: Path, tmp_path: Path) -
     cohort = Cohort(stay="last", index="discharge", window="history", rules={"alive": DischargedAlive()})
     usual = {"preprocess": Preprocess(min_count=3, min_aside=1), "split": BySubject(), "cohort": cohort}
     assert ehrsynth.prepare(Demo(n=800), **usual, matrices=tmp_path).folder == made.folder
-    assert ehrsynth.prepare(recipe("source.n=800", "preprocess.min_count=3", "preprocess.min_aside=1"), matrices=tmp_path).folder == made.folder
+    assert (
+        ehrsynth.prepare(
+            recipe("source.n=800", "preprocess.min_count=3", "preprocess.min_aside=1"), matrices=tmp_path
+        ).folder
+        == made.folder
+    )
     assert (made.folder / "cohort.html").stat().st_mtime_ns == before
     own = tmp_path / "mine.yaml"
     own.write_text("_target_: ehrsynth.data.split.BySubject\nholdout: 0.4\n", encoding="utf-8")

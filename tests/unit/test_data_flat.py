@@ -42,6 +42,9 @@ def write(folder: Path, frame: pd.DataFrame, name: str = "table.csv", **style: A
     return path
 
 
+EXACT = "preprocess.bounds=exact"  # numbers as they stand in the file
+
+
 def prepare(folder: Path, path: Path | str, *options: str) -> Matrix:
     return matrices.make(folder / "out", "source=flat", f"source.path='{path}'", *options)
 
@@ -57,7 +60,7 @@ WIDE = ("source.subject=patient", "source.outcomes=[died]", "source.sensitive=[S
 @pytest.mark.parametrize("name", ["table.csv", "table.csv.gz", "table.parquet"])
 def test_a_wide_table_needs_no_config(tmp_path: Path, name: str) -> None:
     table = patients()
-    matrix = prepare(tmp_path, write(tmp_path, table, name), *WIDE, "source.time=seen")
+    matrix = prepare(tmp_path, write(tmp_path, table, name), *WIDE, "source.time=seen", EXACT)
     kinds = {c.name: (c.kind, c.role, c.missing) for c in matrix.schema.columns}
     assert kinds == {
         "Sex": ("categorical", "sensitive", False),
@@ -217,7 +220,9 @@ def test_a_long_table_becomes_a_matrix(tmp_path: Path) -> None:
 def test_the_last_numbers_of_a_long_table(tmp_path: Path, domain: str, prefix: str) -> None:
     table = events().drop_duplicates(["PID", "WHEN", "CODE"])
     options = "source.columns={subject_id: PID, time: WHEN, code: CODE, numeric_value: VALUE}"
-    matrix = prepare(tmp_path, write(tmp_path, table), options, f"source.domain={domain}", "preprocess.max_missing=1")
+    matrix = prepare(
+        tmp_path, write(tmp_path, table), options, f"source.domain={domain}", "preprocess.max_missing=1", EXACT
+    )
     by_time = table.sort_values("WHEN")
     last = by_time.pivot_table(index="PID", columns="CODE", values="VALUE", aggfunc="last").add_prefix(prefix)
     found = all_rows(matrix).set_index("subject_id")[list(last)]

@@ -79,7 +79,9 @@ def evaluate(
     }
     chosen = suite if isinstance(suite, Suite) else load_suite(suite, options)
     known = schema if schema is None or isinstance(schema, Schema) else Schema.load(Path(schema))
-    reading = Reading(known, subject, tuple(_listed(drop)), tuple(_listed(outcomes)), whole("min_level", min_level, least=1))
+    reading = Reading(
+        known, subject, tuple(_listed(drop)), tuple(_listed(outcomes)), whole("min_level", min_level, least=1)
+    )
     sources = {role: Source.of(role, table) for role, table in zip(ROLES, (train, holdout, synthetic), strict=True)}
     found = read_schema(sources["train"], reading)
     if known is None:
