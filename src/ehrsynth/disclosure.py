@@ -15,8 +15,8 @@ LEAST = 10  # training patients
 def shared_bounds(numbers: "pd.Series[int]") -> tuple[float, float]:
     """Return bounds of a column that point at no patient: its tenth most extreme values, rounded outwards.
 
-    They are rounded to a power of ten that is about a tenth of their distance. Of fewer than twenty rows there are no two
-    such values: the bounds are then around the median, rounded to its first digit. A value that ten rows share stays.
+    They are rounded to a power of ten, about a tenth of their distance. Of fewer than twenty rows there are no two such
+    values: the bounds are then around the median, rounded to its first digit. A value that ten rows share stays.
 
     Args:
         numbers: how many rows have each value, by value, ascending; at least one.
