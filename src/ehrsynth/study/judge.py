@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ehrsynth.data.matrix import Matrix
-from ehrsynth.errors import FileError, TableError
+from ehrsynth.errors import FileError, TableError, machine_fault
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.score import Score
@@ -159,6 +159,7 @@ class Evaluation:
 
         Raises:
             FileError: the folder cannot be written to.
+            MachineError: the disk is full or fails.
         """
         with writing(folder, "the report "):
             self.to_html(Path(folder) / "report.html")
@@ -267,8 +268,10 @@ def judge(
 
 @contextmanager
 def writing(place: str | Path, what: str = "") -> Iterator[None]:
-    """Turn what a disk refuses into a ``FileError``."""
+    """Turn what a disk refuses into a ``FileError``, and what it cannot do into a ``MachineError``."""
     try:
         yield
     except OSError as error:
+        if (fault := machine_fault(error)) is not None:
+            raise fault from None
         raise FileError(f"{place}: {what}cannot be written ({error.strerror})") from None
