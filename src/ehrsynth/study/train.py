@@ -21,6 +21,7 @@ from ehrsynth.data.prepare import Recipe
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.ranking import Profile
+from ehrsynth.evaluation.room import require_room
 from ehrsynth.files import sweep_leftovers, write_text
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.study.build import build, node_of
@@ -185,6 +186,8 @@ def _fit(
     model.rules = Rules(data.matrix.constraints, data.schema)
     model.observe(data.filled)
     chosen_on = RealData(data.schema, train_records, validation, data.matrix.constraints)
+    for name, rows in (("quick", spec.evaluation["rows"]), ("full", spec.n or len(train_records))):
+        require_room(build(spec.evaluation[name], f"evaluation.{name}").evaluators, chosen_on, rows)
     suite = build(spec.evaluation["quick"], "evaluation.quick").fit(chosen_on, spec.evaluation["seed"])
     with watch.bar(f"training {spec.model_name}", None) as advance, _quiet_lightning():
         callbacks: list[pl.Callback] = [
