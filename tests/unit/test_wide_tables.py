@@ -143,7 +143,7 @@ def test_a_table_of_many_columns_takes_no_matrix_of_all_pairs(monkeypatch: pytes
     train, synthetic = (bits_only((rng.random((30, width)) < 0.2).astype(int).tolist(), schema) for _ in range(2))
     for module in (grouping, manifold, latent_deviation, latent_space):
         monkeypatch.setattr(module, "WHOLE", 100)
-    monkeypatch.setattr(grouping, "bands", lambda groups, means: bands(groups, means, 4000))
+    monkeypatch.setattr(grouping, "bands", lambda groups, means: bands(groups, means, 2000))
     for evaluator in (Correlation(), RarePairLift(below=0.5), LatentDeviation(), Support()):
         with Largest() as largest:
             evaluator.fit(RealData(schema, train, train), 0)(synthetic, 0)
