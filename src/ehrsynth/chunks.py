@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from ehrsynth.errors import FileError
+from ehrsynth.errors import FileError, machine_fault
 from ehrsynth.files import TABLE_SUFFIXES, require, written_aside
 
 ROWS = 50_000  # of a row group
@@ -87,6 +87,8 @@ def read_chunks(path: Path) -> Iterator[pd.DataFrame]:
                 frame.index = pd.RangeIndex(start, start := start + len(frame))
                 yield frame
     except (pa.ArrowException, OSError) as error:
+        if (fault := machine_fault(error)) is not None:
+            raise fault from None
         raise FileError(f"{path}: not readable as a table ({type(error).__name__})") from None
     if not start:
         raise FileError(f"{path}: the table is empty; at least one row is needed")

@@ -1,6 +1,5 @@
 """Judge a generator while it trains: sample, score, write the scores, keep the weights."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
@@ -10,8 +9,9 @@ import pandas as pd
 import pytorch_lightning as pl
 
 from ehrsynth.chunks import write_table
+from ehrsynth.data.encoding import rescaled
 from ehrsynth.evaluation.suite import FittedSuite
-from ehrsynth.files import aside_of
+from ehrsynth.files import aside_of, put_in_place
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.sampling import sample_records
 
@@ -63,21 +63,33 @@ class EvaluateCheckpoints(pl.Callback):
                 logger.log_metrics({**numbers, "epoch": epoch}, step=trainer.global_step)
         trainer.strategy.barrier()
         aside = Path(trainer.strategy.broadcast(str(aside_of(path))))  # one name for all ranks
-        trainer.save_checkpoint(aside)
-        if trainer.is_global_zero:
-            os.replace(aside, path)
+        try:
+            trainer.save_checkpoint(aside)
+            if trainer.is_global_zero:
+                put_in_place(aside, path)
+        finally:
+            if trainer.is_global_zero:
+                aside.unlink(missing_ok=True)
         trainer.strategy.barrier()
 
     def _score(self, model: SyntheticModel, epoch: int, path: Path) -> dict[str, Any]:
         start = perf_counter()
         synthetic = sample_records(model, self.rows, self.seed)
-        scores = self.suite.score(synthetic)
+        scores = self.suite.score(rescaled(synthetic, model.schema, self.suite.real.schema))
         row: dict[str, Any] = {"epoch": epoch, "checkpoint": path.name, "seconds": perf_counter() - start}
         row |= {score.metric: score.value for score in scores}
         self.scored.append(row)
-        write_table(self.folder / "metrics.csv", pd.DataFrame(self.scored))
+        self._write()
         self.show(row)
         return row
+
+    def _write(self) -> None:
+        write_table(self.folder / "metrics.csv", pd.DataFrame(self.scored))
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write the scores also when a finished training was only loaded again."""
+        if trainer.is_global_zero and self.scored:
+            self._write()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows scored so far, so that a resumed run keeps them."""
@@ -91,3 +103,9 @@ class EvaluateCheckpoints(pl.Callback):
 def checkpoint_path(folder: Path, epoch: int) -> Path:
     """Return where the checkpoint after ``epoch`` epochs lies."""
     return folder / "checkpoints" / f"epoch={epoch:06d}.ckpt"
+
+
+def checkpoints_of(checkpoint: Mapping[str, Any]) -> list[str]:
+    """Return the file names of a checkpoint and of all before it, as the callback kept them in it."""
+    state = checkpoint.get("callbacks", {}).get(EvaluateCheckpoints.__qualname__, {})
+    return [row["checkpoint"] for row in state.get("scored", [])]

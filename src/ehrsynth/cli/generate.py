@@ -9,7 +9,7 @@ from ehrsynth.cli.main import run
 from ehrsynth.cli.options import path
 from ehrsynth.study.generate import Written, generate
 
-OPTIONS = ("n", "seed", "condition", "device", "reintroduce")
+OPTIONS = ("n", "seed", "condition", "device", "reintroduce", "model_class")
 
 
 def task(config: Mapping[str, Any]) -> None:

@@ -13,7 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ehrsynth.errors import EhrsynthError, InputError, OptionError
+from ehrsynth.errors import EhrsynthError, InputError, OptionError, machine_fault
+from ehrsynth.files import sweep_scratch
 from ehrsynth.study.conf import conf_dir
 
 Task = Callable[[dict[str, Any]], object]
@@ -40,6 +41,7 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
     conditions = [argument for argument in arguments if argument.startswith("condition.")]
     sys.argv = [f"ehrsynth {verb}", *[argument for argument in arguments if argument not in conditions]]
 
+    sweep_scratch()  # patients may lie in what a killed process has left
     failure: list[Exception] = []
 
     def checked(cfg: DictConfig) -> object:
@@ -78,12 +80,13 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
         return 130
     except Exception as error:
         message = users_fault(error)
-        if asked == "1" or not (message or isinstance(error, EhrsynthError)):
+        failed = error if isinstance(error, EhrsynthError) else machine_fault(error)
+        if asked == "1" or not (message or failed):
             traceback.print_exc()
         if message is not None:
             print(f"ehrsynth {verb}: error: {message}", file=sys.stderr)
-        elif isinstance(error, EhrsynthError):
-            print(f"ehrsynth {verb}: failed: {error}", file=sys.stderr)
+        elif failed is not None:
+            print(f"ehrsynth {verb}: failed: {failed}", file=sys.stderr)
         return 1 if message is None else 2
     finally:
         os.environ["HYDRA_FULL_ERROR"] = asked

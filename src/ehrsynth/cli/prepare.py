@@ -7,16 +7,20 @@ from typing import Any
 from ehrsynth.cli.console import WATCH, out
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import path
-from ehrsynth.cli.tables import flow_table, matrix_table, table_one_table
-from ehrsynth.reporting.cohort_report import COHORT_PAGE
+from ehrsynth.cli.tables import flow_table, matrix_table, table_one_table, understood_table
+from ehrsynth.reporting.cohort_report import COHORT_PAGE, understood_lines
 from ehrsynth.study.prepare import made, recipe_of
 
 
 def task(config: Mapping[str, Any]) -> None:
     """Prepare what the parts of a recipe name into ``out`` and print what became of its rows and columns."""
     matrix = made(recipe_of(config), path(config, "out"), WATCH)
-    for table in (flow_table(matrix), table_one_table(matrix), matrix_table(matrix)):
-        out.print(table)
+    for table in (flow_table(matrix), table_one_table(matrix), matrix_table(matrix), understood_table(matrix)):
+        if table is not None:
+            out.print(table)
+    for line in understood_lines(matrix.provenance):
+        if line.option:
+            out.print(f"{line.what}: {line.means}; the option that changes it:\n        {line.option}")
     out.print(f"matrix  {matrix.folder}\ncohort  {matrix.folder / COHORT_PAGE}")
     out.print(f"next    ehrsynth train data.matrix={matrix.folder}")
 

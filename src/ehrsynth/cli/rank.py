@@ -37,6 +37,8 @@ def show(comparison: Comparison) -> None:
                 out.print(f"WARNING: {group}: does it leak? {finding.answer} {finding.detail}", style="bold red")
         for warning in section.ranking.warnings:
             out.print(f"WARNING: {warning}")
+    for remark in comparison.remarks:
+        out.print(f"WARNING: {remark}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping
@@ -29,9 +28,10 @@ from ehrsynth.data.proposals.propose import PROPOSE, rules_file, rules_of
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Split
 from ehrsynth.data.store import Store
-from ehrsynth.data.wide import widen
+from ehrsynth.data.understood import as_told
+from ehrsynth.data.wide import reconsidered, widen
 from ehrsynth.errors import OptionError
-from ehrsynth.files import aside_of, read_object, require, sha256, sweep_leftovers, write_json
+from ehrsynth.files import aside_of, put_in_place, read_object, require, sha256, sweep_leftovers, write_json
 
 IDENTITY = ("source", "cohort", "features", "inputs", "preprocess", "split", "seed", "constraints")
 VERSIONS = ("ehrsynth", "numpy", "pandas", "pyarrow", "duckdb")
@@ -135,7 +135,9 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         wide = widen(store, [feature for feature in features if not feature.after_split])
         rows = recipe.split.assign(wide)
         store.register(TRAINING, pd.DataFrame({"row": rows["train"]}))
+        wide, words = reconsidered(store, wide, features)
         wide = wide.beside(widen(store, [feature for feature in features if feature.after_split]))
+        understood = [*recipe.source.understood(store), *words]
         unknown = store.value(f"SELECT count(*) FROM {EVENTS} WHERE domain = 'other'")
     counts = {**({"events with a code that no pattern knows": unknown} if unknown else {}), **wide.remarks}
     source = {"step": "source", "rows": len(wide), "columns": len(wide.specs), "detail": counts}
@@ -155,6 +157,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
             Described.of([wide], wide.specs),
             Described.of(list(parts.values()), {column.name: column for column in schema.columns}),
         ),
+        "understood": as_told(understood, {getattr(feature, "domain", "") for feature in features}),
         "rows": {name: len(part) for name, part in parts.items()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
     }
@@ -171,7 +174,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         write_json(aside / LOW_PREVALENCE, {"version": 1, "codes": [asdict(code) for code in prepared.plan.rare]})
         write_json(aside / PROVENANCE, provenance | {"outputs": {name: sha256(aside / name) for name in OUTPUTS}})
         try:
-            os.rename(aside, out)
+            put_in_place(aside, out)
         except OSError:
             if not out.exists():
                 raise

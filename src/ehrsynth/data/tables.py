@@ -8,9 +8,9 @@ import pandas as pd
 
 from ehrsynth.data import parsing
 from ehrsynth.data.encoding import Encoder, fit_bounds
-from ehrsynth.data.inference import infer_schema
+from ehrsynth.data.inference import dropping, infer_schema
 from ehrsynth.data.split import require_rows
-from ehrsynth.data.table_files import read_table
+from ehrsynth.data.table_files import plain_name, read_table, with_index
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.layout import Records
 from ehrsynth.schema import SUBJECT, Column, Schema, as_text
@@ -163,8 +163,8 @@ def _without_subject(frame: pd.DataFrame, subjects: dict[str, pd.Series], role: 
 def _tidy(source: Source, reading: Reading, schema: Schema | None, dropped: set[str] | None = None) -> pd.DataFrame:
     """Read a table: spaces around names and cells stripped, columns left out, the subject under its usual name."""
     text = [] if schema is None else [*schema.text_columns, reading.subject]
-    frame = source.read(text).reset_index(drop=True)
-    frame = frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
+    frame = with_index(source.read(text))
+    frame = frame.set_axis([plain_name(name) for name in frame.columns], axis=1)
     leaving = [name for name in dict.fromkeys(reading.drop) if name in frame.columns]
     frame = frame.drop(columns=leaving)
     if dropped is not None:
@@ -177,13 +177,26 @@ def _tidy(source: Source, reading: Reading, schema: Schema | None, dropped: set[
         frame = frame.rename(columns={reading.subject: SUBJECT})
     if not frame.columns.is_unique:
         return frame  # refused by whoever needs the names
+    for name in frame.columns:
+        if parsing.is_nested(frame[name]):
+            raise TableError(
+                f"{source.name}: column {name!r}: lists, structures or bytes; one value a cell was expected. Leave it out"
+                f" with {dropping([name])}"
+            )
     known = {} if schema is None else schema.by_name
-    read = {name: _as_column(frame[name], known.get(name)) for name in frame.columns}
+    table = parsing.decimal_sign(frame[name] for name in frame.columns)
+    read = {name: _as_column(frame[name], known.get(name), name == SUBJECT, table) for name in frame.columns}
     return frame.assign(**{name: cells for name, cells in read.items() if cells is not frame[name]})
 
 
-def _as_column(cells: pd.Series, column: Column | None) -> pd.Series:
+def _as_column(cells: pd.Series, column: Column | None, key: bool, table: str) -> pd.Series:
     if column is not None and column.kind == "categorical":
         return parsing.levels(cells, column.levels)
     cells = parsing.stripped(cells)
-    return parsing.flags(cells) if column is not None and column.kind == "binary" and parsing.is_text(cells) else cells
+    if key:
+        return cells
+    if column is None:
+        return parsing.quantities(cells, table)
+    if column.numeric:
+        return parsing.if_numbers(cells, table)
+    return parsing.flags(cells) if column.kind == "binary" and parsing.is_text(cells) else cells

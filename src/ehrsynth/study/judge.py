@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ehrsynth.errors import FileError, TableError
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.errors import FileError, TableError, machine_fault
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.room import require_room
@@ -159,10 +160,23 @@ class Evaluation:
 
         Raises:
             FileError: the folder cannot be written to.
+            MachineError: the disk is full or fails.
         """
         with writing(folder, "the report "):
             self.to_html(Path(folder) / "report.html")
             self.save_scores(folder)
+
+
+def real_rows(matrix: Matrix, held_out: str, cache: Path | None = None) -> RealData:
+    """Return the training rows of a matrix beside those of another part, as they are judged.
+
+    Args:
+        matrix: opened.
+        held_out: ``validation`` or ``holdout``.
+        cache: where costly work on them is kept.
+    """
+    declared = tuple(rule.bound_to(matrix.scale) for rule in matrix.constraints)
+    return RealData(matrix.scale, matrix.judged("train"), matrix.judged(held_out), declared, cache)
 
 
 def examine(real: RealData, synthetic: Records, names: Mapping[str, str], data: Mapping[str, str]) -> Evidence:
@@ -259,8 +273,10 @@ def judge(
 
 @contextmanager
 def writing(place: str | Path, what: str = "") -> Iterator[None]:
-    """Turn what a disk refuses into a ``FileError``."""
+    """Turn what a disk refuses into a ``FileError``, and what it cannot do into a ``MachineError``."""
     try:
         yield
     except OSError as error:
+        if (fault := machine_fault(error)) is not None:
+            raise fault from None
         raise FileError(f"{place}: {what}cannot be written ({error.strerror})") from None

@@ -14,6 +14,7 @@ from ehrsynth.data.store import Store, text
 from ehrsynth.data.vocabulary.base import Vocabulary
 from ehrsynth.data.vocabulary.icd import AsIs, rolled_up
 from ehrsynth.errors import OptionError
+from ehrsynth.schema import CODE_DOMAINS
 
 UNMAPPED = "unmapped_"
 LEAST_SUBJECTS = 10  # of an unmapped code, to be named: a rarer one may point at a patient
@@ -58,10 +59,10 @@ class Codes(Feature):
 
     def collect(self, store: Store) -> Collected:
         """Return which subject has which concept, or how often."""
-        mine = f"history WHERE domain = {text(self.domain)} AND code IS NOT NULL"
         store.table(
             "coded",
-            f"SELECT row, coalesce(vocabulary, '') AS vocabulary, code, count(*) AS times FROM {mine} GROUP BY ALL",
+            "SELECT row, coalesce(vocabulary, '') AS vocabulary, code, count(*) AS times"
+            f" FROM {self.events()} GROUP BY ALL",
         )
         codes = store.frame(
             """SELECT vocabulary, code, sum(times)::BIGINT AS times, count(*) AS subjects FROM coded
@@ -85,6 +86,10 @@ class Codes(Feature):
         cells[row, column] = pairs["times"]
         return Collected(specs, pd.DataFrame(cells, columns=list(specs)), remarks=remarks)
 
+    def events(self) -> str:
+        """Return the events that count, as SQL behind FROM."""
+        return f"history WHERE domain = {text(self.domain)} AND code IS NOT NULL"
+
     def _map(self, codes: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the concepts of the codes, ``unmapped_`` ones too if they are kept, and the codes without one."""
         mapped = self.vocabulary.map(codes[["vocabulary", "code"]]).drop_duplicates()
@@ -101,7 +106,7 @@ class Codes(Feature):
         return {
             (name := f"{self.prefix}{concept}"): ColumnSpec(
                 self.kind,
-                domain=self.domain,
+                domain=self.domain if self.domain in CODE_DOMAINS else "code",
                 label=labels.get(concept, name.replace("_", " ")),
                 sex=sexes.get(concept),
             )
