@@ -1,12 +1,16 @@
 """Judge a generator while it trains: sample, score, write the scores, keep the weights."""
 
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from typing_extensions import override
 
 from ehrsynth.chunks import write_table
 from ehrsynth.data.encoding import rescaled
@@ -48,6 +52,10 @@ class EvaluateCheckpoints(pl.Callback):
         self.folder = folder
         self.show = show
         self.scored: list[dict[str, Any]] = []
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Let checkpoints be written where they are told to."""
+        trainer.strategy.checkpoint_io = _InPlace()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate if it is time."""
@@ -103,6 +111,17 @@ class EvaluateCheckpoints(pl.Callback):
 def checkpoint_path(folder: Path, epoch: int) -> Path:
     """Return where the checkpoint after ``epoch`` epochs lies."""
     return folder / "checkpoints" / f"epoch={epoch:06d}.ckpt"
+
+
+class _InPlace(TorchCheckpointIO):
+    """Writes to the path itself: Lightning's own way leaves nameless files in the temporary folder if it is killed."""
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(content.getbuffer())
 
 
 def checkpoints_of(checkpoint: Mapping[str, Any]) -> list[str]:

@@ -132,7 +132,7 @@ class Memory:
 def _intact(path: Path, digest: str) -> Arrays | None:
     """Return the arrays of a file, None unless they are those that were written for ``digest``."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             found = {name: content[name] for name in content.files}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, OSError):  # whatever a flipped byte makes of it
         return None

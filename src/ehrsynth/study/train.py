@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch.multiprocessing import ProcessRaisedException
 
 from ehrsynth.callbacks.curves import LossCurves
 from ehrsynth.callbacks.evaluate import EvaluateCheckpoints
@@ -18,7 +19,7 @@ from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import Recipe
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import EhrsynthError, MachineError, OptionError, TrainingError
 from ehrsynth.evaluation.ranking import Profile
 from ehrsynth.evaluation.room import require_room
 from ehrsynth.files import sweep_leftovers, write_text
@@ -190,7 +191,7 @@ def _fit(
     data.setup("fit")
     train_records = data.records["train"]
     files = {part: str(data.matrix.folder / f"{part}.parquet") for part in data.records}
-    shared_rows(train_records, data.records["holdout"], files)  # now, or hours of training end in an error
+    shared_rows(data.schema, train_records, data.records["holdout"], files)  # now, or hours of training end in an error
     model.rules = Rules(data.matrix.constraints, data.schema)
     model.observe(data.filled)
     chosen_on = real_rows(data.matrix, "validation")
@@ -213,15 +214,29 @@ def _fit(
             EpochProgress(advance=advance),
             tracker.callback(),
         ]
+        options = dict(spec.trainer)
+        if options["devices"] != 1 and not any(weights.requires_grad for weights in model.parameters()):
+            watch.say(f"{spec.model_name}: one process, for it has no parameters that several could share")
+            options |= {"devices": 1, "strategy": "auto"}
         try:
-            trainer: pl.Trainer = build(spec.trainer, "trainer", late=True)(callbacks=callbacks, logger=tracker.loggers)
+            trainer: pl.Trainer = build(options, "trainer", late=True)(callbacks=callbacks, logger=tracker.loggers)
         except (TypeError, MisconfigurationException) as error:
             raise OptionError(f"trainer: {error}") from error
         try:
             trainer.fit(model, data, ckpt_path=folder.latest_checkpoint(data.schema, watch.say), weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+        except ProcessRaisedException as error:
+            if (ours := _raised_in_a_process(str(error))) is not None:
+                raise ours from None
+            raise
     return perf_counter() - start
+
+
+def _raised_in_a_process(traceback: str) -> EhrsynthError | None:
+    """Return the error of ours that ended one of several processes, of which torch keeps the text only."""
+    kind, _, message = traceback.strip().splitlines()[-1].partition(": ")
+    return next((own(message) for own in (TrainingError, MachineError) if kind.endswith(f".{own.__name__}")), None)
 
 
 @contextmanager
