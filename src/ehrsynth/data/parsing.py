@@ -135,6 +135,16 @@ def typed(cells: pd.Series, table: str = ".") -> pd.Series:
     return words == "true" if words.isin(("true", "false")).all() else cells.mask(gaps(cells))
 
 
+def zeros_and_ones(cells: pd.Series) -> pd.Series | None:
+    """Return what ``typed`` does for text of 0 and 1 alone, else None: quick, for there may be thousands of columns."""
+    if not is_text(cells) or not isinstance(cells.dtype, pd.StringDtype):
+        return None
+    values = pa.array(cells, pa.string(), from_pandas=True)
+    if not {"0", "1"}.issuperset(pc.unique(values).to_pylist()):
+        return None
+    return pd.Series(pc.cast(values, pa.int64()).to_numpy(zero_copy_only=False), index=cells.index, name=cells.name)
+
+
 def stripped(cells: pd.Series) -> pd.Series:
     """Return cells without the spaces around text; text of spaces only is an empty cell."""
     if not is_text(cells) or infer_dtype(cells) not in ("string", "mixed", "mixed-integer"):

@@ -17,7 +17,18 @@ from ehrsynth.disclosure import shared_bounds
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.layout import Records
 from ehrsynth.reporting.figure_data import Array, Tables, code_counts, correlations, distances, own_units, prevalences
-from ehrsynth.reporting.style import HOLDOUT, MARK, SYNTHETIC, TRAIN, Drawing, NamedFigure, across, figure, panels
+from ehrsynth.reporting.style import (
+    HOLDOUT,
+    MARK,
+    SYNTHETIC,
+    TRAIN,
+    Drawing,
+    NamedFigure,
+    across,
+    clipped,
+    figure,
+    panels,
+)
 
 BINS = 40
 
@@ -175,7 +186,7 @@ def value_distributions(columns: Mapping[str, Tables], total: int) -> Drawing:
             edges = np.arange(low - 0.5, high + 1) if whole else np.histogram_bin_edges([low, high], BINS // 2)
             _histograms(axis, values, edges)
         missing = [float(np.isnan(array).mean()) for array in (values.train, values.holdout, values.synthetic)]
-        axis.set_title(fill(label, 26), fontsize=8.5)
+        axis.set_title(fill(clipped(label, 100), 26), fontsize=8.5)
         if any(missing):
             axis.set_xlabel("missing: " + " / ".join(f"{share:.1%}" for share in missing))
     axes[0].set_ylabel("share of observed cells")
@@ -251,12 +262,12 @@ def training_curves(losses: pd.DataFrame, scores: pd.DataFrame, chosen: int | No
     if not losses.empty:
         axis = remaining.pop(0)
         for name in losses:
-            axis.plot(losses.index, losses[name], label=str(name).removeprefix("loss/"), linewidth=1.2)
+            axis.plot(losses.index, losses[name], label=clipped(str(name).removeprefix("loss/"), 40), linewidth=1.2)
         axis.set_title("training losses", fontsize=8.5, fontweight="normal")
         axis.legend(fontsize=7.5, frameon=True, edgecolor="none", framealpha=0.8)
     for axis, name in zip(remaining, scores, strict=True):
         axis.plot(scores.index, scores[name], color=SYNTHETIC, marker="o", markersize=3)
-        axis.set_title(str(name).split("/", 1)[-1].replace("_", " "), fontsize=8.5, fontweight="normal")
+        axis.set_title(clipped(str(name).split("/", 1)[-1].replace("_", " "), 60), fontsize=8.5, fontweight="normal")
     for axis in axes:
         axis.yaxis.set_major_formatter("{x:.4g}")
         if chosen is not None:
