@@ -113,9 +113,10 @@ def if_numbers(cells: pd.Series, table: str = ".") -> pd.Series:
 
 def quantities(cells: pd.Series, table: str = ".") -> pd.Series:
     """Return cells as numbers as ``if_numbers`` does, unless they are of a category or zeros make codes of them."""
-    if isinstance(cells.dtype, pd.CategoricalDtype | pd.PeriodDtype) or coded(cells):
+    if isinstance(cells.dtype, pd.CategoricalDtype | pd.PeriodDtype):
         return cells
-    return if_numbers(cells, table)
+    found = if_numbers(cells, table)
+    return cells if found is not cells and coded(cells) else found
 
 
 def decimal_sign(columns: Iterable[pd.Series]) -> str:
