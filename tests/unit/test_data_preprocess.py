@@ -123,9 +123,18 @@ def test_min_count(min_count: int, kept: bool) -> None:
 
 def test_levels_that_training_never_shows() -> None:
     prepared = as_they_are(min_level=1).apply(parts())
-    assert prepared.plan.schema.by_name["ward"].levels == ("A", "B", "other")
-    assert frames(prepared)["holdout"]["ward"].tolist() == ["other", "A", "B"]
+    assert prepared.plan.schema.by_name["ward"].levels == ("A", "B")  # there are no others, and no code for them
+    assert frames(prepared)["holdout"]["ward"].tolist() == ["A", "B"]
     assert details(prepared)["levels that training rarely or never has"] == {"ward": 2}
+    assert details(prepared)["rows with gaps that training never has"] == {"validation": 1, "holdout": 1}
+
+
+def test_where_training_has_gaps_a_level_that_it_never_shows_is_one() -> None:
+    given = tables()
+    given["train"].loc[9, "ward"] = None
+    prepared = as_they_are(min_level=1).apply(parts(given))
+    assert prepared.plan.schema.by_name["ward"].levels == ("A", "B")
+    assert frames(prepared)["holdout"]["ward"].fillna("").tolist() == ["", "A", "B"]
 
 
 @pytest.mark.parametrize(

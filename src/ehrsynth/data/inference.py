@@ -104,7 +104,9 @@ def infer_kinds(wide: Wide, training: NDArray[np.int64]) -> tuple[Wide, list[dic
     found = {name: _column(name, cells[name]) for name in asked}
     if unclear := {name: reason for name, reason in found.items() if isinstance(reason, Unclear)}:
         listed = "; ".join(f"column {name!r}: {reason}" for name, reason in unclear.items())
-        raise TableError(f"train: {listed}; mend the file, or leave columns out with {dropping(unclear, 'source.drop')}")
+        raise TableError(
+            f"train: {listed}; mend the file, or leave columns out with {dropping(unclear, 'source.drop')}"
+        )
     unfit = [name for name, column in found.items() if isinstance(column, str)]
     for name in unfit:
         if asked[name].role != "feature":

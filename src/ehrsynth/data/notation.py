@@ -81,5 +81,5 @@ def unclear(text: pd.Series) -> str | None:
     quantity = numbers.nunique() > FEW or bool((numbers % 1 != 0).any())
     if not words.any() or not quantity or 2 * (words & codes).sum() > words.sum() or 2 * (plain | near).sum() <= n:
         return None
-    first = text.index[(~plain).to_numpy().argmax()]
+    first = text.index[~plain][0]
     return f"numbers, but {int((~plain).sum())} of {n} cells are text (row {first} the first); empty ones would be gaps"

@@ -6,6 +6,7 @@ among numbers and zeros and ones also a word such as NA; among levels, NA is a l
 
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,8 @@ FLAGS = {  # text that means 0 or 1
     **dict.fromkeys(("true", "1", "1.0", "1,0"), "1"),
     **dict.fromkeys(("false", "0", "0.0", "0,0"), "0"),
 }
+NARROW = ("float16", "float32")
+Width = Literal["narrow", "upcast", "long", "short"]
 WHOLE = r"0|[1-9][0-9]{0,17}"  # a whole number that is nothing but a number: no zeros before it
 
 
@@ -64,16 +67,37 @@ def numbers(cells: pd.Series, decimal: str = ".") -> pd.Series:
 def _in_decimals(cells: pd.Series) -> pd.Series:
     """Return floats of fewer bits as what they stand for: 37.4 in 32 bits is 37.40000153, and equal to no other."""
     kind = str(cells.dtype).lower()
-    if kind not in ("float16", "float32"):
+    if kind not in NARROW:
         return cells
-    found = cells.to_numpy(np.float64, na_value=np.nan)
-    bits = np.dtype(kind)
-    left = np.isfinite(found)
-    for decimals in range(MOST_DECIMALS + 1):
+    found, bits = cells.to_numpy(np.float64, na_value=np.nan), np.dtype(kind)
+    narrow, left = found.astype(bits), np.isfinite(found)
+    for decimals in range(-9, MOST_DECIMALS + 1):
         rounded = found.round(decimals)
-        same = left & (rounded.astype(bits) == found.astype(bits))
+        same = left & (rounded.astype(bits) == narrow)
         found, left = np.where(same, rounded, found), left & ~same
+    found[left] = narrow[left].astype(str).astype(np.float64)  # the shortest that stands for no other
     return pd.Series(found, index=cells.index, name=cells.name)
+
+
+def narrowed(cells: pd.Series) -> pd.Series:
+    """Return numbers as they would have come in 32 bits."""
+    return _in_decimals(cells.astype(np.float32))
+
+
+def width_of(cells: pd.Series) -> Width:
+    """Return in how many bits numbers came, as the first of them show it.
+
+    ``narrow`` are 32 bits or fewer, ``upcast`` those with all the digits of 64, ``long`` what no 32 bits hold, and
+    ``short`` what any do, such as 37.4.
+    """
+    if str(cells.dtype).lower() in NARROW:
+        return "narrow"
+    if cells.dtype.kind not in "iuf":
+        return "short"
+    some = cells.dropna().head(1000).astype(np.float64)
+    if (narrowed(some) == some).all():  # eight digits are in 32 bits only if they came from there
+        return "narrow" if some.map(lambda number: float(f"{number:.7g}") != number).any() else "short"
+    return "upcast" if (some.astype(np.float32) == some).all() else "long"
 
 
 def if_numbers(cells: pd.Series, table: str = ".") -> pd.Series:
@@ -89,7 +113,7 @@ def if_numbers(cells: pd.Series, table: str = ".") -> pd.Series:
 
 def quantities(cells: pd.Series, table: str = ".") -> pd.Series:
     """Return cells as numbers as ``if_numbers`` does, unless they are of a category or zeros make codes of them."""
-    if isinstance(cells.dtype, pd.CategoricalDtype) or coded(cells):
+    if isinstance(cells.dtype, pd.CategoricalDtype | pd.PeriodDtype) or coded(cells):
         return cells
     return if_numbers(cells, table)
 

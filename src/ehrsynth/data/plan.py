@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ehrsynth.data.cleaning import (
+    OTHER,
     Counts,
     Outliers,
     Relation,
@@ -57,7 +58,8 @@ class Plan:
         few: how many codes are left out that too few training rows have; those that none has are left out too.
         rare: those of them that enough rows have to be named.
         together: columns that are filled from one training row, since a relation joins them.
-        levels: of columns that declare none, the levels that stay; all others become ``other``.
+        levels: of columns that declare none, the levels that stay; all others become ``other``, or a gap where training
+            has no others, so that no column has a level that no training row has.
         schema: the columns that stay, with the levels and bounds of training.
     """
 
@@ -114,8 +116,9 @@ class Plan:
             if left:
                 step("relations, gaps filled", lambda _, rows: without_contradictions(rows, left, "drop"))
         complete = {column.name for column in self.schema.columns if not column.missing}
+        closed = {name for name in self.levels if OTHER not in self.schema.by_name[name].levels}
+        step("levels that training rarely or never has", lambda _, rows: with_known_levels(rows, self.levels, closed))
         step("rows with gaps that training never has", lambda part, rows: without_gaps(rows, complete, part))
-        step("levels that training rarely or never has", lambda _, rows: with_known_levels(rows, self.levels))
         return Prepared(self, {part: self._typed(rows) for part, rows in parts.items()}, steps)
 
     def _within_bounds(self, _: str, rows: Wide) -> tuple[Wide, Counts]:

@@ -187,7 +187,8 @@ class Preprocess:
     ) -> Column:
         """Return the column with the levels, bounds, decimals and gaps that training shows."""
         if name in levels:
-            spec = replace(spec, levels=tuple(dict.fromkeys([*levels[name], OTHER])))
+            merged = [OTHER] if len(levels[name]) < len(cleaned.values[name]) else []  # no level that nobody has
+            spec = replace(spec, levels=tuple(dict.fromkeys([*levels[name], *merged])))
         column = replace(_column(name, spec), missing=filled.gaps(name) > 0)
         if name not in filled.values:
             return column

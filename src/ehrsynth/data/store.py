@@ -60,6 +60,7 @@ class Store:
             "temp_directory": self._scratch,
         }
         self._db = duckdb.connect(config=limits if threads is None else {**limits, "threads": threads})
+        self._db.execute("SET TimeZone = 'UTC'")  # what has a zone is read in this one, not in the machine's
         self._of_lines: dict[str, str] = {}  # by what our own message says: the query whose error names the line too
 
     def __enter__(self) -> Self:
@@ -169,8 +170,8 @@ class Store:
 def raw_csv(path: Path, wanted: Columns, *, quote: str = '"') -> Raw:
     """Return how to read a CSV file.
 
-    DuckDB's reader names the line of a cell that is no number, but rounds 1.5 to a whole one. So whole numbers are read
-    as text, and the second reader, which types them, is for telling the line.
+    DuckDB's reader names the line of a cell that is no number, but rounds 1.5 to a whole one, and passes over the zone
+    of a time. So whole numbers and times are read as text, and the second reader, which types them, tells the line.
 
     Args:
         path: of the file.
@@ -183,7 +184,7 @@ def raw_csv(path: Path, wanted: Columns, *, quote: str = '"') -> Raw:
         raise FileError(f"{path}: the file is empty; a header with the names of the columns was expected")
     kinds = {column.lower(): kind for column, kind in wanted.items()}
     types = {column: kinds.get(column.strip().lower(), "VARCHAR") for column in header}
-    read = {column: "VARCHAR" if kind == "BIGINT" else kind for column, kind in types.items()}
+    read = {column: "VARCHAR" if kind in ("BIGINT", "TIMESTAMP") else kind for column, kind in types.items()}
 
     def reader(types: Columns) -> str:
         typed = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in types.items())
@@ -203,7 +204,8 @@ def _checked(place: str, column: str, there: str, kind: str) -> str:
     name = quoted(column)
     if there in SAME.get(kind, (kind,)) or kind == "VARCHAR":
         return name
-    cast = f"TRY_CAST({name} AS {kind})"
+    with_zone = kind == "TIMESTAMP" and there == "VARCHAR"
+    cast = f"TRY_CAST({name} AS TIMESTAMPTZ)::TIMESTAMP" if with_zone else f"TRY_CAST({name} AS {kind})"
     fits = f"{cast} = TRY_CAST({name} AS DOUBLE)" if kind == "BIGINT" else f"{cast} IS NOT NULL"
     is_of, wanted = (_WORDS.get(type_, type_) for type_ in (there, kind))
     message = f"{_own_message(place, column)} is {is_of}, and not every cell of it is a {wanted}"

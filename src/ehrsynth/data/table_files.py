@@ -121,7 +121,7 @@ def is_csv(path: Path) -> bool:
     return True
 
 
-def csv_style(path: Path, of: Collection[str] | None = None) -> tuple[str, str, list[str]]:
+def csv_style(path: Path, of: Collection[str] = ()) -> tuple[str, str, list[str]]:
     """Return delimiter, decimal sign and header of a CSV file, from its first lines.
 
     The delimiter is whichever of the usual ones makes the most columns of the header. A file without any line has no
@@ -129,7 +129,7 @@ def csv_style(path: Path, of: Collection[str] | None = None) -> tuple[str, str, 
 
     Args:
         path: of the file.
-        of: names, in lower case, of the columns that show the decimal sign; all by default.
+        of: names, in lower case, of the columns that show the decimal sign; without them it is a point.
 
     Raises:
         FileError: not readable, or a header that repeats a name or lacks one.
@@ -138,11 +138,12 @@ def csv_style(path: Path, of: Collection[str] | None = None) -> tuple[str, str, 
         sample = "".join(islice(stream, SAMPLE))
         if "\0" in sample:
             raise FileError(f"{path}: not readable as a table (it holds binary data, not text)")
-        delimiter = max(DELIMITERS, key=lambda sign: len(next(_rows(sample, sign), [])))
-        rows = _rows(sample, delimiter)
+        delimiter = max(DELIMITERS, key=lambda sign: len(next(csv.reader(StringIO(sample, ""), delimiter=sign), [])))
+        rows = csv.reader(StringIO(sample, ""), delimiter=delimiter)
         names = [plain_name(name) for name in next(rows, [])]
         lines = rows.line_num
-        cells = pd.DataFrame([row for row in rows if len(row) == len(names)], columns=names, dtype=str)
+        shown = [place for place, name in enumerate(names) if name.lower() in of]
+        cells = [[row[place] for place in shown] for row in rows if len(row) == len(names)] if shown else []
     if lines > 1 and "".join(sample.splitlines()[:lines]).count('"') % 2:
         raise FileError(f"{path}: not readable as a table (a quote is opened in the header and never closed)")
     for number, name in enumerate(names, 1):
@@ -150,11 +151,7 @@ def csv_style(path: Path, of: Collection[str] | None = None) -> tuple[str, str, 
             raise FileError(f"{path}: column {number} of the header has no name; name it, or leave the column out")
         if names.index(name) < number - 1:
             raise FileError(f"{path}: column {name!r} is in the header more than once; names must be unique")
-    return delimiter, decimal_sign(cells[name] for name in names if of is None or name.lower() in of), names
-
-
-def _rows(sample: str, delimiter: str) -> "csv._reader":
-    return csv.reader(StringIO(sample, newline=""), delimiter=delimiter)
+    return delimiter, decimal_sign(pd.Series(column, dtype=str) for column in zip(*cells, strict=True)), names
 
 
 def plain_name(name: object) -> str:

@@ -115,16 +115,35 @@ def read_tables(sources: Mapping[str, Source], schema: Schema, reading: Reading)
         InputError: a file is not readable, or a table does not fit.
         TableError: a real table has less than two rows or a constant outcome, or shares subjects with the other one.
     """
-    records: dict[str, Records] = {}
-    subjects: dict[str, pd.Series] = {}
-    dropped: set[str] = set()
+    dropped = set[str]()
+    tables, subjects, mixed = _encoded(sources, schema, reading, dropped)
+    if mixed:
+        tables, subjects, _ = _encoded(sources, schema, reading, dropped, mixed)
+    if reading.subject != SUBJECT and not subjects:
+        raise OptionError(f"subject={reading.subject}: none of the tables has such a column")
+    known = dropped | ({column.name for column in reading.schema.columns} if reading.schema else set())
+    if absent := sorted(set(reading.drop) - known):
+        raise OptionError(f"drop=[{absent[0]}]: none of the tables has such a column")
+    return tables
+
+
+def _encoded(
+    sources: Mapping[str, Source], schema: Schema, reading: Reading, dropped: set[str], narrow: Collection[str] = ()
+) -> tuple[Tables, dict[str, pd.Series], set[str]]:
+    """Read and encode each table; return them, their subjects, and the columns that are mixed.
+
+    A column is mixed if one table has it in fewer bits than another, whose digits these cannot hold: no cell of one
+    equals one of the other until the column is ``narrow`` in all tables.
+    """
+    records, subjects, widths = dict[str, Records](), dict[str, pd.Series](), dict[str, set[parsing.Width]]()
     for role in (*REAL, "synthetic"):
         source = sources[role]
-        frame = _tidy(source, reading, schema, dropped)
+        frame = _tidy(source, reading, schema, dropped, widths)
         if role in REAL:
             require_rows(frame, source.name)
         frame = frame if SUBJECT not in frame else _without_subject(frame, subjects, role)
         frame = schema.validate(frame, source.name, "refuse" if role == "train" else "zero")
+        frame = frame.assign(**{name: parsing.narrowed(frame[name]) for name in narrow})
         if role in REAL:
             schema.require_outcomes(frame, source.name)
         if role == "train":
@@ -132,12 +151,8 @@ def read_tables(sources: Mapping[str, Source], schema: Schema, reading: Reading)
         records[role] = Encoder(schema).encode(frame, "refuse" if role == "train" else "zero")
         if role == "holdout":
             check_subjects(subjects, sources, reading.subject)
-    if reading.subject != SUBJECT and not subjects:
-        raise OptionError(f"subject={reading.subject}: none of the tables has such a column")
-    known = dropped | ({column.name for column in reading.schema.columns} if reading.schema else set())
-    if absent := sorted(set(reading.drop) - known):
-        raise OptionError(f"drop=[{absent[0]}]: none of the tables has such a column")
-    return Tables(schema, records)
+    mixed = {name for name, found in widths.items() if len(found - {"short"}) > 1}
+    return Tables(schema, records), subjects, mixed
 
 
 def check_subjects(subjects: Mapping[str, pd.Series], sources: Mapping[str, Source], column: str) -> None:
@@ -160,8 +175,17 @@ def _without_subject(frame: pd.DataFrame, subjects: dict[str, pd.Series], role: 
     return frame
 
 
-def _tidy(source: Source, reading: Reading, schema: Schema | None, dropped: set[str] | None = None) -> pd.DataFrame:
-    """Read a table: spaces around names and cells stripped, columns left out, the subject under its usual name."""
+def _tidy(
+    source: Source,
+    reading: Reading,
+    schema: Schema | None,
+    dropped: set[str] | None = None,
+    widths: dict[str, set[parsing.Width]] | None = None,
+) -> pd.DataFrame:
+    """Read a table: spaces around names and cells stripped, columns left out, the subject under its usual name.
+
+    Which columns were left out, and how wide the numbers of the others are, is added to ``dropped`` and ``widths``.
+    """
     text = [] if schema is None else [*schema.text_columns, reading.subject]
     frame = with_index(source.read(text))
     frame = frame.set_axis([plain_name(name) for name in frame.columns], axis=1)
@@ -180,10 +204,13 @@ def _tidy(source: Source, reading: Reading, schema: Schema | None, dropped: set[
     for name in frame.columns:
         if parsing.is_nested(frame[name]):
             raise TableError(
-                f"{source.name}: column {name!r}: lists, structures or bytes; one value a cell was expected. Leave it out"
-                f" with {dropping([name])}"
+                f"{source.name}: column {name!r}: lists, structures or bytes; one value a cell was expected. Leave it"
+                f" out with {dropping([name])}"
             )
     known = {} if schema is None else schema.by_name
+    if widths is not None:
+        for name in (name for name, column in known.items() if column.numeric and name in frame):
+            widths.setdefault(name, set()).add(parsing.width_of(frame[name]))
     table = parsing.decimal_sign(frame[name] for name in frame.columns)
     read = {name: _as_column(frame[name], known.get(name), name == SUBJECT, table) for name in frame.columns}
     return frame.assign(**{name: cells for name, cells in read.items() if cells is not frame[name]})

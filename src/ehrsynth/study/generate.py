@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from ehrsynth.chunks import write_chunks
+from ehrsynth.data import parsing
 from ehrsynth.data.matrix import LOW_PREVALENCE, read_low_prevalence
 from ehrsynth.errors import OptionError
 from ehrsynth.files import TABLE_SUFFIXES, sha256
@@ -93,9 +94,12 @@ def generate(
 
 
 def _level(column: Column | None, value: object) -> str:
-    """Return a value as a schema names it: of a binary column, 1, 1.0 and True are the same."""
-    binary = column is not None and column.kind == "binary" and not isinstance(value, str)
-    return str(int(value == 1)) if binary and value in (0, 1) else str(value)
+    """Return a value as a schema names it: of zeros and ones, 1, 1.0, True and true are the same."""
+    if column is None or column.numeric:
+        return str(value)
+    known = ("0", "1") if column.kind == "binary" else column.levels
+    found = parsing.levels(pd.Series([str(value)]), known).iloc[0]
+    return str(value) if pd.isna(found) else str(found)
 
 
 def _model_class(given: type | str | None) -> type[SyntheticModel] | None:

@@ -12,6 +12,7 @@ import pandas as pd
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import FileError, TableError, machine_fault
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
+from ehrsynth.evaluation.columns import as_told
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.suite import FittedSuite, OnStep, Suite
@@ -190,7 +191,7 @@ def examine(real: RealData, synthetic: Records, names: Mapping[str, str], data: 
     Raises:
         TableError: H is R.
     """
-    found = shared_rows(real.train, real.holdout, names)
+    found = shared_rows(real.schema, real.train, real.holdout, names)
     shared = f"{100 * found.shared:.2f} % (by chance about {100 * found.expected:.2f} %)"
     facts = {"held-out rows equal to a training row": shared}
     for role, records in (("holdout", real.holdout), ("synthetic", synthetic)):
@@ -208,13 +209,14 @@ def examine(real: RealData, synthetic: Records, names: Mapping[str, str], data: 
     return Evidence(real, synthetic, short, data, facts, warnings if found.beyond_chance else ())
 
 
-def shared_rows(train: Records, holdout: Records, names: Mapping[str, str]) -> Overlap:
+def shared_rows(schema: Schema, train: Records, holdout: Records, names: Mapping[str, str]) -> Overlap:
     """Return how many rows of H equal one of R.
 
     Raises:
         TableError: H is R.
     """
-    found = overlap(Points(train.bits, train.values), Points(holdout.bits, holdout.values))
+    told = (as_told(schema, records) for records in (train, holdout))
+    found = overlap(*(Points(records.bits, records.values) for records in told))
     if found.same:
         raise TableError(
             f"{names['holdout']}: the same rows as {names['train']};"

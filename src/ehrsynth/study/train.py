@@ -190,7 +190,7 @@ def _fit(
     data.setup("fit")
     train_records = data.records["train"]
     files = {part: str(data.matrix.folder / f"{part}.parquet") for part in data.records}
-    shared_rows(train_records, data.records["holdout"], files)  # now, or hours of training end in an error
+    shared_rows(data.schema, train_records, data.records["holdout"], files)  # now, or hours of training end in an error
     model.rules = Rules(data.matrix.constraints, data.schema)
     model.observe(data.filled)
     chosen_on = real_rows(data.matrix, "validation")

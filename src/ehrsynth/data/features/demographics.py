@@ -33,7 +33,7 @@ class Age(Feature):
 
     def collect(self, store: Store) -> Collected:
         """Return the ages; missing where the birth is unknown."""
-        years = "date_sub('year', birth, index_time)"
+        years = "date_sub('year', birth::DATE, index_time::DATE)"
         cell = years if self.most is None else f"least({years}, {self.most})"
         spec = ColumnSpec("count", self.role, "demographics", self.label, plausible=(0, 120))
         return Collected.column_of(store, self.name, spec, cell, "cohort WHERE birth IS NOT NULL")

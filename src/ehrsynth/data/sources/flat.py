@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ehrsynth.data import parsing
-from ehrsynth.data.events import COLUMNS, EVENTS, TYPES, select
+from ehrsynth.data.events import COLUMNS, EVENTS, TYPES, VISITS, select
 from ehrsynth.data.inference import dropping
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.store import Store, quoted, text
@@ -117,6 +117,8 @@ class Flat(Source):
             rows["time"] = _times(frame[self.time], place)
         cells = frame[kept].set_axis([f"c{i}" for i in range(len(kept))], axis=1)
         store.register(ROWS, pd.concat([rows, cells], axis=1))
+        if self.time is not None:
+            store.view(VISITS, f"SELECT subject_id, time AS started, time AS ended FROM {ROWS}")
         roles: dict[str, Role] = {
             **dict.fromkeys(self.outcomes, "outcome"),
             **dict.fromkeys(self.sensitive, "sensitive"),
@@ -159,7 +161,9 @@ class Flat(Source):
                     f" expected. Leave it out with {dropping([name], 'source.drop')}"
                 )
         plain = parsing.decimal_sign(frame[name] for name in frame) == "."
-        return frame.assign(**{name: _numbers_or_text(frame[name], plain and name not in own) for name in frame})
+        return frame.assign(
+            **{name: _numbers_or_text(frame[name], plain and name not in own) for name in map(str, frame)}
+        )
 
     # --- long -------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.meds_codes import patterns_of
 from ehrsynth.data.sources.meds_known import WORDED, known
 from ehrsynth.data.sources.meds_told import told
-from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.data.store import Store, of_file, quoted, text
 from ehrsynth.data.table_files import parquet_schema
 from ehrsynth.data.understood import Understood
 from ehrsynth.errors import FileError, OptionError, TableError
@@ -228,7 +228,7 @@ def _events(*, paired: bool, written: Collection[str]) -> str:
 
 def _read(*files: Path) -> str:
     """Return the relation of Parquet files, whatever their folders are called."""
-    return f"read_parquet([{', '.join(map(text, files))}], union_by_name=true, hive_partitioning=false)"
+    return f"read_parquet([{', '.join(map(of_file, files))}], union_by_name=true, hive_partitioning=false)"
 
 
 def _meds() -> Any:
