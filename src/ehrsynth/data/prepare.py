@@ -223,7 +223,7 @@ def _existing(out: Path, identity: dict[str, Any]) -> Matrix:
     """Open the folder if ``identity`` made it."""
     if not (out / PROVENANCE).is_file():
         raise OptionError(f"out={out}: something else is there; name a folder that does not exist yet")
-    there = read_object(out / PROVENANCE, outputs=dict)
+    there = read_object(out / PROVENANCE, outputs=dict, rows=dict, flow=list, steps=list, table_one=list)
     for key, wanted in json.loads(json.dumps(identity)).items():
         if there.get(key) != wanted:
             raise OptionError(
