@@ -15,8 +15,8 @@ LEAST = 10  # training patients
 def shared_bounds(numbers: "pd.Series[int]") -> tuple[float, float]:
     """Return bounds of a column that point at no patient: its tenth most extreme values, rounded outwards.
 
-    They are rounded to a power of ten, about a tenth of their distance. Of fewer than twenty rows there are no two such
-    values: the bounds are then around the median, rounded to its first digit. A value that ten rows share stays.
+    They are rounded to a power of ten, about a tenth of their distance; an extreme that ten rows share stays. Of fewer
+    than twenty rows there are no two such values: the bounds are then around the median, rounded to its first digit.
 
     Args:
         numbers: how many rows have each value, by value, ascending; at least one.
@@ -27,7 +27,10 @@ def shared_bounds(numbers: "pd.Series[int]") -> tuple[float, float]:
     low, high = (float(values[np.searchsorted(up_to, rank)]) for rank in ranks)
     if low < high:
         exponent = floor(log10(high - low) - 0.5)
-        return _multiple(floor, low, exponent), _multiple(ceil, high, exponent)
+        return (
+            low if low == values[0] else _multiple(floor, low, exponent),
+            high if high == values[-1] else _multiple(ceil, high, exponent),
+        )
     if numbers[low] >= LEAST:
         return low, low
     exponent = floor(log10(abs(low))) if low else 0

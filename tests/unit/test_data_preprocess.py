@@ -374,14 +374,21 @@ def test_bounds_are_those_that_ten_rows_share_and_clip_what_lies_beyond() -> Non
     assert "numbers clipped to shared bounds" not in details(exact)
 
 
-@pytest.mark.parametrize(("outliers", "expected"), [("clip", (0, 1000)), ("missing", (0, 1000)), ("keep", (0, 50))])
-def test_a_declared_range_is_the_bounds_unless_outliers_are_kept(outliers: Any, expected: tuple[float, float]) -> None:
+@pytest.mark.parametrize(("outliers", "expected"), [("clip", (3, 50)), ("missing", (10, 50)), ("keep", (0, 50))])
+@pytest.mark.parametrize("most", [1000, np.inf])
+def test_bounds_lie_within_the_declared_range_unless_outliers_are_kept(
+    outliers: Any, expected: tuple[float, float], most: float
+) -> None:
     given = of_numbers([*range(59), 987654.321])
-    specs = {"lab": ColumnSpec("continuous", plausible=(0, 1000)), "code": given["train"].specs["code"]}
+    specs = {"lab": ColumnSpec("continuous", plausible=(3, most)), "code": given["train"].specs["code"]}
     fitted = Preprocess(outliers=outliers).fit(replace(given["train"], specs=specs)).schema.by_name["lab"]
     assert fitted.bounds == expected
-    open_end = {**specs, "lab": ColumnSpec("continuous", plausible=(-5, np.inf))}
-    assert Preprocess().fit(replace(given["train"], specs=open_end)).schema.by_name["lab"].bounds == (-5, 50)
+
+
+def test_the_declared_range_is_the_bounds_of_few_rows() -> None:
+    given = of_numbers(range(19), n=19)
+    specs = {"lab": ColumnSpec("continuous", plausible=(-5, 1000)), "code": given["train"].specs["code"]}
+    assert Preprocess().fit(replace(given["train"], specs=specs)).schema.by_name["lab"].bounds == (-5, 1000)
 
 
 def test_filling_gaps_does_not_make_one_row_look_like_ten() -> None:

@@ -24,6 +24,7 @@ def bounds(values: Sequence[float]) -> tuple[float, float]:
         ([*np.arange(0, 10, 0.1), -5e9], (0, 9)),
         ([*range(1000, 101000, 1000)], (10000, 100000)),
         ([*[0] * 50, *[1] * 50], (0, 1)),
+        ([*[18.5] * 10, *range(19, 99)], (18.5, 90)),  # nobody lies beyond the one, nine beyond the other
         ([25.5] * 10, (25.5, 25.5)),  # shared by ten
         ([25.5] * 9, (20, 30)),  # not so: around the median, to its first digit
         ([25.5], (20, 30)),

@@ -46,8 +46,9 @@ class Preprocess:
             rows have them.
         min_level: levels of a category that nobody declared become ``other`` if fewer training rows have them, since a
             rare word may point at a patient; 1 keeps all.
-        bounds: ``shared`` takes the plausible range of a number, or its tenth most extreme training values rounded
-            outwards, and clips what lies beyond; ``exact`` tells the smallest and the largest training value.
+        bounds: ``shared`` takes the tenth most extreme training values of a number, rounded outwards but within its
+            plausible range, and clips what lies beyond; of fewer than twenty values, that range. ``exact`` tells the
+            smallest and the largest training value.
 
     Raises:
         OptionError: an option is out of range.
@@ -203,7 +204,10 @@ class Preprocess:
             return fit_numbers(column, values)
         low, high = shared_bounds(counts)
         if spec.plausible is not None and self.outliers != "keep":  # nothing lies beyond
-            low, high = (a if isfinite(a) else b for a, b in zip(spec.plausible, (low, high), strict=True))
+            least, most = spec.plausible
+            if counts.sum() < 2 * LEAST and isfinite(most - least):
+                low, high = least, most
+            low, high = max(low, least), min(high, most)
         return replace(fit_numbers(column, values[values.between(low, high)]), bounds=(low, high))
 
 
