@@ -5,7 +5,6 @@ For tables of other people the guess becomes their schema, which is shown and wh
 """
 
 import re
-import shlex
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -22,6 +21,7 @@ from ehrsynth.data.features.table import Undeclared
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import SUBJECT, Column, Kind, Schema, as_text
+from ehrsynth.words import option
 
 MOST_LEVELS = 100  # of a text column that nobody has declared; with more it would hold names, numbers or sentences
 ENOUGH_ROWS = 20  # to tell from the share of distinct values
@@ -30,7 +30,6 @@ DEMOGRAPHICS = re.compile(r"(sex|gender|race|ethnicity)([_=:].*)?|age", re.IGNOR
 
 _DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")
 _DATE = r"\d{4}-\d{1,2}-\d{1,2}([ T].*)?|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?|\d{1,2}:\d{2}(:\d{2})?"
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # of a name that the command line reads without quotes
 _IDENTIFIER = re.compile(r"(.*[_ .-])?(id|mrn|ssn|nbr|uuid|guid)", re.IGNORECASE)
 
 
@@ -134,15 +133,7 @@ def _as_kind(cells: pd.Series, column: Column) -> pd.Series:
 
 def _dropping(names: Collection[str]) -> str:
     """Return the option that leaves the columns out, ready to be pasted into a shell."""
-    if all(_PLAIN.fullmatch(name) for name in names):
-        return f"drop=[{','.join(names)}]"
-    quoted = (name if _PLAIN.fullmatch(name) else f'"{_escaped(name)}"' for name in names)
-    return shlex.quote(f"drop=[{','.join(quoted)}]")
-
-
-def _escaped(name: str) -> str:
-    """Return a name as it stands between double quotes on the command line."""
-    return name.replace("\\", "\\\\").replace('"', '\\"')
+    return option("drop", list(names))
 
 
 def _column(name: str, cells: pd.Series) -> Column | str:

@@ -10,7 +10,7 @@ import torch
 from ehrsynth.chunks import write_chunks
 from ehrsynth.data.matrix import LOW_PREVALENCE, read_low_prevalence
 from ehrsynth.errors import OptionError
-from ehrsynth.files import TABLE_SUFFIXES, sha256
+from ehrsynth.files import TABLE_SUFFIXES, sha256, writable
 from ehrsynth.models.base import load_model
 from ehrsynth.sampling import Acceptance, synthesize
 from ehrsynth.schema import Column, Schema
@@ -36,6 +36,7 @@ def generate(
     condition: Mapping[str, object] | None = None,
     device: str = "auto",
     reintroduce: bool = False,
+    quote_formulas: bool = False,
     watch: Watch = NOBODY,
 ) -> pd.DataFrame | Written:
     """Draw records from the chosen checkpoint of a finished run.
@@ -48,6 +49,7 @@ def generate(
         condition: wanted value by column; only such records are kept.
         device: ``auto`` takes a GPU if there is one; or ``cpu``, ``cuda``.
         reintroduce: add codes that were too rare to train on, drawn at their training prevalence.
+        quote_formulas: in a CSV, put an apostrophe before texts that a spreadsheet would take for a formula.
         watch: who is told what happens.
 
     Raises:
@@ -56,6 +58,10 @@ def generate(
     folder = RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run))
     if out is not None and not str(out).endswith(TABLE_SUFFIXES):
         raise OptionError(f"out={out}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
+    if quote_formulas and (out is None or str(out).endswith(".parquet")):
+        raise OptionError("quote_formulas=true: it is for a CSV; out=FILE.csv was expected")
+    if out is not None:
+        writable("out", Path(out), file=True)
     n = int(folder.provenance["rows"]["train"]) if n is None else whole("n", n, least=1)
     rare = _rare(folder) if reintroduce else []
     model = load_model(folder.chosen_checkpoint, Schema.load(folder.schema)).to(torch_device(device))
@@ -74,7 +80,7 @@ def generate(
         if out is None:
             table = pd.concat(chunks, ignore_index=True)
         else:
-            rows = write_chunks(Path(out), chunks)
+            rows = write_chunks(Path(out), chunks, quote_formulas=quote_formulas)
     if acceptance.way != "none":
         watch.say(f"condition: {acceptance}")
     if out is None:
