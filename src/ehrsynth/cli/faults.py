@@ -1,14 +1,17 @@
 """What went wrong, as the one line that a user reads."""
 
 from difflib import get_close_matches
+from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, EPERM, EROFS
 
-from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from ehrsynth.errors import InputError
 from ehrsynth.words import printable
 
+NOT_THERE = (EACCES, EPERM, EROFS, ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG)  # what a user can say better, or allow
+MOST_NAMES = 16  # of the options that are there
 QUOTES = """names with signs or spaces in them need quotes, as in 'drop=["heart rate (1/min)"]'"""
 
 
@@ -28,6 +31,10 @@ def users_fault(error: BaseException) -> str | None:
     root = error.__cause__
     if isinstance(error, ConfigCompositionException) and isinstance(root, ConfigAttributeError | ConfigKeyError):
         return printable(_unknown(root))
+    if isinstance(error, MissingConfigException) and error.options:
+        return printable(f"'{error.missing_cfg_file}': no such option; use one of {', '.join(error.options)}")
+    if isinstance(error, OSError) and error.errno in NOT_THERE:
+        return printable(f"{error.filename}: {error.strerror}")
     if isinstance(error, HydraException | OmegaConfBaseException):
         return one_line(error) + (f" {one_line(root)}" if isinstance(root, OmegaConfBaseException) else "")
     return None
@@ -45,5 +52,7 @@ def _unknown(error: OmegaConfBaseException) -> str:
     near = get_close_matches(str(error.key), known, n=2) or [
         name for name in known if name not in ("hydra", "_target_")
     ]
-    listed = ", ".join(f"{above}{name}" for name in near)
+    if not near:
+        return f"'{error.key}': no such option, and {above[:-1]} has none"
+    listed = ", ".join(f"{above}{name}" for name in near[:MOST_NAMES]) + (", ..." if len(near) > MOST_NAMES else "")
     return f"'{error.key}': no such option; use {'one of ' if len(near) > 1 else ''}{listed}"

@@ -20,7 +20,7 @@ def task(config: Mapping[str, Any]) -> None:
     folder = RunFolder.open(path(config, "run"))
     condition = config["condition"]
     if config["conditions"]:
-        condition = {**condition, **named(config["conditions"], Schema.load(folder.schema).names)}
+        condition = {**(condition or {}), **named(config["conditions"], Schema.load(folder.schema).names)}
     written = generate(folder, out=path(config, "out"), condition=condition, watch=WATCH, **options)
     assert isinstance(written, Written)
     say(f"{written.rows:,} records x {written.columns} columns  {written.file}")

@@ -61,7 +61,7 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
             raise OptionError(f"{listed} not given; see ehrsynth {verb} --help")
         config = plain(cfg)
         if verb == "generate":  # what is asked of the data is nothing to look up
-            config |= {"condition": OmegaConf.to_container(cfg.condition), "conditions": conditions}
+            config |= {"condition": unresolved(cfg.condition), "conditions": conditions}
         return task(config)
 
     try:
@@ -93,6 +93,11 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
         return 1 if message is None else 2
     finally:
         os.environ["HYDRA_FULL_ERROR"] = asked
+
+
+def unresolved(node: Any) -> Any:
+    """Return a part of a config as it was typed."""
+    return OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -74,11 +75,19 @@ def readable(argument: str, *, sweep: bool) -> str:
     """Return an option as Hydra's grammar can read it: what it could not is a text, and is quoted.
 
     Lists and mappings stay as they are: in them Hydra cannot tell a name from their own signs.
+
+    Raises:
+        OptionError: it names no option, or several values without ``sweep``.
     """
     key, given, text = argument.partition("=")
-    if not given or _is_read(argument) or (text[:1] + text[-1:]) in ("[]", "{}", "''", '""'):
+    if not key:
+        raise OptionError(f"{argument}: not readable; OPTION=VALUE was expected")
+    if given and not sweep and (found := _read(argument)) is not None and found.is_sweep_override():
+        how = f"-m makes a run of each, {key}=[...] is a list, and a text with commas needs quotes"
+        raise OptionError(f"{argument}: several values; {how}")
+    if not given or _read(argument) or (text[:1] + text[-1:]) in ("[]", "{}", "''", '""'):
         return argument
-    parts = [part if _is_read(f"{key}={part}") else _quoted(part) for part in (text.split(",") if sweep else [text])]
+    parts = [part if _read(f"{key}={part}") else _quoted(part) for part in (text.split(",") if sweep else [text])]
     return f"{key}={','.join(parts)}"
 
 
@@ -97,7 +106,8 @@ def keep_words(cfg: DictConfig, arguments: Iterable[str]) -> None:
                 break
             hint = str | Sequence[str] if ".".join(keys[:depth]) in TEXTS else _hint_below(above, name, hint)
             if depth == len(keys):
-                _restore(above, name, hint, words)
+                if text.startswith("{") or not isinstance(above[name], DictConfig):  # that is no option of a group
+                    _restore(above, name, hint, words)
             else:
                 above = above._get_node(name)
 
@@ -158,22 +168,17 @@ def _is_a(member: Hint, kind: type) -> bool:
     return isinstance(origin, type) and issubclass(origin, kind)
 
 
-def _is_read(argument: str) -> bool:
+def _read(argument: str) -> Override | None:
     try:
-        OverridesParser.create().parse_override(argument)
+        return OverridesParser.create().parse_override(argument)
     except HydraException:
-        return False
-    return True
+        return None
 
 
 def _numbers(word: str) -> Iterator[bool | int | float]:
     """Yield what Hydra takes a word for, if that is no text."""
-    if (
-        word
-        and (word[0] in "+-.0123456789" or word.lower() in ("true", "false", "inf", "nan"))
-        and _is_read(f"x={word}")
-    ):
-        value = OverridesParser.create().parse_override(f"x={word}").value()
+    if word and (word[0] in "+-.0123456789" or word.lower() in ("true", "false", "inf", "nan")):
+        value = found.value() if (found := _read(f"x={word}")) else None
         if isinstance(value, bool | int | float):
             yield value
 

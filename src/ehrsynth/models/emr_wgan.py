@@ -122,10 +122,10 @@ class EMRWGAN(SyntheticModel):
 
     def on_train_start(self) -> None:
         """Raise an ``OptionError`` if the training is over before the generator's first turn."""
-        batches = int(self.trainer.num_training_batches) * (self.trainer.max_epochs or 1)
-        expect(
-            self.n_critic <= batches, "model.n_critic", self.n_critic, f"at most the {batches} batches of the training"
-        )
+        if (epochs := self.trainer.max_epochs or -1) > 0:
+            batches = epochs * int(self.trainer.num_training_batches)
+            wanted = f"at most {batches}, the batches of the whole training,"
+            expect(self.n_critic <= batches, "model.n_critic", self.n_critic, wanted)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Train the critic on ``batch`` [n, p], then, every ``n_critic`` batches of the training, the generator.

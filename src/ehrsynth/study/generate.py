@@ -9,7 +9,7 @@ import torch
 
 from ehrsynth.chunks import write_chunks
 from ehrsynth.data.matrix import LOW_PREVALENCE, read_low_prevalence
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import TABLE_SUFFIXES, sha256, writable
 from ehrsynth.models.base import load_model
 from ehrsynth.sampling import Acceptance, synthesize
@@ -58,6 +58,9 @@ def generate(
     folder = RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run))
     if out is not None and not str(out).endswith(TABLE_SUFFIXES):
         raise OptionError(f"out={out}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
+    for name, flag in (("reintroduce", reintroduce), ("quote_formulas", quote_formulas)):
+        expect(isinstance(flag, bool), name, flag, "true or false")
+    expect(condition is None or isinstance(condition, Mapping), "condition", condition, "condition.COLUMN=VALUE")
     if quote_formulas and (out is None or str(out).endswith(".parquet")):
         raise OptionError("quote_formulas=true: it is for a CSV; out=FILE.csv was expected")
     if out is not None:

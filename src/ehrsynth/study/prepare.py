@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def made(recipe: Recipe, folder: Path, watch: Watch = NOBODY, *, option: str = "
     Raises:
         InputError: the input is wrong, or ``folder`` holds something else.
     """
-    there = (folder / PROVENANCE).is_file() and (folder / COHORT_PAGE).is_file()
+    there = all(isfile(folder / name) for name in (PROVENANCE, COHORT_PAGE))
     if not there:
         writable(option, folder)
     lock = folder.with_name(f".{folder.name}.lock")
