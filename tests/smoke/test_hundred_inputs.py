@@ -95,7 +95,7 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
     ("train", "-m {fit} paths.runs={tables}/train.csv seed=0,1", 2, "paths.runs=.*train.csv is a file"),
     ("train", "{fit} paths.runs=2024", 0, "^report     2024/small/independent/"),
     ("train", "{fit} study=2024_10", 0, "^report     runs/2024_10/independent/"),
-    ("train", "{fit} study={long}", 2, "paths.runs=runs/long.*File name too long"),
+    ("train", "{fit} study={long}", 2, "runs/long.*File name too long"),
     ("train", "{fit} seed=0 -m study=1.10,1e5", 0, "^comparison report  runs/1e5/ranking.html"),
     ("train", "{fit} trainer.max_epochs=-1", 2, "trainer.max_epochs=-1: a whole number, at least 1"),
     ("train", "{fit} trainer.precision=foo", 2, "trainer.precision=foo: one of 32-true"),
