@@ -48,7 +48,8 @@ def cli() -> Cli:
 def matrix(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
     """A prepared demo matrix of 800 simulated patients."""
     folder = tmp_path_factory.mktemp("matrices") / "small"
-    assert cli("prepare", "source.n=800", "preprocess.min_count=3", f"out={folder}") == 0
+    options = "source.n=800", "preprocess.min_count=3", "preprocess.min_aside=1"
+    assert cli("prepare", *options, f"out={folder}") == 0
     return folder
 
 

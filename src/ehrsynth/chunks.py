@@ -13,7 +13,7 @@ import pyarrow as pa
 from pandas.api.types import is_numeric_dtype
 from pyarrow import parquet
 
-from ehrsynth.errors import FileError
+from ehrsynth.errors import FileError, machine_fault
 from ehrsynth.files import TABLE_SUFFIXES, require, written_aside
 
 FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.]+$)")  # of texts that a spreadsheet computes; a number is one in any case
@@ -57,7 +57,7 @@ def _write_parquet(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
     rest = iter(chunks)
     first = pa.Table.from_pandas(next(rest), preserve_index=False)
     rows = 0
-    with parquet.ParquetWriter(path, first.schema, compression="zstd") as writer:
+    with path.open("wb") as file, parquet.ParquetWriter(file, first.schema, compression="zstd") as writer:
         for table in chain([first], (pa.Table.from_pandas(c, first.schema, preserve_index=False) for c in rest)):
             writer.write_table(table, row_group_size=max(len(table), 1))
             rows += len(table)
@@ -100,12 +100,14 @@ def read_chunks(path: Path) -> Iterator[pd.DataFrame]:
     require(path)
     start = 0
     try:
-        with parquet.ParquetFile(path) as file:
+        with path.open("rb") as stream, parquet.ParquetFile(stream) as file:
             for group in range(file.num_row_groups):  # several times faster than batches of any size
                 frame = file.read_row_group(group).to_pandas()
                 frame.index = pd.RangeIndex(start, start := start + len(frame))
                 yield frame
     except (pa.ArrowException, OSError) as error:
+        if (fault := machine_fault(error)) is not None:
+            raise fault from None
         raise FileError(f"{path}: not readable as a table ({type(error).__name__})") from None
     if not start:
         raise FileError(f"{path}: the table is empty; at least one row is needed")

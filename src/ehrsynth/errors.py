@@ -11,8 +11,12 @@
 
 Every message says which file, column, row or option; what was found; what would be right. It never
 quotes the value of a patient's cell beyond what is needed to find it (the row number and column).
-Anything else that is raised is our own fault and keeps its traceback (exit status 1).
+Anything else that is raised is our own fault and keeps its traceback (exit status 1), unless ``machine_fault`` knows
+it as one of the machine.
 """
+
+import errno
+from collections.abc import Iterator
 
 
 class EhrsynthError(Exception):
@@ -54,3 +58,33 @@ class MachineError(EhrsynthError):
 
     Nothing that was done under it counts as done; repeating the command heals it.
     """
+
+
+_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EFBIG}
+_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "cannot allocate memory")
+
+
+def machine_fault(error: BaseException) -> MachineError | None:
+    """Return an error of the machine as one, None if it is another's; causes are searched too.
+
+    Every library has a word of its own for a lack of memory; numpy's and Arrow's are kinds of ``MemoryError``.
+    """
+    for one in _chain(error):
+        if isinstance(one, MachineError):
+            return one
+        said = " ".join(str(one).split())[:200]
+        out_of_memory = isinstance(one, MemoryError) or type(one).__name__.startswith("OutOfMemory")
+        ours = isinstance(one, EhrsynthError)
+        if out_of_memory or (not ours and any(sign in said.lower() for sign in _MEMORY)):
+            return MachineError(f"not enough memory ({said or type(one).__name__}); free some and repeat the command")
+        if isinstance(one, OSError) and one.errno in _ERRNOS:
+            where = f"{one.filename}: " if one.filename else ""
+            return MachineError(f"{where}{one.strerror}; mend that and repeat the command")
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
 import shutil
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -37,13 +39,17 @@ def sweep_leftovers(folder: Path, name: str | None = None) -> None:
         folder: where to look, at any depth.
         name: only what was to become ``folder / name``.
     """
-    for path in list(folder.rglob(".*") if name is None else folder.glob(".*")):
+    _sweep(folder.rglob(".*") if name is None else folder.glob(".*"), name)
+
+
+def _sweep(found: Iterable[Path], name: str | None = None) -> None:
+    for path in list(found):
         aside = _ASIDE.fullmatch(path.name)
         if aside is not None and name in (None, aside["name"]):
-            with suppress(FileNotFoundError):  # another process sweeps too
+            with suppress(FileNotFoundError, PermissionError):  # another process sweeps too; or it is somebody else's
                 here = aside["host"] == _HOST
-                if (here and not _runs(int(aside["process"]))) or time.time() - path.stat().st_mtime > ABANDONED:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if (here and not _runs(int(aside["process"]))) or time.time() - path.lstat().st_mtime > ABANDONED:
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _runs(process: int) -> bool:
@@ -61,15 +67,56 @@ def written_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that is renamed to it only if the block succeeds.
 
     The suffix is kept, since writers choose their format by it. On any error, a full disk
-    included, the temporary file is removed and ``path`` is left as it was.
+    included, the temporary file is removed and ``path`` is left as it was. What killed processes
+    have left beside it is swept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent.glob(".*"))
     aside = aside_of(path)
     try:
         yield aside
-        os.replace(aside, path)
+        put_in_place(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def put_in_place(aside: Path, path: Path) -> None:
+    """Give a complete file, or a folder that is not there yet, its final name.
+
+    What it holds reaches the disk before its name does, so that a name never stands for less after a power loss.
+    """
+    for part in [*aside.rglob("*"), aside] if aside.is_dir() else [aside]:
+        _onto_disk(part)
+    (os.rename if aside.is_dir() else os.replace)(aside, path)
+    _onto_disk(path.parent)
+
+
+def _onto_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+SCRATCH = "ehrsynth-scratch"
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a folder for what does not fit into memory; it is removed with the block, and by ``sweep_scratch``."""
+    sweep_scratch()
+    folder = aside_of(Path(tempfile.gettempdir()) / SCRATCH)
+    folder.mkdir(mode=0o700)  # patients lie in it
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_scratch() -> None:
+    """Remove the scratch folders of killed processes."""
+    sweep_leftovers(Path(tempfile.gettempdir()), SCRATCH)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -85,38 +132,62 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON; NaN and infinity are refused, they are not JSON."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(path, as_json(content))
+
+
+def as_json(content: Any) -> str:
+    """Return the text that ``write_json`` writes."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        FileError: the file is missing or is not JSON.
+        FileError: the file is missing or is not JSON; NaN and numbers beyond a float's range are not, nor is what is
+            nested deeper than any file of ours.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text, parse_float=_finite, parse_int=_whole, parse_constant=_finite)
     except FileNotFoundError:
         raise FileError(f"{path}: no such file; a JSON file was expected here") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise FileError(f"{path}: not readable as JSON ({type(error).__name__})") from None
 
 
-def read_object(path: Path, **wanted: type) -> dict[str, Any]:
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(text)
+    return number
+
+
+def _whole(text: str) -> int:
+    _finite(text)
+    return int(text)
+
+
+def read_object(path: Path, **wanted: Any) -> dict[str, Any]:
     """Read a JSON object.
 
     Args:
         path: of the file.
-        wanted: keys that must be there, with the type of their values (``list`` or ``dict``).
+        wanted: keys that must be there, with the type of their values, or for an object with what must be in it.
 
     Raises:
         FileError: the file is missing or not JSON, no object, or without one of the keys.
     """
     content = read_json(path)
+    _require_keys(path, content, wanted)
+    return dict(content)
+
+
+def _require_keys(path: Path, content: Any, wanted: Mapping[str, Any]) -> None:
     for key, kind in wanted.items():
+        inner, kind = (kind, dict) if isinstance(kind, Mapping) else ({}, kind)
         if not isinstance(content, dict) or not isinstance(content.get(key), kind):
             raise FileError(f"{path}: no {key!r} in it; a JSON object with a {kind.__name__} of that name was expected")
-    return dict(content)
+        _require_keys(path, content[key], inner)
 
 
 def sha256(path: Path) -> str:

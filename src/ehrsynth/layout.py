@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ehrsynth.bits import Bits, Cells, pack, unpack
+from ehrsynth.errors import TrainingError
 from ehrsynth.kinds import Field, FieldKind, fields_of, harden_bits, harden_levels
 from ehrsynth.schema import Schema
 
@@ -98,7 +99,15 @@ class Layout:
             x: per-column probabilities or scores; values are clipped to [0, 1] and kept.
             generator: draw bits (Bernoulli) and levels (categorical) with it; without one, bits are
                 thresholded at 0.5 and each group takes its largest entry.
+
+        Raises:
+            TrainingError: some are NaN, for the weights have left what numbers can hold, though no loss had.
         """
+        if x.isnan().any():
+            raise TrainingError(
+                "the model draws NaN, so its training diverged; lower the learning rate, or check the training table"
+                " for extreme values"
+            )
         parts = [harden_bits(x[:, self.bits], generator)]
         parts += [harden_levels(x[:, group], generator) for group in self.groups.values()]
         return torch.cat([*parts, x[:, self.values].clamp(0, 1)], dim=1)

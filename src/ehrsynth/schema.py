@@ -211,7 +211,7 @@ def _plain(entry: dict[str, Any]) -> dict[str, Any]:
 
 _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # people write schemas by hand
     **dict.fromkeys(("name", "kind", "role", "domain", "label"), ("text", lambda value: isinstance(value, str))),
-    "levels": ("a list of text", lambda value: _each(value, (str, int))),
+    "levels": ("a list of text", lambda value: _each(value, (str, int, bool))),
     "bounds": (
         "[low, high]",
         lambda value: _each(value, (int, float)) and len(value) == 2 and all(map(isfinite, value)),

@@ -195,6 +195,16 @@ def test_a_checkpoint_of_another_version_is_refused(name: str, tmp_path: Path) -
 
 
 @each_trained
+def test_weights_that_left_the_numbers_end_in_one_line(name: str) -> None:
+    model = make(name)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.fill_(torch.nan)
+    with pytest.raises(TrainingError, match=r"the model draws NaN, so its training diverged; lower the learning rate"):
+        sample_records(model, 5, seed=0)
+
+
+@each_trained
 def test_resuming_equals_an_uninterrupted_training(name: str, tmp_path: Path) -> None:
     path = tmp_path / "half.ckpt"
 

@@ -33,7 +33,9 @@ def test_a_model_is_one_file_and_one_yaml(
     run = RunFolder.open(folder)
     losses = pd.read_csv(run.losses)["loss/total"]
     assert losses.iloc[-1] < losses.iloc[0]
-    assert cli("generate", f"run={folder}", "n=10", f"out={tmp_path / 's.csv'}") == 0
+    generate = ["generate", f"run={folder}", "n=10", f"out={tmp_path / 's.csv'}"]
+    assert cli(*generate) == 2, "what a folder names is not imported"
+    assert cli(*generate, "model_class=prototypes.Prototypes") == 0
     assert len(pd.read_csv(tmp_path / "s.csv")) == 10
 
 

@@ -12,6 +12,7 @@ from ehrsynth.metrics import concept_abundance, prevalence
 from ehrsynth.metrics import latent_deviation as latent
 from ehrsynth.metrics.correlation import correlation, correlation_differences, related
 from ehrsynth.metrics.knowledge import one_sex_codes, violations
+from ehrsynth.metrics.latent_space import principal_axes
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.moments import Moments, moments, pooled
 from tests.evaluation_toy import bits_only, code_schema, toy_records
@@ -175,9 +176,9 @@ def test_equal_records_leave_clusters_empty_without_a_warning() -> None:
 
 def test_principal_axes_keep_just_enough_variance() -> None:
     covariance = torch.diag(torch.tensor([5.0, 3.0, 1.0, 1.0], dtype=torch.float64))
-    assert latent.principal_axes(covariance).shape == (4, 2)  # 8 of 10 is 80 %
-    assert latent.principal_axes(covariance, 0.85).shape == (4, 3)
-    assert latent.principal_axes(covariance)[:, 0].abs().argmax() == 0
+    assert principal_axes(covariance).shape == (4, 2)  # 8 of 10 is 80 %
+    assert principal_axes(covariance, 0.85).shape == (4, 3)
+    assert principal_axes(covariance)[:, 0].abs().argmax() == 0
 
 
 def test_one_sex_codes_need_more_than_chance() -> None:

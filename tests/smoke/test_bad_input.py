@@ -15,6 +15,7 @@ import torch
 from ehrsynth.files import read_json as read
 from ehrsynth.files import sha256, write_json
 from tests.conftest import Cli, small
+from tests.runs import rehash
 
 Case = tuple[list[object], str]
 
@@ -122,10 +123,12 @@ def test_generate_options(refused: Callable[..., None], study: Path, tmp_path: P
     shutil.copytree(run, unknown)
     provenance = read(run / "provenance.json")
     write_json(unknown / "provenance.json", provenance | {"data": provenance["data"] | {"low_prevalence": "other"}})
+    rehash(unknown)
     words = ["reintroduce=true", "low_prevalence.json", "another one now"]
     refused(words, "generate", f"run={unknown}", f"out={out}", "reintroduce=true")
     moved = provenance["matrix"] | {"folder": str(tmp_path / "moved")}
     write_json(unknown / "provenance.json", provenance | {"matrix": moved})
+    rehash(unknown)
     words = ["reintroduce=true", str(tmp_path / "moved"), "gone"]
     refused(words, "generate", f"run={unknown}", f"out={out}", "reintroduce=true")
     assert not out.exists()
@@ -140,6 +143,7 @@ def test_a_checkpoint_that_is_not_the_runs_own(
     chosen = broken / "checkpoints" / read(broken / "provenance.json")["checkpoint"]
     schema = read(broken / "schema.json")
     write_json(broken / "schema.json", schema | {"columns": schema["columns"][:-1]})
+    rehash(broken)
     words = [chosen.name, "another schema", "1 columns differ"]
     refused(words, "generate", f"run={broken}", f"out={tmp_path / 's.csv'}")
     for checkpoint in chosen.parent.iterdir():  # of a run on another matrix, where this one would resume
@@ -147,8 +151,10 @@ def test_a_checkpoint_that_is_not_the_runs_own(
         torch.save(content | {"schema": schema | {"columns": schema["columns"][1:]}}, checkpoint)
     (broken / "report.json").unlink()
     refused(["epoch=000002.ckpt", "another schema"], "train", "model=vae", *small(matrix, tmp_path))
+    write_json(broken / "schema.json", schema)
     chosen.write_bytes(b"not a checkpoint")
     (broken / "report.json").touch()
+    rehash(broken)
     refused([chosen.name, "not readable as a checkpoint"], "generate", f"run={broken}", f"out={tmp_path / 's.csv'}")
 
 
@@ -159,6 +165,7 @@ def test_runs_of_two_matrices_are_not_ranked_together(
     path = next((tmp_path / "study").glob("vae/*/report.json"))
     content = read(path)
     write_json(path, content | {"data": content["data"] | {"train": "other"}})
+    rehash(path.parent)
     assert cli("rank", f"runs={tmp_path / 'study'}/**", f"out={tmp_path / 'ranking.csv'}") == 0
     assert capsys.readouterr().out.count("the lowest weighted rank is best") == 2
     table = pd.read_csv(tmp_path / "ranking.csv")

@@ -359,6 +359,24 @@ def test_taken(
         assert (files["out"] / name).is_file()
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("sensitive=[nope]", "sensitive: the schema has no column 'nope'"),
+        ("population=absent.csv", "absent.csv: no such file"),
+        ("sex_table=absent.csv", "absent.csv: no such file"),
+    ],
+)
+def test_an_option_of_a_score_is_refused_before_the_work(
+    option: str, words: str, cli: Cli, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = [f"{name}={files[name]}" for name in ("train", "holdout", "synthetic", "out")]
+    assert cli("evaluate", "suite=full", *tables, option) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert not files["out"].exists()
+
+
 def test_a_full_disk(
     cli: Cli, files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -366,7 +384,7 @@ def test_a_full_disk(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ehrsynth.files.os.replace", full)
-    assert run(cli, files, []) == 2
+    assert run(cli, files, []) == 1, "not the user's fault"
     assert "No space left on device" in capsys.readouterr().err
     assert not list(files["out"].iterdir())
 

@@ -43,7 +43,7 @@ def test_a_checkpoint_holds_the_update_of_its_epoch_and_resuming_goes_on_from_it
     whole, resumed = Mixture(schema=data.schema), Mixture(schema=data.schema)
     watched = judge(data, tmp_path / "whole")
     fit(whole, data, 4, watched)
-    assert same(whole, load_model(checkpoint_path(tmp_path / "whole", 4), data.schema))
+    assert same(whole, load_model(checkpoint_path(tmp_path / "whole", 4), data.schema, Mixture))
     assert len(watched.scored) == 4
     assert all(row["fidelity/apd"] < 0.05 for row in watched.scored), "an update gives the marginals, and comes first"
     fit(resumed, data, 4, judge(data, tmp_path / "resumed"), ckpt_path=checkpoint_path(tmp_path / "whole", 2))

@@ -165,7 +165,7 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
         r"condition.sex=\$\{oc.env:HOME\}: one of F, M",
     ),
     ("generate", "run={run} out=s.csv condition.age=50", 2, "condition.age=50: only binary and categorical"),
-    ("generate", "run={run} out=s.csv condition=F", 2, "condition=F: condition.COLUMN=VALUE was expected"),
+    ("generate", "run={run} out=s.csv condition=F", 2, "condition=F: a mapping of columns"),
     ("generate", "run={independent} out=s.csv +condition.sex=F n=5", 0, "^condition: by the model$"),
     ("generate", "run={run} out=s.csv reintroduce=maybe", 2, "reintroduce=maybe: true or false"),
     ("generate", "run={run} out=s.parquet quote_formulas=true", 2, "quote_formulas=true: it is for a CSV"),

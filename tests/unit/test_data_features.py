@@ -11,6 +11,7 @@ from ehrsynth.data.features.base import Collected, Feature
 from ehrsynth.data.features.demographics import Age, Attribute
 from ehrsynth.data.features.flags import Flag
 from ehrsynth.data.features.measurements import Measurement
+from ehrsynth.data.features.own import OwnCodes
 from ehrsynth.data.features.panels import Measurements
 from ehrsynth.data.store import Store
 from ehrsynth.data.wide import widen
@@ -192,6 +193,38 @@ def test_attributes(store: Store) -> None:
         Attribute(name="race", domain="race", which="middle")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("words", "training", "levels", "told"),
+    [
+        ({"white": 20, "Martian": 3}, 23, ("white", "other"), "became 'other'"),  # three are never named
+        ({"white": 20, "Martian": 12, "other": 9}, 41, ("white", "other"), "became 'other', such as 'Martian'"),
+        ({"white": 10, "Martian": 12, "Venusian": 3}, 25, (), "are levels, such as 'Martian'"),
+        ({"white": 20, "Martian": 30}, 25, ("white", "other"), "became 'other'"),  # training rows decide
+        ({"white": 20, "other": 30}, 50, ("white", "other"), ""),
+        ({"white": 0, "Martian": 4}, 4, ("white", "other"), "became 'other'"),  # too few for a level
+    ],
+)
+def test_attributes_in_words_of_their_own(
+    store: Store, words: dict[str, int], training: int, levels: tuple[str, ...], told: str
+) -> None:
+    everyone = [word for word, n in words.items() for _ in range(n)]
+    hold(store, [event(row, 1, "race", word) for row, word in enumerate(everyone)])
+    store.register("training", pd.DataFrame({"row": range(training)}))
+    race = Attribute(name="race", domain="race", levels={"white": ["WHITE"], "other": ["otherwise"]})
+    found, lines = race.reconsidered(store)
+    cells = race.collect(store) if found is None else found
+    assert cells.specs["race"].levels == levels
+    assert cells.cells is not None
+    assert cells.cells["race"].tolist() == [word if word == "white" or not levels else "other" for word in everyone]
+    assert [line.means for line in lines] == ([f"words that no level begins with {told}"] if told else [])
+    if "Martian'" in told:
+        assert lines[0].option == "'+features.race.levels={martian: [\"Martian\"]}'"
+        assert (lines[0].count, lines[0].of) == (
+            sum(words.values()) - words["white"] - words.get("other", 0),
+            len(everyone),
+        )
+
+
 def test_age_is_counted_in_whole_years(store: Store) -> None:
     hold(store, WEIGHTS)
     assert column(Age().collect(store)) == [99] * N  # a day before the birthday
@@ -258,3 +291,18 @@ def test_a_panel_with_mixed_units(store: Store) -> None:
 def test_impossible_panels(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="feature of lab"):
         Measurements(domain="lab", **options)
+
+
+def test_codes_of_their_own(store: Store) -> None:
+    events = [event(row, 1, "other", "often", 1.0) for row in range(14)]
+    events += [event(row, 1, "other", "seldom", 1.0) for row in range(10, 20)]
+    events += [event(row, 1, "other", "word") for row in range(10)] + [event(0, 1, "other", "rare")]
+    events += [event(row, 1, "other", "holdout") for row in range(20, 40)] + [event(0, 1, "lab", "often")]
+    hold(store, events)
+    store.register("training", pd.DataFrame({"row": range(25)}))
+    found = OwnCodes().collect(store)  # numbers of most training rows are for a column of measurements
+    assert list(found.specs) == ["code_seldom", "code_word"]
+    assert {spec.domain for spec in found.specs.values()} == {"code"}
+    assert sorted(found.row[found.column == 0]) == list(range(10, 20))
+    assert list(OwnCodes(sparse=0.9).collect(store).specs) == ["code_often", "code_seldom", "code_word"]
+    assert list(OwnCodes(sparse=0).collect(store).specs) == ["code_word"]

@@ -51,7 +51,8 @@ def all_rows(matrix: Matrix) -> pd.DataFrame:
     return pd.concat(parts).sort_values("subject_id", ignore_index=True)
 
 
-WIDE = ("source.subject=patient", "source.outcomes=[died]", "source.sensitive=[Sex]")
+EXACT = "preprocess.bounds=exact"  # every cell as it is
+WIDE = ("source.subject=patient", "source.outcomes=[died]", "source.sensitive=[Sex]", EXACT)
 
 
 @pytest.mark.parametrize("name", ["table.csv", "table.csv.gz", "table.parquet"])
@@ -138,7 +139,8 @@ def test_kinds_are_those_of_the_training_rows(tmp_path: Path) -> None:
     changed = table.astype(object)
     changed.loc[elsewhere, ["age", "insured", "smoker", "crp", "BMI"]] = ["old", "2", "sometimes", "n/a", -5.5]
     rows = changed.index[held_out]
-    changed.loc[rows[:5], ["age", "insured"]] = table.loc[rows[:5], ["age", "insured"]].to_numpy()
+    changed.loc[rows[:6], ["age", "insured"]] = table.loc[rows[:6], ["age", "insured"]].to_numpy()
+    changed.loc[rows[:5], "smoker"] = table.loc[rows[:5], "smoker"]
     validation = table["patient"].isin(before.validation["subject_id"])
     changed.loc[validation] = table.loc[validation]
     path = write(tmp_path, changed, "changed.csv")
@@ -146,9 +148,10 @@ def test_kinds_are_those_of_the_training_rows(tmp_path: Path) -> None:
     assert (after.folder / "schema.json").read_bytes() == (before.folder / "schema.json").read_bytes()
     pd.testing.assert_frame_equal(after.train, before.train)
     steps = {step["step"]: step["detail"] for step in after.provenance["steps"]}
-    assert steps["cells of a kind that training never has"] == {"age": len(rows) - 5, "insured": len(rows) - 5}
-    assert len(after.holdout) == 5  # the others lack what training always has
-    assert set(after.holdout["smoker"]) == {"other"}
+    assert steps["cells of a kind that training never has"] == {"age": len(rows) - 6, "insured": len(rows) - 6}
+    assert steps["levels that training rarely or never has"] == {"smoker": len(rows) - 5}
+    assert len(after.holdout) == 5  # the others lack what training always has, or have a level that it never has
+    assert set(after.holdout["smoker"]) <= {"NA", "no", "yes"}
 
 
 # --- long -----------------------------------------------------------------------------------------------------------
@@ -217,7 +220,8 @@ def test_a_long_table_becomes_a_matrix(tmp_path: Path) -> None:
 def test_the_last_numbers_of_a_long_table(tmp_path: Path, domain: str, prefix: str) -> None:
     table = events().drop_duplicates(["PID", "WHEN", "CODE"])
     options = "source.columns={subject_id: PID, time: WHEN, code: CODE, numeric_value: VALUE}"
-    matrix = prepare(tmp_path, write(tmp_path, table), options, f"source.domain={domain}", "preprocess.max_missing=1")
+    more = (f"source.domain={domain}", "preprocess.max_missing=1", EXACT)
+    matrix = prepare(tmp_path, write(tmp_path, table), options, *more)
     by_time = table.sort_values("WHEN")
     last = by_time.pivot_table(index="PID", columns="CODE", values="VALUE", aggfunc="last").add_prefix(prefix)
     found = all_rows(matrix).set_index("subject_id")[list(last)]

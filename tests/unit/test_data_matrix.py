@@ -53,7 +53,7 @@ def test_what_is_in_the_folder(prepared: Matrix) -> None:
 
 
 def test_rare_codes_are_kept_aside(tmp_path: Path) -> None:
-    matrix = make(tmp_path / "demo", n=200, min_count=5)
+    matrix = make(tmp_path / "demo", n=200, min_count=5, min_aside=1)
     rare = read_low_prevalence(matrix.folder)
     assert all(0 < code.prevalence < 5 / len(matrix.train) for code in rare)
     assert len({code.column.name for code in rare} - set(matrix.schema.names)) == len(rare) > 10

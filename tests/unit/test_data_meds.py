@@ -249,3 +249,58 @@ def test_datasets_that_are_none(tmp_path: Path) -> None:
     (root / "data" / "bad.parquet").write_text("none")
     with Store(threads=1) as store, pytest.raises(InputError, match=r"bad\.parquet: not readable as Parquet"):
         Meds(root=root).read(store)
+
+
+def test_rows_without_a_code_and_words_in_the_text(tmp_path: Path) -> None:
+    odd: list[Row] = [
+        (1, None, None, 1.0, "a note"),
+        (2, None, "", None, None),
+        (1, None, "SEX", None, "female"),
+        (1, None, "RACE", None, "Asian"),
+        (2, None, "RACE//", None, "White"),
+    ]
+    source = Meds(root=write(tmp_path, [*ROWS, *odd]))
+    assert sorted(rows(source, "race", "subject_id", "code")) == [(1, "Asian"), (2, "White")]
+    assert rows(source, "sex", "code") == [("F",), ("F",)]
+    with Store(threads=1) as store:
+        source.read(store)
+        told = {line.means: line.count for line in source.understood(store)}
+    assert told["nothing: left out, no code"] == 2
+    with Store(threads=1) as store, pytest.raises(TableError, match="no row of any shard has a code"):
+        Meds(root=write(tmp_path / "none", odd[:2])).read(store)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        None,
+        {"code": pa.array(["STRANGE//CODE"])},
+        {"code": ["STRANGE//CODE"], "description": pa.nulls(1), "parent_codes": pa.nulls(1)},
+        {"code": pa.array([], pa.null()), "description": pa.nulls(0)},
+        {
+            "code": pa.array(["STRANGE//CODE"], pa.large_string()),
+            "parent_codes": pa.nulls(1, pa.large_list(pa.large_string())),
+        },
+        {"code": ["STRANGE//CODE", None], "description": pa.array(["x", "y"]).dictionary_encode()},
+    ],
+    ids=["none", "codes alone", "of no type", "no row", "long", "dictionary"],
+)
+def test_metadata_of_other_types(tmp_path: Path, codes: dict[str, Any] | None) -> None:
+    root = write(tmp_path)
+    if codes is not None:
+        (root / "metadata").mkdir()
+        pq.write_table(pa.table(codes), root / "metadata" / "codes.parquet")
+    assert ("STRANGE//CODE",) in rows(Meds(root=root), "other", "code")
+
+
+def test_shards_of_other_types_and_folders(tmp_path: Path) -> None:
+    root = write(tmp_path / "a [1] é=2", shards=1, types={**TYPES, "code": pa.dictionary(pa.int32(), pa.string())})
+    folder = root / "data" / "code=x"  # no partition
+    folder.mkdir()
+    few = {"subject_id": pa.int64(), "time": pa.null(), "code": pa.string(), "text_value": pa.null()}
+    pq.write_table(
+        pa.table({"subject_id": [3], "time": [None], "code": ["SEX//M"], "text_value": [None]}, pa.schema(few)),
+        folder / "1.parquet",
+    )
+    pq.write_table(pa.table({name: pa.nulls(0) for name in ("subject_id", "time", "code")}), folder / "empty.parquet")
+    assert rows(Meds(root=root), "sex", "subject_id", "code") == [(1, "F"), (3, "M")]

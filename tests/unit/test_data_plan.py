@@ -54,7 +54,7 @@ def counted(rows: Wide, preprocess: Preprocess) -> Statistics:
     "preprocess",
     [
         Preprocess(min_count=2, min_level=3),
-        Preprocess(outliers="drop", relations=RELATIONS, min_level=1, max_missing=0.1),
+        Preprocess(outliers="drop", relations=RELATIONS, min_count=1, min_level=1, max_missing=0.1),
         Preprocess(outliers="missing", relations=RELATIONS, min_prevalence=0.5),
     ],
     ids=["clip", "drop", "missing"],
@@ -91,7 +91,7 @@ def test_what_is_counted() -> None:
     "preprocess",
     [
         Preprocess(min_count=2, min_level=3),
-        Preprocess(outliers="drop", relations=RELATIONS, impute="marginal", min_level=1, max_missing=0.9),
+        Preprocess(outliers="drop", relations=RELATIONS, impute="marginal", min_count=1, min_level=1, max_missing=0.9),
     ],
     ids=["gaps stay", "gaps are filled"],
 )
@@ -141,14 +141,14 @@ def test_columns_of_a_relation_are_filled_together_if_some_row_has_both() -> Non
 def test_a_plan_names_no_code_that_only_other_rows_have(tmp_path: Path) -> None:
     train = tables()["train"].assign(unseen=0)
     specs = SPECS | {"unseen": SPECS["rare"]}
-    Preprocess(min_count=2).fit(wide_of(train, specs, ("common", "rare", "unseen"))).save(tmp_path / PLAN)
+    Preprocess(min_count=2, min_aside=1).fit(wide_of(train, specs, ("common", "rare", "unseen"))).save(tmp_path / PLAN)
     assert [code.column.name for code in Plan.load(tmp_path / PLAN).rare] == ["rare"]
     assert "unseen" not in (tmp_path / PLAN).read_text()
 
 
 def test_rows_without_a_column_of_the_plan() -> None:
     given = parts()
-    plan = Preprocess().fit(given["train"])
+    plan = Preprocess(min_count=1).fit(given["train"])
     less = given["holdout"].only({name: spec for name, spec in SPECS.items() if name != "common"})
     with pytest.raises(TableError, match="holdout: no column 'common', which the plan asks for"):
         plan.apply({"holdout": less})
@@ -158,7 +158,7 @@ def test_a_file_that_is_no_plan(tmp_path: Path) -> None:
     path = tmp_path / PLAN
     with pytest.raises(FileError, match=r"plan\.json: no such file"):
         Plan.load(path)
-    Preprocess().fit(parts()["train"]).save(path)
+    Preprocess(min_count=1).fit(parts()["train"]).save(path)
     good = read_json(path)
     for change in ({"version": 2}, {"plausible": {"bmi": 3}}, {"rare": [1]}, {"more": 1}, {"together": None}):
         write_json(path, good | change)

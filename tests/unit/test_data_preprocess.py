@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from ehrsynth.data.plan import Prepared
 from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import OptionError, TableError
+
+as_they_are = partial(Preprocess, min_count=1, min_aside=1, bounds="exact")  # of ten rows, hardly anything is shared
 
 SPECS = {
     "bmi": ColumnSpec("continuous", plausible=(10, 60)),
@@ -63,7 +66,7 @@ def frames(prepared: Prepared) -> dict[str, pd.DataFrame]:
 
 
 def test_clipping() -> None:
-    prepared = Preprocess(outliers="clip", min_prevalence=0.2).apply(parts())
+    prepared = Preprocess(outliers="clip", min_prevalence=0.2, min_count=1).apply(parts())
     bmi = prepared.plan.schema.by_name["bmi"]
     assert bmi.bounds == (10, 60)
     assert bmi.decimals == 2
@@ -74,7 +77,7 @@ def test_clipping() -> None:
 
 
 def test_dropping_records() -> None:
-    prepared = Preprocess(outliers="drop").apply(parts())
+    prepared = as_they_are(outliers="drop").apply(parts())
     assert prepared.plan.schema.by_name["bmi"].bounds == (20.5, 30.25)
     assert {name: len(part) for name, part in prepared.parts.items()} == {"train": 8, "validation": 2, "holdout": 2}
     holdout = frames(prepared)["holdout"]
@@ -83,7 +86,7 @@ def test_dropping_records() -> None:
 
 
 def test_outliers_become_missing_or_stay() -> None:
-    missing, kept = (Preprocess(outliers=choice).apply(parts()) for choice in ("missing", "keep"))  # type: ignore[arg-type]
+    missing, kept = (as_they_are(outliers=choice).apply(parts()) for choice in ("missing", "keep"))  # type: ignore[arg-type]
     assert frames(missing)["train"]["bmi"].isna().sum() == 3
     assert missing.plan.schema.by_name["bmi"].bounds == (20.5, 30.25)
     assert frames(kept)["train"]["bmi"].max() == 950
@@ -92,7 +95,7 @@ def test_outliers_become_missing_or_stay() -> None:
 
 def test_columns_are_left_out_by_training_rows() -> None:
     for sparse_codes in (True, False):
-        prepared = Preprocess(min_prevalence=0.2).apply(parts(sparse_codes=sparse_codes))
+        prepared = as_they_are(min_prevalence=0.2).apply(parts(sparse_codes=sparse_codes))
         assert prepared.plan.schema.names == ["bmi", "ward", "common", "dead"]
         assert list(frames(prepared)["train"]) == ["subject_id", "bmi", "ward", "common", "dead"]
         assert details(prepared)["columns mostly missing"] == {"lab": 7}
@@ -105,45 +108,57 @@ def test_columns_are_left_out_by_training_rows() -> None:
 def test_a_code_that_no_training_row_has_is_counted_but_not_kept_aside() -> None:
     given = tables()
     given["train"]["rare"] = 0
-    prepared = Preprocess().apply(parts(given))
+    prepared = as_they_are().apply(parts(given))
     assert prepared.plan.rare == ()
     assert details(prepared)["rare codes"] == {"codes that no training row has": 1}
     assert "rare" not in prepared.plan.schema.by_name
-    assert "rare" in Preprocess(min_count=0, min_prevalence=0).apply(parts(given)).plan.schema.by_name
+    assert "rare" in as_they_are(min_count=0, min_prevalence=0).apply(parts(given)).plan.schema.by_name
 
 
 @pytest.mark.parametrize(("min_count", "kept"), [(1, True), (2, False)])
 def test_min_count(min_count: int, kept: bool) -> None:
-    prepared = Preprocess(min_count=min_count).apply(parts())
+    prepared = as_they_are(min_count=min_count).apply(parts())
     assert ("rare" in prepared.plan.schema.by_name) == kept
 
 
 def test_levels_that_training_never_shows() -> None:
-    prepared = Preprocess(min_level=1).apply(parts())
-    assert prepared.plan.schema.by_name["ward"].levels == ("A", "B", "other")
-    assert frames(prepared)["holdout"]["ward"].tolist() == ["other", "A", "B"]
+    prepared = as_they_are(min_level=1).apply(parts())
+    assert prepared.plan.schema.by_name["ward"].levels == ("A", "B")  # there are no others, and no code for them
+    assert frames(prepared)["holdout"]["ward"].tolist() == ["A", "B"]
     assert details(prepared)["levels that training rarely or never has"] == {"ward": 2}
+    assert details(prepared)["rows with gaps that training never has"] == {"validation": 1, "holdout": 1}
+
+
+def test_where_training_has_gaps_a_level_that_it_never_shows_is_one() -> None:
+    given = tables()
+    given["train"].loc[9, "ward"] = None
+    prepared = as_they_are(min_level=1).apply(parts(given))
+    assert prepared.plan.schema.by_name["ward"].levels == ("A", "B")
+    assert frames(prepared)["holdout"]["ward"].fillna("").tolist() == ["", "A", "B"]
 
 
 @pytest.mark.parametrize(
     ("least", "levels", "others"), [(2, ("A", "other"), 5), (9, ("A", "other"), 5), (10, ("other",), 16)]
 )
 def test_rare_levels_become_other(least: int, levels: tuple[str, ...], others: int) -> None:
-    prepared = Preprocess(min_level=least).apply(parts())
+    prepared = as_they_are(min_level=least).apply(parts())
     assert prepared.plan.schema.by_name["ward"].levels == levels
     assert details(prepared)["levels that training rarely or never has"] == {"ward": others}
     assert "B" not in set(frames(prepared)["train"]["ward"])
 
 
-def test_declared_levels_and_those_of_an_outcome_stay_however_rare() -> None:
+def test_declared_levels_stay_however_rare_and_those_of_an_outcome_do_not() -> None:
     given = {name: table.assign(dead=["no", "yes", *["no"] * 8][: len(table)]) for name, table in tables().items()}
     specs = SPECS | {
         "ward": ColumnSpec("categorical", levels=("A", "B", "C")),
         "dead": ColumnSpec("categorical", "outcome"),
     }
-    schema = Preprocess().apply({name: wide_of(table, specs) for name, table in given.items()}).plan.schema
+    rows = {name: wide_of(table, specs) for name, table in given.items()}
+    schema = as_they_are(min_level=9).apply(rows).plan.schema
     assert schema.by_name["ward"].levels == ("A", "B", "C")
-    assert schema.by_name["dead"].levels == ("no", "yes", "other")
+    assert schema.by_name["dead"].levels == ("no", "other")
+    with pytest.raises(TableError, match=r"'dead': a constant outcome once levels of fewer than 10 .*min_level=1"):
+        as_they_are().apply(rows)
 
 
 def test_numbers_that_share_a_relation_are_filled_in_order() -> None:
@@ -153,7 +168,7 @@ def test_numbers_that_share_a_relation_are_filled_in_order() -> None:
     frame = pairs.assign(subject_id=range(200))
     specs = {name: ColumnSpec("continuous") for name in ("systolic", "diastolic")}
     given = {name: wide_of(frame, specs) for name in ("train", "validation", "holdout")}
-    prepared = Preprocess(impute="marginal", max_missing=1, relations=["diastolic < systolic"]).apply(given)
+    prepared = as_they_are(impute="marginal", max_missing=1, relations=["diastolic < systolic"]).apply(given)
     assert details(prepared)["gaps filled"] == {"systolic": 360, "diastolic": 300}
     train = frames(prepared)["train"]
     assert ((train["systolic"] - train["diastolic"])[:100] == 10).all()
@@ -163,7 +178,7 @@ def test_numbers_that_share_a_relation_are_filled_in_order() -> None:
 
 def test_a_record_that_no_draw_brings_into_order_is_dropped() -> None:
     given = pressures(systolic=[120, 130, 140, 60, np.nan], diastolic=[80, 85, 90, np.nan, np.nan])
-    prepared = Preprocess(impute="marginal", relations=["diastolic < systolic"]).apply(given)
+    prepared = as_they_are(impute="marginal", relations=["diastolic < systolic"]).apply(given)
     assert frames(prepared)["train"]["subject_id"].tolist() == [0, 1, 2, 4]
     assert details(prepared)["relations, gaps filled"] == {"diastolic < systolic": 3}
 
@@ -171,7 +186,7 @@ def test_a_record_that_no_draw_brings_into_order_is_dropped() -> None:
 def test_gaps_that_training_never_shows() -> None:
     given = tables()
     given["holdout"].loc[0, "ward"] = None
-    prepared = Preprocess().apply(parts(given))
+    prepared = as_they_are().apply(parts(given))
     assert frames(prepared)["holdout"]["subject_id"].tolist() == [31, 32]
     assert details(prepared)["rows with gaps that training never has"] == {"holdout": 1}
     assert not prepared.plan.schema.by_name["ward"].missing
@@ -185,12 +200,12 @@ def pressures(**systolic_and_diastolic: list[float]) -> dict[str, Wide]:
 
 def test_relations() -> None:
     given = pressures(systolic=[120, 80, 90, np.nan, 100], diastolic=[80, 120, 90, 70, np.nan])
-    strict = Preprocess(relations=["diastolic < systolic"]).apply(given)
+    strict = as_they_are(relations=["diastolic < systolic"]).apply(given)
     assert frames(strict)["train"]["subject_id"].tolist() == [0, 3, 4]  # a gap contradicts nothing
     assert details(strict)["relations"] == {"diastolic < systolic": 6}
-    loose = Preprocess(relations=["systolic>=diastolic"]).apply(given)
+    loose = as_they_are(relations=["systolic>=diastolic"]).apply(given)
     assert frames(loose)["train"]["subject_id"].tolist() == [0, 2, 3, 4]
-    emptied = Preprocess(relations=["diastolic < systolic"], outliers="missing", max_missing=0.9).apply(given)
+    emptied = as_they_are(relations=["diastolic < systolic"], outliers="missing", max_missing=0.9).apply(given)
     assert frames(emptied)["train"]["systolic"].tolist()[0] == 120
     assert frames(emptied)["train"].loc[[1, 2], ["systolic", "diastolic"]].isna().all(axis=None)
 
@@ -201,14 +216,14 @@ def test_relations() -> None:
 )
 def test_relations_of_other_columns(relation: str, words: str) -> None:
     with pytest.raises(OptionError, match=words):
-        Preprocess(relations=[relation]).apply(parts())
+        as_they_are(relations=[relation]).apply(parts())
 
 
 def test_marginal_imputation_draws_training_values() -> None:
     given = tables()
     given["holdout"].loc[0, "ward"] = None
     given["holdout"]["bmi"] = [np.nan, 59.0, 58.0]
-    imputing = Preprocess(impute="marginal", max_missing=0.8, min_level=1)
+    imputing = as_they_are(impute="marginal", max_missing=0.8, min_level=1)
     prepared = imputing.apply(parts(given), seed=3)
     assert not any(column.missing for column in prepared.plan.schema.columns)
     train, holdout = frames(prepared)["train"], frames(prepared)["holdout"]
@@ -224,22 +239,22 @@ def test_marginal_imputation_draws_training_values() -> None:
 def test_marginal_imputation_keeps_the_marginal() -> None:
     frame = pd.DataFrame({"subject_id": range(4000), "x": [0.0, 0.0, 0.0, 1.0, np.nan, np.nan, np.nan, np.nan] * 500})
     wide = wide_of(frame, {"x": ColumnSpec("continuous")})
-    prepared = Preprocess(impute="marginal").apply(dict.fromkeys(("train", "validation", "holdout"), wide))
+    prepared = as_they_are(impute="marginal").apply(dict.fromkeys(("train", "validation", "holdout"), wide))
     assert frames(prepared)["train"]["x"].mean() == pytest.approx(0.25, abs=0.02)
 
 
 def test_nothing_is_fitted_on_other_rows() -> None:
     given = tables()
-    before = Preprocess().apply(parts(given)).plan.schema
+    before = as_they_are().apply(parts(given)).plan.schema
     given["holdout"]["bmi"] = [59.123, 12.0, 13.0]
     given["validation"]["common"] = 0
-    assert Preprocess().apply(parts(given)).plan.schema == before
+    assert as_they_are().apply(parts(given)).plan.schema == before
 
 
 def test_the_given_rows_stay_as_they_are() -> None:
     given = parts()
     for choice in ("clip", "drop", "missing"):
-        Preprocess(outliers=choice, impute="marginal", max_missing=0.9).apply(given)  # type: ignore[arg-type]
+        as_they_are(outliers=choice, impute="marginal", max_missing=0.9).apply(given)  # type: ignore[arg-type]
     for name, table in tables().items():
         pd.testing.assert_frame_equal(given[name].frame()[list(SPECS)], table[list(SPECS)], check_dtype=False)
 
@@ -248,27 +263,27 @@ def test_a_constant_outcome() -> None:
     given = tables()
     given["train"]["dead"] = 0
     with pytest.raises(TableError, match="'dead': a constant outcome"):
-        Preprocess().apply(parts(given))
+        as_they_are().apply(parts(given))
 
 
 def test_an_outcome_that_is_mostly_missing() -> None:
     given = tables()
     given["train"]["dead"] = [0, 1, *[np.nan] * 8]
     with pytest.raises(TableError, match="'dead': an outcome that is missing in 8 of 10 rows"):
-        Preprocess().apply(parts(given))
+        as_they_are().apply(parts(given))
 
 
 def test_a_column_without_any_training_value_is_left_out() -> None:
     given = tables()
     given["train"]["lab"] = np.nan
     given["train"]["ward"] = None
-    prepared = Preprocess(max_missing=1, impute="marginal").apply(parts(given))
+    prepared = as_they_are(max_missing=1, impute="marginal").apply(parts(given))
     assert details(prepared)["columns mostly missing"] == {"lab": 10, "ward": 10}
 
 
 def test_a_constant_column_is_kept_and_encoded() -> None:
     given = {name: table.assign(bmi=25.0, common=1) for name, table in tables().items()}
-    prepared = Preprocess().apply(parts(given))
+    prepared = as_they_are().apply(parts(given))
     assert prepared.plan.schema.by_name["bmi"].bounds == (25, 25)
     encoder, train = Encoder(prepared.plan.schema), frames(prepared)["train"]
     decoded = encoder.decode(encoder.encode(prepared.plan.schema.validate(train, "train")))
@@ -279,20 +294,22 @@ def test_no_rows_left() -> None:
     given = tables()
     given["holdout"]["bmi"] = 1000.0
     with pytest.raises(TableError, match="holdout, after preprocessing: the number of rows is 0"):
-        Preprocess(outliers="drop").apply(parts(given))
+        as_they_are(outliers="drop").apply(parts(given))
 
 
 def test_no_column_left() -> None:
     given = {name: table.assign(lab=np.nan) for name, table in tables().items()}
     only = {name: part.only({"lab": SPECS["lab"]}) for name, part in parts(given).items()}
     with pytest.raises(TableError, match="no column is left"):
-        Preprocess().apply(only)
+        as_they_are().apply(only)
 
 
 @pytest.mark.parametrize(
     "option",
     [
         {"min_level": 0},
+        {"min_aside": 0},
+        {"bounds": "rounded"},
         {"outliers": "ignore"},
         {"impute": "mean"},
         {"relations": ["a before b"]},
@@ -322,7 +339,7 @@ def test_codes_are_never_dense() -> None:
     }
     tracemalloc.start()
     try:
-        prepared = Preprocess(min_count=60).apply(given)
+        prepared = Preprocess(min_count=60, min_aside=1).apply(given)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -11,7 +11,7 @@ import pytest
 from ehrsynth.data.store import Store
 from ehrsynth.data.store_errors import plain_errors
 from ehrsynth.data.table_files import find_table
-from ehrsynth.errors import FileError, InputError, TableError
+from ehrsynth.errors import FileError, InputError, MachineError, TableError
 
 COLUMNS = {"subject_id": "BIGINT", "code": "VARCHAR", "time": "TIMESTAMP", "value": "DOUBLE"}
 HEADER = "subject_id,code,time,value"
@@ -218,7 +218,7 @@ def test_a_full_disk_is_said_so() -> None:
         duckdb.OutOfMemoryException("Out of Memory Error: failed to offload data block"),
     ):
         with (
-            pytest.raises(FileError, match=r"/spill: 2GB of memory and the free space .* TMPDIR"),
+            pytest.raises(MachineError, match=r"/spill: 2GB of memory and the free space .* TMPDIR"),
             plain_errors("/spill", "2GB"),
         ):
             raise error

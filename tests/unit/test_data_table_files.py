@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from ehrsynth.chunks import write_table
-from ehrsynth.data.table_files import csv_style, read_table, read_text
+from ehrsynth.data.store import Store
+from ehrsynth.data.table_files import column_names, csv_style, found_files, read_table, read_text
 from ehrsynth.errors import FileError
 
 
@@ -126,3 +127,62 @@ def test_decimal_commas_are_numbers_and_points_between_thousands_are_none(tmp_pa
     assert frame["b"].iloc[[0, -1]].tolist() == ["1,5", "1.234"]
     assert frame["c"].isna().tolist() == [False] + [True] * 201
     assert frame["d"].iloc[[0, 1]].tolist() == ["x", "1,5"]
+
+
+NAMES = ["a[1]", "a*b", "a?b", "~x", "größe", "it's", "d:1/x", "file:x", "year=2020/y", "a#b%20", "a b,c"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".CSV.GZ", ".parquet", ".PARQUET"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_is_a_file_whatever_signs_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, suffix: str
+) -> None:
+    """Whoever opens it: read whole, scanned by SQL, found by its own name, written."""
+    monkeypatch.chdir(tmp_path)
+    path, frame = Path(name + suffix), pd.DataFrame({"subject": [1, 2], "code": ["x", "y"]})
+    write_table(tmp_path / f"t{suffix.lower()}", frame)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / f"t{suffix.lower()}").rename(path)
+    assert found_files(str(path)) == [path]
+    assert column_names(path) == ["subject", "code"]
+    pd.testing.assert_frame_equal(read_table(path), frame)
+    with Store() as store:
+        store.scan("t", path, {"subject": "BIGINT", "code": "VARCHAR"})
+        assert store.frame("SELECT * FROM t").to_numpy().tolist() == [[1, "x"], [2, "y"]]
+    if suffix.islower():
+        write_table(path, frame)
+        pd.testing.assert_frame_equal(read_table(path), frame)
+
+
+def test_a_header_with_line_breaks(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'\xef\xbb\xbfid;"bmi \r\n(kg/m2)" ;"size"\r\n1;2,5;3\r\n2;3,5;4\r\n')
+    assert csv_style(path)[2] == ["id", "bmi (kg/m2)", "size"]
+    assert read_table(path).to_dict("list") == {"id": [1, 2], "bmi (kg/m2)": [2.5, 3.5], "size": [3, 4]}
+    with Store() as store:
+        store.scan("t", path, {"bmi (kg/m2)": "DOUBLE"})
+        assert store.frame("SELECT * FROM t").iloc[:, 0].tolist() == [2.5, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("a,b,", "column 3 of the header has no name"),
+        (",a", "column 1 of the header has no name"),
+        ("a, a", "'a' is in the header more than once"),
+        ('a,"b', "a quote is opened in the header and never closed"),
+    ],
+)
+def test_headers_that_name_no_columns(tmp_path: Path, header: str, words: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{header}\n1,2\n3,4\n")
+    with pytest.raises(FileError, match=words):
+        read_table(tmp_path / "a.csv")
+
+
+def test_the_decimal_sign_of_columns_that_sql_reads(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('id,note,value\n1,"1,5 or so","37,4"\n2,"2,5","38"\n')
+    assert csv_style(path, ["value"])[1] == ","
+    with Store() as store:
+        store.scan("t", path, {"value": "DOUBLE"})
+        assert store.frame("SELECT * FROM t")["value"].tolist() == [37.4, 38]

@@ -1,15 +1,22 @@
 """The tables given to ``evaluate`` are read alike, and their levels survive a CSV file."""
 
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from ehrsynth.bits import unpack
 from ehrsynth.chunks import write_table
 from ehrsynth.data.encoding import Encoder
+from ehrsynth.data.table_files import read_text
 from ehrsynth.data.tables import Reading, Source, Tables, read_schema, read_tables
 from ehrsynth.errors import OptionError, TableError
+from ehrsynth.evaluation.columns import as_told
+from ehrsynth.metrics.copies import copied, overlap
+from ehrsynth.metrics.neighbours import Points
 from ehrsynth.schema import Column, Schema
 
 SCHEMA = Schema(
@@ -145,3 +152,143 @@ def test_what_the_training_table_lacks_is_kept(tmp_path: Path) -> None:
                 tmp_path,
                 suffix,
             )
+
+
+def measured(seed: int, n: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "lab": rng.normal(37, 1, n).round(1),
+            "raw": rng.normal(5000, 1, n),
+            "cost": rng.uniform(1e6, 2e6, n).round(2),
+            "steps": rng.integers(2**25, 2**27, n),
+            "age": rng.integers(20, 90, n),
+        }
+    )
+
+
+def in_32_bits(table: pd.DataFrame) -> pd.DataFrame:
+    return table.astype(dict.fromkeys(table, np.float32))
+
+
+def copies(train: pd.DataFrame, holdout: pd.DataFrame, synthetic: pd.DataFrame, folder: Path, suffix: str) -> int:
+    tables = read({"train": train, "holdout": holdout, "synthetic": synthetic}, folder, suffix)
+    told = {role: as_told(tables.schema, records) for role, records in tables.records.items()}
+    points = {role: Points(records.bits, records.values) for role, records in told.items()}
+    assert overlap(points["train"], points["holdout"]).same == (len(holdout) == 60)
+    return copied(points["synthetic"], points["train"])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("narrow", ["synthetic", "holdout", "train", "all", "upcast"])
+def test_copies_are_seen_however_wide_their_floats_are(tmp_path: Path, narrow: str, suffix: str) -> None:
+    train, holdout = measured(0), pd.concat([measured(0).head(9), measured(1, 50)])
+    own = {"train": train, "holdout": train, "synthetic": holdout}
+    for role in own:
+        if narrow in (role, "all"):
+            own[role] = in_32_bits(own[role])
+    if narrow == "upcast":
+        own["synthetic"] = in_32_bits(holdout).astype(float)
+    assert copies(*own.values(), tmp_path, suffix) == 9
+
+
+def test_what_a_generator_computes_in_32_bits_is_a_copy_at_the_decimals_of_the_column(tmp_path: Path) -> None:
+    train, other = measured(0)[["lab", "age"]], measured(1, 50)[["lab", "age"]]
+    near = train.head(9).assign(lab=lambda t: np.nextafter(t["lab"].astype(np.float32), np.float32(99)))
+    exact = copies(train, other, pd.concat([train.head(9), other]), tmp_path, ".parquet")
+    assert copies(train, other, pd.concat([near, other]), tmp_path, ".parquet") == exact >= 9
+
+
+def test_a_training_table_in_32_bits_has_the_same_schema_and_the_same_cells(tmp_path: Path) -> None:
+    wide, narrow = measured(0)[["lab", "age"]], in_32_bits(measured(0)[["lab", "age"]])
+    one, other = (
+        read(dict.fromkeys(("train", "holdout", "synthetic"), t), tmp_path, ".parquet") for t in (wide, narrow)
+    )
+    assert one.schema == other.schema
+    assert one.schema.by_name["lab"].decimals == 1
+    assert [records.digest() for records in one.records.values()] == [r.digest() for r in other.records.values()]
+
+
+def test_wide_floats_are_encoded_as_they_are(tmp_path: Path) -> None:
+    """Only where 32 bits meet more is a column brought to what both hold."""
+    train = pd.DataFrame({"raw": np.random.default_rng(0).normal(size=50), "age": [20, 30] * 25})
+    rounded = train.round(2)
+    tables = read({"train": train, "holdout": train.round(9), "synthetic": rounded}, tmp_path, ".parquet")
+    low, high = train["raw"].min(), train["raw"].max()
+    for role, table in (("train", train), ("synthetic", rounded)):
+        expected = ((table["raw"] - low) / (high - low)).astype(np.float32)
+        assert tables.records[role].values[:, 0].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("levels", [["mrn"], ["mrn", "ward"]])
+def test_an_index_with_a_name_is_columns_again(tmp_path: Path, levels: list[str]) -> None:
+    train = pd.DataFrame({"mrn": range(9), "ward": list("ABC") * 3, "age": range(20, 29)})
+    for role in ("train", "holdout"):
+        train.set_index(levels).to_parquet(tmp_path / f"{role}.parquet")
+    sources = {role: Source.of(role, tmp_path / f"{role}.parquet") for role in ("train", "holdout")}
+    reading = Reading(subject="mrn")
+    schema = read_schema(sources["train"], reading)
+    assert schema.names == ["ward", "age"]
+    with pytest.raises(TableError, match="9 rows belong to subjects"):
+        read_tables(sources, schema, reading)
+    assert read_schema(Source.of("train", train.set_index(levels)), reading) == schema
+    train.sample(frac=1, random_state=0).to_parquet(tmp_path / "shuffled.parquet")  # an index without a name
+    assert list(read_text(tmp_path / "shuffled.parquet")) == ["mrn", "ward", "age"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        ([Decimal("1.50"), Decimal("2.25"), None], ("continuous", (1.5, 2.25))),
+        (["1.5", "2.25", None], ("continuous", (1.5, 2.25))),
+        (["1", "2", "3"], ("count", (1, 3))),
+        (pd.Series([1, 2, None], dtype="Int64"), ("count", (1, 2))),
+        (pd.Series([1, 2, 9], dtype="uint64"), ("count", (1, 9))),
+        (pd.Series(["1", "2", "9"], dtype="category"), ("categorical", None)),
+        (pd.Series(["True", "False", "True"], dtype="category"), ("binary", None)),
+        (pd.Series([True, False, True], dtype="boolean"), ("binary", None)),
+        (pd.Series(["01", "02", "03"]), ("categorical", None)),
+    ],
+)
+def test_cells_of_parquet_are_what_those_of_a_csv_are(tmp_path: Path, cells: list[object], found: object) -> None:
+    table = pd.DataFrame({"x": cells, "y": [0, 1, 1]})
+    for source in (table, tmp_path / "t.parquet"):
+        table.to_parquet(tmp_path / "t.parquet")
+        sources = dict.fromkeys(("train", "holdout", "synthetic"), Source.of("t", source))
+        column = read_tables(sources, read_schema(sources["train"], Reading()), Reading()).schema.by_name["x"]
+        assert (column.kind, column.bounds) == found
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ([[1, 2], [3], [4]], r"lists, structures or bytes.*drop=\[x\]"),
+        ([{"a": 1}] * 3, "lists, structures or bytes"),
+        ([b"1", b"2", b"2"], "lists, structures or bytes"),
+        (pd.date_range("2020", periods=3, tz="Europe/Berlin"), "dates or times"),
+        ([date(2020, 1, 31)] * 3, "dates or times"),
+        ([None] * 3, "empty in all 3 rows"),
+    ],
+)
+def test_cells_that_no_metric_can_judge(tmp_path: Path, cells: list[object], words: str) -> None:
+    pd.DataFrame({"x": cells, "y": [0, 1, 1]}).to_parquet(tmp_path / "t.parquet")
+    source = Source.of("t", tmp_path / "t.parquet")
+    with pytest.raises(TableError, match=words) as raised:
+        read_schema(source, Reading())
+    assert "\n" not in str(raised.value)
+    assert read_schema(source, Reading(drop=("x",))).names == ["y"]
+
+
+def test_true_and_false_in_the_words_of_other_programs(tmp_path: Path) -> None:
+    path = tmp_path / "schema.json"
+    path.write_text('{"version": 1, "columns": [{"name": "x", "kind": "categorical", "levels": [false, true]}]}')
+    schema = Schema.load(path)
+    assert schema.by_name["x"].levels == ("False", "True")
+    tables = {
+        "train": pd.DataFrame({"x": ["True", "False"]}),
+        "holdout": pd.DataFrame({"x": ["TRUE", "FALSE"]}),
+        "synthetic": pd.DataFrame({"x": ["false", "true"]}),
+    }
+    found = read(tables, tmp_path, reading=Reading(schema))
+    assert decoded(found, "holdout")["x"].tolist() == ["True", "False"]
+    assert decoded(found, "synthetic")["x"].tolist() == ["False", "True"]

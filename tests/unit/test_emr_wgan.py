@@ -1,6 +1,7 @@
 """EMR-WGAN: the sizes of the reference, the penalty, and who is trained when."""
 
 import math
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ehrsynth.callbacks.curves import LossCurves
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.adversarial import gradient_penalty
@@ -151,13 +153,15 @@ class Turns(EMRWGAN):
     [(3, 2, 3, "--X--X"), (2, 2, 2, "-X-X"), (1, 2, 1, "XX"), (5, 1, 2, None)],
 )
 def test_the_generators_turn_is_counted_over_epochs(
-    n_critic: int, batches: int, epochs: int, turns: str | None
+    n_critic: int, batches: int, epochs: int, turns: str | None, tmp_path: Path
 ) -> None:
     model = Turns(schema=Schema((Column("a", "binary"), Column("b", "binary"))), width=4, depth=1, n_critic=n_critic)
     model.before = model.generator.heads.weight.detach().clone()
     rows = torch.ones(4 * batches, 2).split(4)
+    curves = LossCurves(folder=tmp_path)
     trainer = pl.Trainer(
         max_epochs=epochs,
+        callbacks=[curves],
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -170,3 +174,5 @@ def test_the_generators_turn_is_counted_over_epochs(
         return
     trainer.fit(model, DataLoader(rows, batch_size=None))  # type: ignore[arg-type]
     assert "".join("-X"[turn] for turn in model.turns) == turns
+    trained = ["X" in turns[start : start + batches] for start in range(0, len(turns), batches)]
+    assert ["loss/generator" in epoch for epoch in curves.epochs] == trained

@@ -12,6 +12,7 @@ from ehrsynth.errors import FileError
 from ehrsynth.files import (
     ABANDONED,
     aside_of,
+    put_in_place,
     read_json,
     read_object,
     sha256,
@@ -95,3 +96,47 @@ def test_leftovers_of_another_machine_are_swept_after_a_day(tmp_path: Path) -> N
     os.utime(folder, (0, folder.stat().st_mtime - ABANDONED - 60))
     sweep_leftovers(tmp_path)
     assert not folder.exists()
+
+
+def test_a_name_reaches_the_disk_after_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    of = {name: getattr(os, name) for name in ("fsync", "replace", "rename")}
+
+    def seen(name: str) -> None:
+        def call(*args: object) -> object:
+            place = os.readlink(f"/proc/self/fd/{args[0]}") if name == "fsync" else str(args[0])
+            done.append(f"{name} {'aside' if Path(place).name.startswith('.') else Path(place).name}")
+            return of[name](*args)
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in of:
+        seen(name)
+    write_json(tmp_path / "a.json", {})
+    assert done == ["fsync aside", "replace aside", f"fsync {tmp_path.name}"]
+    done.clear()
+    aside = aside_of(tmp_path / "matrix")
+    aside.mkdir()
+    (aside / "train.parquet").write_bytes(b"x")
+    put_in_place(aside, tmp_path / "matrix")
+    assert done == ["fsync train.parquet", "fsync aside", "rename aside", f"fsync {tmp_path.name}"]
+
+
+def test_whoever_writes_sweeps_what_killed_processes_left_beside_it(tmp_path: Path) -> None:
+    dead = leave(tmp_path / "synthetic.csv")
+    write_json(tmp_path / "other.json", {})
+    assert not dead.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["other.json"]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": NaN}', '{"a": -Infinity}', '{"a": 1e999}', "9" * 5000, "\x00"])
+def test_what_is_no_json_of_ours_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    with pytest.raises(FileError, match=r"a\.json: not readable as JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_an_object_is_looked_into(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"rows": {"train": "many"}})
+    with pytest.raises(FileError, match=r"a\.json: no 'train' in it; .* int"):
+        read_object(tmp_path / "a.json", rows={"train": int})

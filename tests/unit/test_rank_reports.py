@@ -144,3 +144,20 @@ def test_a_long_title_is_cut(tmp_path: Path) -> None:
     recipes = [{"features": {f"f{i}": {"feature": name} for i in range(9)}} for name in ("Age", "Flag")]
     runs = [trained(tmp_path / d, "vae", d, d * 9, recipe) for d, recipe in zip("ab", recipes, strict=True)]
     assert rank(runs).sections[0].title.endswith("features.f4=Age, features.f5=Age, and 3 more")
+
+
+def test_a_set_of_rows_that_cannot_be_ranked_is_named_and_keeps_the_others_from_nothing(
+    tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(tmp_path / "a", 0.01, 0.8, 0.6)
+    report(tmp_path / "b", 0.01, 0.8, 0.6)
+    content = read_json(tmp_path / "b" / "report.json")
+    other = {"scores": [content["scores"][0] | {"metric": "fidelity/ks"}], "data": {"train": "x", "holdout": "y"}}
+    write_json(tmp_path / "b" / "report.json", content | other)
+    assert cli("rank", f"runs={tmp_path}/*") == 0
+    printed = capsys.readouterr().out
+    assert printed.count("lowest weighted rank is best") == 1
+    assert f"WARNING: {tmp_path / 'b'}: not ranked: " in printed or "WARNING: rows x: not ranked: " in printed
+    assert cli("rank", f"runs={tmp_path}/b") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ehrsynth rank: error: ")

@@ -1,17 +1,21 @@
 """Judge a generator while it trains: sample, score, write the scores, keep the weights."""
 
-import os
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from typing_extensions import override
 
 from ehrsynth.chunks import write_table
+from ehrsynth.data.encoding import rescaled
 from ehrsynth.evaluation.suite import FittedSuite
-from ehrsynth.files import aside_of
+from ehrsynth.files import aside_of, put_in_place
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.sampling import sample_records
 
@@ -49,6 +53,10 @@ class EvaluateCheckpoints(pl.Callback):
         self.show = show
         self.scored: list[dict[str, Any]] = []
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Let checkpoints be written where they are told to."""
+        trainer.strategy.checkpoint_io = _InPlace()
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate if it is time."""
         epoch = trainer.current_epoch + 1
@@ -63,21 +71,33 @@ class EvaluateCheckpoints(pl.Callback):
                 logger.log_metrics({**numbers, "epoch": epoch}, step=trainer.global_step)
         trainer.strategy.barrier()
         aside = Path(trainer.strategy.broadcast(str(aside_of(path))))  # one name for all ranks
-        trainer.save_checkpoint(aside)
-        if trainer.is_global_zero:
-            os.replace(aside, path)
+        try:
+            trainer.save_checkpoint(aside)
+            if trainer.is_global_zero:
+                put_in_place(aside, path)
+        finally:
+            if trainer.is_global_zero:
+                aside.unlink(missing_ok=True)
         trainer.strategy.barrier()
 
     def _score(self, model: SyntheticModel, epoch: int, path: Path) -> dict[str, Any]:
         start = perf_counter()
         synthetic = sample_records(model, self.rows, self.seed)
-        scores = self.suite.score(synthetic)
+        scores = self.suite.score(rescaled(synthetic, model.schema, self.suite.real.schema))
         row: dict[str, Any] = {"epoch": epoch, "checkpoint": path.name, "seconds": perf_counter() - start}
         row |= {score.metric: score.value for score in scores}
         self.scored.append(row)
-        write_table(self.folder / "metrics.csv", pd.DataFrame(self.scored))
+        self._write()
         self.show(row)
         return row
+
+    def _write(self) -> None:
+        write_table(self.folder / "metrics.csv", pd.DataFrame(self.scored))
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write the scores also when a finished training was only loaded again."""
+        if trainer.is_global_zero and self.scored:
+            self._write()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows scored so far, so that a resumed run keeps them."""
@@ -91,3 +111,20 @@ class EvaluateCheckpoints(pl.Callback):
 def checkpoint_path(folder: Path, epoch: int) -> Path:
     """Return where the checkpoint after ``epoch`` epochs lies."""
     return folder / "checkpoints" / f"epoch={epoch:06d}.ckpt"
+
+
+class _InPlace(TorchCheckpointIO):
+    """Writes to the path itself: Lightning's own way leaves nameless files in the temporary folder if it is killed."""
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(content.getbuffer())
+
+
+def checkpoints_of(checkpoint: Mapping[str, Any]) -> list[str]:
+    """Return the file names of a checkpoint and of all before it, as the callback kept them in it."""
+    state = checkpoint.get("callbacks", {}).get(EvaluateCheckpoints.__qualname__, {})
+    return [row["checkpoint"] for row in state.get("scored", [])]

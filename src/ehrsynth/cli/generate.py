@@ -11,7 +11,7 @@ from ehrsynth.schema import Schema
 from ehrsynth.study.generate import Written, generate
 from ehrsynth.study.run_folder import RunFolder
 
-OPTIONS = ("n", "seed", "device", "reintroduce", "quote_formulas")
+OPTIONS = ("n", "seed", "device", "reintroduce", "quote_formulas", "model_class")
 
 
 def task(config: Mapping[str, Any]) -> None:

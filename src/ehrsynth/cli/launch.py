@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from ehrsynth.cli.faults import one_line, users_fault
 from ehrsynth.cli.typed import keep_words, readable, sorted_flags
-from ehrsynth.errors import EhrsynthError, OptionError
+from ehrsynth.errors import EhrsynthError, OptionError, machine_fault
+from ehrsynth.files import sweep_scratch
 from ehrsynth.study.conf import conf_dir
 
 Task = Callable[[dict[str, Any]], object]
@@ -38,6 +39,7 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
     """
     asked = os.environ.get("HYDRA_FULL_ERROR", "")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
+    sweep_scratch()  # patients may lie in what a killed process has left
     failure: list[Exception] = []
     options: list[str] = []
     conditions: list[str] = []
@@ -84,12 +86,13 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
         return 130
     except Exception as error:
         message = users_fault(error)
-        if asked == "1" or not (message or isinstance(error, EhrsynthError)):
+        failed = error if isinstance(error, EhrsynthError) else machine_fault(error)
+        if asked == "1" or not (message or failed):
             traceback.print_exc()
         if message is not None:
             print(f"ehrsynth {verb}: error: {message}", file=sys.stderr)
-        elif isinstance(error, EhrsynthError):
-            print(f"ehrsynth {verb}: failed: {one_line(error)}", file=sys.stderr)
+        elif failed is not None:
+            print(f"ehrsynth {verb}: failed: {one_line(failed)}", file=sys.stderr)
         return 1 if message is None else 2
     finally:
         os.environ["HYDRA_FULL_ERROR"] = asked

@@ -39,6 +39,8 @@ def show(comparison: Comparison) -> None:
                 warn(f"{group}: does it leak? {finding.answer} {finding.detail}")
         for warning in section.ranking.warnings:
             say(f"WARNING: {warning}")
+    for remark in comparison.remarks:
+        say(f"WARNING: {remark}")
 
 
 if __name__ == "__main__":

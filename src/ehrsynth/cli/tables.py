@@ -14,7 +14,7 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.card import catalogue
 from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.evaluation.score import ANCHORS, Score
-from ehrsynth.reporting.cohort_report import flow_boxes
+from ehrsynth.reporting.cohort_report import flow_boxes, understood_lines
 from ehrsynth.schema import Column, Schema
 
 SHOWN_COLUMNS = 40  # lines of a schema; columns of one nature beside one another share a line
@@ -98,6 +98,15 @@ def flow_table(matrix: Matrix) -> Table:
         for words, count in box.faults.items():
             table.add_row("", "", "", f"  {words}: {count:,}")
     return table
+
+
+def understood_table(matrix: Matrix) -> Table | None:
+    """Return what was understood of the source and by which means; None if there is nothing to say of it."""
+    lines = understood_lines(matrix.provenance)
+    table = Table("of", "known by, or what became of it", "how many", title="what was understood", box=SIMPLE_HEAD)
+    for line in lines:
+        table.add_row(line.what, line.means, line.share)
+    return table if lines else None
 
 
 def table_one_table(matrix: Matrix) -> Table:

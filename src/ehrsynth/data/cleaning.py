@@ -153,13 +153,18 @@ def without_gaps(rows: Wide, complete: Set[str], part: str) -> tuple[Wide, Count
     return (rows[np.flatnonzero(~gaps)], {part: int(gaps.sum())}) if gaps.any() else (rows, {})
 
 
-def with_known_levels(rows: Wide, levels: Mapping[str, Sequence[str]]) -> tuple[Wide, Counts]:
-    """Turn every word that is not among the levels of its column to ``OTHER``; count the cells by column."""
+def with_known_levels(
+    rows: Wide, levels: Mapping[str, Sequence[str]], closed: Set[str] = frozenset()
+) -> tuple[Wide, Counts]:
+    """Turn every word that is not among the levels of its column to ``OTHER``; count the cells by column.
+
+    Of a ``closed`` column training knows no other level, so there is no code for one: the cell is emptied.
+    """
     mended, found = {}, dict[str, int]()
     for name, known in levels.items():
         cells = rows.cells[name]
         strange = cells.notna() & ~cells.astype(str).isin(known)
-        mended[name], found[name] = cells.mask(strange, OTHER), int(strange.sum())
+        mended[name], found[name] = cells.mask(strange, None if name in closed else OTHER), int(strange.sum())
     return _with(rows, mended), found
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ehrsynth.bits import Bits, unpack
 from ehrsynth.errors import TableError
-from ehrsynth.kinds import MOST_DECIMALS, decoded, dtype_of, encoded
+from ehrsynth.kinds import MOST_DECIMALS, decoded, dtype_of, encoded, span, unscaled
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Column, Schema, Unseen
 
@@ -100,6 +100,30 @@ def fill_missing(records: Records, donors: Records, generator: torch.Generator) 
             chosen = torch.randint(len(observed), (int(empty.sum()),), generator=generator)
             values[empty, j] = observed[chosen]
     return Records(records.layout, records.bits, values)
+
+
+def rescaled(records: Records, own: Schema, wanted: Schema) -> Records:
+    """Return the records of ``own`` with their numbers scaled by the bounds of ``wanted``; both have the same columns."""
+    values = records.values.clone()
+    for i, field in enumerate(records.layout.fields[records.layout.values]):
+        column, other = own.by_name[field.column], wanted.by_name[field.column]
+        if column.bounds != other.bounds:
+            low, width = span(other)
+            values[:, i] = torch.from_numpy((unscaled(column, values[:, i]) - low) / width)
+    return replace(records, values=values)
+
+
+def extremes(schema: Schema, train: Records) -> Schema:
+    """Return the schema with the smallest and largest training values as bounds, as ``fit_bounds`` gives of a table."""
+    fitted = dict(schema.by_name)
+    for i, field in enumerate(train.layout.fields[train.layout.values]):
+        column, cells = schema.by_name[field.column], train.values[:, i].numpy()
+        if column.bounds is not None and not np.isnan(cells).all():
+            reached = dict(zip((0.0, 1.0), column.bounds, strict=True))  # as they are, however many decimals they have
+            ends = (float(np.nanmin(cells)), float(np.nanmax(cells)))
+            low, high = (reached.get(end, float(unscaled(column, end))) for end in ends)
+            fitted[column.name] = replace(column, bounds=(low, high))
+    return Schema(tuple(fitted.values()))
 
 
 def fit_bounds(schema: Schema, train: pd.DataFrame) -> Schema:

@@ -15,17 +15,21 @@ An event is a row of ``subject_id, time, code, numeric_value, text_value``, the 
     medication      name of the drug
     lab, vital      name of what was measured; ``numeric_value``, ``unit``
 
-A provider may have further domains. ``time`` is missing where the provider has no dates; ``stay_id`` then orders.
+A provider may have further domains. ``time`` is missing where the provider has no dates; ``stay_id`` then orders. What
+a time without a clock means stands in ``ehrsynth.data.times``.
 """
 
 from collections.abc import Sequence
 
 from ehrsynth.data.store import Store, text
+from ehrsynth.data.times import end_of
 from ehrsynth.errors import TableError
 
 EVENTS = "events"
 LABELS = "labels"  # a view a source may add: domain, vocabulary, code, label
 GIVEN = "splits"  # another: subject_id, part
+VISITS = "visits"  # another, of whoever knows more than stays: subject_id, started, ended of visits of any kind
+OBSERVED = "observed"  # another, of periods in which whatever happened was written down: subject_id, started, ended
 COLUMNS = ("subject_id", "stay_id", "time", "domain", "vocabulary", "code", "numeric_value", "text_value", "unit")
 # SQL types of these columns; that of subject_id is the provider's.
 TYPES = dict.fromkeys(COLUMNS[1:], "VARCHAR") | {"stay_id": "BIGINT", "time": "TIMESTAMP", "numeric_value": "DOUBLE"}
@@ -72,7 +76,7 @@ def make_timeline(store: Store) -> None:
         f"""SELECT subject_id, stay_id, min(time) FILTER (domain = 'admission') AS admitted,
             max(time) FILTER (domain = 'discharge') AS discharged,
             coalesce(bool_or(numeric_value = 1) FILTER (domain = 'discharge'), false) AS died,
-            {_differ("admission", "time")} OR {_differ("discharge", "time")} AS stay_conflicting,
+            {_moments_differ("admission")} OR {_moments_differ("discharge")} AS stay_conflicting,
             greatest(count(*) FILTER (domain = 'admission') - 1, 0) AS stay_repeats
             FROM {EVENTS} WHERE domain IN ('admission', 'discharge') GROUP BY subject_id, stay_id""",
     )
@@ -98,3 +102,9 @@ def _differ(domain: str, cell: str) -> str:
     """Return whether the events of a domain disagree."""
     mine = f"FILTER (domain = '{domain}')"
     return f"coalesce(min({cell}) {mine} <> max({cell}) {mine}, false)"
+
+
+def _moments_differ(domain: str) -> str:
+    """Return whether the events of a domain are at times that cannot be the same one."""
+    mine = f"FILTER (domain = '{domain}')"
+    return f"coalesce(min({end_of('time')}) {mine} < max(time) {mine}, false)"

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from ehrsynth.data.events import EVENTS
 from ehrsynth.data.store import Store
+from ehrsynth.data.times import end_of
 from ehrsynth.errors import OptionError, TableError
 
 Policy = Literal["exclude", "refuse", "keep"]
@@ -93,7 +94,7 @@ FAULTS = (
         "discharge_before_admission",
         "stays that end before they begin",
         "stay",
-        _stay_where("discharged < admitted AND NOT stay_conflicting"),
+        _stay_where(f"{end_of('discharged')} < admitted AND NOT stay_conflicting"),
     ),
     Fault(
         "admission_before_birth",

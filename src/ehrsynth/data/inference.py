@@ -14,23 +14,31 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
+from ehrsynth import words
 from ehrsynth.data import parsing
 from ehrsynth.data.encoding import fit_numbers
 from ehrsynth.data.features.base import ColumnSpec
 from ehrsynth.data.features.table import Undeclared
+from ehrsynth.data.notation import coded, dated, decimal_of, unclear
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import SUBJECT, Column, Kind, Schema, as_text
-from ehrsynth.words import option
 
 MOST_LEVELS = 100  # of a text column that nobody has declared; with more it would hold names, numbers or sentences
 ENOUGH_ROWS = 20  # to tell from the share of distinct values
 ENOUGH_CODES = 10  # so many 0/1 columns beside one another are codes, not answers to a few questions
 DEMOGRAPHICS = re.compile(r"(sex|gender|race|ethnicity)([_=:].*)?|age", re.IGNORECASE)
 
+DATES = "dates or times, which no metric here can judge"
 _DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")
 _DATE = r"\d{4}-\d{1,2}-\d{1,2}([ T].*)?|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?|\d{1,2}:\d{2}(:\d{2})?"
 _IDENTIFIER = re.compile(r"(.*[_ .-])?(id|mrn|ssn|nbr|uuid|guid)", re.IGNORECASE)
+
+
+class Unclear(str):
+    """Why a column cannot be judged, if it may well hold quantities: nobody would leave it out unasked."""
+
+    __slots__ = ()
 
 
 def infer_schema(frame: pd.DataFrame, table: str, *, outcomes: Collection[str] = ()) -> Schema:
@@ -63,7 +71,7 @@ def infer_schema(frame: pd.DataFrame, table: str, *, outcomes: Collection[str] =
     if unfit:
         listed = "; ".join(f"column {name!r}: {reason}" for name, reason in unfit.items())
         raise TableError(
-            f"{table}: {listed}; leave {'it' if len(unfit) == 1 else 'them'} out with {_dropping(unfit)}"
+            f"{table}: {listed}; leave {'it' if len(unfit) == 1 else 'them'} out with {dropping(unfit)}"
             " (subject=NAME if it names the patient), or declare every column in schema="
         )
     columns = [column for column in found.values() if isinstance(column, Column)]
@@ -90,8 +98,15 @@ def infer_kinds(wide: Wide, training: NDArray[np.int64]) -> tuple[Wide, list[dic
     if not asked:
         return wide, []
     train = wide.cells.iloc[training]
-    cells = pd.DataFrame({name: parsing.if_numbers(train[name]) for name in asked}, index=train.index)
-    unfit = [name for name in asked if isinstance(_column(name, cells[name]), str)]
+    table = parsing.decimal_sign(train[name] for name in asked)
+    cells = pd.DataFrame({name: parsing.quantities(train[name], table) for name in asked}, index=train.index)
+    found = {name: _column(name, cells[name]) for name in asked}
+    if unclear := {name: reason for name, reason in found.items() if isinstance(reason, Unclear)}:
+        listed = "; ".join(f"column {name!r}: {reason}" for name, reason in unclear.items())
+        raise TableError(
+            f"train: {listed}; mend the file, or leave columns out with {dropping(unclear, 'source.drop')}"
+        )
+    unfit = [name for name, column in found.items() if isinstance(column, str)]
     for name in unfit:
         if asked[name].role != "feature":
             infer_schema(cells[[name]], f"column {name!r} has the role {asked[name].role}, but in training rows")
@@ -100,7 +115,8 @@ def infer_kinds(wide: Wide, training: NDArray[np.int64]) -> tuple[Wide, list[dic
         raise TableError(f"train: none of the {len(unfit)} columns holds numbers or categories")
     outcomes = [name for name in fit if asked[name].role == "outcome"]
     columns = infer_schema(cells[fit], "train", outcomes=outcomes).by_name
-    new = {name: _as_kind(wide.cells[name], column) for name, column in columns.items()}
+    signs = {name: decimal_of(train[name], table) for name in columns}
+    new = {name: _as_kind(wide.cells[name], column, signs[name]) for name, column in columns.items()}
     specs = {name: _spec(spec, columns[name]) if name in columns else spec for name, spec in wide.specs.items()}
     specs = {name: spec for name, spec in specs.items() if name not in unfit}
     foreign = {name: int((cells.isna() & ~parsing.gaps(wide.cells[name])).sum()) for name, cells in new.items()}
@@ -120,20 +136,20 @@ def _spec(spec: ColumnSpec, column: Column) -> ColumnSpec:
     return ColumnSpec(column.kind, role, column.domain, spec.label, levels)
 
 
-def _as_kind(cells: pd.Series, column: Column) -> pd.Series:
+def _as_kind(cells: pd.Series, column: Column, decimal: str) -> pd.Series:
     """Return the cells as the kind of column; what is not of that kind is missing."""
     if column.kind == "binary":
         return pd.to_numeric(parsing.known_flags(cells))
     if column.kind == "categorical":
         return parsing.known_flags(cells) if set(column.levels) <= {"0", "1"} else as_text(cells).where(cells.notna())
-    numbers = parsing.numbers(cells).astype(float)
+    numbers = parsing.numbers(cells, decimal).astype(float)
     finite = numbers.abs() < float("inf")
     return numbers.where(finite & (numbers % 1 == 0) if column.kind == "count" else finite)
 
 
-def _dropping(names: Collection[str]) -> str:
+def dropping(names: Collection[str], option: str = "drop") -> str:
     """Return the option that leaves the columns out, ready to be pasted into a shell."""
-    return option("drop", list(names))
+    return words.option(option, list(names))
 
 
 def _column(name: str, cells: pd.Series) -> Column | str:
@@ -143,7 +159,7 @@ def _column(name: str, cells: pd.Series) -> Column | str:
         return f"empty in all {len(cells)} rows"
     missing = len(seen) < len(cells)
     if infer_dtype(seen) in _DATES:
-        return "dates or times, which no metric here can judge"
+        return DATES
     if _is_flag(seen):
         return Column(name, "categorical", ("0", "1"), missing=True) if missing else Column(name, "binary")
     if not is_numeric_dtype(seen):
@@ -153,6 +169,8 @@ def _column(name: str, cells: pd.Series) -> Column | str:
         row = int(np.flatnonzero(np.isinf(cells.to_numpy(float, na_value=np.nan)))[0])
         return f"row {row} holds a number that is not finite"
     whole = bool((numbers % 1 == 0).all())
+    if whole and (np.abs(numbers) < 1e15).all() and dated(seen.astype(np.int64).astype(str)):
+        return DATES
     if whole and not missing and _numbers_rows(name, numbers):
         return f"looks like an identifier ({len(seen)} distinct whole numbers in {len(seen)} rows)"
     kind: Kind = "count" if whole else "continuous"
@@ -161,11 +179,15 @@ def _column(name: str, cells: pd.Series) -> Column | str:
 
 def _text(name: str, seen: pd.Series, missing: bool) -> Column | str:
     text = seen.astype(str)
-    if text.str.fullmatch(_DATE).all():
-        return "dates or times, which no metric here can judge"
+    if text.str.fullmatch(_DATE).all() or dated(text):
+        return DATES
+    if not isinstance(seen.dtype, pd.CategoricalDtype) and (reason := unclear(text)) is not None:
+        return Unclear(reason)
     levels = text.unique()
     if len(levels) <= MOST_LEVELS and (len(seen) < ENOUGH_ROWS or len(levels) <= len(seen) / 2):
         return Column(name, "categorical", tuple(sorted(levels)), missing=missing)
+    if coded(text):
+        return f"looks like codes of digits with zeros before them ({len(levels)} distinct ones in {len(seen)} rows)"
     words = pd.to_numeric(text, errors="coerce").isna().to_numpy()
     if 2 * words.sum() < len(seen):
         first = seen.index[np.flatnonzero(words)[0]]

@@ -12,7 +12,7 @@ import pandas as pd
 from ehrsynth import constraints as rules
 from ehrsynth.chunks import read_chunks
 from ehrsynth.constraints import Constraint
-from ehrsynth.data.encoding import Encoder
+from ehrsynth.data.encoding import Encoder, extremes, rescaled
 from ehrsynth.data.plan import RareCode, rare_codes
 from ehrsynth.data.split import SPLITS, require_rows
 from ehrsynth.data.table_files import read_table
@@ -100,6 +100,18 @@ class Matrix:
         if part not in self._records:
             self._encode(part)
         return self._records[part]
+
+    @cached_property
+    def scale(self) -> Schema:
+        """The columns as records are judged: scaled by what training rows hold, as the tables of ``evaluate`` are.
+
+        The bounds of ``schema`` are wider where they must point at no patient. These here stay with the rows.
+        """
+        return extremes(self.schema, self.records("train"))
+
+    def judged(self, part: str) -> Records:
+        """Return a part encoded under ``scale``."""
+        return rescaled(self.records(part), self.schema, self.scale)
 
     def _encode(self, part: str) -> pd.Series:
         """Check a part and encode it, some rows at a time; return its subjects."""

@@ -4,8 +4,9 @@ Cells are text as it stands in a file, or whatever a Parquet file or a data fram
 among numbers and zeros and ones also a word such as NA; among levels, NA is a level.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
+from ehrsynth.data.notation import coded, decimal_of, is_plain_text, with_points
+from ehrsynth.kinds import MOST_DECIMALS
 from ehrsynth.schema import as_text
 
 GAPS = {
@@ -23,12 +26,20 @@ FLAGS = {  # text that means 0 or 1
     **dict.fromkeys(("true", "1", "1.0", "1,0"), "1"),
     **dict.fromkeys(("false", "0", "0.0", "0,0"), "0"),
 }
+NARROW = ("float16", "float32")
+Width = Literal["narrow", "upcast", "long", "short"]
 WHOLE = r"0|[1-9][0-9]{0,17}"  # a whole number that is nothing but a number: no zeros before it
 
 
 def is_text(cells: pd.Series) -> bool:
     """Return whether cells may be text: they are neither numbers nor times of a type of their own."""
     return not is_numeric_dtype(cells) and cells.dtype.kind not in "mM"
+
+
+def is_nested(cells: pd.Series) -> bool:
+    """Return whether cells are no single values: lists, structures, bytes."""
+    first = cells.dropna().head(1) if cells.dtype == object else cells[:0]
+    return cells.dtype.kind == "c" or any(isinstance(cell, list | tuple | dict | np.ndarray | bytes) for cell in first)
 
 
 def gaps(cells: pd.Series) -> "pd.Series[bool]":
@@ -38,11 +49,12 @@ def gaps(cells: pd.Series) -> "pd.Series[bool]":
     return cells.isna() | cells.astype("str").str.strip().str.lower().isin(GAPS)
 
 
-def numbers(cells: pd.Series) -> pd.Series:
+def numbers(cells: pd.Series, decimal: str = ".") -> pd.Series:
     """Return cells as numbers, whole ones without gaps as int64; what is no number is missing."""
     if not is_text(cells):
-        return cells
-    if infer_dtype(cells, skipna=True) == "string":  # much faster, for the thousands of columns that are plain numbers
+        return _in_decimals(cells)
+    if is_plain_text(cells):  # much faster, for the thousands of columns that are plain numbers
+        cells = with_points(cells) if decimal == "," else cells
         values = pa.array(cells, pa.string(), from_pandas=True)
         with suppress(pa.ArrowInvalid):  # words or spaces among them
             found = pc.cast(values, pa.float64())
@@ -52,31 +64,75 @@ def numbers(cells: pd.Series) -> pd.Series:
     return pd.to_numeric(cells.mask(gaps(cells)), errors="coerce")
 
 
-def if_numbers(cells: pd.Series) -> pd.Series:
-    """Return cells as numbers if each is a number or a gap, else as they are."""
-    if not is_text(cells):
+def _in_decimals(cells: pd.Series) -> pd.Series:
+    """Return floats of fewer bits as what they stand for: 37.4 in 32 bits is 37.40000153, and equal to no other."""
+    kind = str(cells.dtype).lower()
+    if kind not in NARROW:
         return cells
-    found = numbers(cells)
-    return found if bool(gaps(cells[found.isna()]).all()) else cells
+    found, bits = cells.to_numpy(np.float64, na_value=np.nan), np.dtype(kind)
+    narrow, left = found.astype(bits), np.isfinite(found)
+    for decimals in range(-9, MOST_DECIMALS + 1):
+        rounded = found.round(decimals)
+        same = left & (rounded.astype(bits) == narrow)
+        found, left = np.where(same, rounded, found), left & ~same
+    found[left] = narrow[left].astype(str).astype(np.float64)  # the shortest that stands for no other
+    return pd.Series(found, index=cells.index, name=cells.name)
 
 
-def typed(cells: pd.Series, decimal: str = ".") -> pd.Series:
+def narrowed(cells: pd.Series) -> pd.Series:
+    """Return numbers as they would have come in 32 bits."""
+    return _in_decimals(cells.astype(np.float32))
+
+
+def width_of(cells: pd.Series) -> Width:
+    """Return in how many bits numbers came, as the first of them show it.
+
+    ``narrow`` are 32 bits or fewer, ``upcast`` those with all the digits of 64, ``long`` what no 32 bits hold, and
+    ``short`` what any do, such as 37.4.
+    """
+    if str(cells.dtype).lower() in NARROW:
+        return "narrow"
+    if cells.dtype.kind not in "iuf":
+        return "short"
+    some = cells.dropna().head(1000).astype(np.float64)
+    if (narrowed(some) == some).all():  # eight digits are in 32 bits only if they came from there
+        return "narrow" if some.map(lambda number: float(f"{number:.7g}") != number).any() else "short"
+    return "upcast" if (some.astype(np.float32) == some).all() else "long"
+
+
+def if_numbers(cells: pd.Series, table: str = ".") -> pd.Series:
+    """Return cells as numbers if each is a number or a gap, else as they are.
+
+    Args:
+        cells: of one column.
+        table: the decimal sign of its table, where the column does not show one.
+    """
+    found = numbers(cells, decimal_of(cells, table))
+    return found if not is_text(cells) or bool(gaps(cells[found.isna()]).all()) else cells
+
+
+def quantities(cells: pd.Series, table: str = ".") -> pd.Series:
+    """Return cells as numbers as ``if_numbers`` does, unless they are of a category or zeros make codes of them."""
+    if isinstance(cells.dtype, pd.CategoricalDtype | pd.PeriodDtype) or coded(cells):
+        return cells
+    return if_numbers(cells, table)
+
+
+def decimal_sign(columns: Iterable[pd.Series]) -> str:
+    """Return the decimal sign of a table: a comma if one of its columns shows one."""
+    return "," if any(decimal_of(cells) == "," for cells in columns) else "."
+
+
+def typed(cells: pd.Series, table: str = ".") -> pd.Series:
     """Return text as what it looks like: numbers, booleans if every cell is true or false, else words and gaps.
 
-    Where the decimal sign is a comma, a point makes no number: it may stand between thousands.
+    Where the decimal sign of the ``table`` is a comma, a point makes no number: it may stand between thousands.
     """
-    if decimal == "," and cells.str.fullmatch(r"\s*-?\d*\.\d+\s*").any():
-        return cells.mask(gaps(cells))
-    found = if_numbers(with_points(cells) if decimal == "," else cells)
+    found = quantities(cells, table)
     if not is_text(found):
         return found
     words = cells.str.lower()
     return words == "true" if words.isin(("true", "false")).all() else cells.mask(gaps(cells))
-
-
-def with_points(cells: pd.Series) -> pd.Series:
-    """Return text with a point in place of the decimal comma of numbers."""
-    return cells.str.replace(r"^\s*(-?\d+),(\d+)\s*$", r"\1.\2", regex=True)
 
 
 def stripped(cells: pd.Series) -> pd.Series:
@@ -100,6 +156,8 @@ def levels(cells: pd.Series, known: Collection[str]) -> pd.Series:
         return cells
     tried = text[other].str.strip()
     tried = tried.mask(tried == "")
+    words = {level.lower(): level for level in known if level.lower() in ("true", "false")}  # TRUE in R, true in JSON
+    tried = tried.str.lower().map(words).fillna(tried) if words else tried
     if set(known) <= {"0", "1"}:
         tried = flags(tried.mask(gaps(tried)))
     return text.where(cells.notna()).where(~other, tried)

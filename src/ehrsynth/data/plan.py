@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ehrsynth.data.cleaning import (
+    OTHER,
     Counts,
     Outliers,
     Relation,
@@ -25,6 +26,7 @@ from ehrsynth.files import read_object, write_json
 from ehrsynth.schema import Column, Schema
 
 Impute = Literal["none", "marginal"]
+Bounds = Literal["shared", "exact"]
 PLAN = "plan.json"
 
 
@@ -50,20 +52,24 @@ class Plan:
     which whoever applies a plan with ``impute=marginal`` must have at hand.
 
     Attributes:
-        outliers, relations, impute: as declared (see ``Preprocess``).
+        outliers, relations, impute, bounds: as declared (see ``Preprocess``).
         plausible: the declared range of every number that has one.
         mostly_missing: columns left out, and their gaps in training.
-        rare: codes left out that training rows have; those that none has are left out too, and not named.
+        few: how many codes are left out that too few training rows have; those that none has are left out too.
+        rare: those of them that enough rows have to be named.
         together: columns that are filled from one training row, since a relation joins them.
-        levels: of columns that declare none, the levels that stay; all others become ``other``.
+        levels: of columns that declare none, the levels that stay; all others become ``other``, or a gap where training
+            has no others, so that no column has a level that no training row has.
         schema: the columns that stay, with the levels and bounds of training.
     """
 
     outliers: Outliers
     relations: tuple[str, ...]
     impute: Impute
+    bounds: Bounds
     plausible: Mapping[str, tuple[float, float]]
     mostly_missing: Mapping[str, int]
+    few: int
     rare: tuple[RareCode, ...]
     together: tuple[tuple[str, ...], ...]
     levels: Mapping[str, tuple[str, ...]]
@@ -93,12 +99,14 @@ class Plan:
             steps.append({"step": name, "rows": sum(map(len, parts.values())), "columns": columns, "detail": found})
 
         step(f"outliers: {self.outliers}", lambda _, rows: without_outliers(rows, self.plausible, self.outliers))
+        if self.bounds == "shared":
+            step("numbers clipped to shared bounds", self._within_bounds)
         relations = [Relation.read(words) for words in self.relations]
         if relations:
             step("relations", lambda _, rows: without_contradictions(rows, relations, self.outliers))
         step("columns mostly missing", self._without_empty, dict(self.mostly_missing))
-        others = max(len(rows.specs) for rows in parts.values()) - len(self.schema.columns) - len(self.rare)
-        codes = {"codes of too few training rows": len(self.rare), "codes that no training row has": others}
+        others = max(len(rows.specs) for rows in parts.values()) - len(self.schema.columns) - self.few
+        codes = {"codes of too few training rows": self.few, "codes that no training row has": others}
         step("rare codes", self._with_schema, {what: count for what, count in codes.items() if count})
         if self.impute == "marginal":
             if "train" not in parts:
@@ -108,9 +116,14 @@ class Plan:
             if left:
                 step("relations, gaps filled", lambda _, rows: without_contradictions(rows, left, "drop"))
         complete = {column.name for column in self.schema.columns if not column.missing}
+        closed = {name for name in self.levels if OTHER not in self.schema.by_name[name].levels}
+        step("levels that training rarely or never has", lambda _, rows: with_known_levels(rows, self.levels, closed))
         step("rows with gaps that training never has", lambda part, rows: without_gaps(rows, complete, part))
-        step("levels that training rarely or never has", lambda _, rows: with_known_levels(rows, self.levels))
         return Prepared(self, {part: self._typed(rows) for part, rows in parts.items()}, steps)
+
+    def _within_bounds(self, _: str, rows: Wide) -> tuple[Wide, Counts]:
+        numbers = (column for column in self.schema.columns if column.name in rows.cells)
+        return without_outliers(rows, {c.name: c.bounds for c in numbers if c.bounds is not None}, "clip")
 
     def _without_empty(self, _: str, rows: Wide) -> tuple[Wide, Counts]:
         return rows.only({name: spec for name, spec in rows.specs.items() if name not in self.mostly_missing}), {}

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import pandas as pd
 
 from ehrsynth import constraints as rules
 from ehrsynth.chunks import write_chunks
-from ehrsynth.data.cohort.base import Cohort
+from ehrsynth.data.cohort.base import Cohort, FlowStep
 from ehrsynth.data.cohort.table_one import Described, table_one
 from ehrsynth.data.events import EVENTS, make_timeline
 from ehrsynth.data.features.base import TRAINING, Feature
+from ehrsynth.data.features.outcomes import Outcome
 from ehrsynth.data.inference import infer_kinds
 from ehrsynth.data.matrix import LOW_PREVALENCE, OUTPUTS, PROVENANCE, Matrix
 from ehrsynth.data.plan import PLAN
@@ -27,11 +28,12 @@ from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.proposals.file import write_rules
 from ehrsynth.data.proposals.propose import PROPOSE, rules_file, rules_of
 from ehrsynth.data.sources.base import Source
-from ehrsynth.data.split import Split
+from ehrsynth.data.split import Rows, Split, TooFewRowsError
 from ehrsynth.data.store import Store
-from ehrsynth.data.wide import widen
-from ehrsynth.errors import OptionError
-from ehrsynth.files import aside_of, read_object, require, sha256, sweep_leftovers, write_json
+from ehrsynth.data.understood import as_told
+from ehrsynth.data.wide import Wide, reconsidered, widen
+from ehrsynth.errors import OptionError, TableError
+from ehrsynth.files import aside_of, put_in_place, read_object, require, sha256, sweep_leftovers, write_json
 
 IDENTITY = ("source", "cohort", "features", "inputs", "preprocess", "split", "seed", "constraints")
 VERSIONS = ("ehrsynth", "numpy", "pandas", "pyarrow", "duckdb")
@@ -133,9 +135,13 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         progress("collecting the features")
         features = recipe.chosen.values()
         wide = widen(store, [feature for feature in features if not feature.after_split])
-        rows = recipe.split.assign(wide)
+        rows = _split(recipe.split, wide, flow)
+        _require_outcomes(recipe.chosen, wide, rows["train"])
         store.register(TRAINING, pd.DataFrame({"row": rows["train"]}))
+        wide, words = reconsidered(store, wide, features)
         wide = wide.beside(widen(store, [feature for feature in features if feature.after_split]))
+        unused = recipe.cohort.unused(store, {feature.domain for feature in features if hasattr(feature, "domain")})
+        understood = [*recipe.source.understood(store), *words, *unused]
         unknown = store.value(f"SELECT count(*) FROM {EVENTS} WHERE domain = 'other'")
     counts = {**({"events with a code that no pattern knows": unknown} if unknown else {}), **wide.remarks}
     source = {"step": "source", "rows": len(wide), "columns": len(wide.specs), "detail": counts}
@@ -155,6 +161,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
             Described.of([wide], wide.specs),
             Described.of(list(parts.values()), {column.name: column for column in schema.columns}),
         ),
+        "understood": as_told(understood, {getattr(feature, "domain", "") for feature in features}),
         "rows": {name: len(part) for name, part in parts.items()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
     }
@@ -171,7 +178,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         write_json(aside / LOW_PREVALENCE, {"version": 1, "codes": [asdict(code) for code in prepared.plan.rare]})
         write_json(aside / PROVENANCE, provenance | {"outputs": {name: sha256(aside / name) for name in OUTPUTS}})
         try:
-            os.rename(aside, out)
+            put_in_place(aside, out)
         except OSError:
             if not out.exists():
                 raise
@@ -180,6 +187,26 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         shutil.rmtree(aside, ignore_errors=True)
     progress("checking the folder")
     return Matrix.open(out)
+
+
+def _split(split: Split, wide: Wide, flow: Sequence[FlowStep]) -> dict[str, Rows]:
+    """Assign the rows to parts; where they are too few, the message tells how the cohort came to them."""
+    try:
+        return split.assign(wide)
+    except TooFewRowsError as error:
+        losing = [step for before, step in pairwise(flow) if step.subjects < before.subjects]
+        told = ", ".join(f"{step.subjects:,} {step.what}" for step in [flow[0], *losing])
+        raise TooFewRowsError(f"{error}; how these were chosen: {told}") from None
+
+
+def _require_outcomes(features: Mapping[str, Feature], wide: Wide, training: Rows) -> None:
+    """Raise a ``TableError`` that names the option if an outcome that a feature asks for is constant."""
+    for option, feature in features.items():
+        if isinstance(feature, Outcome) and wide.column(feature.name).iloc[training].nunique() < 2:
+            raise TableError(
+                f"train: column {feature.name!r}: a constant outcome; nothing can be learned from it; leave it out with"
+                f" features.{option}=null"
+            )
 
 
 def _existing(out: Path, identity: dict[str, Any]) -> Matrix:

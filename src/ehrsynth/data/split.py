@@ -19,6 +19,10 @@ Rows = NDArray[np.int64]
 MEDS = {"train": "train", "tuning": "validation", "held_out": "holdout"}
 
 
+class TooFewRowsError(OptionError):
+    """A part would have less than two rows; the flow of the cohort tells how the subjects became so few."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Split(ABC):
     """Which rows are held out; subclasses are dataclasses of their options.
@@ -36,14 +40,15 @@ class Split(ABC):
         """Return the row numbers of each part, each in ascending order.
 
         Raises:
-            OptionError: a part would have less than two rows, or the rows lack what the split goes by.
+            TooFewRowsError: a part would have less than two rows.
+            OptionError: the rows lack what the split goes by.
             TableError: the source's own parts are incomplete.
         """
         parts = {name: np.sort(rows) for name, rows in zip(SPLITS, self._parts(wide), strict=True)}
         for name, rows in parts.items():
             if len(rows) < LEAST_ROWS:
                 options = ", ".join(f"{name}={value}" for name, value in self.options().items() if name != "split")
-                raise OptionError(
+                raise TooFewRowsError(
                     f"split: {len(rows)} {name} rows in {len(wide)} subjects with {options};"
                     " at least two rows are needed in every part"
                 )
@@ -169,7 +174,8 @@ class Temporal(Split):
     def _date(self, option: str) -> pd.Timestamp:
         value = getattr(self, option)
         try:
-            return pd.Timestamp(value)
+            day = pd.Timestamp(value)
+            return day if day.tz is None else day.tz_convert(None)
         except ValueError:
             raise OptionError(f"split.{option}={value}: a share or a date such as 2015-01-01 was expected") from None
 

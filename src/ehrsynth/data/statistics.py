@@ -52,8 +52,11 @@ class Statistics:
         return self.rows - int(self.values[name].sum()) if name in self.values else 0
 
     def ones(self, name: str) -> int:
-        """Return how many rows have a 1 in a column of zeros and ones."""
-        return int(self.values[name].get(1.0, 0) if name in self.values else self.codes.get(name, 0))
+        """Return how many rows have a code: a 1, or any number above zero where codes are counted."""
+        if name not in self.values:
+            return int(self.codes.get(name, 0))
+        counts = self.values[name]
+        return int(counts[counts.index > 0].sum())
 
     def joint(self, names: Iterable[str]) -> int:
         """Return how many rows have a value in each of some related columns."""

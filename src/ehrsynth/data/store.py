@@ -1,10 +1,10 @@
 """Tables of any size behind SQL: one DuckDB connection that scans files lazily and spills to disk."""
 
+import glob
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import duckdb
@@ -13,7 +13,7 @@ import pandas as pd
 from ehrsynth.data.store_errors import OWN, plain_errors
 from ehrsynth.data.table_files import csv_style, is_csv, parts_of
 from ehrsynth.errors import FileError, TableError
-from ehrsynth.files import require
+from ehrsynth.files import require, scratch_folder
 
 SAME = {"BIGINT": ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"), "TIMESTAMP": ("DATE", "TIMESTAMP")}  # no cell can fail
 _WORDS = {"BIGINT": "whole number", "VARCHAR": "text"}
@@ -53,12 +53,14 @@ class Store:
 
     def __init__(self, *, memory: str = "2GB", threads: int | None = None) -> None:
         self._memory = memory
-        self._scratch = TemporaryDirectory(prefix="ehrsynth-")
+        self._open = ExitStack()
+        self._scratch = str(self._open.enter_context(scratch_folder()))
         limits: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory,
-            "temp_directory": self._scratch.name,
+            "temp_directory": self._scratch,
         }
         self._db = duckdb.connect(config=limits if threads is None else {**limits, "threads": threads})
+        self._db.execute("SET TimeZone = 'UTC'")  # what has a zone is read in this one, not in the machine's
         self._of_lines: dict[str, str] = {}  # by what our own message says: the query whose error names the line too
 
     def __enter__(self) -> Self:
@@ -66,7 +68,7 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self._db.close()
-        self._scratch.cleanup()
+        self._open.close()
 
     def scan(self, name: str, table: "Path | Raw", columns: Columns, *, optional: Columns | None = None) -> None:
         """Create the view ``name`` over a raw table.
@@ -149,7 +151,7 @@ class Store:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        with plain_errors(self._scratch.name, self._memory):
+        with plain_errors(self._scratch, self._memory):
             try:
                 yield
             except duckdb.InvalidInputException as error:
@@ -159,7 +161,8 @@ class Store:
                 raise
 
     def _parquet(self, path: Path) -> Raw:
-        reader = f"read_parquet([{', '.join(map(text, parts_of(path)))}])"
+        hive = "" if path.is_dir() else ", hive_partitioning=false"  # of one file, no folder above tells a column
+        reader = f"read_parquet([{', '.join(map(of_file, parts_of(path)))}]{hive})"
         described = self.frame(f"DESCRIBE SELECT * FROM {reader}")
         return Raw(str(path), reader, dict(zip(described["column_name"], described["column_type"], strict=True)))
 
@@ -167,26 +170,28 @@ class Store:
 def raw_csv(path: Path, wanted: Columns, *, quote: str = '"') -> Raw:
     """Return how to read a CSV file.
 
-    DuckDB's reader names the line of a cell that is no number, but rounds 1.5 to a whole one. So whole numbers are read
-    as text, and the second reader, which types them, is for telling the line.
+    DuckDB's reader names the line of a cell that is no number, but rounds 1.5 to a whole one, and passes over the zone
+    of a time. So whole numbers and times are read as text, and the second reader, which types them, tells the line.
 
     Args:
         path: of the file.
         wanted: columns with their SQL types; the others are not looked at.
         quote: around cells; empty if quotes quote nothing.
     """
-    delimiter, decimal, header = csv_style(require(path))
+    measured = [column.lower() for column, kind in wanted.items() if kind == "DOUBLE"]
+    delimiter, decimal, header = csv_style(require(path), measured)
     if not header:
         raise FileError(f"{path}: the file is empty; a header with the names of the columns was expected")
     kinds = {column.lower(): kind for column, kind in wanted.items()}
     types = {column: kinds.get(column.strip().lower(), "VARCHAR") for column in header}
-    read = {column: "VARCHAR" if kind == "BIGINT" else kind for column, kind in types.items()}
+    read = {column: "VARCHAR" if kind in ("BIGINT", "TIMESTAMP") else kind for column, kind in types.items()}
 
     def reader(types: Columns) -> str:
         typed = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in types.items())
         return (
-            f"read_csv({text(path)}, delim={text(delimiter)}, header=true, auto_detect=false, quote={text(quote)},"
+            f"read_csv({of_file(path)}, delim={text(delimiter)}, header=true, auto_detect=false, quote={text(quote)},"
             f" escape={text(quote)}, nullstr='', strict_mode=true, decimal_separator={text(decimal)},"
+            f" hive_partitioning=false, compression={text('gzip' if path.name.lower().endswith('.gz') else 'none')},"
             f" columns={{{typed}}})"
         )
 
@@ -199,7 +204,8 @@ def _checked(place: str, column: str, there: str, kind: str) -> str:
     name = quoted(column)
     if there in SAME.get(kind, (kind,)) or kind == "VARCHAR":
         return name
-    cast = f"TRY_CAST({name} AS {kind})"
+    with_zone = kind == "TIMESTAMP" and there == "VARCHAR"
+    cast = f"TRY_CAST({name} AS TIMESTAMPTZ)::TIMESTAMP" if with_zone else f"TRY_CAST({name} AS {kind})"
     fits = f"{cast} = TRY_CAST({name} AS DOUBLE)" if kind == "BIGINT" else f"{cast} IS NOT NULL"
     is_of, wanted = (_WORDS.get(type_, type_) for type_ in (there, kind))
     message = f"{_own_message(place, column)} is {is_of}, and not every cell of it is a {wanted}"
@@ -213,6 +219,11 @@ def _own_message(place: str, column: str) -> str:
 def quoted(name: str) -> str:
     """Return a name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def of_file(path: Path) -> str:
+    """Return a path as an SQL string that means this one file, whatever signs of a pattern or an address it holds."""
+    return text(glob.escape(str(path.absolute())))
 
 
 def text(value: object) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import duckdb
 
 from ehrsynth.data.table_files import CONVERT
-from ehrsynth.errors import FileError, InputError, TableError
+from ehrsynth.errors import FileError, InputError, MachineError, TableError
 
 OWN = "table error: "  # begins the messages that ``error()`` raises inside our own queries
 _FULL = ("No space left", "max_temp_directory_size", "failed to offload", "could not allocate", "failed to pin")
@@ -22,7 +22,7 @@ _OF_THE_FILE = (
 
 @contextmanager
 def plain_errors(scratch: str, memory: str) -> Iterator[None]:
-    """Turn what DuckDB raises about the user's files, memory and disk into an ``InputError``.
+    """Turn what DuckDB raises into errors of ours: of the user's files, or of memory and disk.
 
     Everything else, such as a query that does not parse, is our own fault and passes through.
     """
@@ -40,8 +40,8 @@ def plain_errors(scratch: str, memory: str) -> Iterator[None]:
         raise
 
 
-def _full(scratch: str, memory: str) -> FileError:
-    return FileError(
+def _full(scratch: str, memory: str) -> MachineError:
+    return MachineError(
         f"{scratch}: {memory} of memory and the free space of this temporary folder are not enough for the tables;"
         " free some space there, or let TMPDIR name a folder on a larger disk"
     )

@@ -2,6 +2,8 @@
 
 Small tables are read whole, here; raw tables of a hospital are scanned by ``ehrsynth.data.store``. Both take the cells
 of a CSV as text first; ``ehrsynth.data.parsing`` says what text means.
+
+Files are opened here and handed over open, since libraries take ``d:1/x.parquet`` for the address of a server.
 """
 
 import csv
@@ -11,7 +13,7 @@ import re
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -21,13 +23,14 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from ehrsynth.data.parsing import typed
-from ehrsynth.errors import FileError
+from ehrsynth.data.parsing import decimal_sign, typed
+from ehrsynth.errors import FileError, machine_fault
 from ehrsynth.files import require
 
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 PARQUET = (".parquet", ".pq")
 DELIMITERS = (",", ";", "\t", "|")
+SAMPLE = 1000  # lines that show how a CSV is written
 CONVERT = "convert the file, for example with iconv -f latin1 -t utf-8"
 
 
@@ -59,7 +62,7 @@ def found_files(path: str | Path | Sequence[str]) -> list[Path]:
     """
     files = list[Path]()
     for given in [path] if isinstance(path, str | Path) else path:
-        pattern = glob.has_magic(str(given))
+        pattern = glob.has_magic(str(given)) and not Path(given).exists()  # a name may have brackets
         found = sorted(map(Path, glob.glob(str(given), recursive=True))) if pattern else [Path(given)]
         if not found:
             raise FileError(f"{given}: the pattern finds no file")
@@ -85,49 +88,75 @@ def column_names(path: Path) -> list[str]:
     """
     if is_csv(path):
         return csv_style(path)[2]
-    return list(parquet_schema(parts_of(path)[0]).names)
+    schema = parquet_schema(parts_of(path)[0])
+    named, unnamed = _index_of(schema)
+    return [*named, *(name for name in schema.names if name not in (*named, *unnamed))]
 
 
 def parquet_schema(path: Path) -> pa.Schema:
     """Return the schema of a Parquet file; a ``FileError`` says that it is none."""
     try:
-        return pq.read_schema(path)
+        with path.open("rb") as stream:
+            return pq.read_schema(stream)
     except (OSError, pa.ArrowException) as error:
         raise FileError(f"{path}: not readable as Parquet ({type(error).__name__})") from None
 
 
+def _index_of(schema: pa.Schema) -> tuple[list[str], list[str]]:
+    """Return the names of what pandas kept as the index of a table: those people gave, and those of fields without."""
+    kept = (schema.pandas_metadata or {}).get("index_columns", [])
+    names = [one if isinstance(one, str) else one["name"] for one in kept]  # an object tells of a range
+    given = [str(name) for name in names if name is not None]
+    unnamed = [name for name in given if re.fullmatch(r"__index_level_\d+__", name)]
+    return [name for name in given if name not in unnamed], unnamed
+
+
 def is_csv(path: Path) -> bool:
     """Return whether a table is CSV or Parquet; a ``FileError`` says that it is neither."""
-    if path.is_dir() or path.name.endswith(PARQUET):
+    name = path.name.lower()
+    if path.is_dir() or name.endswith(PARQUET):
         return False
-    if not path.name.endswith(CSV):
+    if not name.endswith(CSV):
         raise FileError(f"{require(path)}: unknown table type; use one of {', '.join((*CSV, *PARQUET))}")
     return True
 
 
-def csv_style(path: Path) -> tuple[str, str, list[str]]:
+def csv_style(path: Path, of: Collection[str] = ()) -> tuple[str, str, list[str]]:
     """Return delimiter, decimal sign and header of a CSV file, from its first lines.
 
-    The delimiter is whichever of the usual ones the header has most of. Beside semicolons the decimal sign may be a
-    comma. A file without any line has no header.
+    The delimiter is whichever of the usual ones makes the most columns of the header. A file without any line has no
+    header.
+
+    Args:
+        path: of the file.
+        of: names, in lower case, of the columns that show the decimal sign; without them it is a point.
 
     Raises:
         FileError: not readable, or a header that repeats a name or lacks one.
     """
     with _readable(path), _opened(path) as stream:
-        head = stream.readline()
-        sample = head + "".join(islice(stream, 100))
-        delimiter = max(DELIMITERS, key=re.sub('"[^"]*"', "", head).count)
-        names = next(csv.reader([head], delimiter=delimiter), [])
-    if "\0" in sample:
-        raise FileError(f"{path}: not readable as a table (it holds binary data, not text)")
+        sample = "".join(islice(stream, SAMPLE))
+        if "\0" in sample:
+            raise FileError(f"{path}: not readable as a table (it holds binary data, not text)")
+        delimiter = max(DELIMITERS, key=lambda sign: len(next(csv.reader(StringIO(sample, ""), delimiter=sign), [])))
+        rows = csv.reader(StringIO(sample, ""), delimiter=delimiter)
+        names = [plain_name(name) for name in next(rows, [])]
+        lines = rows.line_num
+        shown = [place for place, name in enumerate(names) if name.lower() in of]
+        cells = [[row[place] for place in shown] for row in rows if len(row) == len(names)] if shown else []
+    if lines > 1 and "".join(sample.splitlines()[:lines]).count('"') % 2:
+        raise FileError(f"{path}: not readable as a table (a quote is opened in the header and never closed)")
     for number, name in enumerate(names, 1):
-        if not name.strip() and len(names) > 1:
+        if not name and len(names) > 1:
             raise FileError(f"{path}: column {number} of the header has no name; name it, or leave the column out")
         if names.index(name) < number - 1:
             raise FileError(f"{path}: column {name!r} is in the header more than once; names must be unique")
-    comma = delimiter == ";" and re.search(r"[;\n]-?\d+,\d+[;\r\n]", sample)
-    return delimiter, "," if comma and not re.search(r"[;\n]-?\d+\.\d", sample) else ".", names
+    return delimiter, decimal_sign(pd.Series(column, dtype=str) for column in zip(*cells, strict=True)), names
+
+
+def plain_name(name: object) -> str:
+    """Return the name of a column without spaces around it, and without the line breaks of a spreadsheet's header."""
+    return re.sub(r"\s*[\r\n]+\s*", " ", str(name).strip())
 
 
 def read_table(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
@@ -145,8 +174,8 @@ def read_table(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
     frame = read_text(path)
     if not is_csv(path):
         return frame
-    decimal = csv_style(path)[1]
-    return frame.assign(**{name: typed(frame[name], decimal) for name in map(str, frame) if name.strip() not in text})
+    table = decimal_sign(frame[name] for name in frame)
+    return frame.assign(**{name: typed(frame[name], table) for name in map(str, frame) if name not in text})
 
 
 def read_text(path: Path) -> pd.DataFrame:
@@ -157,10 +186,24 @@ def read_text(path: Path) -> pd.DataFrame:
     """
     require(path)
     with _readable(path):
-        frame = _csv_text(path) if is_csv(path) else pd.read_parquet(path)
+        frame = _csv_text(path) if is_csv(path) else _parquet_cells(path)
     if frame.empty:
         raise FileError(f"{path}: the table is empty; at least one row is needed")
     return frame
+
+
+def _parquet_cells(path: Path) -> pd.DataFrame:
+    """Read a Parquet file; what pandas kept as a named index is columns again."""
+    with path.open("rb") as stream:
+        table = pq.read_table(stream)
+    frame: pd.DataFrame = table.to_pandas()
+    return with_index(frame)
+
+
+def with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose named index is columns again; one without a name only counts the rows."""
+    named = [name for name in frame.index.names if name is not None and name not in frame.columns]
+    return (frame.reset_index(named) if named else frame).reset_index(drop=True)
 
 
 def _csv_text(path: Path) -> pd.DataFrame:
@@ -207,7 +250,7 @@ def _opened(path: Path) -> TextIO:
 
 
 def _unpacked(path: Path) -> "BinaryIO | gzip.GzipFile":
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 @contextmanager
@@ -217,6 +260,8 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, csv.Error, UnicodeError, zlib.error, OSError, EOFError) as error:
         kind = type(error).__name__
+        if (fault := machine_fault(error)) is not None:
+            raise fault from None
         if isinstance(error, UnicodeError):
             raise FileError(f"{path}: not UTF-8 text; {CONVERT} (not readable as a table: {kind})") from None
         about = {EOFError: ": the file ends too early; copy it again", gzip.BadGzipFile: ": not a gzip file"}

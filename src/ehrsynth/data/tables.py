@@ -8,9 +8,9 @@ import pandas as pd
 
 from ehrsynth.data import parsing
 from ehrsynth.data.encoding import Encoder, fit_bounds
-from ehrsynth.data.inference import infer_schema
+from ehrsynth.data.inference import dropping, infer_schema
 from ehrsynth.data.split import require_rows
-from ehrsynth.data.table_files import read_table
+from ehrsynth.data.table_files import plain_name, read_table, with_index
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.layout import Records
 from ehrsynth.schema import SUBJECT, Column, Schema, as_text
@@ -115,16 +115,35 @@ def read_tables(sources: Mapping[str, Source], schema: Schema, reading: Reading)
         InputError: a file is not readable, or a table does not fit.
         TableError: a real table has less than two rows or a constant outcome, or shares subjects with the other one.
     """
-    records: dict[str, Records] = {}
-    subjects: dict[str, pd.Series] = {}
-    dropped: set[str] = set()
+    dropped = set[str]()
+    tables, subjects, mixed = _encoded(sources, schema, reading, dropped)
+    if mixed:
+        tables, subjects, _ = _encoded(sources, schema, reading, dropped, mixed)
+    if reading.subject != SUBJECT and not subjects:
+        raise OptionError(f"subject={reading.subject}: none of the tables has such a column")
+    known = dropped | ({column.name for column in reading.schema.columns} if reading.schema else set())
+    if absent := sorted(set(reading.drop) - known):
+        raise OptionError(f"drop=[{absent[0]}]: none of the tables has such a column")
+    return tables
+
+
+def _encoded(
+    sources: Mapping[str, Source], schema: Schema, reading: Reading, dropped: set[str], narrow: Collection[str] = ()
+) -> tuple[Tables, dict[str, pd.Series], set[str]]:
+    """Read and encode each table; return them, their subjects, and the columns that are mixed.
+
+    A column is mixed if one table has it in fewer bits than another, whose digits these cannot hold: no cell of one
+    equals one of the other until the column is ``narrow`` in all tables.
+    """
+    records, subjects, widths = dict[str, Records](), dict[str, pd.Series](), dict[str, set[parsing.Width]]()
     for role in (*REAL, "synthetic"):
         source = sources[role]
-        frame = _tidy(source, reading, schema, dropped)
+        frame = _tidy(source, reading, schema, dropped, widths)
         if role in REAL:
             require_rows(frame, source.name)
         frame = frame if SUBJECT not in frame else _without_subject(frame, subjects, role)
         frame = schema.validate(frame, source.name, "refuse" if role == "train" else "zero")
+        frame = frame.assign(**{name: parsing.narrowed(frame[name]) for name in narrow})
         if role in REAL:
             schema.require_outcomes(frame, source.name)
         if role == "train":
@@ -132,12 +151,8 @@ def read_tables(sources: Mapping[str, Source], schema: Schema, reading: Reading)
         records[role] = Encoder(schema).encode(frame, "refuse" if role == "train" else "zero")
         if role == "holdout":
             check_subjects(subjects, sources, reading.subject)
-    if reading.subject != SUBJECT and not subjects:
-        raise OptionError(f"subject={reading.subject}: none of the tables has such a column")
-    known = dropped | ({column.name for column in reading.schema.columns} if reading.schema else set())
-    if absent := sorted(set(reading.drop) - known):
-        raise OptionError(f"drop=[{absent[0]}]: none of the tables has such a column")
-    return Tables(schema, records)
+    mixed = {name for name, found in widths.items() if len(found - {"short"}) > 1}
+    return Tables(schema, records), subjects, mixed
 
 
 def check_subjects(subjects: Mapping[str, pd.Series], sources: Mapping[str, Source], column: str) -> None:
@@ -160,11 +175,20 @@ def _without_subject(frame: pd.DataFrame, subjects: dict[str, pd.Series], role: 
     return frame
 
 
-def _tidy(source: Source, reading: Reading, schema: Schema | None, dropped: set[str] | None = None) -> pd.DataFrame:
-    """Read a table: spaces around names and cells stripped, columns left out, the subject under its usual name."""
+def _tidy(
+    source: Source,
+    reading: Reading,
+    schema: Schema | None,
+    dropped: set[str] | None = None,
+    widths: dict[str, set[parsing.Width]] | None = None,
+) -> pd.DataFrame:
+    """Read a table: spaces around names and cells stripped, columns left out, the subject under its usual name.
+
+    Which columns were left out, and how wide the numbers of the others are, is added to ``dropped`` and ``widths``.
+    """
     text = [] if schema is None else [*schema.text_columns, reading.subject]
-    frame = source.read(text).reset_index(drop=True)
-    frame = frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
+    frame = with_index(source.read(text))
+    frame = frame.set_axis([plain_name(name) for name in frame.columns], axis=1)
     leaving = [name for name in dict.fromkeys(reading.drop) if name in frame.columns]
     frame = frame.drop(columns=leaving)
     if dropped is not None:
@@ -177,13 +201,29 @@ def _tidy(source: Source, reading: Reading, schema: Schema | None, dropped: set[
         frame = frame.rename(columns={reading.subject: SUBJECT})
     if not frame.columns.is_unique:
         return frame  # refused by whoever needs the names
+    for name in frame.columns:
+        if parsing.is_nested(frame[name]):
+            raise TableError(
+                f"{source.name}: column {name!r}: lists, structures or bytes; one value a cell was expected. Leave it"
+                f" out with {dropping([name])}"
+            )
     known = {} if schema is None else schema.by_name
-    read = {name: _as_column(frame[name], known.get(name)) for name in frame.columns}
+    if widths is not None:
+        for name in (name for name, column in known.items() if column.numeric and name in frame):
+            widths.setdefault(name, set()).add(parsing.width_of(frame[name]))
+    table = parsing.decimal_sign(frame[name] for name in frame.columns)
+    read = {name: _as_column(frame[name], known.get(name), name == SUBJECT, table) for name in frame.columns}
     return frame.assign(**{name: cells for name, cells in read.items() if cells is not frame[name]})
 
 
-def _as_column(cells: pd.Series, column: Column | None) -> pd.Series:
+def _as_column(cells: pd.Series, column: Column | None, key: bool, table: str) -> pd.Series:
     if column is not None and column.kind == "categorical":
         return parsing.levels(cells, column.levels)
     cells = parsing.stripped(cells)
-    return parsing.flags(cells) if column is not None and column.kind == "binary" and parsing.is_text(cells) else cells
+    if key:
+        return cells
+    if column is None:
+        return parsing.quantities(cells, table)
+    if column.numeric:
+        return parsing.if_numbers(cells, table)
+    return parsing.flags(cells) if column.kind == "binary" and parsing.is_text(cells) else cells

@@ -1,6 +1,6 @@
 """One row per subject: dense cells beside sparse codes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from ehrsynth.chunks import rows_of
 from ehrsynth.data.events import GIVEN
 from ehrsynth.data.features.base import ColumnSpec, Feature
 from ehrsynth.data.store import Store
+from ehrsynth.data.understood import Understood
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import SUBJECT
 
@@ -136,6 +137,18 @@ def widen(store: Store, features: Sequence[Feature]) -> Wide:
     codes = sparse.csr_array(sparse.hstack([empty, *blocks], format="csr"))
     dense = pd.concat(cells, axis=1) if cells else pd.DataFrame(index=range(n))
     return Wide(rows["subject_id"], specs, dense, codes, names, remarks, rows["index_time"], rows["given"])
+
+
+def reconsidered(store: Store, wide: Wide, features: Iterable[Feature]) -> tuple[Wide, list[Understood]]:
+    """Return the rows with what features change once they know the training rows, and what they say of it."""
+    told = list[Understood]()
+    for feature in features:
+        found, lines = feature.reconsidered(store)
+        told += lines
+        if found is not None and found.cells is not None:
+            cells = found.cells.reindex(range(len(wide)))
+            wide = replace(wide, specs={**wide.specs, **found.specs}, cells=wide.cells.assign(**cells))
+    return wide, told
 
 
 def _require_distinct(specs: Mapping[str, ColumnSpec], more: Mapping[str, ColumnSpec]) -> None:

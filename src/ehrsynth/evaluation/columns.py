@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.kinds import unscaled
+from ehrsynth.kinds import MOST_DECIMALS, span, unscaled
 from ehrsynth.layout import Layout, Records
 from ehrsynth.metrics.gower import Mixed
 from ehrsynth.metrics.singling_out import Columns
@@ -59,6 +59,21 @@ class Levels:
         for name, i in self._values.items():
             values[i] = self.raw(records, name)
         return Columns(levels, values, np.array([name in self._bits for name in names], dtype=bool))
+
+
+def as_told(schema: Schema, records: Records) -> Records:
+    """Return records whose numbers have the decimals of the training data, so that cells that read alike are equal.
+
+    A generator that computes in 32 bits writes 37.400002 for a patient's 37.4. A column without decimals of its own, as
+    of measurements that nobody rounded, is left as it is.
+    """
+    values = records.values.clone()
+    for place, field in enumerate(records.layout.fields[records.layout.values]):
+        column = schema.by_name[field.column]
+        if column.decimals is not None and column.decimals < MOST_DECIMALS:
+            low, width = span(column)
+            values[:, place] = torch.from_numpy((unscaled(column, values[:, place]) - low) / width)
+    return Records(records.layout, records.bits, values)
 
 
 def mixed(records: Records, names: Collection[str]) -> Mixed:

@@ -3,14 +3,14 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ehrsynth.constraints import Constraint
-from ehrsynth.errors import EhrsynthError
+from ehrsynth.errors import EhrsynthError, OptionError
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.memory import Memory, Shared
 from ehrsynth.layout import Layout, Records
@@ -107,6 +107,17 @@ class Evaluator(ABC):
     cards: tuple[Card, ...]
     uses_holdout: bool = False
     """Whether the scores look at H; then fresh real rows must be taken out of H to stand in for S."""
+    column_options: ClassVar[Mapping[str, str]] = {}
+    """Attributes that hold names of columns, None for none, and what messages call them."""
+
+    def check(self, schema: Schema) -> None:
+        """Look at the options before any work is done.
+
+        Raises:
+            InputError: one names a column that the schema does not have, or a file that is not there.
+        """
+        for attribute, option in self.column_options.items():
+            check_names(option, getattr(self, attribute) or (), schema)
 
     @abstractmethod
     def fit(self, real: RealData, seed: int) -> Scorer:
@@ -119,3 +130,13 @@ class Evaluator(ABC):
     def undefined(self, reason: str) -> "dict[str, Value | Undefined]":
         """Return the results of a table for which none of the cards has a value."""
         return {card.name: Undefined(reason) for card in self.cards}
+
+
+def check_names(option: str, names: Collection[str], schema: Schema) -> None:
+    """Refuse names of columns that the schema does not have.
+
+    Raises:
+        OptionError: there is one.
+    """
+    if unknown := sorted(map(str, set(names) - set(schema.names))):
+        raise OptionError(f"{option}: the schema has no column {unknown[0]!r}")

@@ -1,6 +1,6 @@
 """Random groups of the synthetic records, and the intervals that leaving one group out gives."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,9 +10,10 @@ from ehrsynth.bits import ones
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, Parts, RealData, Scorer, Undefined, Value
 from ehrsynth.layout import Records
+from ehrsynth.metrics.bands import Band, bands
 from ehrsynth.metrics.grouped import GROUPS, groups_of
 from ehrsynth.metrics.missing import observed_means
-from ehrsynth.metrics.moments import Moments, grouped_moments
+from ehrsynth.metrics.moments import WHOLE, Moments, grouped_moments
 from ehrsynth.metrics.replicates import half_width, jackknife, replicates
 from ehrsynth.seeding import torch_rng
 
@@ -47,7 +48,7 @@ def sizes(real: RealData, synthetic: Records) -> NDArray[np.float64]:
 
 def synthetic_moments(real: RealData, synthetic: Records) -> Moments:
     """Return the moments of the groups of S, missing values filled with the means of R."""
-    return real.shared.once(
+    return real.shared.latest(
         synthetic,
         "moments",
         lambda: grouped_moments(grouped(real, synthetic), observed_means(real.train.values)),
@@ -59,6 +60,22 @@ def real_moments(real: RealData) -> Moments:
     return real.shared.once(
         real.train, "real moments", lambda: grouped_moments([real.train], observed_means(real.train.values))
     )
+
+
+def synthetic_bands(real: RealData, synthetic: Records) -> Iterator[Band]:
+    """Yield the products of the columns of S by its groups, as ``synthetic_moments`` has them if all fit at once."""
+    if real.layout.width <= WHOLE:
+        yield Band.whole(synthetic_moments(real, synthetic))
+    else:
+        yield from bands(grouped(real, synthetic), observed_means(real.train.values))
+
+
+def real_bands(real: RealData) -> Iterator[Band]:
+    """Yield the products of the columns of R, in the same bands."""
+    if real.layout.width <= WHOLE:
+        yield Band.whole(real_moments(real))
+    else:
+        yield from bands([real.train], observed_means(real.train.values))
 
 
 def replicated(card: Card, values: ArrayLike, parts: Parts | None = None) -> Value:

@@ -2,8 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Mapping
+import logging
+import zipfile
+import zlib
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -11,20 +15,39 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from ehrsynth.errors import MachineError
 from ehrsynth.files import written_aside
 from ehrsynth.layout import Records
 
 T = TypeVar("T")
 Arrays = Mapping[str, NDArray[Any]]
 
+CHECKSUM = "sha256"  # beside the arrays of a file
+
+log = logging.getLogger(__name__)
+
 
 @cache
 def code_hash() -> str:
     """Return a hash of all code that scores and of its cards, so that nothing kept outlives the code that made it."""
     package = Path(__file__).parents[1]
-    files = [file for room in ("evaluation", "metrics") for file in (package / room).rglob("*.*")]
-    files = sorted(file for file in files if file.suffix in (".py", ".yaml"))
+    rooms = [file for room in ("evaluation", "metrics", "constraints") for file in (package / room).rglob("*.*")]
+    below = [package / f"{name}.py" for name in ("bits", "kinds", "layout", "schema", "seeding")]  # on which they stand
+    files = sorted(file for file in [*rooms, *below] if file.suffix in (".py", ".yaml"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def checksum(key: str, content: Iterable[bytes]) -> str:
+    """Return what is kept beside cached work, so that neither a damaged file nor that of other work is believed.
+
+    Args:
+        key: what the work is, with its data and the code that did it.
+        content: of the file.
+    """
+    digest = hashlib.sha256(key.encode())
+    for part in content:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 class Shared:
@@ -46,6 +69,13 @@ class Shared:
             results[key] = compute()
         found: T = results[key]
         return found
+
+    def latest(self, records: Records, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return what ``once`` does, but keep it only for the table asked for last: meant for what is large."""
+        for other, results in self._done.items():
+            if other is not records:
+                results.pop(key, None)
+        return self.once(records, key, compute)
 
 
 class Memory:
@@ -83,9 +113,31 @@ class Memory:
         if self._folder is None:
             return compute()
         path = self._folder / f"{digest}.npz"
-        if not path.is_file():
-            result: dict[str, Any] = dict(compute())
+        if path.is_file():
+            if (found := _intact(path, digest)) is not None:
+                return found
+            log.warning("%s: damaged or not ours (checksum differs); computed again", path)
+        result: dict[str, Any] = {name: np.asarray(array) for name, array in compute().items()}
+        kept: dict[str, Any] = {CHECKSUM: np.array(_checksum(digest, result))}
+        try:
             with written_aside(path) as aside, aside.open("wb") as file:
-                np.savez(file, **result)
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
+                np.savez(file, **result, **kept)
+        except OSError as error:
+            raise MachineError(f"{path}: the cache cannot be written ({error.strerror}); repeat the command") from error
+        return result
+
+
+def _intact(path: Path, digest: str) -> Arrays | None:
+    """Return the arrays of a file, None unless they are those that were written for ``digest``."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+            found = {name: content[name] for name in content.files}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, OSError):  # whatever a flipped byte makes of it
+        return None
+    wanted = found.pop(CHECKSUM, None)
+    return found if wanted is not None and str(wanted) == _checksum(digest, found) else None
+
+
+def _checksum(digest: str, arrays: Arrays) -> str:
+    parts = ((f"{name} {array.dtype} {array.shape}".encode(), array.tobytes()) for name, array in arrays.items())
+    return checksum(digest, chain.from_iterable(parts))

@@ -15,6 +15,7 @@ from ehrsynth.schema import Column, Schema
 
 Subgroups = Mapping[str, Mapping[str, Tensor]]  # attribute -> label -> bool [n]
 
+ATTRIBUTES = {"attributes": "sensitive"}  # the option that names the columns to split by
 PROTECTED_NAMES = frozenset({"sex", "gender", "race", "ethnicity"})
 BANDS = (18, 45, 65, 80)
 AGES = ("0-17", "18-44", "45-64", "65-79", "80+")

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import perf_counter
 
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import InputError, OptionError, machine_fault
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
 from ehrsynth.evaluation.score import Score, Status
 from ehrsynth.layout import Records
+from ehrsynth.schema import Schema
 from ehrsynth.seeding import derive
 
 OnStep = Callable[[str], None]
@@ -40,6 +41,11 @@ class Suite:
         """The card of every score, in the order in which ``score`` returns them."""
         return tuple(card for evaluator in self.evaluators for card in evaluator.cards)
 
+    def check(self, schema: Schema) -> None:
+        """Raise an ``InputError`` if an option of an evaluator does not fit the columns."""
+        for evaluator in self.evaluators:
+            evaluator.check(schema)
+
     def fit(self, real: RealData, seed: int, on_step: OnStep | None = None) -> "FittedSuite":
         """Bind the suite to real data; each evaluator does its work on them when it is first asked.
 
@@ -48,7 +54,11 @@ class Suite:
             seed: of all draws, here and when scoring. Every evaluator has a stream of its own; what several of them
                 need is drawn once for all.
             on_step: told what is about to be prepared.
+
+        Raises:
+            InputError: an option of an evaluator does not fit the columns.
         """
+        self.check(real.schema)
         return FittedSuite(self, real if real.seed == seed else replace(real, seed=seed), on_step)
 
 
@@ -67,7 +77,8 @@ class FittedSuite:
         """Score a synthetic table.
 
         An evaluator that raises gives failed scores with a reason, and its traceback is logged; one
-        that does not apply to the data gives skipped scores.
+        that does not apply to the data gives skipped scores. What is no fault of the data gives no
+        score: an option that is wrong, or a machine that fails.
 
         Args:
             synthetic: S, encoded by the layout of the real data.
@@ -76,6 +87,10 @@ class FittedSuite:
 
         Returns:
             One score per card, in the suite's order.
+
+        Raises:
+            InputError: an option of an evaluator is wrong.
+            MachineError: no space, no memory, a disk that fails.
         """
         scores: list[Score] = []
         for evaluator in self.suite.evaluators if only is None else only:
@@ -101,6 +116,7 @@ class FittedSuite:
         except NotApplicableError as error:
             return "skipped", str(error)
         except Exception as error:
+            _raise_no_score(error)
             log.exception("%s could not be prepared", _title(evaluator))
             return "failed", _reason(error)
 
@@ -110,6 +126,7 @@ class FittedSuite:
             found = scorer(synthetic, self._seed(evaluator))
             missing = Undefined("the evaluator returned no such score")
         except Exception as error:
+            _raise_no_score(error)
             log.exception("%s failed", _title(evaluator))
             found, missing = {}, Undefined(_reason(error))
         seconds = (perf_counter() - start) / len(evaluator.cards)
@@ -125,6 +142,14 @@ def _score(card: Card, found: Value | Undefined, seconds: float) -> Score:
     if not math.isfinite(found.value):
         return _without_value(card, "failed", f"the value is {found.value}, not a finite number", seconds)
     return Score(card, found.value, ci=found.ci, seconds=seconds, parts=found.parts)
+
+
+def _raise_no_score(error: Exception) -> None:
+    """Raise again what says nothing about the synthetic table."""
+    if isinstance(error, InputError):
+        raise error
+    if (fault := machine_fault(error)) is not None:
+        raise fault from error
 
 
 def _without_value(card: Card, status: Status, reason: str, seconds: float) -> Score:

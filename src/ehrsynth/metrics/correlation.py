@@ -1,5 +1,7 @@
 """How columns go together in pairs."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,27 +11,32 @@ ROUNDING = 1e-12  # of a float64 correlation; and the share of the mean square b
 
 def correlation(mean: Tensor, covariance: Tensor) -> Tensor:
     """Return Pearson correlations [p, p]; all those of a constant column are 0, its own included."""
-    variance = covariance.diagonal()
-    varies = variance > ROUNDING * (variance + mean.square())
-    scale = torch.where(varies, variance.clamp_min(0).rsqrt(), 0.0)
+    scale = scales(mean, covariance.diagonal())
     return (covariance * torch.outer(scale, scale)).clamp(-1, 1)
 
 
-def related(correlations: Tensor, together: Tensor, n: int, binary: int) -> Tensor:
-    """Return which pairs of columns of R are related beyond chance and often enough to tell, bool [p, p].
+def scales(mean: Tensor, variance: Tensor) -> Tensor:
+    """Return one over the standard deviation of each column [p], 0 if it is constant."""
+    varies = variance > ROUNDING * (variance + mean.square())
+    return torch.where(varies, variance.clamp_min(0).rsqrt(), 0.0)
+
+
+def related(correlations: Tensor, together: Tensor, n: int, binary: int, counts: Tensor | None = None) -> Tensor:
+    """Return which pairs of columns of R are related beyond chance and often enough to tell, bool [b, p].
 
     A pair is related if abs(r_R) > 4 / sqrt(n). Two 0/1 columns also need at least 20
     records with both, seen or expected of independent columns.
 
     Args:
-        correlations: [p, p] of R.
-        together: [p, p] Gram matrix of R; of 0/1 columns, how many records have both.
+        correlations: [b, p] of R: the first b of p columns with all of them, usually b = p.
+        together: [b, p] Gram matrix of R; of 0/1 columns, how many records have both.
         n: number of records.
         binary: how many leading columns are 0/1.
+        counts: [p], how many records have each 0/1 column; needed if b is less than p.
     """
-    counts = together.diagonal()[:binary]
+    counts = (together.diagonal() if counts is None else counts)[:binary]
     enough = torch.ones_like(correlations, dtype=torch.bool)
-    expected = torch.outer(counts, counts) / n
+    expected = torch.outer(counts[: len(together)], counts) / n
     enough[:binary, :binary] = torch.maximum(together[:binary, :binary], expected) >= SUPPORT
     found: Tensor = enough & (correlations.abs() > 4 / n**0.5)
     found.fill_diagonal_(False)
@@ -44,11 +51,40 @@ def correlation_differences(real: Tensor, synthetic: Tensor, pairs: Tensor) -> t
         chosen ``pairs`` (0 if there is none); and ||corr_R - corr_S||_F / p^2 * 10^6, the form of the
         public benchmark code, whose diagonal differs where a column is constant on one side.
     """
-    p = len(real)
-    gap = (synthetic - real).abs()
-    gap[gap < ROUNDING] = 0  # the same rows, added up in another order
-    frobenius = float(torch.linalg.matrix_norm(gap)) / p**2 * 1e6
-    gap.fill_diagonal_(0)
-    count = p * (p - 1)
-    chosen = float(gap[pairs].sum()) / max(int(pairs.sum()), 1)
-    return float(gap.sum()) / count, float(gap.square().sum() / count) ** 0.5, chosen, frobenius
+    found = Differences()
+    found.add(real, synthetic, pairs)
+    return found.summaries(len(real))
+
+
+class Differences:
+    """What ``correlation_differences`` summarises, added up over bands of the matrices.
+
+    Attributes:
+        chosen: how many pairs were chosen, each of them counted in both orders.
+    """
+
+    def __init__(self) -> None:
+        self.chosen = 0
+        self._total = self._squares = self._of_chosen = 0.0
+        self._norms: list[float] = []
+
+    def add(self, real: Tensor, synthetic: Tensor, pairs: Tensor) -> None:
+        """Add a band [b, w]: b columns with themselves, and with the w - b that follow, which count twice."""
+        gap = (synthetic - real).abs_()
+        gap[gap < ROUNDING] = 0  # the same rows, added up in another order
+        b = len(gap)
+        sides = [(gap[:, :b], pairs[:, :b], 1)] + [(gap[:, b:], pairs[:, b:], 2)] * (gap.shape[1] > b)
+        for part, _, times in sides:
+            self._norms += [float(torch.linalg.matrix_norm(part))] * times
+        gap.fill_diagonal_(0)
+        for part, some, times in sides:
+            self.chosen += times * int(some.sum())
+            self._of_chosen += times * float(part[some].sum())
+            self._total += times * float(part.sum())
+            self._squares += times * float(part.square().sum())
+
+    def summaries(self, p: int) -> tuple[float, float, float, float]:
+        """Return the four of ``correlation_differences`` for p columns."""
+        count = p * (p - 1)
+        frobenius = math.hypot(*self._norms) / p**2 * 1e6
+        return self._total / count, (self._squares / count) ** 0.5, self._of_chosen / max(self.chosen, 1), frobenius

@@ -3,36 +3,17 @@
 import warnings
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from ehrsynth.layout import Records
-from ehrsynth.metrics.missing import filled_blocks
-from ehrsynth.metrics.moments import moments
-
-EXPLAINED = 0.8  # share of the variance that the latent space keeps
-
-
-def principal_axes(covariance: Tensor, explained: float = EXPLAINED) -> Tensor:
-    """Return the fewest leading eigenvectors [p, d] that explain at least ``explained`` of the variance."""
-    variances, axes = torch.linalg.eigh(covariance)
-    variances, axes = variances.flip(0).clamp_min(0), axes.flip(1)
-    reached = variances.cumsum(0) / variances.sum()
-    kept: Tensor = axes[:, : int((reached < explained - 1e-12).sum()) + 1]
-    return kept
-
-
-def project(table: Records, mean: Tensor, axes: Tensor, means: Tensor) -> Tensor:
-    """Return the latent coordinates [n, d] of the records in float32."""
-    offset = (mean @ axes).float()
-    return torch.cat([rows @ axes.float() - offset for rows in filled_blocks(table, means)])
+from ehrsynth.metrics.latent_space import Moments, latent_space
 
 
 def cluster_counts(
-    real: Records, synthetic: Records, space: tuple[Tensor, Tensor], means: Tensor, k: int, seed: int
+    real: Records, synthetic: Records, space: Moments | None, means: Tensor, k: int, seed: int
 ) -> NDArray[np.int64]:
     """Return how many records of R and of S fall into each of k clusters of a common latent space, [2, k].
 
@@ -42,14 +23,12 @@ def cluster_counts(
     Args:
         real: records of R.
         synthetic: records of S; as many as of R make the two sides equally certain.
-        space: mean [p] and covariance [p, p] of both together.
+        space: mean [p] and covariance [p, p] of both together, if they are known.
         means: [C], what to put for missing values.
         k: number of clusters, at most as many as records.
         seed: of the starts, below 2**32.
     """
-    mean, covariance = space
-    axes = principal_axes(covariance)
-    latent = torch.cat([project(table, mean, axes, means) for table in (real, synthetic)]).numpy()
+    latent = latent_space((real, synthetic), means, space).project(real, synthetic).numpy()
     labels = _fitted(latent, k, starts=10, seed=seed).labels_
     sides = labels[: len(real)], labels[len(real) :]
     return np.stack([np.bincount(side, minlength=k).astype(np.int64) for side in sides])
@@ -96,8 +75,7 @@ def elbow(real: Records, means: Tensor, most: int, seed: int) -> int:
     Returns:
         From 2 to ``most`` - 1.
     """
-    mean, covariance = moments(real, means=means)
-    latent = project(real, mean, principal_axes(covariance), means).numpy()
+    latent = latent_space((real,), means).project(real).numpy()
     spread = np.array([_fitted(latent, k, starts=3, seed=seed).inertia_ for k in range(1, most + 1)])
     below = np.linspace(spread[0], spread[-1], most) - spread
     return int(below[1:-1].argmax()) + 2

@@ -12,6 +12,7 @@ from ehrsynth.bits import unpack
 from ehrsynth.layout import Records
 
 BLOCK = 8192  # rows made dense at a time
+CELLS = 2**25  # and fewer if they are wide
 
 
 def observed_means(values: Tensor) -> Tensor:
@@ -26,5 +27,5 @@ def filled(values: Tensor, means: Tensor) -> Tensor:
 
 def filled_blocks(records: Records, means: Tensor) -> Iterator[Tensor]:
     """Yield the records in order as float32 [m, p], missing values filled with ``means`` [C]."""
-    for part in records.blocks(BLOCK):
+    for part in records.blocks(min(BLOCK, max(CELLS // max(records.layout.width, 1), 1))):
         yield torch.cat([unpack(part.bits).float(), filled(part.values, means)], dim=1)

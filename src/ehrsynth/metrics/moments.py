@@ -9,6 +9,8 @@ from torchmetrics import Metric
 from ehrsynth.layout import Records
 from ehrsynth.metrics.missing import filled_blocks
 
+WHOLE = 4096  # columns up to which the products of every two of them are held at once
+
 
 class Moments(Metric):
     """Count, sum and Gram matrix of rows; they add up over batches and over ranks.
@@ -37,16 +39,10 @@ class Moments(Metric):
     def update(self, x: Tensor, group: int = 0) -> None:
         """Add rows ``x`` [m, p] without missing values to a group; m below 2^24."""
         bits, rest = x[:, : self.binary].float(), x[:, self.binary :].double()
-        gram = self.gram[group]
         self.count[group] += len(x)
         self.total[group, : self.binary] += bits.sum(0)
         self.total[group, self.binary :] += rest.sum(0)
-        gram[: self.binary, : self.binary] += bits.T @ bits
-        if rest.shape[1]:
-            cross = bits.double().T @ rest
-            gram[: self.binary, self.binary :] += cross
-            gram[self.binary :, : self.binary] += cross.T
-            gram[self.binary :, self.binary :].addmm_(rest.T, rest)
+        add_products(self.gram[group], bits, rest)
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """Return mean [p] and (population) covariance [p, p] of all rows; torchmetrics drops the axes if p is 1."""
@@ -60,9 +56,28 @@ class Moments(Metric):
             yield _centred(*(whole - part for whole, part in zip(sums, group, strict=True)))
 
 
+def add_products(gram: Tensor, bits: Tensor, rest: Tensor) -> None:
+    """Add to ``gram`` [b, p] the products of the first b columns of rows with all p of them.
+
+    Args:
+        gram: float64.
+        bits: float32 [m, B], the columns of zeros and ones, which come first.
+        rest: float64 [m, p - B], all others.
+    """
+    binary = bits.shape[1]
+    few = bits[:, : len(gram)]
+    gram[:binary, :binary] += few.T @ bits
+    if rest.shape[1]:
+        cross = few.double().T @ rest
+        gram[:binary, binary:] += cross
+        if values := len(gram[binary:]):
+            gram[binary:, :binary] += cross[:, :values].T
+            gram[binary:, binary:].addmm_(rest[:, :values].T, rest)
+
+
 def _centred(count: Tensor, total: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
     mean = total / count
-    return mean, gram / count - torch.outer(mean, mean)
+    return mean, (gram / count).sub_(torch.outer(mean, mean))
 
 
 def grouped_moments(groups: Sequence[Records], means: Tensor) -> Moments:

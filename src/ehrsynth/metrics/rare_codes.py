@@ -15,11 +15,11 @@ def rare_pairs(together: Floats, rare: NDArray[np.bool_], least: int) -> NDArray
     """Return the pairs (rare code, any other code) with at least ``least`` records that have both, [2, m].
 
     Args:
-        together: [p, p], how many records of R have both codes.
+        together: [b, p], how many records of R have both codes: of the first b of p, usually all, with each.
         rare: [p], which codes are rare; a pair of two counts once.
         least: records with both.
     """
-    either = np.triu(rare[:, None] | rare[None], k=1)
+    either = np.triu(rare[: len(together), None] | rare[None], k=1)
     return np.stack(np.nonzero(either & (together >= least)))
 
 

@@ -1,23 +1,27 @@
 """What every generator is: a LightningModule that can be trained on encoded records and sampled."""
 
 import importlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from ehrsynth.constraints import Rules
-from ehrsynth.errors import FileError, OptionError, SchemaError, TrainingError
+from ehrsynth.errors import FileError, OptionError, SchemaError, TrainingError, machine_fault
 from ehrsynth.files import require
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import derive, torch_rng
+
+OWN_MODEL = re.compile(r"(?P<module>ehrsynth\.models(\.[a-z_][a-z0-9_]*)+)\.(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 
 
 class SyntheticModel(pl.LightningModule, ABC):
@@ -137,10 +141,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     require(path)
     try:
+        with ZipFile(path) as archive:  # torch does not look at the checksums in it
+            if (damaged := archive.testzip()) is not None:
+                raise BadZipFile(damaged)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for a file that is not its own
+        if (fault := machine_fault(error)) is not None:
+            raise fault from error
         raise FileError(f"{path}: not readable as a checkpoint ({type(error).__name__})") from error
-    if not isinstance(content, dict) or not {"model", "schema", "layout", "state_dict"} <= set(content):
+    wanted = {"model": str, "schema": dict, "layout": dict, "state_dict": dict, "hyper_parameters": dict}
+    if not isinstance(content, dict) or any(not isinstance(content.get(k), kind) for k, kind in wanted.items()):
         raise FileError(f"{path}: not an ehrsynth checkpoint (model, schema, layout and weights expected)")
     return content
 
@@ -156,28 +166,49 @@ def require_schema(path: Path, own: Schema, wanted: Schema) -> None:
         )
 
 
-def load_model(path: Path, schema: Schema | None = None) -> SyntheticModel:
+def load_model(
+    path: Path, schema: Schema | None = None, model_class: type[SyntheticModel] | None = None
+) -> SyntheticModel:
     """Rebuild the model of a checkpoint, in evaluation mode.
 
     Args:
         path: a file under a run's ``checkpoints/``.
         schema: the schema the caller works with; must equal the checkpoint's.
+        model_class: of the model, if it is not one of this package: what a file names is not imported.
 
     Raises:
-        FileError: the file is no checkpoint, or one of a version whose model had other options or weights.
+        FileError: the file is no checkpoint, or one of a version whose model had other options or weights, or of a
+            model that is not of this package, and nobody gave its class.
         SchemaError: the checkpoint comes from another schema.
     """
     content = read_checkpoint(path)
     own = Schema.from_dict(content["schema"])
     if schema is not None:
         require_schema(path, own, schema)
-    module, name = content["model"].rsplit(".", 1)
-    cls = getattr(importlib.import_module(module), name)
-    if not (isinstance(cls, type) and issubclass(cls, SyntheticModel)):
-        raise FileError(f"{path}: {content['model']} is not a model")
+    cls = model_class or _own_class(path, content["model"])
     try:
         model = cls(schema=own, **content["hyper_parameters"])
         model.load_state_dict(content["state_dict"])
-    except (TypeError, RuntimeError, OptionError) as error:
-        raise FileError(f"{path}: of another version of ehrsynth, whose {name} is different; train again") from error
+    except (TypeError, ValueError, RuntimeError, OptionError) as error:
+        if (fault := machine_fault(error)) is not None:
+            raise fault from error
+        known = f"of another version of ehrsynth, whose {cls.__name__} is different; train again"
+        other = f"made by {content['model'][:80]!r}, which model_class={cls.__name__} does not fit"
+        raise FileError(f"{path}: {known if model_class is None else other}") from error
     return model.eval()
+
+
+def _own_class(path: Path, name: str) -> type[SyntheticModel]:
+    """Return a class of this package; nothing else is imported because a file says so."""
+    if (found := OWN_MODEL.fullmatch(name)) is None:
+        raise FileError(
+            f"{path}: made by the model {name[:80]!r}, which is not of ehrsynth; if you trust its code, name it with"
+            " model_class="
+        )
+    try:
+        cls = getattr(importlib.import_module(found["module"]), found["name"])
+    except (ImportError, AttributeError):
+        cls = None
+    if not (isinstance(cls, type) and issubclass(cls, SyntheticModel)):
+        raise FileError(f"{path}: made by {name[:80]!r}, which this version of ehrsynth does not have; train again")
+    return cls

@@ -9,6 +9,7 @@ from typing import Any
 
 from ehrsynth.data.faults import FAULTS
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.understood import LEAST, Understood
 from ehrsynth.files import write_text
 from ehrsynth.reporting.html import environment
 
@@ -52,6 +53,11 @@ def flow_boxes(provenance: Mapping[str, Any]) -> list[Box]:
     return boxes
 
 
+def understood_lines(provenance: Mapping[str, Any]) -> list[Understood]:
+    """Return what was understood of the source; nothing where all was, or an earlier version made the matrix."""
+    return [Understood(**line) for line in provenance.get("understood", [])]
+
+
 def write_cohort_report(matrix: Matrix) -> Path:
     """Write the page into the matrix folder and return its path; it opens offline, without scripts."""
     provenance, path = matrix.provenance, matrix.folder / COHORT_PAGE
@@ -69,6 +75,8 @@ def write_cohort_report(matrix: Matrix) -> Path:
                 "prepared by": f"ehrsynth {provenance['versions']['ehrsynth']}",
             },
             boxes=boxes,
+            understood=understood_lines(provenance),
+            least=LEAST,
             rows=provenance["rows"],
             groups=[
                 (name, list(lines)) for name, lines in groupby(provenance["table_one"], key=lambda row: row["group"])

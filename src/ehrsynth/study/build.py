@@ -34,7 +34,7 @@ def build(node: Any, name: str = "", *, late: bool = False) -> Any:
     made = {key: build(value, f"{name}.{key}") for key, value in node.items() if key not in SPECIAL}
     if "_target_" not in node:
         return made
-    call = partial(_located(node["_target_"]), *build(list(node.get("_args_", ())), name), **made)
+    call = partial(located(node["_target_"]), *build(list(node.get("_args_", ())), name), **made)
     if late or node.get("_partial_"):
         return call
     try:
@@ -45,12 +45,17 @@ def build(node: Any, name: str = "", *, late: bool = False) -> Any:
         raise OptionError(f"{name}: {call.func.__name__} does not take these options ({error})") from error
 
 
-def _located(target: str) -> Any:
+def located(target: str, option: str = "_target_") -> Any:
+    """Import what the user names.
+
+    Raises:
+        OptionError: it cannot be imported, whatever its own code raises.
+    """
     module, _, name = target.rpartition(".")
     try:
         return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise OptionError(f"_target_={target}: cannot be imported ({error})") from error
+    except Exception as error:
+        raise OptionError(f"{option}={target}: cannot be imported ({type(error).__name__}: {error})") from error
 
 
 def node_of(value: Any, name: str) -> Choice:

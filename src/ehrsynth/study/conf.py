@@ -55,7 +55,7 @@ def parsed(text: str, name: object) -> Any:
 
     try:
         return yaml.load(text, _loader())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise FileError(f"{name}: not readable as YAML ({' '.join(str(error).split())})") from None
 
 

@@ -81,6 +81,7 @@ def evaluate(
     reading = Reading(known, subject, tuple(_listed(drop)), tuple(_listed(outcomes)))
     sources = {role: Source.of(role, table) for role, table in zip(ROLES, (train, holdout, synthetic), strict=True)}
     found = read_schema(sources["train"], reading)
+    chosen.check(found)
     if known is None:
         if out is not None:
             file = Path(out) / "schema.json"

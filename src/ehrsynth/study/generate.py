@@ -8,13 +8,15 @@ import pandas as pd
 import torch
 
 from ehrsynth.chunks import write_chunks
+from ehrsynth.data import parsing
 from ehrsynth.data.matrix import LOW_PREVALENCE, read_low_prevalence
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import TABLE_SUFFIXES, sha256, writable
-from ehrsynth.models.base import load_model
+from ehrsynth.models.base import SyntheticModel, load_model
 from ehrsynth.sampling import Acceptance, synthesize
 from ehrsynth.schema import Column, Schema
-from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.study.build import located
+from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import whole
 from ehrsynth.study.watch import NOBODY, Watch
 
@@ -37,6 +39,7 @@ def generate(
     device: str = "auto",
     reintroduce: bool = False,
     quote_formulas: bool = False,
+    model_class: type[SyntheticModel] | str | None = None,
     watch: Watch = NOBODY,
 ) -> pd.DataFrame | Written:
     """Draw records from the chosen checkpoint of a finished run.
@@ -50,24 +53,32 @@ def generate(
         device: ``auto`` takes a GPU if there is one; or ``cpu``, ``cuda``.
         reintroduce: add codes that were too rare to train on, drawn at their training prevalence.
         quote_formulas: in a CSV, put an apostrophe before texts that a spreadsheet would take for a formula.
+        model_class: of the run, if it is not one of this package; a name is imported, so it must be one you trust.
         watch: who is told what happens.
 
     Raises:
-        InputError: there is no such run, or an option is wrong.
+        InputError: there is no such run, a file of it is not as it was written, or an option is wrong.
     """
     folder = RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run))
     if out is not None and not str(out).endswith(TABLE_SUFFIXES):
         raise OptionError(f"out={out}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
     for name, flag in (("reintroduce", reintroduce), ("quote_formulas", quote_formulas)):
         expect(isinstance(flag, bool), name, flag, "true or false")
-    expect(condition is None or isinstance(condition, Mapping), "condition", condition, "condition.COLUMN=VALUE")
+    expect(
+        condition is None or isinstance(condition, Mapping), "condition", condition, "a mapping of columns to values"
+    )
     if quote_formulas and (out is None or str(out).endswith(".parquet")):
         raise OptionError("quote_formulas=true: it is for a CSV; out=FILE.csv was expected")
     if out is not None:
         writable("out", Path(out), file=True)
-    n = int(folder.provenance["rows"]["train"]) if n is None else whole("n", n, least=1)
+    known = _model_class(model_class)
+    folder.require(folder.path / PROVENANCE)
+    folder.require(folder.chosen_checkpoint, folder.schema)
+    if folder.hashes is None:
+        watch.say(f"{folder.path}: by a version that kept no hashes: its files were not checked")
+    n = folder.facts(rows={"train": int})["rows"]["train"] if n is None else whole("n", n, least=1)
     rare = _rare(folder) if reintroduce else []
-    model = load_model(folder.chosen_checkpoint, Schema.load(folder.schema)).to(torch_device(device))
+    model = load_model(folder.chosen_checkpoint, Schema.load(folder.schema), known).to(torch_device(device))
     wanted = {str(name): _level(model.schema.by_name.get(name), value) for name, value in (condition or {}).items()}
     acceptance = Acceptance()
     with watch.bar("generating", n) as advance:
@@ -92,15 +103,27 @@ def generate(
 
 
 def _level(column: Column | None, value: object) -> str:
-    """Return a value as a schema names it: of a binary column, 1, 1.0 and True are the same."""
-    binary = column is not None and column.kind == "binary" and not isinstance(value, str)
-    return str(int(value == 1)) if binary and value in (0, 1) else str(value)
+    """Return a value as a schema names it: of zeros and ones, 1, 1.0, True and true are the same."""
+    if column is None or column.numeric:
+        return str(value)
+    known = ("0", "1") if column.kind == "binary" else column.levels
+    found = parsing.levels(pd.Series([str(value)]), known).iloc[0]
+    return str(value) if pd.isna(found) else str(found)
+
+
+def _model_class(given: type | str | None) -> type[SyntheticModel] | None:
+    """Return the class that the user gives or names; that of this package needs none."""
+    found = located(given, "model_class") if isinstance(given, str) else given
+    if found is not None and not (isinstance(found, type) and issubclass(found, SyntheticModel)):
+        raise OptionError(f"model_class={given}: no model; a subclass of ehrsynth.models.base.SyntheticModel is one")
+    return found
 
 
 def _rare(folder: RunFolder) -> list[tuple[Column, float]]:
     """Return the rare codes with their prevalence: they stay with the patients, a run folder does not carry them."""
-    file = Path(folder.provenance["matrix"]["folder"]) / LOW_PREVALENCE
-    if not file.is_file() or sha256(file) != folder.provenance["data"]["low_prevalence"]:
+    facts = folder.facts(matrix={"folder": str}, data={"low_prevalence": str})
+    file = Path(facts["matrix"]["folder"]) / LOW_PREVALENCE
+    if not file.is_file() or sha256(file) != facts["data"]["low_prevalence"]:
         raise OptionError(f"reintroduce=true: the rare codes stay in {file}, which is gone or another one now")
     return [(code.column, code.prevalence) for code in read_low_prevalence(file.parent)]
 

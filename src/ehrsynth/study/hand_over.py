@@ -5,6 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 
@@ -17,21 +18,22 @@ from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import IDENTITY
+from ehrsynth.errors import FileError
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores
-from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.memory import code_hash
+from ehrsynth.evaluation.memory import checksum, code_hash
 from ehrsynth.evaluation.ranking import choose_checkpoint
 from ehrsynth.evaluation.suite import FittedSuite, OnStep
-from ehrsynth.files import read_json, sha256, write_json, write_text
+from ehrsynth.files import read_object, sha256, write_json, write_text
 from ehrsynth.layout import Records
-from ehrsynth.models.base import load_model
+from ehrsynth.models.base import SyntheticModel, load_model
 from ehrsynth.reporting.model_card import card_md
+from ehrsynth.reporting.parts import write_parts
 from ehrsynth.sampling import synthesize
 from ehrsynth.seeding import derive
 from ehrsynth.study.build import build
 from ehrsynth.study.generate import torch_device
-from ehrsynth.study.judge import ROLES, History, examine, judge
-from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.study.judge import ROLES, History, examine, judge, real_rows
+from ehrsynth.study.run_folder import MANIFEST, PROVENANCE, RunFolder
 from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.watch import Watch
@@ -41,12 +43,19 @@ RECIPE_FACTS = [name for name in IDENTITY if name != "inputs"]  # what tells mat
 
 
 def hand_over(
-    spec: Spec, folder: RunFolder, data: EhrDataModule, tracker: Tracker, watch: Watch, seconds: dict[str, float]
+    spec: Spec,
+    model_class: type[SyntheticModel],
+    folder: RunFolder,
+    data: EhrDataModule,
+    tracker: Tracker,
+    watch: Watch,
+    seconds: dict[str, float],
 ) -> None:
     """Turn a trained run into a finished one; ``report.json`` is written last.
 
     Args:
         spec: of the run.
+        model_class: what it has trained.
         folder: where its checkpoints and scores lie and everything else will.
         data: the matrix, encoded.
         tracker: told the final scores, the figures and the report.
@@ -58,17 +67,18 @@ def hand_over(
     directions = {card.name: card.direction for card in build(spec.evaluation["quick"], "evaluation.quick").cards}
     # What costs time on real rows alone is kept beside them: it is as private as they are.
     cache = matrix.folder / ".cache" if os.access(matrix.folder, os.W_OK) else None
-    real = RealData(data.schema, data.records["train"], data.records["holdout"], matrix.constraints, cache)
+    real = real_rows(matrix, "holdout", cache)
     checkpoints = pd.read_csv(folder.metrics).set_index("epoch")
     epoch = choose_checkpoint(checkpoints, directions, profile)
     chosen = checkpoint_path(folder.path, epoch)
 
     start = perf_counter()
     n = spec.n or len(real.train)
-    model = load_model(chosen, data.schema).to(torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto"))
+    device = torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
+    model = load_model(chosen, data.schema, model_class).to(device)
     with watch.bar("generating", n) as advance:
         chunks = synthesize(model, n, derive(spec.seed, "hand over"), progress=lambda done: advance(done, None))
-        synthetic = _written(folder.synthetic, chunks, Encoder(data.schema))
+        synthetic = _written(folder.synthetic, chunks, Encoder(real.schema))
     seconds["generate"] = perf_counter() - start
 
     start = perf_counter()
@@ -134,30 +144,49 @@ def hand_over(
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": report["versions"],
         "data": hashes,
+        "manifest": MANIFEST,
     }
-    write_json(folder.path / "provenance.json", provenance)
-    evaluation.save_scores(folder.path)
+    write_json(folder.path / PROVENANCE, provenance)
+    write_parts(folder.path / "report.parquet", evaluation.scores)
+    folder.finish(evaluation.to_dict())
 
 
 def _shared_anchors(
     spec: Spec, matrix: Matrix, watch: Watch, seconds: dict[str, float]
 ) -> Callable[[FittedSuite, OnStep], Anchors]:
     """Return what gives the anchors of a suite on a matrix: computed once and kept beside the runs."""
-    key = {"suite": spec.evaluation["full"], "seed": spec.evaluation["seed"], "data": matrix.fingerprint}
-    digest = hashlib.sha256(json.dumps({**key, "code": code_hash()}, sort_keys=True).encode()).hexdigest()[:16]
+    made_from = {"suite": spec.evaluation["full"], "seed": spec.evaluation["seed"], "data": matrix.fingerprint}
+    key = json.dumps({**made_from, "code": code_hash()}, sort_keys=True)
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = Path(spec.paths["runs"]) / ".anchors" / f"{matrix.name}-{digest}.json"
+
+    def kept() -> Anchors | None:
+        if not path.is_file():
+            return None
+        with suppress(FileError):
+            content = read_object(path, anchors=dict, sha256=str)
+            if content["sha256"] == _checksum(key, content["anchors"]):
+                return content["anchors"]  # type: ignore[no-any-return]
+        watch.say(f"{path}: damaged or not ours (checksum differs); the anchors are computed again")
+        return None
 
     def shared(fitted: FittedSuite, on_step: OnStep) -> Anchors:
         start = perf_counter()
-        if not path.is_file():
+        found = kept()
+        if found is None:
             with owned(path.with_name(f".{path.name}.lock"), f"evaluating the anchors on {matrix.name}", watch.say):
-                if not path.is_file():
-                    write_json(path, anchor_scores(fitted, on_step))
+                found = kept()
+                if found is None:
+                    found = anchor_scores(fitted, on_step)
+                    write_json(path, {"anchors": found, "sha256": _checksum(key, found)})
         seconds["anchors"] = perf_counter() - start
-        anchors: Anchors = read_json(path)
-        return anchors
+        return found
 
     return shared
+
+
+def _checksum(key: str, anchors: Anchors) -> str:
+    return checksum(key, [json.dumps(anchors, sort_keys=True).encode()])
 
 
 def _written(file: Path, chunks: Iterable[pd.DataFrame], encoder: Encoder) -> Records:

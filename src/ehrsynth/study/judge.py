@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ehrsynth.errors import FileError, TableError
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.errors import FileError, TableError, machine_fault
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
+from ehrsynth.evaluation.columns import as_told
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.suite import FittedSuite, OnStep, Suite
@@ -158,10 +160,23 @@ class Evaluation:
 
         Raises:
             FileError: the folder cannot be written to.
+            MachineError: the disk is full or fails.
         """
         with writing(folder, "the report "):
             self.to_html(Path(folder) / "report.html")
             self.save_scores(folder)
+
+
+def real_rows(matrix: Matrix, held_out: str, cache: Path | None = None) -> RealData:
+    """Return the training rows of a matrix beside those of another part, as they are judged.
+
+    Args:
+        matrix: opened.
+        held_out: ``validation`` or ``holdout``.
+        cache: where costly work on them is kept.
+    """
+    declared = tuple(rule.bound_to(matrix.scale) for rule in matrix.constraints)
+    return RealData(matrix.scale, matrix.judged("train"), matrix.judged(held_out), declared, cache)
 
 
 def examine(real: RealData, synthetic: Records, names: Mapping[str, str], data: Mapping[str, str]) -> Evidence:
@@ -176,7 +191,7 @@ def examine(real: RealData, synthetic: Records, names: Mapping[str, str], data: 
     Raises:
         TableError: H is R.
     """
-    found = shared_rows(real.train, real.holdout, names)
+    found = shared_rows(real.schema, real.train, real.holdout, names)
     shared = f"{100 * found.shared:.2f} % (by chance about {100 * found.expected:.2f} %)"
     facts = {"held-out rows equal to a training row": shared}
     for role, records in (("holdout", real.holdout), ("synthetic", synthetic)):
@@ -194,13 +209,14 @@ def examine(real: RealData, synthetic: Records, names: Mapping[str, str], data: 
     return Evidence(real, synthetic, short, data, facts, warnings if found.beyond_chance else ())
 
 
-def shared_rows(train: Records, holdout: Records, names: Mapping[str, str]) -> Overlap:
+def shared_rows(schema: Schema, train: Records, holdout: Records, names: Mapping[str, str]) -> Overlap:
     """Return how many rows of H equal one of R.
 
     Raises:
         TableError: H is R.
     """
-    found = overlap(Points(train.bits, train.values), Points(holdout.bits, holdout.values))
+    told = (as_told(schema, records) for records in (train, holdout))
+    found = overlap(*(Points(records.bits, records.values) for records in told))
     if found.same:
         raise TableError(
             f"{names['holdout']}: the same rows as {names['train']};"
@@ -254,8 +270,10 @@ def judge(
 
 @contextmanager
 def writing(place: str | Path, what: str = "") -> Iterator[None]:
-    """Turn what a disk refuses into a ``FileError``."""
+    """Turn what a disk refuses into a ``FileError``, and what it cannot do into a ``MachineError``."""
     try:
         yield
     except OSError as error:
+        if (fault := machine_fault(error)) is not None:
+            raise fault from None
         raise FileError(f"{place}: {what}cannot be written ({error.strerror})") from None

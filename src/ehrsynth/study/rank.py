@@ -14,7 +14,7 @@ from ehrsynth.chunks import write_table
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.table_files import read_table
-from ehrsynth.errors import FileError
+from ehrsynth.errors import FileError, OptionError
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.fidelity.dimension_wise_distance import published_distances
 from ehrsynth.evaluation.ranking import Profile, rank_runs
@@ -28,7 +28,7 @@ from ehrsynth.reporting.style import NamedFigure
 from ehrsynth.reporting.summary import Finding
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import Choice, load
-from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import whole
 
 CLASS = ("source.name", "split.split", ".feature", ".rule", ".vocabulary.vocabulary")  # where a recipe has the class
@@ -43,10 +43,12 @@ class Comparison:
     Attributes:
         sections: one for each set of rows.
         runs: path -> run.
+        remarks: what is said of sets of rows that could not be ranked, and of runs that were not checked.
     """
 
     sections: tuple[Section, ...]
     runs: Mapping[str, RunFolder]
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Say what was ranked."""
@@ -82,7 +84,7 @@ class Comparison:
         shown = ranking_figures(ranking, section.scores or {})
         if not all(run.trained for run in runs):
             return shown
-        origin = runs[0].provenance["matrix"]
+        origin = runs[0].facts(matrix={"folder": str, "fingerprint": str})["matrix"]
         if not Path(origin["folder"]).is_dir():
             return shown
         matrix = Matrix.open(Path(origin["folder"]))
@@ -91,7 +93,10 @@ class Comparison:
         encoder = Encoder(matrix.schema)
         real = RealData(matrix.schema, matrix.records("train"), matrix.records("holdout"), matrix.constraints)
         first = {group: run for run, group in reversed(ranking.groups.items())}
-        tables = {group: self.runs[first[str(group)]].synthetic for group in ranking.table.index}
+        shown_of = {group: self.runs[first[str(group)]] for group in ranking.table.index}
+        tables = {group: run.synthetic for group, run in shown_of.items()}
+        for run in shown_of.values():
+            run.require(run.synthetic)
         return [*shown, prevalence_figure(real, {group: encoder.encode(read_table(t)) for group, t in tables.items()})]
 
 
@@ -112,7 +117,8 @@ def rank(
 
     Raises:
         FileError: there is no finished run.
-        OptionError: no metric of the profile is there in all runs on the same rows.
+        FileError: a file of a run is not as it was written.
+        OptionError: on no set of rows is any metric of the profile there in all runs.
     """
     seed = whole("seed", seed)
     weights = profile if isinstance(profile, Profile) else build(load("profile", profile), "profile")
@@ -123,12 +129,34 @@ def rank(
         found = [RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run)) for run in several]
         if not found:
             raise FileError("runs: none was given; at least one finished run was expected")
+    remarks = [f"{run.path}: by a version that kept no hashes: not checked" for run in found if not _checked(run)]
     sets: dict[tuple[str | None, str | None], list[RunFolder]] = {}
     for run in found:
         sets.setdefault(run.real_data, []).append(run)
     titled = sorted(zip(_titles(list(sets.values())), sets.values(), strict=True), key=lambda pair: pair[0])
-    sections = [_section(own, weights, seed, axes, title) for title, own in titled]
-    return Comparison(tuple(sections), {str(run.path): run for run in found})
+    sections, left_out = [], []
+    for title, own in titled:
+        try:
+            sections.append(_section(own, weights, seed, axes, title))
+        except OptionError as error:  # such as a report of another suite, which keeps the others from nothing
+            left_out.append(error)
+            remarks.append(f"{title or own[0].path}: not ranked: {error}")
+    if not sections:
+        raise left_out[0]
+    return Comparison(tuple(sections), {str(run.path): run for run in found}, tuple(remarks))
+
+
+def _checked(run: RunFolder) -> bool:
+    """Whether what is ranked of a run is as ``train`` wrote it; a report of ``evaluate`` stands for itself.
+
+    Raises:
+        FileError: it is not.
+    """
+    if not run.trained:
+        return True
+    parts = run.report.with_suffix(".parquet")
+    run.require(run.report, run.path / PROVENANCE, *([parts] if parts.is_file() else []))
+    return run.hashes is not None
 
 
 def find_runs(pattern: str) -> list[RunFolder]:
@@ -194,7 +222,7 @@ def _titles(sets: Sequence[Sequence[RunFolder]]) -> list[str]:
     """Say in what the rows of each set differ from the others': how they were prepared, or else their hash."""
     if len(sets) == 1:
         return [""]
-    made = [[run.provenance["matrix"].get("recipe", {}) for run in runs if run.trained] for runs in sets]
+    made = [[_recipe(run) for run in runs if run.trained] for runs in sets]
     recipes = [reduce(_agreed, own) if own else {} for own in made]
     named = [{"split.seed" if key == "seed" else key: part for key, part in recipe.items()} for recipe in recipes]
     apart = iter(_apart([recipe for recipe in named if recipe]))  # how the rows of other reports came about, none knows
@@ -204,6 +232,13 @@ def _titles(sets: Sequence[Sequence[RunFolder]]) -> list[str]:
         title if title and titles.count(title) == 1 else ", ".join(filter(None, (title, other)))
         for title, other in zip(titles, hashes, strict=True)
     ]
+
+
+def _recipe(run: RunFolder) -> Mapping[str, Any]:
+    recipe = run.provenance["matrix"].get("recipe", {})
+    if not isinstance(recipe, Mapping):
+        raise FileError(f"{run.path / PROVENANCE}: matrix.recipe: an object of options was expected")
+    return recipe
 
 
 def _agreed(one: Any, other: Any) -> Any:

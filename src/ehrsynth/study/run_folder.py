@@ -1,18 +1,28 @@
-"""A run on disk: ``runs/STUDY/MODEL/RUN_ID``, its identity and its files."""
+"""A run on disk: ``runs/STUDY/MODEL/RUN_ID``, its files, and whether they are the ones that were written."""
 
+import hashlib
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ehrsynth.callbacks.evaluate import checkpoints_of
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.score import Score
-from ehrsynth.files import read_json
+from ehrsynth.files import as_json, read_object, sha256, write_json, write_text
 from ehrsynth.models.base import read_checkpoint, require_schema
 from ehrsynth.reporting.parts import scores_frame
 from ehrsynth.reporting.report import Report, read_report
 from ehrsynth.schema import Schema
+
+PROVENANCE, MANIFEST = "provenance.json", "manifest.json"
+FACTS = {"model": str, "variant": str, "seed": int, "matrix": {"folder": str}}  # of provenance, which all who ask need
+OWN = re.compile(r"(checkpoints/|figures/)?[\w=+-][\w=+.-]*", re.ASCII)  # names of files that a run writes
+MENDED = "the same `ehrsynth train` makes it again"
+BY_EARLIER_VERSIONS = ("config.yaml", "schema.json", "metrics.csv", "synthetic.parquet", "report.html", "card.md")
 
 
 class _File:
@@ -28,7 +38,12 @@ class _File:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run; ``report.json`` is written last and marks it as finished."""
+    """The files of one run; ``report.json`` is written last and marks it as finished.
+
+    Before it comes ``manifest.json``, the SHA-256 of every file of the run. Whoever uses a finished run asks for the
+    files it needs by ``require``, so that none is believed that was damaged or exchanged. It is no signature: who
+    writes a manifest too can still forge a run.
+    """
 
     path: Path
 
@@ -52,6 +67,7 @@ class RunFolder:
     losses = _File("losses.csv", "One row of mean losses an epoch; models without a loss have none.")
     schema = _File("schema.json", "The columns of the synthetic table.")
     synthetic = _File("synthetic.parquet", "The synthetic table.")
+    manifest = _File(MANIFEST, "The SHA-256 of every other file.")
 
     @property
     def finished(self) -> bool:
@@ -61,13 +77,40 @@ class RunFolder:
     @property
     def provenance(self) -> dict[str, Any]:
         """What made the run: command, seeds, data, versions, the chosen checkpoint."""
-        content: dict[str, Any] = read_json(self.path / "provenance.json")
-        return content
+        return self.facts(**FACTS)
+
+    def facts(self, **wanted: Any) -> dict[str, Any]:
+        """Return the provenance.
+
+        Args:
+            wanted: what must be in it, as ``read_object`` takes it.
+
+        Raises:
+            FileError: it is missing or malformed.
+        """
+        return read_object(self.path / PROVENANCE, **wanted)
 
     @property
     def trained(self) -> bool:
-        """Whether ``train`` wrote this folder; a report of ``evaluate`` has no provenance."""
-        return (self.path / "provenance.json").is_file()
+        """Whether ``train`` wrote this folder; a report of ``evaluate`` has none of these."""
+        return any((self.path / name).exists() for name in (PROVENANCE, MANIFEST, "checkpoints"))
+
+    @property
+    def hashes(self) -> dict[str, str] | None:
+        """The SHA-256 of every file as it was written; None for a run of a version that kept none.
+
+        Raises:
+            FileError: the manifest is malformed, or missing though there was one.
+        """
+        if not self.manifest.is_file() and not (self._provenance_names_a_manifest()):
+            return None
+        files: dict[str, str] = read_object(self.manifest, files=dict)["files"]
+        if not all(OWN.fullmatch(name) for name in files):
+            raise FileError(f"{self.manifest}: names files that no run writes; {MENDED}")
+        return files
+
+    def _provenance_names_a_manifest(self) -> bool:
+        return (self.path / PROVENANCE).is_file() and "manifest" in self.facts()
 
     @property
     def real_data(self) -> tuple[str | None, str | None]:
@@ -102,21 +145,81 @@ class RunFolder:
     @property
     def chosen_checkpoint(self) -> Path:
         """The checkpoint the profile chose."""
-        return self.path / "checkpoints" / str(self.provenance["checkpoint"])
+        file = self.path / PROVENANCE
+        name = str(self.facts(checkpoint=str)["checkpoint"])
+        if not OWN.fullmatch(f"checkpoints/{name}"):
+            raise FileError(f"{file}: checkpoint: found {name[:80]!r}; the name of a file in checkpoints/ was expected")
+        return self.path / "checkpoints" / name
 
     def scores(self) -> list[Score]:
         """Return the scores of the report."""
         return list(self._content.scores)
 
-    def latest_checkpoint(self, schema: Schema) -> Path | None:
-        """Return the newest checkpoint, to resume from.
+    def finish(self, report: Mapping[str, Any]) -> None:
+        """Write down what every file of the run holds and then, last of all, ``report.json``."""
+        text = as_json(report)
+        hashes = {name: sha256(self.path / name) for name in self._written()}
+        hashes[self.report.name] = hashlib.sha256(text.encode()).hexdigest()
+        write_json(self.manifest, {"version": 1, "files": hashes})
+        write_text(self.report, text)
+
+    def _written(self) -> list[str]:
+        folders = (self.path, self.path / "checkpoints", self.path / "figures")
+        files = [path for folder in folders for path in sorted(folder.glob("*")) if path.is_file()]
+        names = [path.relative_to(self.path).as_posix() for path in files]
+        return [name for name in names if OWN.fullmatch(name) and name not in (self.manifest.name, self.report.name)]
+
+    def require(self, *files: Path) -> None:
+        """Make sure that files of a finished run are there and as they were written.
 
         Raises:
-            FileError: it is not readable, although files get their name only when they are complete.
+            FileError: one is missing, altered, or leads out of the folder.
+        """
+        hashes = self.hashes
+        for file in files:
+            if not file.resolve().is_relative_to(self.path.resolve()):
+                raise FileError(f"{file}: leads out of the run folder; copy what it stands for into its place")
+            if not file.is_file():
+                raise FileError(f"{file}: no such file; the run has one, and {MENDED}")
+            if hashes is not None and sha256(file) != hashes.get(file.relative_to(self.path).as_posix()):
+                raise FileError(f"{file}: not as the run wrote it (sha256 differs); remove it, and {MENDED}")
+
+    def missing(self) -> list[str]:
+        """Return what a finished run lacks; ``train`` makes it again.
+
+        Raises:
+            FileError: a file that is there is not as it was written.
+        """
+        if not self.manifest.is_file() and self._provenance_names_a_manifest():
+            return [MANIFEST]
+        hashes = self.hashes
+        names = [PROVENANCE, *BY_EARLIER_VERSIONS] if hashes is None else sorted(hashes)
+        absent = [name for name in names if not (self.path / name).is_file()]
+        self.require(*(self.path / name for name in names if name not in absent))
+        if hashes is None and PROVENANCE not in absent and not self.chosen_checkpoint.is_file():
+            absent.append(f"checkpoints/{self.chosen_checkpoint.name}")
+        return absent
+
+    def latest_checkpoint(self, schema: Schema, say: Callable[[str], None]) -> Path | None:
+        """Return the newest checkpoint that is sound and lacks none of those before it, to resume from.
+
+        Args:
+            schema: of the run.
+            say: is told why a newer one is not taken.
+
+        Raises:
             SchemaError: it comes from another schema.
         """
         found = sorted((self.path / "checkpoints").glob("epoch=*.ckpt"))
-        if not found:
-            return None
-        require_schema(found[-1], Schema.from_dict(read_checkpoint(found[-1])["schema"]), schema)
-        return found[-1]
+        for path in reversed(found):
+            try:
+                content = read_checkpoint(path)
+                require_schema(path, Schema.from_dict(content["schema"]), schema)
+            except FileError as error:  # although files get their name only when they are complete
+                say(f"{error}; training goes on from the checkpoint before it")
+                continue
+            absent = [name for name in checkpoints_of(content) if not path.with_name(name).is_file()]
+            if not absent:
+                return path
+            say(f"{path.with_name(absent[0])}: no such file; training goes on from the checkpoint before it")
+        return None

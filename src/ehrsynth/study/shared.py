@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import OptionError, machine_fault
 
 
 @contextmanager
@@ -32,6 +32,8 @@ def owned(lock: Path, what: str, say: Callable[[str], None]) -> Iterator[None]:
             say(f"{what}: another process is at it; waiting for it")
             held.acquire()
     except OSError as error:
+        if (fault := machine_fault(error)) is not None:
+            raise fault from None
         raise OptionError(f"{lock.parent}: cannot be written to ({error.strerror})") from None
     try:
         yield

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch.multiprocessing import ProcessRaisedException
 
 from ehrsynth.callbacks.curves import LossCurves
 from ehrsynth.callbacks.evaluate import EvaluateCheckpoints
@@ -18,15 +19,14 @@ from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import Recipe
-from ehrsynth.errors import OptionError
-from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.errors import EhrsynthError, MachineError, OptionError, TrainingError
 from ehrsynth.evaluation.ranking import Profile
 from ehrsynth.files import sweep_leftovers, writable, write_text
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.study.build import build, node_of
 from ehrsynth.study.conf import Choice, compose, dumped, sorted_out
 from ehrsynth.study.hand_over import hand_over
-from ehrsynth.study.judge import shared_rows
+from ehrsynth.study.judge import real_rows, shared_rows
 from ehrsynth.study.prepare import data_name, made, matrix_folder, readable_name, recipe_of
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.shared import owned
@@ -88,6 +88,8 @@ def train(
         InputError: an option or the data are wrong.
         TrainingError: the loss became NaN or infinite.
     """
+    if not isinstance(data, Matrix | Recipe | str | Path):
+        raise OptionError(f"data: found a {type(data).__name__}; a matrix, its folder, or a recipe of one was expected")
     unsaid = ("data", "runs", "matrices", "watch")
     asked = {name: value for name, value in locals().items() if value is not None and name not in unsaid}
     if isinstance(data, Recipe):
@@ -113,10 +115,10 @@ def train(
 
 
 def run(spec: Spec, watch: Watch = NOBODY) -> RunFolder:
-    """Carry out a spec, or return the finished run of the same identity.
+    """Carry out a spec, or return the finished run of the same identity; what it lacks is made again.
 
     Raises:
-        InputError: an option or the data are wrong.
+        InputError: an option or the data are wrong, or a file of the finished run is not as it was written.
         TrainingError: the loss became NaN or infinite.
     """
     spec.check()
@@ -124,15 +126,21 @@ def run(spec: Spec, watch: Watch = NOBODY) -> RunFolder:
     run_id = spec.identity(matrix.fingerprint)
     folder = RunFolder(Path(spec.paths["runs"]) / study_name(spec) / spec.model_name / run_id)
     title = f"{spec.model_name} seed {spec.seed}"
-    if not folder.finished:
+    if not _whole(folder):
         _require_place(spec, folder.path)
         with owned(folder.path / ".lock", f"{title}: {folder.path}", watch.say):
-            if not folder.finished:  # by another process meanwhile
-                watch.say(f"{title}: {folder.path}")
+            if not _whole(folder):  # by another process meanwhile
+                absent = f"  makes again what is missing: {', '.join(folder.missing())}" if folder.finished else ""
+                watch.say(f"{title}: {folder.path}{absent}")
                 _carry_out(spec, matrix, folder, watch)
                 return folder
-    watch.say(f"{title}: finished already  {folder.path}")
+    unchecked = "" if folder.hashes else "  (by a version that kept no hashes: its files were not checked)"
+    watch.say(f"{title}: finished already  {folder.path}{unchecked}")
     return folder
+
+
+def _whole(folder: RunFolder) -> bool:
+    return folder.finished and not folder.missing()
 
 
 def open_matrix(spec: Spec, watch: Watch = NOBODY) -> Matrix:
@@ -163,6 +171,7 @@ def study_name(spec: Spec) -> str:
 
 def _carry_out(spec: Spec, matrix: Matrix, folder: RunFolder, watch: Watch) -> None:
     sweep_leftovers(folder.path)
+    folder.report.unlink(missing_ok=True)  # until everything is there again
     write_text(folder.config, dumped(spec.config))
     matrix.schema.save(folder.schema)
     with tracking(
@@ -182,7 +191,7 @@ def _carry_out(spec: Spec, matrix: Matrix, folder: RunFolder, watch: Watch) -> N
             raise OptionError(f"model={spec.model_name}: its options do not fit ({error})") from error
         require_options(spec.trainer, model)
         seconds = {"train": _fit(spec, model, data, folder, tracker, watch)}
-        hand_over(spec, folder, data, tracker, watch, seconds)
+        hand_over(spec, type(model), folder, data, tracker, watch, seconds)
 
 
 def _fit(
@@ -191,13 +200,14 @@ def _fit(
     """Train, from the latest checkpoint if the run was interrupted, and return the seconds it took."""
     start = perf_counter()
     data.setup("fit")
-    train_records, validation = data.records["train"], data.records["validation"]
+    train_records = data.records["train"]
     files = {part: str(data.matrix.folder / f"{part}.parquet") for part in data.records}
-    shared_rows(train_records, data.records["holdout"], files)  # now, or hours of training end in an error
+    shared_rows(data.schema, train_records, data.records["holdout"], files)  # now, or hours of training end in an error
     model.rules = Rules(data.matrix.constraints, data.schema)
     model.observe(data.filled)
-    chosen_on = RealData(data.schema, train_records, validation, data.matrix.constraints)
+    chosen_on = real_rows(data.matrix, "validation")
     suite = build(spec.evaluation["quick"], "evaluation.quick").fit(chosen_on, spec.evaluation["seed"])
+    build(spec.evaluation["full"], "evaluation.full").check(data.schema)  # likewise
     with watch.bar(f"training {spec.model_name}", None) as advance, _quiet_lightning():
         callbacks: list[pl.Callback] = [
             LossCurves(folder=folder.path),
@@ -212,18 +222,32 @@ def _fit(
             EpochProgress(advance=advance),
             tracker.callback(),
         ]
-        trainer = made_trainer(spec.trainer, model, callbacks, tracker.loggers)
+        options = dict(spec.trainer)
+        if options["devices"] != 1 and not any(weights.requires_grad for weights in model.parameters()):
+            watch.say(f"{spec.model_name}: one process, for it has no parameters that several could share")
+            options |= {"devices": 1, "strategy": "auto"}
+        trainer = made_trainer(options, model, callbacks, tracker.loggers)
         try:
-            trainer.fit(model, data, ckpt_path=folder.latest_checkpoint(data.schema), weights_only=True)
+            trainer.fit(model, data, ckpt_path=folder.latest_checkpoint(data.schema, watch.say), weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
         except MisconfigurationException as error:  # what only the number of batches tells
             raise OptionError(f"trainer: {error}") from error
+        except ProcessRaisedException as error:
+            if (ours := _raised_in_a_process(str(error))) is not None:
+                raise ours from None
+            raise
     if not folder.metrics.is_file():
         raise OptionError(
             "trainer: no batch was trained; max_steps, max_time and limit_train_batches must leave at least one"
         )
     return perf_counter() - start
+
+
+def _raised_in_a_process(traceback: str) -> EhrsynthError | None:
+    """Return the error of ours that ended one of several processes, of which torch keeps the text only."""
+    kind, _, message = traceback.strip().splitlines()[-1].partition(": ")
+    return next((own(message) for own in (TrainingError, MachineError) if kind.endswith(f".{own.__name__}")), None)
 
 
 @contextmanager

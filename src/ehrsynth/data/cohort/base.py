@@ -1,16 +1,19 @@
 """Who belongs to a study, seen from which moment, over which window; and how many each rule left."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
+from ehrsynth.data.cohort.candidates import of_stays, of_subjects
+from ehrsynth.data.cohort.index import EndOfObservation, index_of
+from ehrsynth.data.cohort.window import EVERYTHING, unused, within
 from ehrsynth.data.events import EVENTS
 from ehrsynth.data.faults import policies, settle
 from ehrsynth.data.store import Store
+from ehrsynth.data.understood import Understood
 from ehrsynth.errors import OptionError, TableError
 
 StayChoice = Literal["last", "first", "any"]
-Index = Literal["discharge", "admission"]
 Expected = Mapping[str, tuple[Callable[[Any], bool], str]]  # whether a value is in range, and what is, in plain words
 
 
@@ -19,16 +22,22 @@ class Rule:
 
     A candidate is a subject with one of the stays: ``candidate`` (its number), ``subject_id, stay_id, sex, birth,
     death, admitted, discharged, died, index_time``, ``first_admitted``, the subject's first admission of all, and
-    ``stays_so_far``, how many the subject has had with this one. Its window is in the view ``windows``: the events with
-    their ``candidate``.
+    ``stays_so_far``, how many the subject has had with this one; ``aged_at``, when its age counts, and ``known_since``.
+    These are the admission and the first admission, or in a cohort that asks for no stay the index and the first sign
+    of the subject; ``died`` then is whether it is dead at the index. Its window is in the view ``windows``: the events
+    with their ``candidate``.
 
     Attributes:
         words: the rule in plain words, with ``{option}`` where its options stand.
-        sql: the condition over a candidate, in the same way.
+        without_stay: these words in a cohort that asks for no stay, if they are others.
+        known: whom the condition can be told of, in plain words; of the others it is NULL. They are counted apart.
+        sql: the condition over a candidate, in the same way as ``words``.
         expected: of the options that can be out of range, by their names.
     """
 
     words: ClassVar[str]
+    without_stay: ClassVar[str] = ""
+    known: ClassVar[str] = ""
     sql: ClassVar[str]
     expected: ClassVar[Expected] = {}
 
@@ -77,9 +86,13 @@ class Cohort:
     Attributes:
         stay: the index stay: the ``last`` or the ``first`` of a subject, to which the rules then apply, or ``any``: the
             last of those that keep every rule. A stay without the date of the index, such as that of a patient who is
-            still in hospital, is none of them. None asks for no stay: subjects count as they are, over all events.
-        rules: what every candidate must keep, in the order of the flow diagram; None leaves one out.
-        index: the moment everything is seen from: ``discharge`` or ``admission`` of the index stay.
+            still in hospital, is none of them. None asks for no stay; the rules then apply to the subject.
+        rules: what every candidate must keep, in the order of the flow diagram; None leaves one out. Of whom a rule
+            cannot be told, for want of a date of birth for example, is left out and counted apart.
+        index: the moment everything is seen from: ``discharge`` or ``admission`` of the index stay. Without a stay
+            ``last_visit``, of any kind; ``end_of_observation``; a day as YYYY-MM-DD; or the first of some codes, as
+            ``{first: [E11, "250"], domain: diagnosis, vocabulary: null}``. ``discharge`` without a stay leaves nothing
+            out: subjects count as they are, over all events, and are as old as at the end of observation.
         window: ``history``, all events until the index; ``stay``, those of the index stay; or a number of days before
             the index.
         faults: what becomes of faults in the data, for all or by name (see ``ehrsynth.data.faults``): ``exclude``,
@@ -91,14 +104,21 @@ class Cohort:
 
     stay: StayChoice | None = "last"
     rules: Mapping[str, Rule | None] | None = None
-    index: Index = "discharge"
+    index: str | Mapping[str, Any] = "discharge"
     window: str | int = "history"
     faults: str | Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("stay", (*get_args(StayChoice), None)), ("index", get_args(Index))):
-            if (value := getattr(self, name)) not in known:
-                raise OptionError(f"cohort.{name}={value}: one of {', '.join(map(str, known))} was expected")
+        known = (*get_args(StayChoice), None)
+        if self.stay not in known:
+            raise OptionError(f"cohort.stay={self.stay}: one of {', '.join(map(str, known))} was expected")
+        self._of_no_stay = index_of(self.index)
+        self.index = dict(self.index) if isinstance(self.index, Mapping) else str(self.index)
+        if self._of_no_stay is not None and self.stay is not None:
+            raise OptionError(f"cohort.index={self.index}: it is none of a stay; add cohort.stay=null")
+        if self.stay is None and (self.index == "admission" or self.window == "stay"):
+            option = "index=admission" if self.index == "admission" else "window=stay"
+            raise OptionError(f"cohort.{option}: cohort.stay=null asks for no stay; last, first or any was expected")
         window = self.window
         if window not in ("history", "stay") and (not isinstance(window, int) or window < 1):
             raise OptionError(f"cohort.window={window}: history, stay or a number of days above zero was expected")
@@ -123,9 +143,10 @@ class Cohort:
     def choose(self, store: Store) -> list[FlowStep]:
         """Settle faults in the data, make the table ``cohort`` and the view ``history``, and return the flow.
 
-        ``cohort``: ``row, subject_id, stay_id, sex, birth, death, admitted, discharged, index_time``, in the order of
-        ``subject_id``; ``row`` counts from zero and is the row of the matrix. ``history``: the events of the window,
-        with their ``row``.
+        ``cohort``: ``row, subject_id, stay_id, sex, birth, death, admitted, discharged, index_time, seen_until``, in
+        the order of ``subject_id``; ``row`` counts from zero and is the row of the matrix. ``seen_until`` is the index,
+        or the end of its day if it has no clock; an admission without one is seen from the begin of its day.
+        ``history``: the events of the window, with their ``row``.
 
         Raises:
             TableError: nobody is left, a fault is refused, or the window needs dates and there are none.
@@ -138,12 +159,13 @@ class Cohort:
         if self.stay:
             flow.append(FlowStep("with at least one stay", *_counts(store, "candidates")))
             flow += self._dated(store)
+        elif self._of_no_stay is not None:
+            flow.append(FlowStep(self._of_no_stay.words(store), *_counts(store, "candidates")))
         if self.stay in ("last", "first"):
             self._one_stay(store)
             flow.append(FlowStep(f"the {self.stay} stay", *_counts(store, "candidates")))
         for rule in self._rules.values():
-            store.table("candidates", f"SELECT * FROM candidates WHERE {rule.condition()}")
-            flow.append(FlowStep(rule.describe(), *_counts(store, "candidates")))
+            flow += self._kept(store, rule)
         self._one_stay(store)
         if self.stay == "any":
             flow.append(FlowStep("the last of these stays", *_counts(store, "candidates")))
@@ -153,29 +175,51 @@ class Cohort:
         store.table(
             "cohort",
             """SELECT row_number() OVER (ORDER BY subject_id) - 1 AS row, subject_id, stay_id, sex, birth, death,
-            admitted, discharged, index_time FROM candidates ORDER BY subject_id""",
+            admitted, discharged, index_time, seen_until FROM candidates ORDER BY subject_id""",
         )
         store.view(
             "history",
             f"SELECT c.row, c.index_time, e.* FROM {EVENTS} e JOIN cohort c ON e.subject_id = c.subject_id"
-            f" WHERE {self._within()}",
+            f" WHERE {self._window}",
         )
         return flow
 
+    def unused(self, store: Store, domains: Collection[str]) -> list[Understood]:
+        """Return how many events of the cohort's subjects lie outside the window, by domain."""
+        return [] if self._window == EVERYTHING else unused(store, domains, self._window)
+
     def _candidates(self, store: Store) -> None:
-        moment = "discharged" if self.index == "discharge" else "admitted"
-        store.table(
-            "candidates",
-            f"""SELECT row_number() OVER () AS candidate, subject_id, stay_id, sex, birth, death, admitted, discharged,
-            died, {moment} AS index_time, min(admitted) OVER (PARTITION BY subject_id) AS first_admitted,
-            row_number() OVER (PARTITION BY subject_id ORDER BY admitted, discharged, stay_id) AS stays_so_far
-            FROM people {"JOIN" if self.stay else "LEFT JOIN"} stays USING (subject_id)""",
-        )
+        if self.stay:
+            candidates = of_stays(str(self.index))
+        else:
+            index = self._of_no_stay or EndOfObservation(every_event=False)
+            candidates = of_subjects(store, index, undated=self._everything)
+        store.table("candidates", f"SELECT row_number() OVER () AS candidate, * FROM ({candidates})")
         store.view(
             "windows",
             f"SELECT c.candidate, e.* FROM {EVENTS} e JOIN candidates c ON e.subject_id = c.subject_id"
-            f" WHERE {self._within()}",
+            f" WHERE {self._window}",
         )
+
+    @property
+    def _everything(self) -> bool:
+        """Whether subjects count as they are, dated or not."""
+        return self.stay is None and self._of_no_stay is None
+
+    @property
+    def _window(self) -> str:
+        return EVERYTHING if self._everything and self.window == "history" else within(self.window)
+
+    def _kept(self, store: Store, rule: Rule) -> list[FlowStep]:
+        """Leave out whom a rule cannot be told of, and then who does not keep it."""
+        store.table("candidates", f"SELECT *, CAST(({rule.condition()}) AS BOOLEAN) AS keeps FROM candidates")
+        words = (rule.without_stay if self.stay is None else "") or rule.describe()
+        steps = []
+        if store.value("SELECT count(*) FROM candidates WHERE keeps IS NULL"):
+            known = rule.known or f"of whom is known: {words}"
+            steps.append(FlowStep(known, *_counts(store, "candidates WHERE keeps IS NOT NULL")))
+        store.table("candidates", "SELECT * EXCLUDE (keeps) FROM candidates WHERE keeps")
+        return [*steps, FlowStep(words, *_counts(store, "candidates"))]
 
     def _dated(self, store: Store) -> list[FlowStep]:
         """Leave out stays whose index has no date, unless the source has no dates at all."""
@@ -196,22 +240,6 @@ class Cohort:
             "candidates",
             f"SELECT * FROM candidates QUALIFY row_number() OVER (PARTITION BY subject_id ORDER BY {by}) = 1",
         )
-
-    def _within(self) -> str:
-        """Return the condition that keeps event ``e`` in the window of ``c``.
-
-        Where the event or the index has no date, ``stay_id`` tells: what belongs to no stay is always in, what belongs
-        to another stay only if that one is earlier, which without any date its ``stay_id`` says.
-        """
-        if self.stay is None:
-            return "true"
-        until = """CASE WHEN e.time IS NOT NULL AND c.index_time IS NOT NULL THEN e.time <= c.index_time
-            ELSE e.stay_id IS NULL OR e.stay_id = c.stay_id OR (c.index_time IS NULL AND e.stay_id < c.stay_id) END"""
-        if self.window == "history":
-            return until
-        if self.window == "stay":
-            return f"""{until} AND coalesce(e.stay_id = c.stay_id, e.time >= c.admitted, true)"""
-        return f"{until} AND (e.time IS NULL OR e.time >= c.index_time - INTERVAL {self.window} DAY)"
 
 
 def _counts(store: Store, relation: str) -> tuple[int, int]:

@@ -8,10 +8,7 @@ from typing import ClassVar
 from ehrsynth.data.cohort.base import Expected, Rule
 from ehrsynth.data.events import EVENTS, coded
 from ehrsynth.data.store import text
-
-
-def _days(start: str, end: str) -> str:
-    return f"(epoch({end}) - epoch({start})) / 86400"
+from ehrsynth.data.times import days_between, end_of
 
 
 def _is_number(value: object) -> bool:
@@ -77,16 +74,18 @@ class Within(Rule):
 
 
 class Age(Within):
-    """Whole years at admission, both ends included."""
+    """Whole years at admission, or at the index where the cohort asks for no stay; both ends included."""
 
-    number, unit = "date_sub('year', birth, admitted)", "years"
+    number, unit = "date_sub('year', birth::DATE, aged_at::DATE)", "years"
+    known = "of known age"
     words, up_to = "{least} years or older", "{least} to {most} years old"
 
 
 class StayLength(Within):
     """Days from admission to discharge, both ends included."""
 
-    number, unit = _days("admitted", "discharged"), "days"
+    number, unit = f"({days_between('admitted', 'discharged')})", "days"
+    known = "with a stay of known length"
     words, up_to = "a stay of {least} days or more", "{least} to {most} days"
 
 
@@ -103,18 +102,22 @@ class AtLeastStays(Rule):
 
 @dataclass(frozen=True)
 class DischargedAlive(Rule):
-    """The subject left the hospital alive."""
+    """The subject left the hospital alive, or is alive at the index where the cohort asks for no stay."""
 
-    words = "discharged alive"
+    words, without_stay = "discharged alive", "alive at the index"
     sql = "NOT died"
 
 
 @dataclass(frozen=True)
 class MinimumHistory(Rule):
-    """So many days lie between the subject's first admission and the index."""
+    """So many days lie between the subject's first admission and the index.
+
+    Where the cohort asks for no stay, they begin with observation, or with the first visit of any kind.
+    """
 
     words = "known for at least {days} days"
-    sql = f"{_days('first_admitted', 'index_time')} >= {{days}}"
+    known = "of whom is known since when"
+    sql = f"({days_between('known_since', 'index_time')}) >= {{days}}"
     expected: ClassVar[Expected] = {"days": DAYS}
 
     days: float
@@ -132,6 +135,7 @@ class FollowUp(Rule):
     """
 
     words = "followed for at least {days} days"
+    known = "with a date to follow from"
     expected: ClassVar[Expected] = {"days": DAYS, "until": (_is_end, "a day as YYYY-MM-DD")}
 
     days: float
@@ -140,8 +144,8 @@ class FollowUp(Rule):
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
         last = "SELECT greatest(max(admitted), max(discharged), (SELECT max(death) FROM people)) FROM stays"
-        end = f"({last})" if self.until is None else f"TIMESTAMP {text(self.until)} + INTERVAL 1 DAY"
-        return f"{_days('index_time', end)} >= {self.days}"
+        end = f"({last})" if self.until is None else f"TIMESTAMP {text(self.until)}"
+        return f"(epoch({end_of(end)}) - epoch(index_time)) / 86400 >= {self.days}"
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ class HasNoCode(HasCode):
 class Between(Rule):
     """The index lies between two days, as YYYY-MM-DD, both included; None leaves an end open."""
 
+    known = "with a known date of the index"
     expected: ClassVar[Expected] = {"first": END, "last": END}
 
     first: str | None = None
@@ -206,6 +211,7 @@ class Between(Rule):
 class AdmissionKind(Rule):
     """The admission is of one of these kinds: beginnings of the provider's words, such as ``EMER``, in any case."""
 
+    known = "with an admission of known kind"
     expected: ClassVar[Expected] = {"codes": (_are_words, "a list of beginnings of the provider's words")}
 
     codes: Sequence[str]
@@ -216,5 +222,6 @@ class AdmissionKind(Rule):
 
     def condition(self) -> str:
         """Return an SQL condition over a candidate."""
-        kinds = f"SELECT subject_id, stay_id FROM {EVENTS} WHERE domain = 'admission' AND {coded(self.codes)}"
-        return f"(subject_id, stay_id) IN ({kinds})"
+        kinds = f"SELECT subject_id, stay_id FROM {EVENTS} WHERE domain = 'admission' AND code IS NOT NULL"
+        return f"""CASE WHEN coalesce((subject_id, stay_id) IN ({kinds}), false)
+            THEN (subject_id, stay_id) IN ({kinds} AND {coded(self.codes)}) END"""

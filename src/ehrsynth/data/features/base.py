@@ -1,6 +1,7 @@
 """The seam between a cohort and the columns of the matrix."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ehrsynth.data.store import Store, quoted
+from ehrsynth.data.understood import Understood
 from ehrsynth.schema import Kind, Role
 
 TRAINING = "training"  # the table of training rows: row
@@ -80,6 +82,13 @@ class Feature(ABC):
         Raises:
             TableError: the events are not what the feature expects.
         """
+
+    def reconsidered(self, store: Store) -> "tuple[Collected | None, Sequence[Understood]]":
+        """Return what the training rows change about the cells, if anything, and what is to be told of them.
+
+        Called after the split, with the table ``training``; the columns keep their names and places.
+        """
+        return None, ()
 
     def options(self) -> dict[str, Any]:
         """Return class and options, for provenance."""

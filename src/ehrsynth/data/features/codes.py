@@ -14,6 +14,7 @@ from ehrsynth.data.store import Store, text
 from ehrsynth.data.vocabulary.base import Vocabulary
 from ehrsynth.data.vocabulary.icd import AsIs, rolled_up
 from ehrsynth.errors import OptionError
+from ehrsynth.schema import CODE_DOMAINS
 
 UNMAPPED = "unmapped_"
 LEAST_SUBJECTS = 10  # of an unmapped code, to be named: a rarer one may point at a patient
@@ -58,10 +59,10 @@ class Codes(Feature):
 
     def collect(self, store: Store) -> Collected:
         """Return which subject has which concept, or how often."""
-        mine = f"history WHERE domain = {text(self.domain)} AND code IS NOT NULL"
         store.table(
             "coded",
-            f"SELECT row, coalesce(vocabulary, '') AS vocabulary, code, count(*) AS times FROM {mine} GROUP BY ALL",
+            "SELECT row, coalesce(vocabulary, '') AS vocabulary, code, count(*) AS times"
+            f" FROM {self.events()} GROUP BY ALL",
         )
         codes = store.frame(
             """SELECT vocabulary, code, sum(times)::BIGINT AS times, count(*) AS subjects FROM coded
@@ -76,14 +77,19 @@ class Codes(Feature):
             """SELECT row, place, sum(times)::BIGINT AS times FROM coded JOIN mapped USING (vocabulary, code)
             GROUP BY ALL ORDER BY ALL"""
         )
-        specs = self._specs(concepts, store)
+        labels = self._labels(store)
+        specs = self._specs(concepts, labels)
         row, column = pairs["row"].to_numpy(np.int64), pairs["place"].to_numpy(np.int64)
-        remarks = self._remarks(codes, lost)
+        remarks = self._remarks(codes, lost, labels)
         if self.kind == "binary":
             return Collected(specs, row=row, column=column, remarks=remarks)
         cells = np.zeros((store.value("SELECT count(*) FROM cohort"), len(concepts)), np.int64)
         cells[row, column] = pairs["times"]
         return Collected(specs, pd.DataFrame(cells, columns=list(specs)), remarks=remarks)
+
+    def events(self) -> str:
+        """Return the events that count, as SQL behind FROM."""
+        return f"history WHERE domain = {text(self.domain)} AND code IS NOT NULL"
 
     def _map(self, codes: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the concepts of the codes, ``unmapped_`` ones too if they are kept, and the codes without one."""
@@ -96,12 +102,12 @@ class Codes(Feature):
         kept = lost[["vocabulary", "code"]].assign(concept=rolled)
         return pd.concat([mapped, kept], ignore_index=True), lost
 
-    def _specs(self, concepts: Sequence[str], store: Store) -> dict[str, ColumnSpec]:
-        labels, sexes = self._labels(store), self.vocabulary.sexes()
+    def _specs(self, concepts: Sequence[str], labels: Mapping[str, str]) -> dict[str, ColumnSpec]:
+        sexes = self.vocabulary.sexes()
         return {
             (name := f"{self.prefix}{concept}"): ColumnSpec(
                 self.kind,
-                domain=self.domain,
+                domain=self.domain if self.domain in CODE_DOMAINS else "code",
                 label=labels.get(concept, name.replace("_", " ")),
                 sex=sexes.get(concept),
             )
@@ -109,24 +115,32 @@ class Codes(Feature):
         }
 
     def _labels(self, store: Store) -> Mapping[str, str]:
-        """Return words for concepts: the vocabulary's, or where it keeps codes the provider's."""
-        if not (self.vocabulary.keeps_codes and store.has(LABELS)):
+        """Return words for concepts: the vocabulary's, and for codes that are kept or unmapped the provider's."""
+        if not store.has(LABELS):
             return self.vocabulary.labels()
         known = store.frame(
             f"""SELECT coalesce(vocabulary, '') AS vocabulary, code, min(label) AS label FROM {LABELS}
-            WHERE domain = {text(self.domain)} GROUP BY ALL"""
+            WHERE domain = {text(self.domain)} AND code IS NOT NULL GROUP BY ALL"""
         )
-        named = AsIs().map(known)
-        words = dict(zip(named["concept"], named["label"], strict=True))
+        pairs = zip(known["vocabulary"], known["code"], strict=True)
+        named = [AsIs().concept(*pair) or rolled_up(*pair) for pair in pairs]
+        words = dict(zip(named, known["label"], strict=True))
         dotless = {concept.replace(".", ""): label for concept, label in words.items()}  # a category may cross the dot
-        return {**dotless, **words, **self.vocabulary.labels()}
+        words = {**dotless, **words}
+        unmapped = {UNMAPPED + concept: label for concept, label in words.items()}
+        return {**(words if self.vocabulary.keeps_codes else {}), **unmapped, **self.vocabulary.labels()}
 
-    def _remarks(self, codes: pd.DataFrame, lost: pd.DataFrame) -> dict[str, int]:
+    def _remarks(self, codes: pd.DataFrame, lost: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, int]:
         """Count events and codes, mapped or not, and list the unmapped ones that many subjects have."""
         what = f"{self.domain} ({self.prefix})"
         common = lost[lost["subjects"] >= LEAST_SUBJECTS].sort_values("subjects", ascending=False, kind="stable")
+
+        def named(vocabulary: str, code: str) -> str:
+            label = labels.get(UNMAPPED + rolled_up(vocabulary, code))
+            return f"{vocabulary} {code}".strip() + ("" if label is None else f" ({label})")
+
         listed = {
-            f"{what}: subjects with unmapped {f'{vocabulary} {code}'.strip()}": int(subjects)
+            f"{what}: subjects with unmapped {named(vocabulary, code)}": int(subjects)
             for vocabulary, code, subjects in common[["vocabulary", "code", "subjects"]].itertuples(index=False)
         }
         return {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ehrsynth.data.events import EVENTS, coded
 from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
 from ehrsynth.data.store import Store, text
+from ehrsynth.data.times import days_between, end_of
 from ehrsynth.errors import expect
 
 
@@ -68,8 +69,8 @@ class Readmission(Outcome):
     def condition(self) -> str:
         """Return the SQL condition."""
         return f"""EXISTS (SELECT 1 FROM stays s WHERE s.subject_id = c.subject_id AND s.stay_id <> c.stay_id
-            AND date_trunc('minute', s.admitted) > date_trunc('minute', c.discharged)
-            AND s.admitted <= c.discharged + INTERVAL {int(self.days)} DAY)"""
+            AND date_trunc('minute', s.admitted) > {end_of("date_trunc('minute', c.discharged)")}
+            AND s.admitted <= {end_of("c.discharged")} + INTERVAL {int(self.days)} DAY)"""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -99,9 +100,9 @@ class HasCode(Outcome):
 
     def condition(self) -> str:
         """Return the SQL condition."""
-        until = "" if self.days is None else f" AND e.time <= k.index_time + INTERVAL {int(self.days)} DAY"
+        until = "" if self.days is None else f" AND e.time <= k.seen_until + INTERVAL {int(self.days)} DAY"
         return f"""c.row IN (SELECT k.row FROM {EVENTS} e JOIN cohort k ON e.subject_id = k.subject_id
-            WHERE e.domain = {text(self.domain)} AND e.time > k.index_time{until}
+            WHERE e.domain = {text(self.domain)} AND e.time > k.seen_until{until}
             AND {coded(self.prefixes, self.vocabulary)})"""
 
 
@@ -122,4 +123,4 @@ class LongStay(Outcome):
 
     def condition(self) -> str:
         """Return the SQL condition."""
-        return f"(epoch(c.discharged) - epoch(c.admitted)) / 86400 > {self.days}"
+        return f"({days_between('c.admitted', 'c.discharged')}) > {self.days}"

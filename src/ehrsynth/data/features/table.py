@@ -26,7 +26,7 @@ class Columns(Feature):
             """SELECT c.row, t.* EXCLUDE (place, subject_id, stay_id, time), count(*) OVER (PARTITION BY c.row) AS of
             FROM cohort c JOIN table_rows t ON t.subject_id = c.subject_id
             AND (c.stay_id IS NULL OR t.stay_id = c.stay_id)
-            AND (c.index_time IS NULL OR t.time IS NULL OR t.time <= c.index_time)
+            AND (c.index_time IS NULL OR t.time IS NULL OR t.time <= c.seen_until)
             QUALIFY row_number() OVER (PARTITION BY c.row ORDER BY t.time DESC NULLS LAST, t.place DESC) = 1
             ORDER BY c.row"""
         )

@@ -84,7 +84,7 @@ def _entries(path: Path) -> list[Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
         raise FileError(f"{path}: not readable as YAML{where}") from None
-    except (ValueError, OSError) as error:  # no UTF-8, or a date such as 2020-13-45
+    except (ValueError, OSError, RecursionError) as error:  # no UTF-8, a date such as 2020-13-45, nested too deep
         raise FileError(f"{path}: not readable as YAML ({type(error).__name__})") from None
     if not isinstance(content, dict) or not isinstance(content.get("constraints"), list):
         raise FileError(f"{path}: no 'constraints' in it; version and a list of that name were expected")

@@ -1,11 +1,13 @@
 """The seam between a provider's raw tables and everything after it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ehrsynth.data.store import Store
+from ehrsynth.data.understood import Understood
 
 
 @dataclass(kw_only=True, eq=False)
@@ -28,6 +30,10 @@ class Source(ABC):
             FileError: a file is missing or not readable.
             TableError: a table lacks a column.
         """
+
+    def understood(self, store: Store) -> Sequence[Understood]:
+        """Return what was understood of the events and by which means, once they are read; nothing if all is."""
+        return ()
 
     def options(self) -> dict[str, Any]:
         """Return the options that decide what the tables hold, as plain data."""

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ehrsynth.data import parsing
-from ehrsynth.data.events import COLUMNS, EVENTS, TYPES, select
+from ehrsynth.data.events import COLUMNS, EVENTS, TYPES, VISITS, select
+from ehrsynth.data.inference import dropping
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.store import Store, quoted, text
-from ehrsynth.data.table_files import column_names, csv_style, found_files, is_csv, read_text
+from ehrsynth.data.table_files import column_names, found_files, plain_name, read_text
 from ehrsynth.errors import OptionError, TableError, expect
 from ehrsynth.schema import Role, in_words
 
@@ -117,6 +118,8 @@ class Flat(Source):
             rows["time"] = _times(frame[self.time], place)
         cells = frame[kept].set_axis([f"c{i}" for i in range(len(kept))], axis=1)
         store.register(ROWS, pd.concat([rows, cells], axis=1))
+        if self.time is not None:
+            store.view(VISITS, f"SELECT subject_id, time AS started, time AS ended FROM {ROWS}")
         roles: dict[str, Role] = {
             **dict.fromkeys(self.outcomes, "outcome"),
             **dict.fromkeys(self.sensitive, "sensitive"),
@@ -129,7 +132,7 @@ class Flat(Source):
 
     def _kept(self, files: Sequence[Path]) -> list[str]:
         """Return the columns that become those of the matrix."""
-        names, *others = ([name.strip() for name in _header(file)] for file in files)
+        names, *others = (_header(file) for file in files)
         keys = {"subject": self.subject, "stay": self.stay, "time": self.time}
         own = {option: name for option, name in keys.items() if name is not None}
         given = {"drop": self.drop, "outcomes": self.outcomes, "sensitive": self.sensitive}
@@ -149,9 +152,19 @@ class Flat(Source):
 
     def _cells(self, files: Sequence[Path]) -> pd.DataFrame:
         """Read the files one below the other, numbers as numbers and all else as the text that stands there."""
-        frame = pd.concat(map(_text_of, files), ignore_index=True)
         own = (self.subject, self.stay, self.time)
-        return frame.assign(**{name: _numbers_or_text(frame[name], name in own) for name in map(str, frame)})
+        left_out = [name for name in self.drop if name not in own]
+        frame = pd.concat(map(_text_of, files), ignore_index=True).drop(columns=left_out)
+        for name in frame.columns:
+            if parsing.is_nested(frame[name]):
+                raise TableError(
+                    f"{files_in_words(files)}: column {name!r}: lists, structures or bytes; one value a cell was"
+                    f" expected. Leave it out with {dropping([name], 'source.drop')}"
+                )
+        plain = parsing.decimal_sign(frame[name] for name in frame) == "."
+        return frame.assign(
+            **{name: _numbers_or_text(frame[name], plain and name not in own) for name in map(str, frame)}
+        )
 
     # --- long -------------------------------------------------------------------------------------------------------
 
@@ -203,7 +216,7 @@ def files_in_words(files: Sequence[Path]) -> str:
 
 
 def _header(path: Path) -> list[str]:
-    names = column_names(path)
+    names = [plain_name(name) for name in column_names(path)]
     if len(names) < 2:
         raise TableError(
             f"{path}: {len(names)} column only; a subject and something about it were expected, between commas,"
@@ -213,15 +226,13 @@ def _header(path: Path) -> list[str]:
 
 
 def _text_of(file: Path) -> pd.DataFrame:
-    """Read a file as text, with a point in numbers whatever its decimal sign."""
     frame = read_text(file)
-    if is_csv(file) and csv_style(file)[1] == ",":
-        frame = frame.apply(parsing.with_points)
-    return frame.set_axis([str(name).strip() for name in frame], axis=1)
+    return frame.set_axis([plain_name(name) for name in frame], axis=1)
 
 
-def _numbers_or_text(cells: pd.Series, key: bool) -> pd.Series:
-    found = cells if key else parsing.if_numbers(cells)
+def _numbers_or_text(cells: pd.Series, plain: bool) -> pd.Series:
+    """Return numbers where every cell is one; where a table has decimal commas, that is for training rows to show."""
+    found = parsing.quantities(cells) if plain else cells
     if not parsing.is_text(found):
         return found
     text = cells.astype("str").where(cells.notna()).str.strip()

@@ -6,22 +6,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from ehrsynth.data.events import EVENTS, GIVEN, LABELS, select
 from ehrsynth.data.sources.base import Source
-from ehrsynth.data.sources.meds_codes import meanings, patterns_of
-from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.data.sources.meds_codes import patterns_of
+from ehrsynth.data.sources.meds_known import WORDED, known
+from ehrsynth.data.sources.meds_told import told
+from ehrsynth.data.store import Store, of_file, quoted, text
 from ehrsynth.data.table_files import parquet_schema
+from ehrsynth.data.understood import Understood
 from ehrsynth.errors import FileError, OptionError, TableError
 from ehrsynth.files import read_object
 
-DATA, CODES = "meds_data", "meds_codes"
+DATA, CODES, METADATA = "meds_data", "meds_codes", "meds_metadata"
 WRITTEN = ("race", "ethnicity", "insurance", "language", "marital_status")  # extra columns of an admission
 _STAYS = "('admission', 'discharge')"
 _DIED_WORDS = r"\b(died|dead|death|deceased|expired)\b"
 # The standard holds numbers as float32; the shortest decimal that is that number is the one that was written.
 _NUMBER = "coalesce(numeric_value::VARCHAR::DOUBLE, TRY_CAST(text_value AS DOUBLE))"
+# An attribute may have its word in the text: RACE with White.
+_WORD = "CASE upper(text_value) WHEN 'FEMALE' THEN 'F' WHEN 'MALE' THEN 'M' ELSE text_value END"
+_CODE = f"""coalesce(k.code, CASE WHEN k.domain IN ({", ".join(map(text, WORDED))}) THEN {_WORD} END)"""
 
 SHARDS, CODES_FILE = "data", "metadata/codes.parquet"
 SPLITS_FILE, DATASET_FILE = "metadata/subject_splits.parquet", "metadata/dataset.json"
@@ -34,8 +41,9 @@ class Meds(Source):
     r"""A MEDS dataset.
 
     A stay is what the rows have in a column ``hadm_id``, ``visit_id``, ``encounter_id``, ``visit_occurrence_id`` or
-    ``stay_id``; without any, an admission with the next discharge. Codes that no pattern matches are events of the
-    domain ``other``.
+    ``stay_id``; without any, an admission with the next discharge. What a code is say patterns, else its parents, its
+    own words, its description, or the shape of the codes behind its prefix (``meds_known``); codes of which nothing is
+    known are events of the domain ``other``. Rows without a code are no events.
 
     Attributes:
         root: the folder that holds ``data`` and perhaps ``metadata``.
@@ -63,26 +71,36 @@ class Meds(Source):
 
         Raises:
             FileError: a shard is not readable.
-            TableError: a shard does not keep to the standard.
+            TableError: a shard does not keep to the standard, or no row of any has a code.
         """
         columns = self._columns
         stay = next((name for name in STAY_COLUMNS if name in columns), None)
         written = [name for name in WRITTEN if name in columns]
         store.view(DATA, self._data(stay, written))
-        codes = store.frame(f"SELECT DISTINCT code FROM {DATA} ORDER BY code")["code"]
-        store.register(CODES, meanings(list(codes), self.all_patterns))
+        codes = store.frame(
+            f"""SELECT code AS raw, count(*) AS events, count(DISTINCT subject_id) AS subjects,
+            count({_NUMBER}) AS numbers, count(text_value) FILTER ({_NUMBER} IS NULL) AS texts
+            FROM {DATA} WHERE code IS NOT NULL GROUP BY code ORDER BY code"""
+        )
+        if codes.empty:
+            raise TableError(f"{self.folder / SHARDS}: no row of any shard has a code; at least one event was expected")
+        meant = known(codes, self._metadata(store), self.patterns or {})
+        store.register(CODES, codes.merge(meant, on="raw"))
         if stay is None:
             store.table("meds_stays", _pairs())
         store.view(EVENTS, _events(paired=stay is None, written=written))
-        if (self.folder / CODES_FILE).is_file():
-            self._name_codes(store)
+        self._name_codes(store)
         if (self.folder / SPLITS_FILE).is_file():
             _validated(self.folder / SPLITS_FILE, "SubjectSplitSchema")
             meds = _meds()
             parts = {meds.train_split: "train", meds.tuning_split: "validation", meds.held_out_split: "holdout"}
             cases = " ".join(f"WHEN {text(theirs)} THEN {text(ours)}" for theirs, ours in parts.items())
-            splits = f"read_parquet({text(self.folder / SPLITS_FILE)})"
+            splits = _read(self.folder / SPLITS_FILE)
             store.view(GIVEN, f"SELECT subject_id, CASE split {cases} ELSE split END AS part FROM {splits}")
+
+    def understood(self, store: Store) -> list[Understood]:
+        """Return by which means the events are known, and what is known of none."""
+        return told(store, DATA, CODES)
 
     def options(self) -> dict[str, Any]:
         """Return the patterns that differ from the usual ones, and what the dataset says of itself."""
@@ -123,20 +141,32 @@ class Meds(Source):
             *(f"{name if name in self._columns else 'NULL'}::{kind} AS {name}" for name, kind in optional.items()),
             *(f"nullif({name}::VARCHAR, '') AS {name}" for name in written),
         ]
-        shards = ", ".join(map(text, self._shards))
-        return (
-            f"SELECT subject_id, time, code, {number} AS stay_id, {', '.join(cells)}"
-            f" FROM read_parquet([{shards}], union_by_name=true)"
+        own = "subject_id::BIGINT AS subject_id, time::TIMESTAMP AS time, nullif(code::VARCHAR, '') AS code"
+        return f"SELECT {own}, {number} AS stay_id, {', '.join(cells)} FROM {_read(*self._shards)}"
+
+    def _metadata(self, store: Store) -> pd.DataFrame:
+        """Make the view of the codes' metadata and return ``raw, description, parents``; no row if there are none."""
+        path = self.folder / CODES_FILE
+        schema = _validated(path, "CodeMetadataSchema") if path.is_file() else pa.schema([])
+        there = {field.name for field in schema if not pa.types.is_null(field.type)}
+        description, parents = (
+            name if name in there else "NULL::VARCHAR" + "[]" * (name == "parent_codes")
+            for name in ("description", "parent_codes")
+        )
+        rows = _read(path) if "code" in there else "(SELECT NULL::VARCHAR AS code) WHERE false"
+        store.view(METADATA, f"SELECT code AS raw, {description} AS description, {parents} AS parents FROM {rows}")
+        return store.frame(
+            f"""SELECT raw, min(description) AS description,
+            coalesce(flatten(list(parents ORDER BY parents) FILTER (parents IS NOT NULL)), []) AS parents
+            FROM {METADATA} WHERE raw IS NOT NULL GROUP BY raw ORDER BY raw"""
         )
 
     def _name_codes(self, store: Store) -> None:
-        path = self.folder / CODES_FILE
-        if "description" in _validated(path, "CodeMetadataSchema").names:
-            store.view(
-                LABELS,
-                f"SELECT k.domain, k.vocabulary, k.code, c.description AS label FROM read_parquet({text(path)}) c"
-                f" JOIN {CODES} k ON c.code = k.raw WHERE c.description IS NOT NULL AND k.code IS NOT NULL",
-            )
+        store.view(
+            LABELS,
+            f"SELECT k.domain, k.vocabulary, k.code, m.description AS label FROM {METADATA} m"
+            f" JOIN {CODES} k USING (raw) WHERE trim(m.description) <> '' AND k.code IS NOT NULL",
+        )
 
 
 def _pairs() -> str:
@@ -160,7 +190,8 @@ def _events(*, paired: bool, written: Collection[str]) -> str:
         paired: stays were numbered by ``_pairs`` as the table ``meds_stays``.
         written: those of ``WRITTEN`` that the data have as columns.
     """
-    rows = f"(SELECT d.* EXCLUDE (code), k.* EXCLUDE (raw) FROM {DATA} d JOIN {CODES} k ON d.code = k.raw)"
+    rows = f"""(SELECT d.* EXCLUDE (code), k.domain, k.vocabulary, {_CODE} AS code, k.unit, k.first, k.second
+        FROM {DATA} d JOIN {CODES} k ON d.code = k.raw)"""
     kept = {"stay_id": "stay_id", "time": "time"}
     every = {**kept, "vocabulary": "vocabulary", "unit": "unit", "text_value": "text_value"}
     stays = "meds_stays" if paired else f"(SELECT * FROM {rows} WHERE domain IN {_STAYS})"
@@ -195,6 +226,11 @@ def _events(*, paired: bool, written: Collection[str]) -> str:
     return " UNION ALL ".join(branches)
 
 
+def _read(*files: Path) -> str:
+    """Return the relation of Parquet files, whatever their folders are called."""
+    return f"read_parquet([{', '.join(map(of_file, files))}], union_by_name=true, hive_partitioning=false)"
+
+
 def _meds() -> Any:
     """Return the package of the standard."""
     try:
@@ -217,22 +253,31 @@ def _validated(path: Path, standard: str) -> pa.Schema:
     wanted = getattr(_meds(), standard)
     schema = parquet_schema(path)
     try:
-        wanted.validate(_as_long(schema, wanted.schema()))
+        wanted.validate(_as_wanted(schema, wanted.schema()))
     except SchemaValidationError as error:
         raise TableError(f"{path}: not as MEDS {standard} asks: {' '.join(str(error).split())}") from None
     return schema
 
 
-def _as_long(schema: pa.Schema, wanted: pa.Schema) -> pa.Schema:
-    """Return a schema with the kind of text that is wanted: Parquet does not tell long text from short."""
+def _as_wanted(schema: pa.Schema, wanted: pa.Schema) -> pa.Schema:
+    """Return a schema with the types that are wanted where the cells are the same whatever their type is called.
 
-    def is_text(kind: pa.DataType) -> bool:
-        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-    kinds = {field.name: field.type for field in wanted if is_text(field.type)}
+    Parquet does not tell long text from short or from a dictionary of it, and a column of no value has no type.
+    """
+    kinds = {field.name: field.type for field in wanted}
     return pa.schema(
         [
-            field.with_type(kinds[field.name]) if field.name in kinds and is_text(field.type) else field
+            field.with_type(kinds[field.name])
+            if field.name in kinds and (pa.types.is_null(field.type) or _plain(field.type) == _plain(kinds[field.name]))
+            else field
             for field in schema
         ]
     )
+
+
+def _plain(kind: pa.DataType) -> object:
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return "list of", _plain(kind.value_type)
+    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else kind

@@ -90,17 +90,23 @@ def patterns_of(options: Mapping[str, Mapping[str, Any] | None] | None) -> dict[
 
 
 def meanings(codes: Sequence[str], patterns: Mapping[str, Pattern]) -> pd.DataFrame:
-    """Return ``raw, domain, vocabulary, code, unit, first, second`` of distinct codes; the last two are the halves.
+    """Return ``raw, domain, vocabulary, code, unit, first, second, pattern`` of distinct codes.
 
-    A code that no pattern matches is of the domain ``other``.
+    ``first`` and ``second`` are the halves, ``pattern`` is the name of the one that matches. A code that none matches
+    is of the domain ``other``.
 
     Raises:
         OptionError: a pattern speaks of a group that it does not have.
     """
     compiled = [(name, re.compile(pattern.match), pattern) for name, pattern in patterns.items()]
     rows = [_meaning(code, compiled) for code in codes]
-    columns = ["raw", "domain", "vocabulary", "code", "unit", "first", "second"]
+    columns = ["raw", "domain", "vocabulary", "code", "unit", "first", "second", "pattern"]
     return pd.DataFrame(rows, columns=columns, dtype=object)
+
+
+def sex_of(word: str) -> str:
+    """Return F or M for the usual words of a sex, others in capitals."""
+    return {"FEMALE": "F", "MALE": "M"}.get(word.upper(), word.upper())
 
 
 def _meaning(raw: str, patterns: Sequence[tuple[str, re.Pattern[str], Pattern]]) -> tuple[str | None, ...]:
@@ -114,6 +120,6 @@ def _meaning(raw: str, patterns: Sequence[tuple[str, re.Pattern[str], Pattern]])
             except (re.error, IndexError) as error:
                 raise OptionError(f"source.patterns.{name}: {error}; match has fewer groups than are named") from None
             if pattern.domain == "sex" and code:
-                code = {"FEMALE": "F", "MALE": "M"}.get(code.upper(), code.upper())
-            return raw, pattern.domain, vocabulary, code, unit, *(pattern.halves or (None, None))
-    return raw, OTHER, None, raw, None, None, None
+                code = sex_of(code)
+            return raw, pattern.domain, vocabulary, code, unit, *(pattern.halves or (None, None)), name
+    return raw, OTHER, None, raw, None, None, None, None

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ehrsynth.data.events import EVENTS
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.declared import declaration
 from ehrsynth.data.sources.omop_tables import OmopTables, open_tables
 from ehrsynth.data.store import Store, text
+from ehrsynth.data.understood import Understood
 from ehrsynth.errors import TableError, expect
 
 INPATIENT, EMERGENCY_AND_INPATIENT = 9201, 262
@@ -63,8 +65,8 @@ class Omop(Source):
         """Create ``events`` and, with a table ``concept``, ``labels``.
 
         Raises:
-            FileError, TableError: a table that is needed is missing or not readable, or lacks a column; or there is
-                neither a concept nor a source value that says what a condition is.
+            FileError, TableError: a table that is needed is missing or not readable, or lacks a column; nobody is in
+                it; or there is neither a concept nor a source value that says what a condition is.
         """
         declared = declaration("omop")
         for name, table in declared.tables.items():
@@ -73,12 +75,27 @@ class Omop(Source):
             else:
                 raw = self.tables.raw(name, table.all_columns)
                 store.scan(name, raw, table.columns, optional=table.optional)
+        if store.value("SELECT 1 FROM person LIMIT 1") is None:
+            raise TableError(f"{self.root}: the table person has no rows; at least one was expected")
         has_concepts = self.tables.columns("concept") is not None
         if not has_concepts:
             self._require_source_values(store)
         coded = {f"coded_{name}": self._coded(name, *columns) for name, columns in CODED.items()}
         stays = ", ".join(map(str, self.stays))
         declared.with_relations(coded).create(store, labels=has_concepts, stays=stays)
+
+    def understood(self, store: Store) -> list[Understood]:
+        """Return which vocabularies the diagnoses and procedures are of, and how many are of none."""
+        found = store.frame(
+            f"""SELECT *, sum(times) OVER (PARTITION BY domain) AS n FROM (
+            SELECT domain, vocabulary, code IS NULL AS nothing, count(*) AS times FROM {EVENTS}
+            WHERE domain IN ('diagnosis', 'procedure') GROUP BY domain, vocabulary, code IS NULL)
+            ORDER BY domain, times DESC, vocabulary"""
+        )
+        return [
+            Understood(f"{domain} events", _means(vocabulary, nothing=nothing), int(times), int(n))
+            for domain, vocabulary, nothing, times, n in found.itertuples(index=False)
+        ]
 
     def options(self) -> dict[str, Any]:
         """Return the options, and the version that the tables are of.
@@ -139,3 +156,11 @@ class Omop(Source):
             LEFT JOIN (SELECT visit_occurrence_id, bool_or(is_stay) AS is_stay,
             max(ended) FILTER (is_stay) AS stay_ended FROM omop_visits GROUP BY ALL) v
             ON t.visit_occurrence_id = v.visit_occurrence_id {further}"""
+
+
+def _means(vocabulary: object, *, nothing: bool) -> str:
+    """Return in words how codes of a vocabulary are known."""
+    if nothing:
+        return "neither a concept nor a source value"
+    known = isinstance(vocabulary, str)
+    return f"codes of {vocabulary}" if known else "source values of no vocabulary (see source.source_codes)"

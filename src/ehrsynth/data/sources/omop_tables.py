@@ -10,6 +10,7 @@ from ehrsynth.data.table_files import column_names, csv_style, find_table, is_cs
 from ehrsynth.errors import FileError, OptionError, TableError
 
 DATABASES = (".duckdb", ".db", ".ddb")
+VOCABULARY = "concept"
 
 
 class FolderTables:
@@ -36,7 +37,7 @@ class FolderTables:
         path = find_table(self.folders, table)
         if path is None:
             raise FileError(f"{self.folders[-1]}: no table {table}, as .parquet, .csv or .csv.gz; OMOP CDM requires it")
-        athena = table == "concept" and is_csv(path) and csv_style(path)[0] == "\t"
+        athena = table == VOCABULARY and is_csv(path) and csv_style(path)[0] == "\t"
         return raw_csv(path, wanted, quote="") if athena else path
 
     def inputs(self, table: str) -> dict[str, Path]:
@@ -47,6 +48,8 @@ class FolderTables:
 
 class DatabaseTables:
     """The tables of a DuckDB file, in whichever of its schemas ``person`` is; asked in the same ways as a folder.
+
+    The vocabulary may have a schema of its own.
 
     Args:
         path: of the file, which is only read.
@@ -70,21 +73,24 @@ class DatabaseTables:
         if schema is None:
             raise TableError(f"{path}: no table 'person' in any schema of it; OMOP CDM tables were expected")
         self.schema = schema
-        self.tables: dict[str, tuple[str, dict[str, str]]] = {}  # name and types of columns, by the name in lower case
+        place = {table.lower(): there for there, table, *_ in reversed(found) if table.lower() == VOCABULARY}
+        place |= {table.lower(): there for there, table, *_ in found if there == schema}
+        # schema, name, and types of columns, by the name in lower case
+        self.tables: dict[str, tuple[str, str, dict[str, str]]] = {}
         for there, table, column, kind in found:
-            if there == schema:
-                self.tables.setdefault(table.lower(), (table, {}))[1][column] = kind
+            if place.get(table.lower()) == there:
+                self.tables.setdefault(table.lower(), (there, table, {}))[2][column] = kind
 
     def columns(self, table: str) -> list[str] | None:
         """Return the columns of a table in lower case."""
-        return [column.lower() for column in self.tables[table][1]] if table in self.tables else None
+        return [column.lower() for column in self.tables[table][2]] if table in self.tables else None
 
     def raw(self, table: str, wanted: Mapping[str, str]) -> "Path | Raw":
         """Return a table."""
         if table not in self.tables:
             raise TableError(f"{self.path}: no table {table} in schema {self.schema}; OMOP CDM requires it")
-        name, types = self.tables[table]
-        reader = f"read_duckdb({text(self.path)}, schema_name={text(self.schema)}, table_name={text(name)})"
+        schema, name, types = self.tables[table]
+        reader = f"read_duckdb({text(self.path)}, schema_name={text(schema)}, table_name={text(name)})"
         return Raw(f"{self.path}, {table}", reader, types)
 
     def inputs(self, table: str) -> dict[str, Path]:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.subgroups import FEW, MIN_ROWS, largest_gap
+from ehrsynth.evaluation.subgroups import ATTRIBUTES, FEW, MIN_ROWS, largest_gap
 from ehrsynth.evaluation.utility.outcome_subgroups import Mask, OutcomeSubgroups
 from ehrsynth.evaluation.utility.outcomes import Problem, Trees, averaged
 from ehrsynth.layout import Records
@@ -44,6 +44,7 @@ class OutcomeFairness(Evaluator):
     rounds: int = 2000
     learning_rate: float = 0.01
     max_rows: int | None = None
+    column_options: ClassVar = ATTRIBUTES
     attributes: Sequence[str] | None = None
     min_rows: int = MIN_ROWS
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
 from ehrsynth.evaluation.privacy.nearness import nearness
-from ehrsynth.evaluation.subgroups import FEW, MIN_ROWS, largest_gap, subgroups
+from ehrsynth.evaluation.subgroups import ATTRIBUTES, FEW, MIN_ROWS, largest_gap, subgroups
 from ehrsynth.layout import Records
 from ehrsynth.metrics.fairness import gap
 from ehrsynth.metrics.intervals import normal
@@ -28,6 +29,7 @@ class MembershipGap(Evaluator):
 
     cards = (PRIVACY_GAP,)
     uses_holdout = True
+    column_options: ClassVar = ATTRIBUTES
     attributes: Sequence[str] | None = None
     min_rows: int = MIN_ROWS
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.subgroups import MIN_ROWS, Subgroups, largest_gap, subgroups
+from ehrsynth.evaluation.subgroups import ATTRIBUTES, MIN_ROWS, Subgroups, largest_gap, subgroups
 from ehrsynth.layout import Records
 from ehrsynth.metrics.fairness import share_distance
 from ehrsynth.metrics.intervals import difference, share
@@ -23,6 +24,7 @@ class Representation(Evaluator):
     """
 
     cards = (REPRESENTATION,)
+    column_options: ClassVar = ATTRIBUTES
     attributes: Sequence[str] | None = None
     min_rows: int = MIN_ROWS
 

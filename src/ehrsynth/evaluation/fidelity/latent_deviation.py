@@ -14,7 +14,7 @@ from ehrsynth.evaluation.subsets import capped
 from ehrsynth.layout import Records
 from ehrsynth.metrics import latent_deviation as metric
 from ehrsynth.metrics.missing import observed_means
-from ehrsynth.metrics.moments import moments, pooled
+from ehrsynth.metrics.moments import WHOLE, pooled
 from ehrsynth.seeding import derive, numpy_rng
 
 CARDS = Cards.beside(__file__)
@@ -54,10 +54,9 @@ class LatentDeviation(Evaluator):
             drawn = capped(synthetic, len(train), seed, "latent/synthetic")  # as the anchors, which have no more
             if len(train) + len(drawn) < k:
                 return self.undefined(f"fewer records than the {k} clusters")
-            if train is real.train and drawn is synthetic:
+            space = None
+            if train is real.train and drawn is synthetic and real.layout.width <= WHOLE:
                 space = pooled(real_moments(real), synthetic_moments(real, synthetic))  # as known from the correlations
-            else:
-                space = moments(train, drawn, means=means)
             counts = metric.cluster_counts(train, drawn, space, means, k, derive(seed, "k-means") % 2**32)
             value = float(metric.deviation(counts))
             draws = metric.deviation(metric.resampled(counts, DRAWS, numpy_rng(seed, "clusters")))

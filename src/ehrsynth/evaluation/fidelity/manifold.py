@@ -15,8 +15,9 @@ from ehrsynth.layout import Records
 from ehrsynth.metrics import manifold
 from ehrsynth.metrics.grouped import GROUPS, groups_of
 from ehrsynth.metrics.intervals import share, t_mean
-from ehrsynth.metrics.latent_deviation import principal_axes, project
+from ehrsynth.metrics.latent_space import latent_space
 from ehrsynth.metrics.missing import observed_means
+from ehrsynth.metrics.moments import WHOLE
 from ehrsynth.metrics.neighbours import Points
 from ehrsynth.metrics.replicates import replicates
 from ehrsynth.seeding import numpy_rng, torch_rng
@@ -80,16 +81,11 @@ class Support(Evaluator):
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Find the embedding and the balls of R."""
         means = observed_means(real.train.values)
-        mean, covariance = next(real_moments(real).replicates())
-        axes = principal_axes(covariance)
-        spread = (axes.T @ covariance @ axes).diagonal().sqrt()
-        if not bool((spread > 0).all()):
+        known = next(real_moments(real).replicates()) if real.layout.width <= WHOLE else None
+        space = latent_space([real.train], means, known)
+        if not bool((space.spread > 0).all()):
             raise NotApplicableError("all training records are equal")
-        axes = axes / spread
-
-        def embedded(records: Records) -> Tensor:
-            return project(records, mean, axes, means)
-
+        embedded = space.scaled().project
         train = embedded(_drawn(real, self.k, self.max_rows, seed))
         key = {"work": "embedded balls", "k": self.k, "max_rows": self.max_rows, "seed": seed}
         radii = torch.from_numpy(real.memory.array(key, lambda: manifold.kth_nearest(_points(train), self.k).numpy()))

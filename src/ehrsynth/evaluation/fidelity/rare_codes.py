@@ -5,16 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ehrsynth.bits import ones
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
 from ehrsynth.evaluation.groups import (
     needs_two_rows,
     positives,
-    real_moments,
+    real_bands,
     replicated,
     replicated_parts,
     sizes,
-    synthetic_moments,
+    synthetic_bands,
 )
 from ehrsynth.evaluation.subsets import code_columns
 from ehrsynth.layout import Records
@@ -78,17 +79,29 @@ class RarePairLift(Evaluator):
         (card,) = self.cards
         codes = np.array(code_columns(real.schema, real.layout))
         rare = np.isin(codes, _rare(real, self.below))
-        known = real_moments(real)
-        together = known.gram[0].numpy()[np.ix_(codes, codes)]
-        pairs = rare_pairs(together, rare, LEAST_TOGETHER)
+        found, both = [], []
+        for band in real_bands(real):
+            start, stop = np.searchsorted(codes, [band.first, band.first + band.gram.shape[1]])
+            here, rest = codes[start:stop] - band.first, codes[start:] - band.first
+            together = band.gram[0].numpy()[np.ix_(here, rest)]
+            some = rare_pairs(together, rare[start:], LEAST_TOGETHER)
+            found.append(some + start)
+            both.append(together[tuple(some)])
+        pairs = np.concatenate(found, axis=1)
         if not pairs.shape[1]:
             raise NotApplicableError(f"no rare code occurs with another one in {LEAST_TOGETHER} training records")
-        expected = log_lift(together[tuple(pairs)], together.diagonal(), pairs, float(len(real.train)))
+        counts = ones(real.train.bits).double().numpy()[codes]
+        expected = log_lift(np.concatenate(both), counts, pairs, float(len(real.train)))
         first, second = codes[pairs]
 
         @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
-            both = replicates(synthetic_moments(real, synthetic).gram[:, first, second].numpy())
+            together = [
+                band.gram[:, first[here] - band.first, second[here] - band.first].numpy()
+                for band in synthetic_bands(real, synthetic)
+                for here in [(first >= band.first) & (first < band.first + band.gram.shape[1])]
+            ]
+            both = replicates(np.concatenate(together, axis=1))
             counts = positives(real, synthetic)[:, codes]
             found = log_lift(both, counts, pairs, sizes(real, synthetic)[:, None])
             return {card.name: replicated(card, np.abs(found - expected).mean(1))}

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import torch
 
-from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.evaluator import RealData, Undefined, Value
 from ehrsynth.evaluation.subsets import capped
 from ehrsynth.layout import Records
@@ -40,13 +39,3 @@ def targets(real: RealData, attacks: int, seed: int, name: str) -> tuple[Records
 def shuffled(records: Records, seed: int) -> Records:
     """Return the records in random order, which decides between those at the same distance."""
     return records[torch.randperm(len(records), generator=torch_rng(seed, "order"))]
-
-
-def check_names(option: str, names: set[str], real: RealData) -> None:
-    """Refuse names of columns that the schema does not have.
-
-    Raises:
-        OptionError: there is one.
-    """
-    if unknown := sorted(names - set(real.schema.names)):
-        raise OptionError(f"{option}: the schema has no column {unknown[0]!r}")

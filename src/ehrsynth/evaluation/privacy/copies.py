@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ehrsynth.evaluation.card import Card, Cards
+from ehrsynth.evaluation.columns import as_told
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Value
 from ehrsynth.evaluation.privacy.nearness import nearness
 from ehrsynth.layout import Records
@@ -27,11 +28,15 @@ class ExactCopies(Evaluator):
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Count the copies in H, which are chance."""
         means = observed_means(real.train.values)
-        train = Points.of(real.train, means)
-        chance = share(copied(Points.of(real.holdout, means), train), len(real.holdout))
+
+        def told(records: Records) -> Points:
+            return Points.of(as_told(real.schema, records), means)
+
+        train = told(real.train)
+        chance = share(copied(told(real.holdout), train), len(real.holdout))
 
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
-            found = share(copied(Points.of(synthetic, means), train), len(synthetic))
+            found = share(copied(told(synthetic), train), len(synthetic))
             return _beside_chance(COPIES, found, chance)
 
         return score

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,13 @@ from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.columns import Levels
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
 from ehrsynth.evaluation.subsets import capped
+from ehrsynth.files import require
 from ehrsynth.kinds import span
 from ehrsynth.layout import Records
 from ehrsynth.metrics import identity_disclosure as metric
 from ehrsynth.metrics.identity_disclosure import Codes, Frame, People, Ranks, centres, cluster, worst_cases
 from ehrsynth.metrics.intervals import Estimate, difference, wilson
-from ehrsynth.schema import Column, as_text
+from ehrsynth.schema import Column, Schema, as_text
 from ehrsynth.seeding import numpy_rng
 
 IDENTITY = Cards.beside(__file__)["privacy/identity_disclosure"]
@@ -46,6 +48,7 @@ class IdentityDisclosure(Evaluator):
 
     cards = (IDENTITY,)
     uses_holdout = True
+    column_options: ClassVar = {"identifiers": "identity disclosure: identifiers"}
     identifiers: Sequence[str] | None = None
     codes: int = 7
     learned: float = 0.05
@@ -58,8 +61,15 @@ class IdentityDisclosure(Evaluator):
         if self.population_factor < 1:
             raise OptionError(f"identity disclosure: population_factor: {self.population_factor} is below 1")
 
+    def check(self, schema: Schema) -> None:
+        """Look at the identifiers, and whether the table of the population is there."""
+        super().check(schema)
+        if self.population:
+            require(Path(self.population))
+
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Choose quasi-identifiers and generalisations, and cut R and H."""
+        self.check(real.schema)
         adversary = Adversary(real, self.identifiers, self.codes, seed)
         size = min(len(real.train), len(real.holdout))
         drawn = numpy_rng(seed, "identity/train").permutation(len(real.train))[:size]
@@ -185,8 +195,6 @@ def _reach(
 def _identifiers(real: RealData, names: Sequence[str] | None, codes: int) -> list[Column]:
     schema = real.schema
     if names is not None:
-        if unknown := sorted(set(names) - set(schema.names)):
-            raise OptionError(f"identity disclosure: identifiers: the schema has no column {unknown[0]!r}")
         return [schema.by_name[name] for name in names]
     known = [c for c in schema.columns if c.role in ("quasi_identifier", "demographic") or c.domain == "demographics"]
     counts = {

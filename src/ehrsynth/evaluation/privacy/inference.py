@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.columns import Levels, mixed, most_entropic
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
-from ehrsynth.evaluation.privacy.attempts import check_names, rate_parts, shuffled, targets
+from ehrsynth.evaluation.privacy.attempts import rate_parts, shuffled, targets
 from ehrsynth.layout import Records
 from ehrsynth.metrics import inference
 from ehrsynth.metrics.rates import Attempts, excess
@@ -30,6 +31,7 @@ class Inference(Evaluator):
 
     cards = (INFERENCE,)
     uses_holdout = True
+    column_options: ClassVar = {"secrets": "inference: secrets"}
     attacks: int = 2000
     secrets: Sequence[str] | None = None
     entropic: int = 4
@@ -38,8 +40,8 @@ class Inference(Evaluator):
         """Choose the secrets and draw the patients."""
         if len(real.schema.columns) < 2:
             raise NotApplicableError("the data have a single column: nothing is known of a patient but the secret")
+        self.check(real.schema)
         named = list(self.secrets) if self.secrets is not None else self._default(real)
-        check_names("inference: secrets", set(named), real)
         if not named:
             raise NotApplicableError("no column to keep secret: no outcome, no sensitive column, none named")
         levels = Levels(real.schema)

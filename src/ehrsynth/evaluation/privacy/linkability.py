@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.columns import mixed
-from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value
-from ehrsynth.evaluation.privacy.attempts import check_names, rate_parts, shuffled, targets
+from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Value, check_names
+from ehrsynth.evaluation.privacy.attempts import rate_parts, shuffled, targets
 from ehrsynth.layout import Records
 from ehrsynth.metrics.gower import Mixed
 from ehrsynth.metrics.linkability import linked
 from ehrsynth.metrics.rates import Attempts, excess
+from ehrsynth.schema import Schema
 from ehrsynth.seeding import numpy_rng
 
 LINKABILITY = Cards.beside(__file__)["privacy/linkability"]
@@ -33,14 +34,19 @@ class Linkability(Evaluator):
     neighbours: int = 1
     known: tuple[Sequence[str], Sequence[str]] | None = None
 
+    def check(self, schema: Schema) -> None:
+        """Look at the two sides."""
+        one, other = map(set, self.known or ((), ()))
+        check_names("linkability: known", one | other, schema)
+        if one & other:
+            raise OptionError("linkability: known: the two sides must have no column in common")
+
     def fit(self, real: RealData, seed: int) -> Scorer:
         """Divide the columns and draw the patients."""
         if len(real.schema.columns) < 2:
             raise NotApplicableError("the data have a single column, which no two data sets can share out")
+        self.check(real.schema)
         sides = [set(side) for side in self.known] if self.known else _halves(real, seed)
-        check_names("linkability: known", set().union(*sides), real)
-        if sides[0] & sides[1]:
-            raise OptionError("linkability: known: the two sides must have no column in common")
         attacked = targets(real, self.attacks, seed, "linkability")
 
         def halved(table: Records) -> tuple[Mixed, Mixed]:

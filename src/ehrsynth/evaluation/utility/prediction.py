@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Undefined, Value
-from ehrsynth.evaluation.subgroups import MIN_ROWS
+from ehrsynth.evaluation.subgroups import ATTRIBUTES, MIN_ROWS
 from ehrsynth.evaluation.utility.importance import Explained
 from ehrsynth.evaluation.utility.outcome_subgroups import OutcomeSubgroups
 from ehrsynth.evaluation.utility.outcomes import Problem, TrainedTrees, Trees, over_outcomes
@@ -47,6 +48,7 @@ class OutcomePrediction(Evaluator):
     max_rows: int | None = None
     explained_rows: int = 500
     ratios: Sequence[float] | None = (0.25, 0.5)
+    column_options: ClassVar = ATTRIBUTES
     attributes: Sequence[str] | None = None
     min_rows: int = MIN_ROWS
 

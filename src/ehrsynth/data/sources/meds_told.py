@@ -1,0 +1,154 @@
+"""What is told of the events of a MEDS dataset: by which means they are known, and which options would catch more."""
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ehrsynth.data.sources.meds_codes import OTHER
+from ehrsynth.data.sources.meds_known import LEFT_OUT, MEANS, OWN, SHAPE
+from ehrsynth.data.sources.meds_words import DIAGNOSES, PROCEDURES
+from ehrsynth.data.store import Store
+from ehrsynth.data.understood import LEAST, Understood, in_hydra
+
+MOST_PREFIXES = 5
+TIMELINE = ("birth", "death", "admission", "discharge", "icu_admission", "icu_discharge")
+_SEPARATOR = re.compile(r"[|:=/#~^>;_]+")
+_GUESSES = {  # what codes may be that begin with a word
+    "procedure": PROCEDURES,
+    "diagnosis": DIAGNOSES,
+    "medication": r"(?:rx|med[a-z]*|drugs?)",
+    "lab": r"(?:labs?|tests?|meas[a-z]*|obs[a-z]*|vitals?)",
+}
+_CODES = "ehrsynth.data.features.codes.Codes"
+_AS_COLUMNS = {  # what makes columns of a domain that no feature asks for
+    "lab": "labs={_target_: ehrsynth.data.features.panels.Measurements, domain: lab}",
+    "vital": "vitals={_target_: ehrsynth.data.features.panels.Measurements, domain: vital}",
+    "medication": f"drugs={{_target_: {_CODES}, domain: medication, prefix: drug_,"
+    " vocabulary: {_target_: ehrsynth.data.vocabulary.drugs.DrugNames}}",
+    **{
+        name: f"{name}={{_target_: ehrsynth.data.features.demographics.Attribute, name: {name}, domain: {name}}}"
+        for name in ("ethnicity", "language", "marital_status")
+    },
+}
+
+
+def told(store: Store, data: str, codes: str) -> list[Understood]:
+    """Return the lines about the events.
+
+    Args:
+        store: that holds the tables.
+        data: the table of rows: ``subject_id, code``.
+        codes: of codes: ``raw, domain, means, prefix, events, subjects, numbers, texts``.
+    """
+    table = store.frame(f"SELECT * FROM {codes}")
+    coded = int(table["events"].sum())
+    rows = int(store.value(f"SELECT count(*) FROM {data}"))
+    own = table[(table["means"] == OWN) | (table["means"] == LEFT_OUT)]
+    frequent = own["subjects"] >= LEAST
+    lines = [
+        *(Understood("events", _in_words(means, table), _sum(table[table["means"] == means]), rows) for means in MEANS),
+        Understood(
+            "events", f"nothing: columns of their own, codes of {LEAST} subjects or more", _sum(own[frequent]), rows
+        ),
+        Understood("events", f"nothing: no column, codes of fewer than {LEAST} subjects", _sum(own[~frequent]), rows),
+        Understood("events", "nothing: left out, no code", rows - coded, rows),
+        *_prefixes(store, data, table, own, rows),
+        *_numbers(table, own, frequent),
+        *_unasked(table, rows),
+    ]
+    return lines
+
+
+def _sum(codes: pd.DataFrame, column: str = "events") -> int:
+    return int(codes[column].sum())
+
+
+def _in_words(means: str, codes: pd.DataFrame) -> str:
+    """Return a means in words; of shapes with the prefixes that were learned, if enough subjects share them."""
+    if means != SHAPE:
+        return means
+    mine = codes[codes["means"] == SHAPE]
+    common = mine.groupby("prefix").agg({"subjects": "max", "events": "sum"}).query(f"subjects >= {LEAST}")
+    names = common.sort_values("events", ascending=False, kind="stable").index[:MOST_PREFIXES]
+    return f"{means}{': ' if len(names) else ''}{', '.join(map(repr, names))}"
+
+
+def _prefixes(store: Store, data: str, table: pd.DataFrame, own: pd.DataFrame, rows: int) -> list[Understood]:
+    """Return the most frequent beginnings of codes that nothing knows, each with a pattern that would.
+
+    A beginning ends at a separator, and is as short as none that a known code has.
+    """
+    taken = {prefix for raw in table["raw"][~table.index.isin(own.index)] for prefix in _beginnings(raw)}
+    prefixes = ((raw, next((p for p in _beginnings(raw) if p not in taken), None)) for raw in own["raw"])
+    begins = {raw: prefix for raw, prefix in prefixes if prefix is not None}
+    store.register("meds_prefixes", pd.DataFrame(begins.items(), columns=["raw", "prefix"], dtype="str"))
+    found = store.frame(
+        f"""SELECT prefix, count(*) AS events FROM {data} d JOIN meds_prefixes p ON d.code = p.raw
+        GROUP BY prefix HAVING count(DISTINCT subject_id) >= {LEAST}
+        ORDER BY events DESC, prefix LIMIT {MOST_PREFIXES}"""
+    )
+    numbers = own["numbers"].groupby(own["raw"].map(begins)).sum()
+    return [
+        Understood(
+            "events",
+            f"nothing; of these, codes that begin with {prefix!r}",
+            int(events),
+            rows,
+            _pattern(prefix, _guess(prefix, "lab" if 2 * numbers.get(prefix, 0) > events else "diagnosis")),
+        )
+        for prefix, events in found.itertuples(index=False)
+    ]
+
+
+def _beginnings(raw: str) -> Iterator[str]:
+    return (raw[: found.end()] for found in _SEPARATOR.finditer(raw))
+
+
+def _guess(prefix: str, otherwise: str) -> str:
+    words = (domain for domain, word in _GUESSES.items() if re.fullmatch(rf"(?i)(?:.*[\W_])?{word}[\W_].*", prefix))
+    return next(words, otherwise)
+
+
+def _pattern(prefix: str, domain: str) -> str:
+    """Return the option that says what codes of a prefix are; the domain is a guess for the user to correct."""
+    name = re.sub(r"[^a-z0-9]+", "_", prefix.lower()).strip("_") or "mine"
+    match, code = in_hydra(f"{re.escape(prefix)}(.+)"), in_hydra(r"\1")
+    local = " vocabulary: LOCAL," if domain in ("diagnosis", "procedure") else ""  # or they were faulty ICD codes
+    pattern = f"+source.patterns.{name}={{match: {match}, domain: {domain},{local} code: {code}}}"
+    return " ".join(filter(None, (shlex.quote(pattern), _columns(domain))))
+
+
+def _columns(domain: str) -> str:
+    """Return the option that makes columns of a domain, if it takes one."""
+    return shlex.quote(f"+features.{_AS_COLUMNS[domain]}") if domain in _AS_COLUMNS else ""
+
+
+def _numbers(table: pd.DataFrame, own: pd.DataFrame, frequent: pd.Series) -> list[Understood]:
+    """Return what becomes of the values."""
+    numbers, texts = _sum(table, "numbers"), _sum(table, "texts")
+    lost, kept = _sum(own[~frequent], "numbers"), _sum(own[frequent], "numbers")
+    read = _sum(table[table["texts"].gt(0) & table["domain"].isin(("sex", "race", "insurance", "vital"))], "texts")
+    return [
+        Understood("numbers", "of codes that are known", numbers - lost - kept, numbers),
+        Understood("numbers", "measurements of their own", kept, numbers),
+        Understood("numbers", f"of codes of fewer than {LEAST} subjects: no column", lost, numbers),
+        Understood("texts", "not read: the code alone counts", texts - read, texts),
+    ]
+
+
+def _unasked(table: pd.DataFrame, rows: int) -> list[Understood]:
+    """Return the domains that are known, to be told if no feature asks for them."""
+    domains = table[~table["domain"].isin((*TIMELINE, "sex"))].groupby("domain")["events"].sum()
+    return [
+        Understood(
+            "events",
+            f"{'nothing' if domain == OTHER else f'known as {domain}'}: no column, no feature asks for them",
+            int(events),
+            rows,
+            _columns(domain),
+            domain=domain,
+        )
+        for domain, events in zip(map(str, domains.index), domains, strict=True)
+    ]

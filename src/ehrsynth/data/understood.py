@@ -1,0 +1,51 @@
+"""What was understood of a source, by which means, and what fell through: on the screen, in provenance, in cohort.html.
+
+A source says it of its events (``Source.understood``), a feature of the words it met (``Feature.reconsidered``).
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+LEAST = 10
+"""Subjects: what fewer share is never named, and fewer are not counted."""
+
+
+@dataclass(frozen=True)
+class Understood:
+    """How many of some things are known by one means, or by none.
+
+    Attributes:
+        what: the things, such as ``events`` or ``race``.
+        means: how they are known, or what became of them.
+        count, of: how many, of how many.
+        option: what on the command line would catch or change them, ready to be pasted; empty if nothing would.
+        people: these are subjects, so that a count below ``LEAST`` is not told.
+        domain: of the events, if this is worth telling only where no feature asks for that domain.
+    """
+
+    what: str
+    means: str
+    count: int
+    of: int
+    option: str = ""
+    people: bool = False
+    domain: str = ""
+
+    @property
+    def share(self) -> str:
+        """Count and percentage in words."""
+        if self.people and 0 < self.count < LEAST:
+            return f"<{LEAST}"
+        return f"{self.count:,} of {self.of:,} ({100 * self.count / self.of:.1f} %)"
+
+
+def in_hydra(value: str) -> str:
+    """Return a text as an option's value between quotes, which the command line reads back as it was."""
+    return '"' + re.sub(r'\\*"|\\+$', lambda found: found[0].replace("\\", "\\\\").replace('"', '\\"'), value) + '"'
+
+
+def as_told(lines: Iterable[Understood], asked: Collection[str]) -> list[dict[str, Any]]:
+    """Return the lines worth telling as plain data; ``asked`` are the domains that features ask for."""
+    return [asdict(line) for line in lines if line.count and not (line.domain and line.domain in asked)]
