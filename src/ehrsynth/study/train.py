@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from ehrsynth.callbacks.curves import LossCurves
 from ehrsynth.callbacks.evaluate import EvaluateCheckpoints

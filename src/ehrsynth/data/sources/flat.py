@@ -66,7 +66,7 @@ class Flat(Source):
     vocabulary: str | None = None
 
     def __post_init__(self) -> None:
-        expect(bool(self.path), "source.path", self.path, "a file, a pattern, or a list of them")
+        expect(self.path is not None, "source.path", self.path, "a file, a pattern, or a list of them")
         if (self.subject is None) == (self.columns is None):
             found = "neither" if self.subject is None else "both"
             raise OptionError(
