@@ -15,8 +15,8 @@ LEAST = 10  # training patients
 def shared_bounds(numbers: "pd.Series[int]") -> tuple[float, float]:
     """Return bounds of a column that point at no patient: its tenth most extreme values, rounded outwards.
 
-    They are rounded to a hundredth to a tenth of their distance. Of fewer than twenty rows there are no two such values;
-    the bounds are then around the median, rounded to its first digit. A value that ten rows share needs no rounding.
+    They are rounded to a power of ten, about a tenth of their distance. Of fewer than twenty rows there are no two such
+    values: the bounds are then around the median, rounded to its first digit. A value that ten rows share stays.
 
     Args:
         numbers: how many rows have each value, by value, ascending; at least one.
@@ -26,7 +26,7 @@ def shared_bounds(numbers: "pd.Series[int]") -> tuple[float, float]:
     ranks = (LEAST, n + 1 - LEAST) if n >= 2 * LEAST else ((n + 1) // 2,) * 2
     low, high = (float(values[np.searchsorted(up_to, rank)]) for rank in ranks)
     if low < high:
-        exponent = floor(log10(high - low)) - 1
+        exponent = floor(log10(high - low) - 0.5)
         return _multiple(floor, low, exponent), _multiple(ceil, high, exponent)
     if numbers[low] >= LEAST:
         return low, low

@@ -178,6 +178,17 @@ class Records:
         return cls(layout, Bits(packed, layout.binary.stop), torch.cat([table.values for table in tables]))
 
     @classmethod
+    def collected(cls, layout: Layout, n: int, parts: Iterable["Records"]) -> "Records":
+        """Return the rows of tables that come one after another, ``n`` in all, packed; none of the tables is kept."""
+        bits, values = Bits.empty(n, layout.binary.stop).by_rows(), torch.empty(n, layout.width - layout.values.start)
+        start = 0
+        for part in parts:
+            rows = slice(start, start + len(part))
+            bits.packed[rows], values[rows] = pack(part.bits).packed, part.values
+            start = rows.stop
+        return cls(layout, bits, values)
+
+    @classmethod
     def of_dense(cls, layout: Layout, x: Tensor) -> "Records":
         """Compact hard records [n, p]; values under a set missing indicator become NaN."""
         bits, values = (x[:, layout.binary] > 0.5).to(torch.uint8), x[:, layout.values].to(torch.float32)

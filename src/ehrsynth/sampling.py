@@ -22,6 +22,7 @@ Way = Literal["none", "model", "rejection"]
 Asked = Mapping[str, str] | Condition | None
 
 MOST_DRAWS = 200  # generated rows per wanted row before a condition counts as too rare
+PACKED = 4096  # rows of a batch made compact at a time
 LEAST_BATCHES = 20  # batches drawn before giving up, however few rows are wanted
 
 
@@ -80,7 +81,7 @@ def sample_records(
         OptionError: ``n`` is not positive, a condition names no level of the schema, the model cannot be conditioned
             on it and rejection cannot help, or hardly any generated record meets it.
     """
-    return Records.joined(_batches(model, n, seed, batch_size, condition, acceptance, progress))
+    return Records.collected(model.layout, n, _batches(model, n, seed, batch_size, condition, acceptance, progress))
 
 
 def synthesize(
@@ -153,7 +154,9 @@ def _batches(
                     rows = model.sample(size, generator).cpu()
                 if condition is not None and way == "rejection":
                     rows = rows[condition.met_by(rows)]
-                records = Records.of_dense(model.layout, rows[: n - done]).packed()
+                wanted = rows[: n - done]
+                parts = (Records.of_dense(model.layout, part) for part in wanted.split(PACKED))
+                records = Records.collected(model.layout, len(wanted), parts)
             drawn += size
             done += len(records)
             acceptance.drawn = drawn

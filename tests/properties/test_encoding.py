@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ehrsynth.bits import unpack
-from ehrsynth.data.encoding import Encoder, as_decoded, fill_missing, fit_bounds
+from ehrsynth.data.encoding import Encoder, as_decoded, extremes, fill_missing, fit_bounds, rescaled
 from ehrsynth.data.inference import infer_schema
 from ehrsynth.errors import SchemaError, TableError
 from ehrsynth.layout import Records
@@ -181,3 +181,21 @@ def test_fit_bounds_replaces_bounds_and_decimals_only() -> None:
     assert fitted.columns == (replace(schema.columns[0], bounds=(-2.125, 5.0), decimals=3), schema.columns[1])
     with pytest.raises(SchemaError):
         Column("x", "continuous")
+
+
+def test_records_under_wider_bounds_are_judged_as_those_under_their_own() -> None:
+    frame = pd.DataFrame({"x": [10.5, 33.3, None, 71.2], "age": [18, 20, 91, 20], "same": [3, 3, 3, 3]})
+    wide = Schema(
+        (
+            Column("x", "continuous", bounds=(0, 100), decimals=1, missing=True),
+            Column("age", "count", bounds=(0, 120)),
+            Column("same", "count", bounds=(3, 3)),
+        )
+    )
+    records = Encoder(wide).encode(frame)
+    own = extremes(wide, records)
+    assert [column.bounds for column in own.columns] == [c.bounds for c in fit_bounds(wide, frame).columns]
+    assert torch.equal(
+        rescaled(records, wide, own).values.nan_to_num(9), Encoder(own).encode(frame).values.nan_to_num(9)
+    )
+    assert torch.equal(rescaled(records, wide, wide).values.nan_to_num(9), records.values.nan_to_num(9))

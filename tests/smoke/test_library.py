@@ -95,16 +95,21 @@ def test_rank_takes_runs_folders_and_patterns(study: Path, tmp_path: Path) -> No
 
 def test_prepare_takes_objects_names_and_options(matrix: Path, tmp_path: Path) -> None:
     """All ways to say the same have the same hash; the matrix that a command made of it is the same to the byte."""
-    known = recipe("source.n=800", "preprocess.min_count=3").digest
-    made = ehrsynth.prepare("demo", n=800, preprocess={"min_count": 3}, matrices=tmp_path)
+    known = recipe("source.n=800", "preprocess.min_count=3", "preprocess.min_aside=1").digest
+    made = ehrsynth.prepare("demo", n=800, preprocess={"min_count": 3, "min_aside": 1}, matrices=tmp_path)
     assert made.folder == tmp_path / f"demo-n800-{known}"
     assert readable_name(made.folder) == "demo-n800"
     assert made.fingerprint == Matrix.open(matrix).fingerprint
     before = (made.folder / "cohort.html").stat().st_mtime_ns
     cohort = Cohort(stay="last", index="discharge", window="history", rules={"alive": DischargedAlive()})
-    usual = {"preprocess": Preprocess(min_count=3), "split": BySubject(), "cohort": cohort}
+    usual = {"preprocess": Preprocess(min_count=3, min_aside=1), "split": BySubject(), "cohort": cohort}
     assert ehrsynth.prepare(Demo(n=800), **usual, matrices=tmp_path).folder == made.folder
-    assert ehrsynth.prepare(recipe("source.n=800", "preprocess.min_count=3"), matrices=tmp_path).folder == made.folder
+    assert (
+        ehrsynth.prepare(
+            recipe("source.n=800", "preprocess.min_count=3", "preprocess.min_aside=1"), matrices=tmp_path
+        ).folder
+        == made.folder
+    )
     assert (made.folder / "cohort.html").stat().st_mtime_ns == before
     own = tmp_path / "mine.yaml"
     own.write_text("_target_: ehrsynth.data.split.BySubject\nholdout: 0.4\n", encoding="utf-8")

@@ -72,3 +72,12 @@ def test_what_text_looks_like() -> None:
     assert parsing.typed(text("True", None)).fillna("").tolist() == ["True", ""]
     assert parsing.typed(text("x", "NA")).fillna("").tolist() == ["x", ""]
     assert parsing.typed(text("1", "NA")).fillna(0).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("cells", [["0", "1", "1"], ["0", "0"], ["0", None], ["0", "2"], ["00", "1"], ["0 ", "1"]])
+def test_zeros_and_ones_are_read_at_once_as_they_are_one_by_one(cells: list[str | None]) -> None:
+    text = pd.Series(cells, dtype="str", name="c")
+    found = parsing.zeros_and_ones(text)
+    assert (found is not None) == (set(cells) <= {"0", "1"})
+    if found is not None:
+        pd.testing.assert_series_equal(found, parsing.typed(text))

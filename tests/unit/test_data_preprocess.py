@@ -2,7 +2,9 @@
 
 import tracemalloc
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -350,3 +352,66 @@ def test_codes_are_never_dense() -> None:
     left = [name for name in names if name not in {code.column.name for code in prepared.plan.rare}]
     assert list(kept.code_names) == left
     assert kept.codes.sum(axis=0, dtype=int).min() >= 60
+
+
+def of_numbers(lab: Iterable[float], code: Iterable[int] | None = None, n: int = 60) -> dict[str, Wide]:
+    """Return parts of ``n`` rows with a number that no range is declared for, and a code."""
+    frame = pd.DataFrame({"subject_id": range(n), "lab": list(lab), "code": [1] * n if code is None else list(code)})
+    specs = {"lab": ColumnSpec("continuous"), "code": ColumnSpec("count", domain="medication")}
+    return {name: wide_of(frame, specs) for name in ("train", "validation", "holdout")}
+
+
+def test_bounds_are_those_that_ten_rows_share_and_clip_what_lies_beyond() -> None:
+    given = of_numbers([*range(59), 987654.321])
+    prepared = Preprocess().apply(given)
+    lab = prepared.plan.schema.by_name["lab"]
+    assert (lab.bounds, lab.decimals) == ((0, 50), 0)  # the decimals of one row do not count either
+    assert details(prepared)["numbers clipped to shared bounds"] == {"lab": 3 * 9}
+    for part in frames(prepared).values():
+        assert (part["lab"].min(), part["lab"].max()) == (0, 50)
+    exact = Preprocess(bounds="exact").apply(given)
+    assert exact.plan.schema.by_name["lab"].bounds == (0, 987654.321)
+    assert "numbers clipped to shared bounds" not in details(exact)
+
+
+@pytest.mark.parametrize(("outliers", "expected"), [("clip", (0, 1000)), ("missing", (0, 1000)), ("keep", (0, 50))])
+def test_a_declared_range_is_the_bounds_unless_outliers_are_kept(outliers: Any, expected: tuple[float, float]) -> None:
+    given = of_numbers([*range(59), 987654.321])
+    specs = {"lab": ColumnSpec("continuous", plausible=(0, 1000)), "code": given["train"].specs["code"]}
+    fitted = Preprocess(outliers=outliers).fit(replace(given["train"], specs=specs)).schema.by_name["lab"]
+    assert fitted.bounds == expected
+    open_end = {**specs, "lab": ColumnSpec("continuous", plausible=(-5, np.inf))}
+    assert Preprocess().fit(replace(given["train"], specs=open_end)).schema.by_name["lab"].bounds == (-5, 50)
+
+
+def test_filling_gaps_does_not_make_one_row_look_like_ten() -> None:
+    lab = [*[5.0] * 15, 987654.321, *[np.nan] * 44]
+    plan = Preprocess(impute="marginal", max_missing=1).fit(of_numbers(lab)["train"], seed=0)
+    low, high = plan.schema.by_name["lab"].bounds or (0, 0)
+    assert (low, high) == (5, 5)
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(10, True), (9, False)])
+def test_codes_that_are_counted_need_as_many_rows(rows: int, kept: bool) -> None:
+    given = of_numbers(range(60), [3] * rows + [0] * (60 - rows))
+    more = {name: part.beside(wide_of(part.frame()[["subject_id"]].assign(dx=1), {"dx": SPECS["common"]}, ["dx"]))
+            for name, part in given.items()}  # fmt: skip
+    prepared = Preprocess().apply(more)
+    assert ("code" in prepared.plan.schema.by_name) == kept
+    assert prepared.plan.rare == ()
+    assert details(prepared)["rare codes"] == ({} if kept else {"codes of too few training rows": 1})
+
+
+def test_codes_of_fewer_rows_are_not_kept_aside_by_name() -> None:
+    counts = {"nine": 9, "ten": 10, "many": 40}
+    frame = pd.DataFrame({"subject_id": range(60), **{name: [1] * n + [0] * (60 - n) for name, n in counts.items()}})
+    wide = wide_of(frame, dict.fromkeys(counts, SPECS["common"]), counts)
+    plan = Preprocess(min_count=20).fit(wide)
+    assert [code.column.name for code in plan.rare] == ["ten"]
+    assert plan.few == 2
+    assert [code.column.name for code in Preprocess(min_count=20, min_aside=1).fit(wide).rare] == ["nine", "ten"]
+
+
+def test_codes_that_are_all_too_rare_are_not_lost_in_silence() -> None:
+    with pytest.raises(TableError, match=r"none of 2 codes is left; preprocess.min_count=10 .* of the 10 rows"):
+        Preprocess().fit(parts()["train"])

@@ -12,6 +12,7 @@ import pytest
 
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.sources.meds_known import known
+from ehrsynth.errors import TableError
 from tests import matrices
 from tests.conftest import Cli
 
@@ -27,7 +28,7 @@ TYPES = {
 }
 DIAGNOSES = ("E11.9", "I10", "J18.9", "N17.9", "Z79.4", "K21.0")
 LOCAL = ("LOC7", "LOC8")
-OWN = ("source=meds", "cohort=meds", "features=meds", "features.died_within_year=null")
+OWN = ("source=meds", "cohort=meds", "features=meds", "features.died_within_year=null", "preprocess.bounds=exact")
 DRUGS = ("aspirin", "insulin")
 
 
@@ -52,7 +53,7 @@ def events(seed: int = 0) -> pd.DataFrame:
             *((subject, start, f"RX>{drug}", None, None) for drug in DRUGS if rng.random() < 0.6),
         ]
     rows += [
-        (0, pd.Timestamp(2021, 1, 1), "RX>one patient's", None, None),
+        (0, pd.Timestamp(2021, 1, 1), "SECRET>one patient's", None, None),
         (1, pd.Timestamp(2021, 1, 1), None, 1, None),
     ]
     return pd.DataFrame(rows, columns=list(TYPES))
@@ -108,16 +109,18 @@ def test_what_was_understood_is_told_by_means(spelled: Matrix) -> None:
     data, lines = events(), told(spelled)
     own = data["code"].str.contains("LOCAL|LAB|RX>(?:aspirin|insulin)").sum()
     assert lines["events", "the words in their codes"] == len(data) - own - 2
-    assert lines["events", "nothing: columns of their own, codes of 10 subjects or more"] == own
-    assert lines["events", "nothing: no column, codes of fewer than 10 subjects"] == 1
-    assert lines["events", "nothing: left out, no code"] == 1
+    assert lines["events", "nothing: codes of 10 subjects or more, for columns of their own"] == own
+    assert lines["events", "nothing: codes of fewer than 10 subjects, no column"] == 1
+    assert lines["events", "nothing: no code, left out"] == 1
     assert lines["numbers", "measurements of their own"] == N
     assert lines["texts", "not read: the code alone counts"] == N
     words = "words that no level begins with are levels, such as 'Caucasian', 'Polynesian'"
     assert lines["subjects' race", words] == N
     page = (spelled.folder / "cohort.html").read_text(encoding="utf-8")
     assert "What was understood" in page
-    assert "one patient" not in page + (spelled.folder / "provenance.json").read_text(encoding="utf-8")
+    page += (spelled.folder / "provenance.json").read_text(encoding="utf-8")
+    assert "one patient" not in page
+    assert "SECRET" not in page
 
 
 def test_the_screen_says_it_too(spelled: Matrix, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +143,7 @@ def test_the_options_that_are_told_do_what_they_say(spelled: Matrix, tmp_path: P
     assert any("LAB:" in option for option in options)
     pasted = [word for option in options for word in shlex.split(option)]
     matrix = prepared(write(tmp_path / "ds", events()), tmp_path / "matrix", *pasted)
-    assert {"lab_GLU", "drug_aspirin", "dx_unmapped_local_LOC7"} <= set(matrix.schema.names)
+    assert {"lab_GLU", "rx_aspirin", "dx_unmapped_local_LOC7"} <= set(matrix.schema.names)
     assert set(matrix.schema.by_name["race"].levels) >= {"caucasian", "polynesian", "white"}
     assert not [line for line in matrix.provenance["understood"] if line["option"]]
 
@@ -164,6 +167,17 @@ def test_parents_and_descriptions_say_what_codes_are(tmp_path: Path) -> None:
     lines = told(matrix)
     assert lines["events", "parent_codes"] == data["code"].str.contains("ICD10|RACE").sum()
     assert lines["events", "their descriptions"] == data["code"].str.contains("SEX|ADMIT|DISCHARGE|DOB").sum()
+
+
+def test_without_a_known_admission_the_message_says_what_would_help(tmp_path: Path) -> None:
+    data = events()
+    data["code"] = data["code"].str.replace("ADMIT", "ARRIVED").str.replace("DISCHARGE", "LEFT")
+    root = write(tmp_path / "ds", data)
+    with pytest.raises(TableError, match=r"no stay: source\.patterns tells .*cohort\.stay=null"):
+        prepared(root, tmp_path / "matrix")
+    arrived = '+source.patterns.start={match: "ARRIVED.*", domain: admission}'
+    left = '+source.patterns.end={match: "LEFT.*", domain: discharge}'
+    assert len(whole(prepared(root, tmp_path / "matrix", arrived, left))) == N
 
 
 def meant(codes: dict[str, int], described: dict[str, str] | None = None, **options: Any) -> dict[str, tuple[Any, ...]]:
@@ -190,10 +204,13 @@ def meant(codes: dict[str, int], described: dict[str, str] | None = None, **opti
         ("DX|ICD11|BA00", "other", None, "DX|ICD11|BA00"),
         ("Gender/female", "sex", None, "F"),
         ("patient.sex=M", "sex", None, "M"),
+        ("DEMO|SEX_AT_BIRTH|F", "sex", None, "F"),
+        ("race/ethnicity: Hispanic", "race", None, "Hispanic"),
         ("Sex hormone binding globulin", "other", None, "Sex hormone binding globulin"),
         ("race = Asian/Pacific Islander", "race", None, "Asian/Pacific Islander"),
         ("Payer:Medicare", "insurance", None, "Medicare"),
         ("HOSP_ADMISSION|ER", "admission", None, "ER"),
+        ("encounter:start", "admission", None, None),
         ("ADMISSION DIAGNOSIS|sepsis", "other", None, "ADMISSION DIAGNOSIS|sepsis"),
         ("ADMISSION_WEIGHT", "other", None, "ADMISSION_WEIGHT"),
         ("Date of birth", "birth", None, None),

@@ -15,7 +15,8 @@ from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.independent import IndependentMarginals
 from ehrsynth.sampling import Acceptance, sample_records, synthesize
-from ehrsynth.schema import Column, Schema
+from ehrsynth.schema import Column, Kind, Schema
+from ehrsynth.study.generate import _level
 
 SCHEMA = Schema(
     (
@@ -210,3 +211,22 @@ def test_the_model_is_left_as_it_was_even_if_nobody_takes_the_rest(model: Indepe
     next(drawn)
     drawn.close()
     assert model.training
+
+
+@pytest.mark.parametrize(
+    ("kind", "levels", "given", "level"),
+    [
+        ("binary", (), True, "1"),
+        ("binary", (), "False", "0"),
+        ("binary", (), 1.0, "1"),
+        ("binary", (), "yes", "yes"),  # refused by whoever draws
+        ("categorical", ("False", "True"), "true", "True"),
+        ("categorical", ("False", "True", "unknown"), True, "True"),
+        ("categorical", ("0", "1"), "TRUE", "1"),
+        ("categorical", ("1", "2"), 2, "2"),
+    ],
+)
+def test_a_condition_names_a_level_in_the_words_that_tables_may_use(
+    kind: Kind, levels: tuple[str, ...], given: object, level: str
+) -> None:
+    assert _level(Column("flag", kind, levels), given) == level

@@ -34,6 +34,7 @@ def task(config: Mapping[str, Any]) -> None:
         subject=str(config["subject"]),
         drop=names(config, "drop"),
         outcomes=names(config, "outcomes"),
+        min_level=config["min_level"],
         seed=config["seed"],
         cache=optional_path(config, "cache"),
         out=folder,

@@ -103,7 +103,7 @@ def fill_missing(records: Records, donors: Records, generator: torch.Generator) 
 
 
 def rescaled(records: Records, own: Schema, wanted: Schema) -> Records:
-    """Return the records of ``own`` with their numbers scaled by the bounds of ``wanted``; both have the same columns."""
+    """Return the records of ``own`` with their numbers scaled by the bounds of ``wanted``."""
     values = records.values.clone()
     for i, field in enumerate(records.layout.fields[records.layout.values]):
         column, other = own.by_name[field.column], wanted.by_name[field.column]

@@ -14,6 +14,7 @@ An event is a row of ``subject_id, time, code, numeric_value, text_value``, the 
     procedure       of ``vocabulary`` ICD9PCS or ICD10PCS
     medication      name of the drug
     lab, vital      name of what was measured; ``numeric_value``, ``unit``
+    other           as the provider writes it, for want of knowing what it is; perhaps ``numeric_value``
 
 A provider may have further domains. ``time`` is missing where the provider has no dates; ``stay_id`` then orders. What
 a time without a clock means stands in ``ehrsynth.data.times``.

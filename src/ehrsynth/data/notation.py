@@ -5,6 +5,8 @@ said (``unclear``), since a number that is taken for a word is lost in silence.
 """
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from pandas.api.types import infer_dtype
 
 POINT = r"[+-]?(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -45,7 +47,11 @@ def with_points(cells: pd.Series) -> pd.Series:
 
 def coded(cells: pd.Series) -> bool:
     """Return whether the numbers of a column are codes, such as postal ones: a zero stands before other digits."""
-    return is_plain_text(cells) and bool(cells.str.contains(r"^\s*0\d", regex=True, na=False).any())
+    if not is_plain_text(cells):
+        return False
+    text = pa.array(cells, pa.string(), from_pandas=True)  # several times faster, for thousands of columns
+    longer = text.filter(pc.greater(pc.utf8_length(text), 1))
+    return bool(pc.any(pc.match_substring_regex(longer, r"^\s*0\d")).as_py())
 
 
 def dated(text: pd.Series) -> bool:

@@ -113,9 +113,10 @@ def if_numbers(cells: pd.Series, table: str = ".") -> pd.Series:
 
 def quantities(cells: pd.Series, table: str = ".") -> pd.Series:
     """Return cells as numbers as ``if_numbers`` does, unless they are of a category or zeros make codes of them."""
-    if isinstance(cells.dtype, pd.CategoricalDtype | pd.PeriodDtype) or coded(cells):
+    if isinstance(cells.dtype, pd.CategoricalDtype | pd.PeriodDtype):
         return cells
-    return if_numbers(cells, table)
+    found = if_numbers(cells, table)
+    return cells if found is not cells and coded(cells) else found
 
 
 def decimal_sign(columns: Iterable[pd.Series]) -> str:
@@ -133,6 +134,16 @@ def typed(cells: pd.Series, table: str = ".") -> pd.Series:
         return found
     words = cells.str.lower()
     return words == "true" if words.isin(("true", "false")).all() else cells.mask(gaps(cells))
+
+
+def zeros_and_ones(cells: pd.Series) -> pd.Series | None:
+    """Return what ``typed`` does for text of 0 and 1 alone, else None: quick, for there may be thousands of columns."""
+    if not is_text(cells) or not isinstance(cells.dtype, pd.StringDtype):
+        return None
+    values = pa.array(cells, pa.string(), from_pandas=True)
+    if not {"0", "1"}.issuperset(pc.unique(values).to_pylist()):
+        return None
+    return pd.Series(pc.cast(values, pa.int64()).to_numpy(zero_copy_only=False), index=cells.index, name=cells.name)
 
 
 def stripped(cells: pd.Series) -> pd.Series:

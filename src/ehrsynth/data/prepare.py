@@ -131,7 +131,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         recipe.source.read(store)
         make_timeline(store)
         progress("choosing the cohort")
-        flow = recipe.cohort.choose(store)
+        flow = _chosen(recipe, store)
         progress("collecting the features")
         features = recipe.chosen.values()
         wide = widen(store, [feature for feature in features if not feature.after_split])
@@ -189,6 +189,16 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
     return Matrix.open(out)
 
 
+def _chosen(recipe: Recipe, store: Store) -> list[FlowStep]:
+    """Choose the cohort; where nobody is left since the source has no stay, the message tells what would help."""
+    try:
+        return recipe.cohort.choose(store)
+    except TableError as error:
+        if recipe.cohort.stay is None or store.value("SELECT count(*) FROM stays"):
+            raise
+        raise TableError(f"{error}; the source has no stay: {recipe.source.without_stays}") from None
+
+
 def _split(split: Split, wide: Wide, flow: Sequence[FlowStep]) -> dict[str, Rows]:
     """Assign the rows to parts; where they are too few, the message tells how the cohort came to them."""
     try:
@@ -213,7 +223,7 @@ def _existing(out: Path, identity: dict[str, Any]) -> Matrix:
     """Open the folder if ``identity`` made it."""
     if not (out / PROVENANCE).is_file():
         raise OptionError(f"out={out}: something else is there; name a folder that does not exist yet")
-    there = read_object(out / PROVENANCE, outputs=dict)
+    there = read_object(out / PROVENANCE, outputs=dict, rows=dict, flow=list, steps=list, table_one=list)
     for key, wanted in json.loads(json.dumps(identity)).items():
         if there.get(key) != wanted:
             raise OptionError(

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from ehrsynth.data.parsing import decimal_sign, typed
+from ehrsynth.data.parsing import decimal_sign, typed, zeros_and_ones
 from ehrsynth.errors import FileError, machine_fault
 from ehrsynth.files import require
 
@@ -174,8 +174,11 @@ def read_table(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
     frame = read_text(path)
     if not is_csv(path):
         return frame
-    table = decimal_sign(frame[name] for name in frame)
-    return frame.assign(**{name: typed(frame[name], table) for name in map(str, frame) if name not in text})
+    columns = {name: frame[name] for name in map(str, frame)}
+    plain = {name: found for name, cells in columns.items() if (found := zeros_and_ones(cells)) is not None}
+    table = decimal_sign(cells for name, cells in columns.items() if name not in plain)
+    read = {name: plain.get(name, cells) for name, cells in columns.items() if name not in text}
+    return frame.assign(**{name: cells if name in plain else typed(cells, table) for name, cells in read.items()})
 
 
 def read_text(path: Path) -> pd.DataFrame:

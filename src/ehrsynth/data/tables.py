@@ -11,6 +11,7 @@ from ehrsynth.data.encoding import Encoder, fit_bounds
 from ehrsynth.data.inference import dropping, infer_schema
 from ehrsynth.data.split import require_rows
 from ehrsynth.data.table_files import plain_name, read_table, with_index
+from ehrsynth.data.told import as_other, told, untold
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.layout import Records
 from ehrsynth.schema import SUBJECT, Column, Schema, as_text
@@ -58,12 +59,14 @@ class Reading:
         subject: the column that names the subject of a row; no metric sees it.
         drop: columns to leave out.
         outcomes: columns whose role is ``outcome``, in an inferred schema.
+        min_level: training rows that a level of an inferred schema needs; the others become ``other``.
     """
 
     schema: Schema | None = None
     subject: str = SUBJECT
     drop: tuple[str, ...] = ()
     outcomes: tuple[str, ...] = ()
+    min_level: int = 1
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,11 @@ def read_schema(train: Source, reading: Reading) -> Schema:
         frame = _tidy(train, reading, None)
         require_rows(frame, train.name)
         guess = infer_schema(frame, train.name, outcomes=reading.outcomes)
-        if train.file is None or train.file.suffix == ".parquet" or not guess.text_columns[1:]:
-            return guess
-        # A CSV once more, now that words such as NA or None are known to be levels where a column is text.
-        return infer_schema(_tidy(train, reading, guess), train.name, outcomes=reading.outcomes)
+        if train.file is not None and train.file.suffix != ".parquet" and guess.text_columns[1:]:
+            # A CSV once more, now that words such as NA or None are known to be levels where a column is text.
+            frame = _tidy(train, reading, guess)
+            guess = infer_schema(frame, train.name, outcomes=reading.outcomes)
+        return told(guess, frame, train.name, reading.min_level)
     if reading.outcomes:
         raise OptionError("outcomes= is for an inferred schema; a given one names its outcomes itself (role outcome)")
     kept = tuple(column for column in reading.schema.columns if column.name not in reading.drop)
@@ -136,9 +140,12 @@ def _encoded(
     equals one of the other until the column is ``narrow`` in all tables.
     """
     records, subjects, widths = dict[str, Records](), dict[str, pd.Series](), dict[str, set[parsing.Width]]()
+    rare: dict[str, frozenset[str]] = {}
     for role in (*REAL, "synthetic"):
         source = sources[role]
         frame = _tidy(source, reading, schema, dropped, widths)
+        rare = untold(frame, schema.columns) if role == "train" else rare
+        frame = as_other(frame, rare)
         if role in REAL:
             require_rows(frame, source.name)
         frame = frame if SUBJECT not in frame else _without_subject(frame, subjects, role)

@@ -1,6 +1,7 @@
 """What was understood of a source, by which means, and what fell through: on the screen, in provenance, in cohort.html.
 
-A source says it of its events (``Source.understood``), a feature of the words it met (``Feature.reconsidered``).
+A source says it of its events (``Source.understood``), a feature of the words it met (``Feature.reconsidered``). What
+fewer than ten subjects share is not named.
 """
 
 import re
@@ -8,8 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-LEAST = 10
-"""Subjects: what fewer share is never named, and fewer are not counted."""
+from ehrsynth.disclosure import LEAST
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,13 @@ class Evaluator(ABC):
             NotApplicableError: the data lack what the question needs; all its cards are skipped.
         """
 
+    def memory(self, real: RealData, rows: int) -> int:
+        """Return the bytes it takes at most, beside the tables, to score up to so many synthetic rows.
+
+        Zero where that is little. What the machine does not have is refused before an evaluation starts.
+        """
+        return 0
+
     def undefined(self, reason: str) -> "dict[str, Value | Undefined]":
         """Return the results of a table for which none of the cards has a value."""
         return {card.name: Undefined(reason) for card in self.cards}

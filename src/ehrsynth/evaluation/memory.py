@@ -1,5 +1,6 @@
 """Work that is done once: for one synthetic table in this process, for real data in any."""
 
+import gc
 import hashlib
 import json
 import logging
@@ -72,9 +73,10 @@ class Shared:
 
     def latest(self, records: Records, key: Hashable, compute: Callable[[], T]) -> T:
         """Return what ``once`` does, but keep it only for the table asked for last: meant for what is large."""
-        for other, results in self._done.items():
-            if other is not records:
-                results.pop(key, None)
+        dropped = [results.pop(key) for other, results in self._done.items() if other is not records and key in results]
+        if dropped:
+            dropped.clear()
+            gc.collect()  # it may hold on to itself, as metrics of torchmetrics do
         return self.once(records, key, compute)
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from ehrsynth.layout import Records
 from ehrsynth.metrics.correlation import scales
 from ehrsynth.metrics.missing import filled_blocks
-from ehrsynth.metrics.moments import Moments, add_products
+from ehrsynth.metrics.moments import WHOLE, Moments, add_products
 
-CELLS = 2**22  # of a band, for each group of records
+CELLS = 2**22  # products in a band, of each group of records
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,18 @@ class Band:
             yield covariance.mul_(torch.outer(scale[:b], scale)).clamp_(-1, 1)
 
 
-def bands(groups: Sequence[Records], means: Tensor, columns: int | None = None) -> Iterator[Band]:
+def pair_memory(width: int) -> int:
+    """Return the bytes that a pass over all pairs of columns takes, with ten groups and what is worked out of them."""
+    return 18 * 8 * (width**2 if width <= WHOLE else CELLS)
+
+
+def bands(groups: Sequence[Records], means: Tensor, cells: int = CELLS) -> Iterator[Band]:
     """Yield the bands of a wide table, each from one pass over its rows.
 
     Args:
         groups: of its records.
         means: [C], what to put for missing values.
-        columns: of a band at most; by default as many as ``CELLS`` allows.
+        cells: products in a band at most, of each group.
     """
     layout = groups[0].layout
     width, binary = layout.width, layout.binary.stop
@@ -72,7 +77,7 @@ def bands(groups: Sequence[Records], means: Tensor, columns: int | None = None) 
         for rows in filled_blocks(group, means):
             total[i] += rows.sum(0, dtype=torch.float64)
             squares[i] += torch.cat([rows[:, :binary], rows[:, binary:].double().square()], dim=1).sum(0)
-    for start, stop in _edges(binary, width, columns or max(CELLS // width, 1)):
+    for start, stop in _edges(binary, width, max(cells // width, 1)):
         gram = torch.zeros(len(groups), stop - start, width - start, dtype=torch.float64)
         bits = slice(start, max(start, binary))
         for i, group in enumerate(groups):

@@ -19,6 +19,7 @@ from ehrsynth.metrics.moments import WHOLE, moments
 Moments = tuple[Tensor, Tensor]  # mean [p] and covariance [p, p]
 
 EXPLAINED = 0.8  # share of the variance that the latent space keeps
+MATRICES = 7  # of the size of the products that are held when their eigenvectors are found
 CELLS = 2**24  # of the rows that are multiplied at a time
 
 
@@ -53,6 +54,11 @@ def latent_space(tables: Sequence[Records], means: Tensor, known: Moments | None
 def by_rows(width: int, rows: int) -> bool:
     """Return whether a table is too wide for the covariance of its columns, and has fewer rows than columns."""
     return width > WHOLE and rows < width
+
+
+def space_memory(width: int, rows: int) -> int:
+    """Return the bytes that finding the axes takes: products, eigenvectors and what LAPACK works in, all float64."""
+    return MATRICES * 8 * (rows if by_rows(width, rows) else width) ** 2
 
 
 def principal_axes(covariance: Tensor, explained: float = EXPLAINED) -> Tensor:

@@ -34,10 +34,14 @@ class Moments(Metric):
         self.binary = binary
         self.add_state("count", torch.zeros(groups, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("total", torch.zeros(groups, width, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("gram", torch.zeros(groups, width, width, dtype=torch.float64), dist_reduce_fx="sum")
+        # Empty until there are rows, since torchmetrics keeps a copy of what a state begins as.
+        self.add_state("gram", torch.zeros(groups, 0, 0, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, x: Tensor, group: int = 0) -> None:
         """Add rows ``x`` [m, p] without missing values to a group; m below 2^24."""
+        groups, width = self.total.shape
+        if self.gram.shape[1] != width:
+            self.gram = self.gram.new_zeros(groups, width, width)
         bits, rest = x[:, : self.binary].float(), x[:, self.binary :].double()
         self.count[group] += len(x)
         self.total[group, : self.binary] += bits.sum(0)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 EQUAL, AT_LEAST, AT_MOST, MISSING = range(4)
 BATCH = 1024
+CELLS = 2**22  # of the random orders of columns that are held at a time
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,10 @@ def multivariate(
 
 def random_predicates(table: Columns, n: int, width: int, rng: np.random.Generator) -> Predicates:
     """Return ``n`` conjunctions of ``width`` random columns with random values that occur in ``table``."""
-    columns = np.argsort(rng.random((n, table.width)), axis=1)[:, :width]
+    most = max(CELLS // table.width, 1)
+    sizes = [min(most, n - start) for start in range(0, n, most)]
+    orders = (np.argsort(rng.random((size, table.width)), axis=1)[:, :width] for size in sizes)
+    columns = np.concatenate([np.empty((0, width), np.int64), *orders])
     operators, operands = np.zeros(columns.shape, dtype=np.int64), np.zeros(columns.shape, dtype=np.float32)
     sides = rng.integers(AT_LEAST, AT_MOST + 1, columns.shape)
     for column in range(table.width):

@@ -9,6 +9,8 @@ from ehrsynth.models.condition import Condition
 from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.schema import Schema
 
+BLOCK = 4096  # rows unpacked at a time
+
 
 class TrainCopy(GradientFree):
     """The training rows themselves, in a random order, repeated when more are asked for than there are.
@@ -42,6 +44,9 @@ class TrainCopy(GradientFree):
         rows = len(self.packed)
         rounds = -(-n // rows)
         order = torch.cat([torch.randperm(rows, generator=generator, device=self.device) for _ in range(rounds)])[:n]
-        # A missing value is filled with zero here: its indicator says that it is missing.
-        bits = Bits(self.packed, self.layout.binary.stop)
-        return Records(self.layout, bits, self.values).dense(order).nan_to_num(0.0)
+        records = Records(self.layout, Bits(self.packed, self.layout.binary.stop), self.values)
+        drawn = torch.empty(n, self.layout.width, device=self.device)
+        for place in range(0, n, BLOCK):
+            # A missing value is filled with zero here: its indicator says that it is missing.
+            drawn[place : place + BLOCK] = records.dense(order[place : place + BLOCK]).nan_to_num(0.0)
+        return drawn

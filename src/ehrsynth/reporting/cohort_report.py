@@ -9,7 +9,8 @@ from typing import Any
 
 from ehrsynth.data.faults import FAULTS
 from ehrsynth.data.matrix import Matrix
-from ehrsynth.data.understood import LEAST, Understood
+from ehrsynth.data.understood import Understood
+from ehrsynth.disclosure import LEAST
 from ehrsynth.files import write_text
 from ehrsynth.reporting.html import environment
 

@@ -13,10 +13,22 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from ehrsynth.disclosure import shared_bounds
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.layout import Records
 from ehrsynth.reporting.figure_data import Array, Tables, code_counts, correlations, distances, own_units, prevalences
-from ehrsynth.reporting.style import HOLDOUT, MARK, SYNTHETIC, TRAIN, Drawing, NamedFigure, across, figure, panels
+from ehrsynth.reporting.style import (
+    HOLDOUT,
+    MARK,
+    SYNTHETIC,
+    TRAIN,
+    Drawing,
+    NamedFigure,
+    across,
+    clipped,
+    figure,
+    panels,
+)
 
 BINS = 40
 
@@ -144,7 +156,7 @@ def codes_per_record(counts: Tables) -> Drawing:
     top = max(float(np.quantile(values, 0.995)) for _, values, _ in _drawn(counts))
     width = max(int(np.ceil((top + 1) / BINS)), 1)
     edges = np.arange(-0.5, top + width, width)
-    _histograms(axis, counts, edges, clip=True)
+    _histograms(axis, counts, edges)
     axis.set(xlabel=f"codes per record (last bin: {edges[-1] - width / 2:.0f} or more)", ylabel="share of records")
     axis.legend()
     mean = ", ".join(f"{label} {array.mean():.1f}" for label, array, _ in _drawn(counts))
@@ -162,24 +174,27 @@ def value_distributions(columns: Mapping[str, Tables], total: int) -> Drawing:
     Args:
         columns: label -> values [n] in their own units; NaN where missing.
         total: how many such columns there are.
+
+    The axes end where ten training rows or more lie beyond: the most extreme values would point at patients.
     """
     drawing, axes = panels(len(columns), across(len(columns)), 2.5)
     for axis, (label, values) in zip(axes, columns.items(), strict=True):
-        observed = np.concatenate([array[~np.isnan(array)] for _, array, _ in _drawn(values)])
-        if observed.size:
-            whole = bool((observed == np.round(observed)).all()) and np.ptp(observed) < BINS
-            low, high = observed.min(), observed.max()
-            edges = np.arange(low - 0.5, high + 1) if whole else np.histogram_bin_edges(observed, BINS // 2)
-            _histograms(axis, values, edges, clip=False)
+        numbers, rows = np.unique(values.train[~np.isnan(values.train)], return_counts=True)
+        if numbers.size:
+            low, high = shared_bounds(pd.Series(rows, index=numbers))
+            whole = bool((numbers == np.round(numbers)).all()) and high - low < BINS
+            edges = np.arange(low - 0.5, high + 1) if whole else np.histogram_bin_edges([low, high], BINS // 2)
+            _histograms(axis, values, edges)
         missing = [float(np.isnan(array).mean()) for array in (values.train, values.holdout, values.synthetic)]
-        axis.set_title(fill(label, 26), fontsize=8.5)
+        axis.set_title(fill(clipped(label, 100), 26), fontsize=8.5)
         if any(missing):
             axis.set_xlabel("missing: " + " / ".join(f"{share:.1%}" for share in missing))
     axes[0].set_ylabel("share of observed cells")
     drawing.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     rest = f" The first {len(columns)} of {total} columns are shown." if total > len(columns) else ""
     caption = (
-        "In their own units. Below a panel: the share of missing cells in training, fresh real and synthetic rows."
+        "In their own units; the first and the last bin also hold what lies beyond. Below a panel: the share of missing"
+        " cells in training, fresh real and synthetic rows."
     )
     alt = f"Histograms of {len(columns)} columns in the training, held-out and synthetic rows."
     return drawing, caption + rest, alt
@@ -194,11 +209,10 @@ def _drawn(tables: Tables) -> list[tuple[str, Array, str]]:
     ]
 
 
-def _histograms(axis: Axes, values: Tables, edges: Array, *, clip: bool) -> None:
+def _histograms(axis: Axes, values: Tables, edges: Array) -> None:
     for label, array, colour in _drawn(values):
         observed = array[~np.isnan(array)]
-        shown = observed.clip(edges[0], edges[-1]) if clip else observed
-        shares = np.histogram(shown, edges)[0] / max(len(observed), 1)
+        shares = np.histogram(observed.clip(edges[0], edges[-1]), edges)[0] / max(len(observed), 1)
         real = colour == HOLDOUT
         axis.stairs(shares, edges, color=colour, fill=real, alpha=0.55 if real else 1.0, label=label, linewidth=1.6)
 
@@ -248,12 +262,12 @@ def training_curves(losses: pd.DataFrame, scores: pd.DataFrame, chosen: int | No
     if not losses.empty:
         axis = remaining.pop(0)
         for name in losses:
-            axis.plot(losses.index, losses[name], label=str(name).removeprefix("loss/"), linewidth=1.2)
+            axis.plot(losses.index, losses[name], label=clipped(str(name).removeprefix("loss/"), 40), linewidth=1.2)
         axis.set_title("training losses", fontsize=8.5, fontweight="normal")
         axis.legend(fontsize=7.5, frameon=True, edgecolor="none", framealpha=0.8)
     for axis, name in zip(remaining, scores, strict=True):
         axis.plot(scores.index, scores[name], color=SYNTHETIC, marker="o", markersize=3)
-        axis.set_title(str(name).split("/", 1)[-1].replace("_", " "), fontsize=8.5, fontweight="normal")
+        axis.set_title(clipped(str(name).split("/", 1)[-1].replace("_", " "), 60), fontsize=8.5, fontweight="normal")
     for axis in axes:
         axis.yaxis.set_major_formatter("{x:.4g}")
         if chosen is not None:

@@ -6,7 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_eval_context
+from jinja2.nodes import EvalContext
+from markupsafe import Markup
 
 from ehrsynth.evaluation.card import FAMILIES, Card, catalogue, families
 from ehrsynth.evaluation.evaluator import Undefined, Value
@@ -16,7 +18,8 @@ from ehrsynth.reporting.privacy_statement import statement
 from ehrsynth.reporting.reading import RULE, Verdict, judge
 from ehrsynth.reporting.style import NamedFigure, data_uri
 from ehrsynth.reporting.summary import leading, summarise
-from ehrsynth.reporting.wording import interval, number, sentence
+from ehrsynth.reporting.wording import inline, interval, number, sentence, unfenced
+from ehrsynth.words import printable
 
 PRIVACY_PAGE = "privacy.html"
 Line = TypeVar("Line")
@@ -101,7 +104,11 @@ def by_family(lines: Sequence[Line], cards: Sequence[Card]) -> dict[str, list[Li
 
 
 def environment() -> Environment:
-    """Return the templates with the filters they use; everything inserted into HTML is escaped."""
+    """Return the templates with the filters they use.
+
+    Whatever is inserted may be a stranger's: it is escaped in HTML, loses in Markdown what makes a tag, a link, a cell
+    or a line, and in both what steers a terminal or turns the direction of writing.
+    """
     templates = Environment(
         loader=PackageLoader("ehrsynth.reporting"),
         autoescape=lambda name: bool(name and ".html" in name),
@@ -109,10 +116,25 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_harmless,
     )
-    templates.filters |= {"number": number, "interval": interval, "sentence": sentence, "data_uri": data_uri}
+    templates.filters |= {
+        "number": number,
+        "interval": interval,
+        "sentence": sentence,
+        "data_uri": data_uri,
+        "code": lambda text: Markup(unfenced(text)),
+    }
     templates.globals |= {"rule": RULE, "anchor_names": ANCHORS, "scale_ends": (_percent(0), _percent(1))}
     return templates
+
+
+@pass_eval_context
+def _harmless(context: EvalContext, value: object) -> object:
+    """Return what is inserted into a page; what a macro has made of its parts stays as it is."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return printable(value, keep="\n\t") if context.autoescape else inline(value)
 
 
 def _percent(position: float) -> float:

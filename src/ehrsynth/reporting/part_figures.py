@@ -55,7 +55,7 @@ def domain_bars(scores: Sequence[Score]) -> Drawing:
     for axis, (title, bars) in zip(axes, metrics, strict=True):
         axis.barh(range(len(domains)), [_value(bars, name) for name in domains], 0.6, color="#f0b48f")
         _whiskers(axis, bars, domains)
-        axis.set_title(title)
+        axis.set_title(clipped(title, 60))
         axis.set_xlim(left=0)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         _name_rows(axis, domains)
@@ -130,7 +130,7 @@ def subgroup_dots(scores: Sequence[Score]) -> Drawing:
         for shown, colour, size in ((on_real, TRAIN, 4), (dots, SYNTHETIC, 5)):
             known = [i for i, name in enumerate(names) if name in shown]
             axis.plot([shown[names[i]].value for i in known], known, "o", color=colour, markersize=size)
-        axis.set_title(title)
+        axis.set_title(clipped(title, 60))
         axis.xaxis.set_major_locator(MaxNLocator(4))
         _name_rows(axis, names)
     caption = (

@@ -156,10 +156,10 @@ def prevalence_figure(real: RealData, synthetic: Mapping[str, Records]) -> Drawi
     for axis, (name, records) in zip(axes, synthetic.items(), strict=True):
         cloud(axis, prevalences(real, records))
         log_axes(axis, 1 / len(real.train))
-        axis.set(title=name, ylabel="prevalence, synthetic")
+        axis.set(title=clipped(name, 40), ylabel="prevalence, synthetic")
     caption = "All panels have the same logarithmic axes." + CLOUD
     return drawing, caption, "Scatter plots of synthetic against training prevalence, one for each model."
 
 
 def _spelled(metric: object) -> str:
-    return str(metric).replace("_", " ").replace("/", ": ")
+    return clipped(str(metric).replace("_", " ").replace("/", ": "), 60)

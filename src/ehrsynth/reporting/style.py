@@ -14,6 +14,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ehrsynth.words import printable
+
 TRAIN, HOLDOUT, SYNTHETIC, MARK = "#0072B2", "#9aa0a6", "#D55E00", "#333333"
 WIDTH = 9.6  # inches; at DPI this is a little wider than the text column of the report
 DPI = 130
@@ -120,11 +122,15 @@ def png(figure: Figure) -> bytes:
 
 
 def clipped(text: str, limit: int) -> str:
-    """Shorten ``text`` to ``limit`` characters by leaving out its middle: names differ at both ends."""
-    if len(text) <= limit:
-        return text
-    kept = limit - 1
-    return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+    """Return somebody's words for a figure, as they stand: matplotlib reads what is between two dollars as maths.
+
+    They are shortened to ``limit`` characters by leaving out their middle: names differ at both ends.
+    """
+    text = printable(text)
+    if len(text) > limit:
+        kept = limit - 1
+        text = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+    return text.replace("$", r"\$")
 
 
 def data_uri(picture: bytes) -> str:

@@ -1,7 +1,10 @@
 """How numbers are written in every report, and one sentence that reads a value aloud."""
 
+import re
+
 from ehrsynth.evaluation.score import Score
 from ehrsynth.reporting.reading import judge, own_excess, scale
+from ehrsynth.words import printable
 
 DASH, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -26,6 +29,17 @@ def number(value: float | None, digits: int = 3) -> str:
 def interval(ci: tuple[float, float] | None) -> str:
     """Return a 95 % interval as text; a dash for None."""
     return f"{number(ci[0])} to {number(ci[1])}" if ci else DASH
+
+
+def inline(text: str) -> str:
+    """Return a text for Markdown, in one line and one cell of a table, that makes no tag, no link and no fence."""
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", unfenced(text.replace("\n", " ")))
+    return text.replace("](", r"]\(").replace("|", r"\|")
+
+
+def unfenced(text: str) -> str:
+    """Return a text that may stand between the fences of Markdown and cannot leave them."""
+    return printable(text).replace("```", "` ` `")
 
 
 def sentence(score: Score) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ehrsynth import constraints as rules
 from ehrsynth.data.tables import Reading, Source, read_schema, read_tables
+from ehrsynth.disclosure import LEAST
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.files import sha256, writable
@@ -36,6 +37,7 @@ def evaluate(
     subject: str = SUBJECT,
     drop: str | Sequence[str] = (),
     outcomes: str | Sequence[str] = (),
+    min_level: int = LEAST,
     sensitive: str | Sequence[str] | None = None,
     sex_table: str | Path | None = None,
     population: str | Path | None = None,
@@ -56,6 +58,8 @@ def evaluate(
         subject: the column that names the subject of a row; no metric sees it.
         drop: columns to leave out; one alone needs no list, here as below.
         outcomes: outcome columns of an inferred schema, for the utility metrics.
+        min_level: levels of an inferred schema become ``other`` if fewer rows of R have them, since schema and scores
+            name them; 1 keeps all.
         sensitive: columns to form subgroups by; None takes the schema's sensitive and demographic ones, age in bands.
         sex_table: CSV of codes that one sex alone can have, such as the phecode sex restrictions.
         population: table of the population that R was drawn from, for identity disclosure.
@@ -78,7 +82,9 @@ def evaluate(
     }
     chosen = suite if isinstance(suite, Suite) else load_suite(suite, options)
     known = schema if schema is None or isinstance(schema, Schema) else Schema.load(Path(schema))
-    reading = Reading(known, subject, tuple(_listed(drop)), tuple(_listed(outcomes)))
+    reading = Reading(
+        known, subject, tuple(_listed(drop)), tuple(_listed(outcomes)), whole("min_level", min_level, least=1)
+    )
     sources = {role: Source.of(role, table) for role, table in zip(ROLES, (train, holdout, synthetic), strict=True)}
     found = read_schema(sources["train"], reading)
     chosen.check(found)

@@ -20,6 +20,7 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import IDENTITY
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores
+from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.memory import checksum, code_hash
 from ehrsynth.evaluation.ranking import choose_checkpoint
 from ehrsynth.evaluation.suite import FittedSuite, OnStep
@@ -98,7 +99,7 @@ def hand_over(
         full,
         seed,
         watch,
-        anchors=_shared_anchors(spec, matrix, watch, seconds),
+        anchors=_shared_anchors(spec, matrix, real, watch, seconds),
         title=f"{spec.model_name} on {matrix.name}",
         about=about,
         command=spec.command,
@@ -152,11 +153,12 @@ def hand_over(
 
 
 def _shared_anchors(
-    spec: Spec, matrix: Matrix, watch: Watch, seconds: dict[str, float]
+    spec: Spec, matrix: Matrix, real: RealData, watch: Watch, seconds: dict[str, float]
 ) -> Callable[[FittedSuite, OnStep], Anchors]:
     """Return what gives the anchors of a suite on a matrix: computed once and kept beside the runs."""
-    made_from = {"suite": spec.evaluation["full"], "seed": spec.evaluation["seed"], "data": matrix.fingerprint}
-    key = json.dumps({**made_from, "code": code_hash()}, sort_keys=True)
+    data = {"data": matrix.fingerprint, "rows": real.fingerprint}  # with its rules, and as they are judged
+    made_from = {"suite": spec.evaluation["full"], "seed": spec.evaluation["seed"], "code": code_hash()}
+    key = json.dumps(data | made_from, sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = Path(spec.paths["runs"]) / ".anchors" / f"{matrix.name}-{digest}.json"
 

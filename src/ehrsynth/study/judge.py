@@ -14,6 +14,7 @@ from ehrsynth.errors import FileError, TableError, machine_fault
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
 from ehrsynth.evaluation.columns import as_told
 from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.evaluation.room import require_room
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.suite import FittedSuite, OnStep, Suite
 from ehrsynth.files import write_bytes, write_json
@@ -249,7 +250,11 @@ def judge(
         about: label -> text for its head; else the names of the tables and the seed.
         command: that made S.
         history: of its generator.
+
+    Raises:
+        MachineError: the memory is too small for it.
     """
+    require_room(suite.evaluators, evidence.real, len(evidence.synthetic))
     for warning in evidence.warnings:
         watch.warn(warning)
     with watch.steps("evaluating", 6 * len(suite.evaluators)) as step:

@@ -10,9 +10,9 @@ import pandas as pd
 
 from ehrsynth.data.features.base import ColumnSpec
 from ehrsynth.data.wide import Wide
+from ehrsynth.disclosure import LEAST
 from ehrsynth.schema import CODE_DOMAINS, Column
 
-LEAST = 10
 TOP = 10  # codes
 MOST_LEVELS = 20
 Row = dict[str, str]  # group, label, before, after
@@ -59,7 +59,7 @@ def table_one(before: Described, after: Described) -> list[Row]:
     for name, column in columns.items():
         if not _is_code(column):
             rows += _about(name, column, before, after)
-    common = before.codes.sort_values(ascending=False, kind="stable").index[:TOP]
+    common = before.codes[before.codes >= LEAST].sort_values(ascending=False, kind="stable").index[:TOP]
     for name in common:
         both = (_share(int(side.codes[name]), side.n) if name in side.codes else "" for side in (before, after))
         rows.append(_row(f"The {len(common)} most prevalent codes, n (%)", f"{columns[name].label or name}", *both))

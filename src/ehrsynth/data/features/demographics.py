@@ -8,7 +8,8 @@ from typing import Literal
 
 from ehrsynth.data.features.base import TRAINING, Collected, ColumnSpec, Feature
 from ehrsynth.data.store import Store, text
-from ehrsynth.data.understood import LEAST, Understood, in_hydra
+from ehrsynth.data.understood import Understood, in_hydra
+from ehrsynth.disclosure import LEAST
 from ehrsynth.errors import expect
 from ehrsynth.schema import Role
 

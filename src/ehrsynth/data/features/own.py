@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 
 from ehrsynth.data.features.base import TRAINING
-from ehrsynth.data.features.codes import LEAST_SUBJECTS, Codes
+from ehrsynth.data.features.codes import Codes
 from ehrsynth.data.store import text
 from ehrsynth.data.vocabulary.base import Vocabulary
 from ehrsynth.data.vocabulary.icd import AsIs
+from ehrsynth.disclosure import LEAST
 
 
 @dataclass(kw_only=True, eq=False)
@@ -28,7 +29,7 @@ class OwnCodes(Codes):
     domain: str = "other"
     vocabulary: Vocabulary = field(default_factory=AsIs)
     prefix: str = "code_"
-    least: int = LEAST_SUBJECTS
+    least: int = LEAST
     sparse: float = 0.5
 
     def events(self) -> str:

@@ -16,10 +16,12 @@ class Source(ABC):
 
     Attributes:
         name: short name, as in provenance.
+        without_stays: what to do about a source that has no stay.
         not_options: fields that are no option of their own, such as files, which provenance knows by their hashes.
     """
 
     name: ClassVar[str]
+    without_stays: ClassVar[str] = "cohort.stay=null asks for none"
     not_options: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

@@ -13,9 +13,9 @@ from ehrsynth.data.events import EVENTS, GIVEN, LABELS, select
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.meds_codes import patterns_of
 from ehrsynth.data.sources.meds_known import WORDED, known
+from ehrsynth.data.sources.meds_standard import standard, validated
 from ehrsynth.data.sources.meds_told import told
 from ehrsynth.data.store import Store, of_file, quoted, text
-from ehrsynth.data.table_files import parquet_schema
 from ehrsynth.data.understood import Understood
 from ehrsynth.errors import FileError, OptionError, TableError
 from ehrsynth.files import read_object
@@ -55,6 +55,10 @@ class Meds(Source):
     """
 
     name = "meds"
+    without_stays = (
+        "source.patterns tells which codes are admissions and discharges, as +source.patterns.start="
+        "'{match: \"IN_HOSPITAL.*\", domain: admission}' does, or cohort.stay=null asks for none"
+    )
 
     root: Path | str
     patterns: Mapping[str, Mapping[str, Any] | None] | None = None
@@ -64,7 +68,7 @@ class Meds(Source):
         if not self.folder.is_dir():
             raise OptionError(f"source.root={self.root}: no such folder; one that holds a folder 'data' was expected")
         self.all_patterns = patterns_of(self.patterns)
-        _meds()
+        standard()
 
     def read(self, store: Store) -> None:
         """Create ``events`` and, of the metadata, ``labels`` and ``splits``.
@@ -91,8 +95,8 @@ class Meds(Source):
         store.view(EVENTS, _events(paired=stay is None, written=written))
         self._name_codes(store)
         if (self.folder / SPLITS_FILE).is_file():
-            _validated(self.folder / SPLITS_FILE, "SubjectSplitSchema")
-            meds = _meds()
+            validated(self.folder / SPLITS_FILE, "SubjectSplitSchema")
+            meds = standard()
             parts = {meds.train_split: "train", meds.tuning_split: "validation", meds.held_out_split: "holdout"}
             cases = " ".join(f"WHEN {text(theirs)} THEN {text(ours)}" for theirs, ours in parts.items())
             splits = _read(self.folder / SPLITS_FILE)
@@ -127,7 +131,7 @@ class Meds(Source):
     @cached_property
     def _columns(self) -> dict[str, pa.DataType]:
         """The columns of all shards."""
-        return {field.name: field.type for shard in self._shards for field in _validated(shard, "DataSchema")}
+        return {field.name: field.type for shard in self._shards for field in validated(shard, "DataSchema")}
 
     def _data(self, stay: str | None, written: list[str]) -> str:
         """Return the query of the rows, with the same columns whatever the shards have."""
@@ -147,7 +151,7 @@ class Meds(Source):
     def _metadata(self, store: Store) -> pd.DataFrame:
         """Make the view of the codes' metadata and return ``raw, description, parents``; no row if there are none."""
         path = self.folder / CODES_FILE
-        schema = _validated(path, "CodeMetadataSchema") if path.is_file() else pa.schema([])
+        schema = validated(path, "CodeMetadataSchema") if path.is_file() else pa.schema([])
         there = {field.name for field in schema if not pa.types.is_null(field.type)}
         description, parents = (
             name if name in there else "NULL::VARCHAR" + "[]" * (name == "parent_codes")
@@ -229,55 +233,3 @@ def _events(*, paired: bool, written: Collection[str]) -> str:
 def _read(*files: Path) -> str:
     """Return the relation of Parquet files, whatever their folders are called."""
     return f"read_parquet([{', '.join(map(of_file, files))}], union_by_name=true, hive_partitioning=false)"
-
-
-def _meds() -> Any:
-    """Return the package of the standard."""
-    try:
-        import meds
-    except ImportError:
-        raise OptionError("source=meds needs the package meds; pip install 'ehrsynth[meds]' brings it") from None
-    return meds
-
-
-def _validated(path: Path, standard: str) -> pa.Schema:
-    """Return the schema of a file that keeps to the standard.
-
-    Raises:
-        FileError: not a Parquet file.
-        TableError: a column is missing, or of another type.
-    """
-    _meds()
-    from flexible_schema.exceptions import SchemaValidationError  # type: ignore[import-untyped]
-
-    wanted = getattr(_meds(), standard)
-    schema = parquet_schema(path)
-    try:
-        wanted.validate(_as_wanted(schema, wanted.schema()))
-    except SchemaValidationError as error:
-        raise TableError(f"{path}: not as MEDS {standard} asks: {' '.join(str(error).split())}") from None
-    return schema
-
-
-def _as_wanted(schema: pa.Schema, wanted: pa.Schema) -> pa.Schema:
-    """Return a schema with the types that are wanted where the cells are the same whatever their type is called.
-
-    Parquet does not tell long text from short or from a dictionary of it, and a column of no value has no type.
-    """
-    kinds = {field.name: field.type for field in wanted}
-    return pa.schema(
-        [
-            field.with_type(kinds[field.name])
-            if field.name in kinds and (pa.types.is_null(field.type) or _plain(field.type) == _plain(kinds[field.name]))
-            else field
-            for field in schema
-        ]
-    )
-
-
-def _plain(kind: pa.DataType) -> object:
-    if pa.types.is_dictionary(kind):
-        return _plain(kind.value_type)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return "list of", _plain(kind.value_type)
-    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else kind

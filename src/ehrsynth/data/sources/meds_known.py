@@ -39,7 +39,10 @@ def known(codes: pd.DataFrame, metadata: pd.DataFrame, options: Options) -> pd.D
     found.loc[unwanted, "means"] = LEFT_OUT
     described = metadata.dropna(subset="description")
     descriptions = dict(zip(described["raw"], described["description"], strict=True))
-    parents = dict(zip(metadata["raw"], metadata["parents"], strict=True))
+    parents = {
+        raw: [parent for parent in several if isinstance(parent, str)]
+        for raw, several in zip(metadata["raw"], metadata["parents"], strict=True)
+    }
     wanted = LOOKED_FOR | {pattern.domain for name, pattern in patterns.items() if name in options}
     for means, texts, tried in (
         (PARENTS, with_ancestors(parents), {**patterns, **WORDS}),

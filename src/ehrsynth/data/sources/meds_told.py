@@ -10,7 +10,8 @@ from ehrsynth.data.sources.meds_codes import OTHER
 from ehrsynth.data.sources.meds_known import LEFT_OUT, MEANS, OWN, SHAPE
 from ehrsynth.data.sources.meds_words import DIAGNOSES, PROCEDURES
 from ehrsynth.data.store import Store
-from ehrsynth.data.understood import LEAST, Understood, in_hydra
+from ehrsynth.data.understood import Understood, in_hydra
+from ehrsynth.disclosure import LEAST
 
 MOST_PREFIXES = 5
 TIMELINE = ("birth", "death", "admission", "discharge", "icu_admission", "icu_discharge")
@@ -25,7 +26,7 @@ _CODES = "ehrsynth.data.features.codes.Codes"
 _AS_COLUMNS = {  # what makes columns of a domain that no feature asks for
     "lab": "labs={_target_: ehrsynth.data.features.panels.Measurements, domain: lab}",
     "vital": "vitals={_target_: ehrsynth.data.features.panels.Measurements, domain: vital}",
-    "medication": f"drugs={{_target_: {_CODES}, domain: medication, prefix: drug_,"
+    "medication": f"drugs={{_target_: {_CODES}, domain: medication, prefix: rx_,"
     " vocabulary: {_target_: ehrsynth.data.vocabulary.drugs.DrugNames}}",
     **{
         name: f"{name}={{_target_: ehrsynth.data.features.demographics.Attribute, name: {name}, domain: {name}}}"
@@ -47,18 +48,17 @@ def told(store: Store, data: str, codes: str) -> list[Understood]:
     rows = int(store.value(f"SELECT count(*) FROM {data}"))
     own = table[(table["means"] == OWN) | (table["means"] == LEFT_OUT)]
     frequent = own["subjects"] >= LEAST
-    lines = [
+    return [
         *(Understood("events", _in_words(means, table), _sum(table[table["means"] == means]), rows) for means in MEANS),
         Understood(
-            "events", f"nothing: columns of their own, codes of {LEAST} subjects or more", _sum(own[frequent]), rows
+            "events", f"nothing: codes of {LEAST} subjects or more, for columns of their own", _sum(own[frequent]), rows
         ),
-        Understood("events", f"nothing: no column, codes of fewer than {LEAST} subjects", _sum(own[~frequent]), rows),
-        Understood("events", "nothing: left out, no code", rows - coded, rows),
+        Understood("events", f"nothing: codes of fewer than {LEAST} subjects, no column", _sum(own[~frequent]), rows),
+        Understood("events", "nothing: no code, left out", rows - coded, rows),
         *_prefixes(store, data, table, own, rows),
         *_numbers(table, own, frequent),
         *_unasked(table, rows),
     ]
-    return lines
 
 
 def _sum(codes: pd.DataFrame, column: str = "events") -> int:
@@ -78,7 +78,7 @@ def _in_words(means: str, codes: pd.DataFrame) -> str:
 def _prefixes(store: Store, data: str, table: pd.DataFrame, own: pd.DataFrame, rows: int) -> list[Understood]:
     """Return the most frequent beginnings of codes that nothing knows, each with a pattern that would.
 
-    A beginning ends at a separator, and is as short as none that a known code has.
+    A beginning ends at a separator; it is the shortest that no known code has.
     """
     taken = {prefix for raw in table["raw"][~table.index.isin(own.index)] for prefix in _beginnings(raw)}
     prefixes = ((raw, next((p for p in _beginnings(raw) if p not in taken), None)) for raw in own["raw"])
@@ -113,7 +113,7 @@ def _guess(prefix: str, otherwise: str) -> str:
 
 def _pattern(prefix: str, domain: str) -> str:
     """Return the option that says what codes of a prefix are; the domain is a guess for the user to correct."""
-    name = re.sub(r"[^a-z0-9]+", "_", prefix.lower()).strip("_") or "mine"
+    name = "own_" + re.sub(r"[^a-z0-9]+", "_", prefix.lower()).strip("_")  # a usual name would replace its pattern
     match, code = in_hydra(f"{re.escape(prefix)}(.+)"), in_hydra(r"\1")
     local = " vocabulary: LOCAL," if domain in ("diagnosis", "procedure") else ""  # or they were faulty ICD codes
     pattern = f"+source.patterns.{name}={{match: {match}, domain: {domain},{local} code: {code}}}"
@@ -133,7 +133,7 @@ def _numbers(table: pd.DataFrame, own: pd.DataFrame, frequent: pd.Series) -> lis
     return [
         Understood("numbers", "of codes that are known", numbers - lost - kept, numbers),
         Understood("numbers", "measurements of their own", kept, numbers),
-        Understood("numbers", f"of codes of fewer than {LEAST} subjects: no column", lost, numbers),
+        Understood("numbers", f"of codes of fewer than {LEAST} subjects, no column", lost, numbers),
         Understood("texts", "not read: the code alone counts", texts - read, texts),
     ]
 

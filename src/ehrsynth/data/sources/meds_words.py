@@ -22,22 +22,27 @@ _CODE = r"([A-Z0-9]+(?:\.[A-Z0-9]*)?)(?:[^\w.].*)?"
 _LEAD = rf"(?:.*{_AND})?"
 _NO_STAY = rf"(?!{_OR_NOT}(?:{DIAGNOSES}|{PROCEDURES}|weight|height|drug|med))"  # an admission diagnosis
 _STAY = rf"(?:(?:hosp(?:ital)?|inpatient){_OR_NOT})?"
+_VISIT = rf"(?:hospitali[sz]ation|encounter|visit|stay){_OR_NOT}"
 
 
 def _named(names: str, domain: str) -> Pattern:
-    return Pattern(
-        rf"(?i)(?:(?:patient|person|static|demographics?){_AND})?(?:{names})(?:{_IS}(.*))?", domain, code=r"\1"
-    )
+    return Pattern(rf"(?i)(?:(?:patient|person|static|demo[a-z]*){_AND})?(?:{names})(?:{_IS}(.*))?", domain, code=r"\1")
 
 
 WORDS = {
     "birth": Pattern(rf"(?i)(?:(?:date{_AND}of{_AND})?birth(?:{_AND}date)?|dob)", "birth", code=""),
     "death": Pattern(rf"(?i)(?:(?:date{_AND}of{_AND})?death(?:{_AND}date)?|dod)", "death", code=""),
-    "sex": _named("sex|gender", "sex"),
-    "race": _named("race", "race"),
+    "sex": _named(rf"(?:sex|gender)(?:{_AND}at{_AND}birth)?", "sex"),
+    "race": _named(rf"race(?:{_OR_NOT}ethnicity)?", "race"),
     "insurance": _named("insurance|payer|payor", "insurance"),
-    "admission": Pattern(rf"(?i){_STAY}(?:admission|admit|adm){_NO_STAY}(?:{_IS}(.*))?", "admission", code=r"\1"),
-    "discharge": Pattern(rf"(?i){_STAY}(?:discharge|dischg|disch){_NO_STAY}(?:{_IS}(.*))?", "discharge", code=r"\1"),
+    "admission": Pattern(
+        rf"(?i)(?:{_STAY}(?:admission|admit|adm)|{_VISIT}(?:start|begin)){_NO_STAY}(?:{_IS}(.*))?",
+        "admission",
+        code=r"\1",
+    ),
+    "discharge": Pattern(
+        rf"(?i)(?:{_STAY}(?:discharge|disch)|{_VISIT}(?:end|stop)){_NO_STAY}(?:{_IS}(.*))?", "discharge", code=r"\1"
+    ),
     "procedure": Pattern(
         rf"(?i){_SAYS_ICD}{_LEAD}{PROCEDURES}{_AND}{_LEAD}{_ICD}(?:{_OR_NOT}(?:CM|PCS))?{_AND}{_CODE}",
         "procedure",

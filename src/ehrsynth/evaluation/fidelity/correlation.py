@@ -8,6 +8,7 @@ from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
 from ehrsynth.evaluation.groups import needs_two_rows, real_bands, replicated, synthetic_bands
 from ehrsynth.layout import Records
+from ehrsynth.metrics.bands import pair_memory
 from ehrsynth.metrics.correlation import Differences, related
 
 CARDS = Cards.beside(__file__)
@@ -44,3 +45,7 @@ class Correlation(Evaluator):
             return scores
 
         return score
+
+    def memory(self, real: RealData, rows: int) -> int:
+        """The products of all pairs of columns, or a band of them."""
+        return pair_memory(real.layout.width)

@@ -54,6 +54,11 @@ class Discriminator(Evaluator):
 
         return score
 
+    def memory(self, real: RealData, rows: int) -> int:
+        """Both sides are made dense to be put together."""
+        n = min(len(real.train), rows, self.max_rows)
+        return 2 * 2 * n * real.layout.width * 4
+
 
 def _drawn(records: Records, n: int, seed: int, name: str) -> NDArray[np.float32]:
     """Return ``n`` records in random order, float32 [n, p] with NaN where missing."""

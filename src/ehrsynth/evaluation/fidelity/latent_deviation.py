@@ -13,6 +13,7 @@ from ehrsynth.evaluation.groups import needs_two_rows, real_moments, synthetic_m
 from ehrsynth.evaluation.subsets import capped
 from ehrsynth.layout import Records
 from ehrsynth.metrics import latent_deviation as metric
+from ehrsynth.metrics.latent_space import space_memory
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.moments import WHOLE, pooled
 from ehrsynth.seeding import derive, numpy_rng
@@ -69,6 +70,10 @@ class LatentDeviation(Evaluator):
             }
 
         return score
+
+    def memory(self, real: RealData, rows: int) -> int:
+        """The axes are eigenvectors of a matrix of columns, or of rows if they are fewer."""
+        return space_memory(real.layout.width, 2 * min(rows, self.max_rows or rows))
 
     def _elbow(self, real: RealData, means: Tensor, seed: int) -> int:
         rows = capped(real.train, ELBOW_ROWS, seed, "latent/elbow")

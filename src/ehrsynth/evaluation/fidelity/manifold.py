@@ -15,7 +15,7 @@ from ehrsynth.layout import Records
 from ehrsynth.metrics import manifold
 from ehrsynth.metrics.grouped import GROUPS, groups_of
 from ehrsynth.metrics.intervals import share, t_mean
-from ehrsynth.metrics.latent_space import latent_space
+from ehrsynth.metrics.latent_space import latent_space, space_memory
 from ehrsynth.metrics.missing import observed_means
 from ehrsynth.metrics.moments import WHOLE
 from ehrsynth.metrics.neighbours import Points
@@ -105,6 +105,10 @@ class Support(Evaluator):
             return {ALPHA.name: replicated(ALPHA, alpha), BETA.name: replicated(BETA, beta)}
 
         return score
+
+    def memory(self, real: RealData, rows: int) -> int:
+        """The axes are eigenvectors of a matrix of columns, or of rows if they are fewer."""
+        return space_memory(real.layout.width, len(real.train))
 
 
 def _drawn(real: RealData, k: int, max_rows: int, seed: int) -> Records:
