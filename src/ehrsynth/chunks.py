@@ -1,6 +1,7 @@
 """Tables that are larger than memory may be: written and read some rows at a time."""
 
 import gzip
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from itertools import chain
@@ -9,11 +10,13 @@ from typing import BinaryIO
 
 import pandas as pd
 import pyarrow as pa
+from pandas.api.types import is_numeric_dtype
 from pyarrow import parquet
 
 from ehrsynth.errors import FileError, machine_fault
 from ehrsynth.files import TABLE_SUFFIXES, require, written_aside
 
+FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.]+$)")  # of texts that a spreadsheet computes; a number is one in any case
 ROWS = 50_000  # of a row group
 CELLS = 100_000_000  # of a row group at most, a byte each where they are codes
 
@@ -23,12 +26,13 @@ def rows_of(columns: int) -> int:
     return max(1, min(ROWS, CELLS // max(columns, 1)))
 
 
-def write_chunks(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
+def write_chunks(path: Path, chunks: Iterable[pd.DataFrame], *, quote_formulas: bool = False) -> int:
     """Write one or more tables of the same columns as one, atomically; CSV or Parquet, by the suffix of ``path``.
 
     Args:
         path: of the file; each chunk is a row group of a Parquet file.
         chunks: asked for one after another.
+        quote_formulas: in a CSV, put an apostrophe before texts that a spreadsheet would take for a formula.
 
     Returns:
         Number of rows written.
@@ -39,7 +43,9 @@ def write_chunks(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
     if not path.name.endswith(TABLE_SUFFIXES):
         raise FileError(f"{path}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
     with written_aside(path) as aside:
-        return (_write_parquet if path.suffix == ".parquet" else _write_csv)(aside, chunks)
+        if path.suffix == ".parquet":
+            return _write_parquet(aside, chunks)
+        return _write_csv(aside, map(_quoted_formulas, chunks) if quote_formulas else chunks)
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
@@ -65,6 +71,19 @@ def _write_csv(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
             chunk.to_csv(stream, mode="wb", index=False, header=number == 0, lineterminator="\n")
             rows += len(chunk)
     return rows
+
+
+def _quoted_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as a spreadsheet can open it; numbers, those below zero too, stay what they are."""
+    quoted = {
+        i: _quoted_texts(table.iloc[:, i]) for i in range(table.shape[1]) if not is_numeric_dtype(table.dtypes.iloc[i])
+    }
+    columns = [quoted.get(i, table.iloc[:, i]) for i in range(table.shape[1])]
+    return pd.concat(columns, axis=1).set_axis(_quoted_texts(pd.Series(table.columns, dtype=object)), axis=1)
+
+
+def _quoted_texts(cells: pd.Series) -> pd.Series:
+    return cells.map(lambda cell: f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell)
 
 
 def _squeezed(file: BinaryIO) -> gzip.GzipFile:

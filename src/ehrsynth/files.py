@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from ehrsynth.errors import FileError
+from ehrsynth.errors import FileError, OptionError
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 ABANDONED = 86_400  # seconds after which nobody is still writing
@@ -194,6 +194,28 @@ def sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def writable(option: str, place: Path, *, file: bool = False) -> Path:
+    """Return ``place`` if a folder, or a ``file``, of that name can be written; nothing is made yet.
+
+    To be asked before the work begins whose result is to lie there.
+
+    Raises:
+        OptionError: it cannot; the message names the option.
+    """
+    try:
+        if file and place.is_dir():
+            raise OptionError(f"{option}={place}: it is a folder; the name of a file was expected")
+        target = place.parent if file else place
+        there = next(parent for parent in (target.absolute(), *target.absolute().parents) if parent.exists())
+        if not there.is_dir():
+            raise OptionError(f"{option}={place}: {there} is a file; a folder was expected")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise OptionError(f"{option}={place}: {there} cannot be written to")
+    except OSError as error:  # a name that is too long, a loop of links, a folder that may not be looked into
+        raise OptionError(f"{option}={place}: cannot be written to ({error.strerror})") from None
+    return place
 
 
 def require(path: Path) -> Path:

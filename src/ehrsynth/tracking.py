@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger, WandbLogger
@@ -51,6 +51,23 @@ class Tracker:
             run.log({"report": wandb.Html(report.read_text(encoding="utf-8"), inject=False)})
 
 
+def require_login(mode: str) -> None:
+    """Log in where runs are to be tracked online: at a terminal W&B asks for its key, now and not after hours.
+
+    Raises:
+        OptionError: an unknown mode, no key, or no connection.
+    """
+    if mode not in get_args(Mode):
+        raise OptionError(f"logger.mode={mode}: unknown; use {', '.join(get_args(Mode))}")
+    if mode == "online":
+        import wandb
+
+        try:
+            wandb.login()
+        except wandb.errors.Error as error:
+            raise OptionError(f"logger.mode=online: {error} Or use logger.mode=offline") from error
+
+
 @contextmanager
 def tracking(
     *, mode: Mode, project: str, entity: str | None, group: str, name: str, run_id: str, folder: Path
@@ -65,12 +82,7 @@ def tracking(
         name: display name of the run.
         run_id: identity of the run, so that a resumed one continues.
         folder: where W&B keeps its files.
-
-    Raises:
-        OptionError: an unknown mode.
     """
-    if mode not in ("offline", "online", "disabled"):
-        raise OptionError(f"logger.mode={mode}: unknown; use offline, online or disabled")
     if mode == "disabled":
         yield Tracker([])
         return

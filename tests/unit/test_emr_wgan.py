@@ -1,6 +1,7 @@
 """EMR-WGAN: the sizes of the reference, the penalty, and who is trained when."""
 
 import math
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ehrsynth.callbacks.curves import LossCurves
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.adversarial import gradient_penalty
@@ -133,3 +135,44 @@ def test_a_batch_of_one_row_is_the_users_to_mend(sizes: tuple[int, int], option:
     )
     with pytest.raises(OptionError, match=f"^{option}: at least 2 rows"):
         trainer.fit(model, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
+
+
+class Turns(EMRWGAN):
+    """Note after which batches the generator has learned."""
+
+    def on_train_batch_end(self, outputs: object, batch: torch.Tensor, batch_idx: int) -> None:
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        now = self.generator.heads.weight.detach().clone()
+        self.turns = [*getattr(self, "turns", []), not torch.equal(now, getattr(self, "before", now * 0))]
+        self.before = now
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.parametrize(
+    ("n_critic", "batches", "epochs", "turns"),
+    [(3, 2, 3, "--X--X"), (2, 2, 2, "-X-X"), (1, 2, 1, "XX"), (5, 1, 2, None)],
+)
+def test_the_generators_turn_is_counted_over_epochs(
+    n_critic: int, batches: int, epochs: int, turns: str | None, tmp_path: Path
+) -> None:
+    model = Turns(schema=Schema((Column("a", "binary"), Column("b", "binary"))), width=4, depth=1, n_critic=n_critic)
+    model.before = model.generator.heads.weight.detach().clone()
+    rows = torch.ones(4 * batches, 2).split(4)
+    curves = LossCurves(folder=tmp_path)
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        callbacks=[curves],
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    if turns is None:
+        with pytest.raises(OptionError, match=r"^model.n_critic=5: at most 2, the batches of the whole training, was"):
+            trainer.fit(model, DataLoader(rows, batch_size=None))  # type: ignore[arg-type]
+        return
+    trainer.fit(model, DataLoader(rows, batch_size=None))  # type: ignore[arg-type]
+    assert "".join("-X"[turn] for turn in model.turns) == turns
+    trained = ["X" in turns[start : start + batches] for start in range(0, len(turns), batches)]
+    assert ["loss/generator" in epoch for epoch in curves.epochs] == trained

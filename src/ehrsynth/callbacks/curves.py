@@ -16,6 +16,11 @@ class LossCurves(pl.Callback):
         self.folder = folder
         self.epochs: list[dict[str, float]] = []
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the losses of the epoch before: a network that only has its turn later has none in this one."""
+        for name in [name for name in trainer.callback_metrics if name.startswith("loss/")]:
+            del trainer.callback_metrics[name]
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the losses of the epoch."""
         losses = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("loss/")}

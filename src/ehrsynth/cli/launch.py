@@ -1,6 +1,7 @@
 """Compose the config of a verb with Hydra and turn what goes wrong into an exit status."""
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -8,18 +9,18 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from ehrsynth.errors import EhrsynthError, InputError, OptionError, machine_fault
+from ehrsynth.cli.faults import one_line, users_fault
+from ehrsynth.cli.typed import keep_words, readable, sorted_flags
+from ehrsynth.errors import EhrsynthError, OptionError, machine_fault
 from ehrsynth.files import sweep_scratch
 from ehrsynth.study.conf import conf_dir
 
 Task = Callable[[dict[str, Any]], object]
 
-QUOTES = """names with signs or spaces in them need quotes, as in 'drop=["heart rate (1/min)"]'"""
+CONDITION = re.compile(r"\+{0,2}condition\.")
 
 
 def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], None] = lambda: None) -> int:
@@ -38,11 +39,10 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
     """
     asked = os.environ.get("HYDRA_FULL_ERROR", "")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
-    conditions = [argument for argument in arguments if argument.startswith("condition.")]
-    sys.argv = [f"ehrsynth {verb}", *[argument for argument in arguments if argument not in conditions]]
-
     sweep_scratch()  # patients may lie in what a killed process has left
     failure: list[Exception] = []
+    options: list[str] = []
+    conditions: list[str] = []
 
     def checked(cfg: DictConfig) -> object:
         try:
@@ -54,19 +54,25 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
             return None
 
     def checked_task(cfg: DictConfig) -> object:
-        if conditions:
-            # Past Hydra's grammar, which would split a column's name at its dots and read "true" as a boolean.
-            named = dict(argument.removeprefix("condition.").partition("=")[::2] for argument in conditions)
-            OmegaConf.update(cfg, "condition", named, force_add=True)
+        keep_words(cfg, options)
         # A matrix that is there already needs no source.
         unused = ("hydra.", "source.") if OmegaConf.select(cfg, "data.matrix") else ("hydra.",)
         absent = sorted(key for key in OmegaConf.missing_keys(cfg) if not key.startswith(unused))
         if absent:
             listed = f"{', '.join(f'{key}=' for key in absent)} {'is' if len(absent) == 1 else 'are'} required and"
             raise OptionError(f"{listed} not given; see ehrsynth {verb} --help")
-        return task(plain(cfg))
+        config = plain(cfg)
+        if verb == "generate":  # what is asked of the data is nothing to look up
+            config |= {"condition": unresolved(cfg.condition), "conditions": conditions}
+        return task(config)
 
     try:
+        options, flags = sorted_flags(arguments)
+        if verb == "generate":  # past Hydra's grammar, which would split a column's name at its dots
+            conditions = [option.partition(".")[2] for option in options if CONDITION.match(option)]
+            options = [option for option in options if not CONDITION.match(option)]
+        sweep = bool({"-m", "--multirun"} & set(flags))
+        sys.argv = [f"ehrsynth {verb}", *(readable(option, sweep=sweep) for option in options), *flags]
         try:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(checked)()
         finally:
@@ -86,10 +92,15 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
         if message is not None:
             print(f"ehrsynth {verb}: error: {message}", file=sys.stderr)
         elif failed is not None:
-            print(f"ehrsynth {verb}: failed: {failed}", file=sys.stderr)
+            print(f"ehrsynth {verb}: failed: {one_line(failed)}", file=sys.stderr)
         return 1 if message is None else 2
     finally:
         os.environ["HYDRA_FULL_ERROR"] = asked
+
+
+def unresolved(node: Any) -> Any:
+    """Return a part of a config as it was typed."""
+    return OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -97,25 +108,3 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     content = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
-
-
-def users_fault(error: BaseException) -> str | None:
-    """Return the one-line message of an error the user can mend, or None if the fault is ours.
-
-    Hydra wraps what a constructor raises, so the chain of causes is searched.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, InputError):
-            return _one_line(cause)
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, OverrideParseException):
-        return f"{error.override}: not readable; {QUOTES}"
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        root = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
-        return _one_line(error) + (f" {_one_line(root)}" if root else "")
-    return None
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

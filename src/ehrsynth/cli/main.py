@@ -4,6 +4,7 @@ import importlib
 import re
 import sys
 import textwrap
+from io import TextIOWrapper
 from itertools import takewhile
 
 from ehrsynth.study.conf import conf_dir, names
@@ -42,6 +43,7 @@ def _filled_in(line: str) -> str:
 
 def main() -> None:
     """Entry point of the ``ehrsynth`` command."""
+    _take_any_sign()
     arguments = sys.argv[1:]
     verb = arguments[0] if arguments else "--help"
     if verb in ("-h", "--help", "help"):
@@ -58,8 +60,16 @@ def main() -> None:
     run(verb, arguments[1:])
 
 
+def _take_any_sign() -> None:
+    """Let signs that the terminal does not know be replaced: a report is complete without its arrows."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="replace")
+
+
 def run(verb: str, arguments: list[str]) -> None:
     """Run a verb with its overrides; ``python -m ehrsynth.cli.VERB`` comes here too."""
+    _take_any_sign()
     if {"-h", "--help"} & set(arguments):
         print(f"ehrsynth {verb}: {help_of(verb)}")
         raise SystemExit(0)

@@ -4,10 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ehrsynth.errors import expect
+
 
 def path(config: Mapping[str, Any], key: str) -> Path:
-    """Return the path that ``key`` holds; a name of digits arrives from the command line as a number."""
-    return Path(str(config[key]))
+    """Return the path that ``key`` holds.
+
+    Raises:
+        OptionError: it is none, but a list, say.
+    """
+    expect(isinstance(config[key], str) and config[key] != "", key, config[key], "a path")
+    return Path(config[key])
 
 
 def optional_path(config: Mapping[str, Any], key: str) -> Path | None:

@@ -4,12 +4,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ehrsynth.cli.console import WATCH, out
+from ehrsynth.cli.console import WATCH, out, say
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import path
 from ehrsynth.cli.tables import flow_table, matrix_table, table_one_table, understood_table
 from ehrsynth.reporting.cohort_report import COHORT_PAGE, understood_lines
 from ehrsynth.study.prepare import made, recipe_of
+from ehrsynth.words import option
 
 
 def task(config: Mapping[str, Any]) -> None:
@@ -20,9 +21,9 @@ def task(config: Mapping[str, Any]) -> None:
             out.print(table)
     for line in understood_lines(matrix.provenance):
         if line.option:
-            out.print(f"{line.what}: {line.means}; the option that changes it:\n        {line.option}")
-    out.print(f"matrix  {matrix.folder}\ncohort  {matrix.folder / COHORT_PAGE}")
-    out.print(f"next    ehrsynth train data.matrix={matrix.folder}")
+            say(f"{line.what}: {line.means}; the option that changes it:", f"        {line.option}")
+    say(f"matrix  {matrix.folder}", f"cohort  {matrix.folder / COHORT_PAGE}")
+    say(f"next    ehrsynth train {option('data.matrix', str(matrix.folder))}")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ehrsynth.cli.console import out
+from ehrsynth.cli.console import out, say, warn
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import optional_path
 from ehrsynth.cli.tables import ranking_table
 from ehrsynth.errors import OptionError
-from ehrsynth.files import TABLE_SUFFIXES
+from ehrsynth.files import TABLE_SUFFIXES, writable
 from ehrsynth.study.build import build
 from ehrsynth.study.rank import Comparison, rank
 
@@ -19,13 +19,15 @@ def task(config: Mapping[str, Any]) -> None:
     target = optional_path(config, "out")
     if target is not None and not target.name.endswith(TABLE_SUFFIXES):
         raise OptionError(f"out={target}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
+    if target is not None:
+        writable("out", target, file=True)
     axes = (str(config["pareto"]["utility"]), str(config["pareto"]["privacy"]))
     profile = build(config["profile"], "profile")
     comparison = rank(str(config["runs"]), profile, seed=config["seed"], axes=axes)
     show(comparison)
     if target is not None:
         html = comparison.save(target)
-        out.print(f"ranking  {target}\nreport   {html}")
+        say(f"ranking  {target}", f"report   {html}")
 
 
 def show(comparison: Comparison) -> None:
@@ -34,11 +36,11 @@ def show(comparison: Comparison) -> None:
         out.print(ranking_table(section.ranking, section.title))
         for group, finding in comparison.leaks(section).items():
             if finding.level == "poor":
-                out.print(f"WARNING: {group}: does it leak? {finding.answer} {finding.detail}", style="bold red")
+                warn(f"{group}: does it leak? {finding.answer} {finding.detail}")
         for warning in section.ranking.warnings:
-            out.print(f"WARNING: {warning}")
+            say(f"WARNING: {warning}")
     for remark in comparison.remarks:
-        out.print(f"WARNING: {remark}")
+        say(f"WARNING: {remark}")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ehrsynth.cli.console import out
+from ehrsynth.cli.console import say
 from ehrsynth.cli.launch import plain
 from ehrsynth.cli.rank import show
+from ehrsynth.cli.typed import keep_words
 from ehrsynth.errors import InputError
 from ehrsynth.evaluation.ranking import Profile
+from ehrsynth.files import writable
 from ehrsynth.study.build import build
 from ehrsynth.study.rank import rank
 from ehrsynth.study.run_folder import RunFolder
@@ -26,13 +29,25 @@ class StudyEnd(Callback):
     Attributes:
         config: of the sweep; the swept values are not in it.
         runs: the folders of the jobs that succeeded in this process.
+
+    Args:
+        mode: of Hydra, which keeps a note of a sweep below the folder of the runs.
+        place: the folder of the runs.
+
+    Raises:
+        OptionError: a sweep is asked for, and there nothing can be written.
     """
 
     config: ClassVar[DictConfig | None] = None
     runs: ClassVar[list[RunFolder]] = []
 
+    def __init__(self, mode: RunMode | None = None, place: object = ".") -> None:
+        if mode == RunMode.MULTIRUN:
+            writable("paths.runs", Path(str(place)))
+
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         """Note the config of the sweep."""
+        keep_words(config, config.hydra.overrides.task)
         StudyEnd.config = config
         StudyEnd.runs.clear()
 
@@ -51,7 +66,7 @@ def finish_sweep() -> None:
                 study = Path(config["paths"]["runs"]) / study_name(Spec.of(config, ""))
             print_ranking(study, build(config["profile"], "profile"))
         except InputError as error:
-            out.print(f"{study or 'sweep'}: not ranked: {error}")
+            say(f"{study or 'sweep'}: not ranked: {error}")
 
 
 def print_ranking(study: Path, profile: Profile) -> None:
@@ -63,7 +78,7 @@ def print_ranking(study: Path, profile: Profile) -> None:
     comparison = rank(f"{study}/*/*", profile)
     show(comparison)
     report = comparison.save(study / "ranking.csv")
-    out.print(f"comparison report  {report}")
+    say(f"comparison report  {report}")
     for section in comparison.sections:
         best, on = comparison.best(section), f"  on {section.title}" if section.title else ""
-        out.print(f"best run's report  {best.html}{on}\nsynthetic data     {best.synthetic}{on}")
+        say(f"best run's report  {best.html}{on}", f"synthetic data     {best.synthetic}{on}")

@@ -8,13 +8,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from ehrsynth.cli.console import WATCH, err, out
-from ehrsynth.cli.launch import users_fault
+from ehrsynth.cli.console import WATCH, err, out, say
+from ehrsynth.cli.faults import users_fault
 from ehrsynth.cli.main import run
 from ehrsynth.cli.study import StudyEnd, finish_sweep
 from ehrsynth.cli.tables import score_table
 from ehrsynth.study import train
 from ehrsynth.study.spec import Spec
+from ehrsynth.words import printable
 
 finish = finish_sweep
 
@@ -29,11 +30,11 @@ def task(config: Mapping[str, Any]) -> None:
     except Exception as error:
         if sweeping:  # it goes on with the other jobs; its end repeats only the first error
             message = users_fault(error) or f"{type(error).__name__}: {error}"
-            err.print(f"failed {' '.join(overrides)}: {message}", soft_wrap=True)
+            err.print(printable(f"failed {' '.join(overrides)}: {message}"), soft_wrap=True)
         raise
     if not sweeping:
         out.print(score_table(folder.scores(), f"{folder.path}"))
-        out.print(f"report     {folder.html}\nsynthetic  {folder.synthetic}\ncheckpoint {folder.chosen_checkpoint}")
+        say(f"report     {folder.html}", f"synthetic  {folder.synthetic}", f"checkpoint {folder.chosen_checkpoint}")
 
 
 if __name__ == "__main__":

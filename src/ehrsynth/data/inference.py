@@ -5,7 +5,6 @@ For tables of other people the guess becomes their schema, which is shown and wh
 """
 
 import re
-import shlex
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
+from ehrsynth import words
 from ehrsynth.data import parsing
 from ehrsynth.data.encoding import fit_numbers
 from ehrsynth.data.features.base import ColumnSpec
@@ -32,7 +32,6 @@ DEMOGRAPHICS = re.compile(r"(sex|gender|race|ethnicity)([_=:].*)?|age", re.IGNOR
 DATES = "dates or times, which no metric here can judge"
 _DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")
 _DATE = r"\d{4}-\d{1,2}-\d{1,2}([ T].*)?|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?|\d{1,2}:\d{2}(:\d{2})?"
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # of a name that the command line reads without quotes
 _IDENTIFIER = re.compile(r"(.*[_ .-])?(id|mrn|ssn|nbr|uuid|guid)", re.IGNORECASE)
 
 
@@ -150,15 +149,7 @@ def _as_kind(cells: pd.Series, column: Column, decimal: str) -> pd.Series:
 
 def dropping(names: Collection[str], option: str = "drop") -> str:
     """Return the option that leaves the columns out, ready to be pasted into a shell."""
-    if all(_PLAIN.fullmatch(name) for name in names):
-        return f"{option}=[{','.join(names)}]"
-    quoted = (name if _PLAIN.fullmatch(name) else f'"{_escaped(name)}"' for name in names)
-    return shlex.quote(f"{option}=[{','.join(quoted)}]")
-
-
-def _escaped(name: str) -> str:
-    """Return a name as it stands between double quotes on the command line."""
-    return name.replace("\\", "\\\\").replace('"', '\\"')
+    return words.option(option, list(names))
 
 
 def _column(name: str, cells: pd.Series) -> Column | str:

@@ -40,12 +40,14 @@ class SyntheticModel(pl.LightningModule, ABC):
         seed: of the initial weights and of every draw during training.
         needs_every_row: whether an epoch must serve every training row once; else it may leave out a few, so that all
             steps and all processes have equally many.
+        precisions: of Lightning's Trainer under which it can be trained; rows and draws are float32 in any case.
         sample_batch: records that sampling asks for at a time, unless told otherwise.
         rules: that hold in the training rows, for a loss that wants to penalise what breaks them; given before
             training, and not kept with the weights.
     """
 
     needs_every_row = False
+    precisions: Collection[str] = ("32-true", "16-mixed", "bf16-mixed")
     sample_batch = 4096
 
     def __init__(self, *, schema: Schema, seed: int) -> None:

@@ -102,6 +102,7 @@ class EHRDiff(SyntheticModel):
         OptionError: an option is not a value that can work.
     """
 
+    precisions = (*SyntheticModel.precisions, "64-true")
     prevalence: Tensor
 
     def __init__(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, RMSprop
 
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import OptionError, expect
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models import options
 from ehrsynth.models.adversarial import gradient_penalty
@@ -64,7 +64,7 @@ class EMRWGAN(SyntheticModel):
 
     The paper describes the networks and the loss; sizes, learning rates and the order of updates are
     those of the tutorial's code: each batch trains the critic, with the generator's BatchNorm in
-    inference mode, and every ``n_critic``-th batch the generator.
+    inference mode, and every ``n_critic``-th batch of the whole training the generator.
 
     Args:
         schema: columns to generate.
@@ -83,6 +83,8 @@ class EMRWGAN(SyntheticModel):
     Raises:
         OptionError: an option is not a value that can work.
     """
+
+    precisions = ("32-true",)  # the gradient penalty mixes the critic's slopes with the rows
 
     def __init__(
         self,
@@ -118,8 +120,15 @@ class EMRWGAN(SyntheticModel):
         if self.marginal_bias:
             self.generator.heads.bias.data.copy_(marginal_logits(train))
 
+    def on_train_start(self) -> None:
+        """Raise an ``OptionError`` if the training is over before the generator's first turn."""
+        if (epochs := self.trainer.max_epochs or -1) > 0:
+            batches = epochs * int(self.trainer.num_training_batches)
+            wanted = f"at most {batches}, the batches of the whole training,"
+            expect(self.n_critic <= batches, "model.n_critic", self.n_critic, wanted)
+
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Train the critic on ``batch`` [n, p], then, every ``n_critic`` batches, the generator.
+        """Train the critic on ``batch`` [n, p], then, every ``n_critic`` batches of the training, the generator.
 
         Raises:
             OptionError: a single row, which has no variance for the generator's BatchNorm.
@@ -142,7 +151,8 @@ class EMRWGAN(SyntheticModel):
         self.manual_backward(loss)
         of_critic.step()
 
-        if (batch_idx + 1) % self.n_critic:
+        done = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx + 1
+        if done % self.n_critic:
             return
         self.generator.train()
         self.toggle_optimizer(of_generator)

@@ -15,7 +15,7 @@ from ehrsynth.data.tables import Reading, Source, read_schema, read_tables
 from ehrsynth.disclosure import LEAST
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.suite import Suite
-from ehrsynth.files import sha256
+from ehrsynth.files import sha256, writable
 from ehrsynth.schema import SUBJECT, Schema
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import Choice, load
@@ -72,6 +72,9 @@ def evaluate(
         InputError: a table or an option is wrong; the message says which, and what would be right.
     """
     seed = whole("seed", seed)
+    for place, folder in (("out", out), ("cache", cache)):
+        if folder is not None:
+            writable(place, Path(folder))
     options = {
         "sensitive": None if sensitive is None else _listed(sensitive),
         "sex_table": sex_table,

@@ -10,8 +10,8 @@ import torch
 from ehrsynth.chunks import write_chunks
 from ehrsynth.data import parsing
 from ehrsynth.data.matrix import LOW_PREVALENCE, read_low_prevalence
-from ehrsynth.errors import OptionError
-from ehrsynth.files import TABLE_SUFFIXES, sha256
+from ehrsynth.errors import OptionError, expect
+from ehrsynth.files import TABLE_SUFFIXES, sha256, writable
 from ehrsynth.models.base import SyntheticModel, load_model
 from ehrsynth.sampling import Acceptance, synthesize
 from ehrsynth.schema import Column, Schema
@@ -38,6 +38,7 @@ def generate(
     condition: Mapping[str, object] | None = None,
     device: str = "auto",
     reintroduce: bool = False,
+    quote_formulas: bool = False,
     model_class: type[SyntheticModel] | str | None = None,
     watch: Watch = NOBODY,
 ) -> pd.DataFrame | Written:
@@ -51,6 +52,7 @@ def generate(
         condition: wanted value by column; only such records are kept.
         device: ``auto`` takes a GPU if there is one; or ``cpu``, ``cuda``.
         reintroduce: add codes that were too rare to train on, drawn at their training prevalence.
+        quote_formulas: in a CSV, put an apostrophe before texts that a spreadsheet would take for a formula.
         model_class: of the run, if it is not one of this package; a name is imported, so it must be one you trust.
         watch: who is told what happens.
 
@@ -60,8 +62,15 @@ def generate(
     folder = RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run))
     if out is not None and not str(out).endswith(TABLE_SUFFIXES):
         raise OptionError(f"out={out}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
-    if not isinstance(condition, Mapping | None):
-        raise OptionError(f"condition={condition!r}: a mapping of columns to values was expected")
+    for name, flag in (("reintroduce", reintroduce), ("quote_formulas", quote_formulas)):
+        expect(isinstance(flag, bool), name, flag, "true or false")
+    expect(
+        condition is None or isinstance(condition, Mapping), "condition", condition, "a mapping of columns to values"
+    )
+    if quote_formulas and (out is None or str(out).endswith(".parquet")):
+        raise OptionError("quote_formulas=true: it is for a CSV; out=FILE.csv was expected")
+    if out is not None:
+        writable("out", Path(out), file=True)
     known = _model_class(model_class)
     folder.require(folder.path / PROVENANCE)
     folder.require(folder.chosen_checkpoint, folder.schema)
@@ -85,7 +94,7 @@ def generate(
         if out is None:
             table = pd.concat(chunks, ignore_index=True)
         else:
-            rows = write_chunks(Path(out), chunks)
+            rows = write_chunks(Path(out), chunks, quote_formulas=quote_formulas)
     if acceptance.way != "none":
         watch.say(f"condition: {acceptance}")
     if out is None:

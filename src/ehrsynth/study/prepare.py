@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Split
 from ehrsynth.errors import OptionError
-from ehrsynth.files import read_object
+from ehrsynth.files import read_object, writable
 from ehrsynth.reporting.cohort_report import COHORT_PAGE, write_cohort_report
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import Choice, compose, sorted_out
@@ -93,7 +94,8 @@ def prepare(
         if constraints is not None:
             values["constraints"] = str(constraints)
         recipe = recipe_of({**compose("prepare", choices, values), **ready})
-    return made(recipe, matrix_folder(recipe, matrices) if out is None else Path(out), watch)
+    place = ("matrices", matrix_folder(recipe, matrices)) if out is None else ("out", Path(out))
+    return made(recipe, place[1], watch, option=place[0])
 
 
 def recipe_of(parts: Mapping[str, Any]) -> Recipe:
@@ -119,13 +121,21 @@ def readable_name(folder: Path) -> str:
     return folder.resolve().name.removesuffix(f"-{digest_of(read_object(folder / PROVENANCE))}")
 
 
-def made(recipe: Recipe, folder: Path, watch: Watch = NOBODY) -> Matrix:
+def made(recipe: Recipe, folder: Path, watch: Watch = NOBODY, *, option: str = "out") -> Matrix:
     """Make a matrix folder with its page for people, ``cohort.html``, or open the one that is there.
+
+    Args:
+        recipe: what to make.
+        folder: where.
+        watch: who is told what happens.
+        option: that says where, for messages.
 
     Raises:
         InputError: the input is wrong, or ``folder`` holds something else.
     """
-    there = (folder / PROVENANCE).is_file() and (folder / COHORT_PAGE).is_file()
+    there = all(isfile(folder / name) for name in (PROVENANCE, COHORT_PAGE))
+    if not there:
+        writable(option, folder)
     lock = folder.with_name(f".{folder.name}.lock")
     with nullcontext() if there else owned(lock, f"preparing {folder.name}", watch.say):
         with watch.steps(f"preparing {folder.name}", None) as step:

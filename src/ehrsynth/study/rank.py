@@ -20,6 +20,7 @@ from ehrsynth.evaluation.fidelity.dimension_wise_distance import published_dista
 from ehrsynth.evaluation.ranking import Profile, rank_runs
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
+from ehrsynth.files import TABLE_SUFFIXES
 from ehrsynth.reporting.comparison import Section, comparison_html, ranking_rows, worst_leaks
 from ehrsynth.reporting.parts import read_parts
 from ehrsynth.reporting.ranking_figures import prevalence_figure, ranking_figures
@@ -71,7 +72,8 @@ class Comparison:
     def save(self, target: str | Path) -> Path:
         """Write the ranking as a table and, beside it, the comparison report; return the report's path."""
         target = Path(target)
-        html = target.with_name(target.name.split(".")[0] + ".html")
+        suffix = next((suffix for suffix in TABLE_SUFFIXES if target.name.endswith(suffix)), target.suffix)
+        html = target.with_name(target.name.removesuffix(suffix) + ".html")
         write_table(target, self.frame)
         comparison_html(html, [replace(section, figures=self._figures(section)) for section in self.sections])
         return html

@@ -97,6 +97,9 @@ class Spec:
         whole("data.batch_size", self.data["batch_size"], least=1)
         if self.n is not None:
             whole("n", self.n, least=1)
+        expect(
+            self.trainer["devices"] not in (0, "0"), "trainer.devices", self.trainer["devices"], "at least one device"
+        )
         if self.trainer["devices"] != 1 and self.trainer["strategy"] == "auto":
             raise OptionError(
                 f"trainer.devices={self.trainer['devices']}: several processes need a strategy; use trainer=ddp, or"

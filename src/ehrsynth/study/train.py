@@ -22,7 +22,7 @@ from ehrsynth.data.prepare import Recipe
 from ehrsynth.errors import EhrsynthError, MachineError, OptionError, TrainingError
 from ehrsynth.evaluation.ranking import Profile
 from ehrsynth.evaluation.room import require_room
-from ehrsynth.files import sweep_leftovers, write_text
+from ehrsynth.files import sweep_leftovers, writable, write_text
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.study.build import build, node_of
 from ehrsynth.study.conf import Choice, compose, dumped, sorted_out
@@ -32,8 +32,9 @@ from ehrsynth.study.prepare import data_name, made, matrix_folder, readable_name
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import Spec
+from ehrsynth.study.trainer import made_trainer, require_options
 from ehrsynth.study.watch import NOBODY, Watch
-from ehrsynth.tracking import Tracker, tracking
+from ehrsynth.tracking import Tracker, require_login, tracking
 
 
 def train(
@@ -127,6 +128,7 @@ def run(spec: Spec, watch: Watch = NOBODY) -> RunFolder:
     folder = RunFolder(Path(spec.paths["runs"]) / study_name(spec) / spec.model_name / run_id)
     title = f"{spec.model_name} seed {spec.seed}"
     if not _whole(folder):
+        _require_place(spec, folder.path)
         with owned(folder.path / ".lock", f"{title}: {folder.path}", watch.say):
             if not _whole(folder):  # by another process meanwhile
                 absent = f"  makes again what is missing: {', '.join(folder.missing())}" if folder.finished else ""
@@ -147,7 +149,16 @@ def open_matrix(spec: Spec, watch: Watch = NOBODY) -> Matrix:
     if spec.data["matrix"] is not None:
         return Matrix.open(Path(str(spec.data["matrix"])))
     recipe = recipe_of(spec.recipe)
-    return made(recipe, matrix_folder(recipe, spec.paths["matrices"], spec.data["name"]), watch)
+    folder = matrix_folder(recipe, spec.paths["matrices"], spec.data["name"])
+    if not folder.is_dir():  # hours may pass until the run
+        _require_place(spec, Path(spec.paths["runs"]))
+    return made(recipe, folder, watch, option="paths.matrices")
+
+
+def _require_place(spec: Spec, folder: Path) -> None:
+    """Raise an ``OptionError`` if a run could not be written there, or not be tracked."""
+    writable("paths.runs", folder)
+    require_login(spec.logger["mode"])
 
 
 def study_name(spec: Spec) -> str:
@@ -179,6 +190,7 @@ def _carry_out(spec: Spec, matrix: Matrix, folder: RunFolder, watch: Watch) -> N
             model = build(spec.model, "model", late=True)(schema=matrix.schema, seed=spec.seed)
         except (TypeError, ValueError, RuntimeError) as error:
             raise OptionError(f"model={spec.model_name}: its options do not fit ({error})") from error
+        require_options(spec.trainer, model)
         seconds = {"train": _fit(spec, model, data, folder, tracker, watch)}
         hand_over(spec, type(model), folder, data, tracker, watch, seconds)
 
@@ -218,18 +230,21 @@ def _fit(
         if options["devices"] != 1 and not any(weights.requires_grad for weights in model.parameters()):
             watch.say(f"{spec.model_name}: one process, for it has no parameters that several could share")
             options |= {"devices": 1, "strategy": "auto"}
-        try:
-            trainer: pl.Trainer = build(options, "trainer", late=True)(callbacks=callbacks, logger=tracker.loggers)
-        except (TypeError, MisconfigurationException) as error:
-            raise OptionError(f"trainer: {error}") from error
+        trainer = made_trainer(options, model, callbacks, tracker.loggers)
         try:
             trainer.fit(model, data, ckpt_path=folder.latest_checkpoint(data.schema, watch.say), weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+        except MisconfigurationException as error:  # what only the number of batches tells
+            raise OptionError(f"trainer: {error}") from error
         except ProcessRaisedException as error:
             if (ours := _raised_in_a_process(str(error))) is not None:
                 raise ours from None
             raise
+    if not folder.metrics.is_file():
+        raise OptionError(
+            "trainer: no batch was trained; max_steps, max_time and limit_train_batches must leave at least one"
+        )
     return perf_counter() - start
 
 

@@ -14,7 +14,7 @@ from ehrsynth.data.inference import dropping
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.store import Store, quoted, text
 from ehrsynth.data.table_files import column_names, found_files, plain_name, read_text
-from ehrsynth.errors import OptionError, TableError
+from ehrsynth.errors import OptionError, TableError, expect
 from ehrsynth.schema import Role, in_words
 
 ROWS = "table_rows"  # a wide table: place, subject_id, stay_id, time, c0, c1, ...
@@ -66,6 +66,7 @@ class Flat(Source):
     vocabulary: str | None = None
 
     def __post_init__(self) -> None:
+        expect(self.path is not None, "source.path", self.path, "a file, a pattern, or a list of them")
         if (self.subject is None) == (self.columns is None):
             found = "neither" if self.subject is None else "both"
             raise OptionError(

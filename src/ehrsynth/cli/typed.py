@@ -1,0 +1,188 @@
+"""The words of the command line: what Hydra is given of them, and which of them stay texts.
+
+Hydra reads ``out=2024_10`` as the number 202410 and ``source.root=3.1`` as 3.1, and cannot read ``train=größe.csv``.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from ehrsynth.errors import OptionError
+
+Hint = Any  # a type as annotations have it
+Words = Mapping[str, str]  # what was typed, by how Hydra reads it
+
+WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
+ALONE = ("-m", "--multirun", "--run", "-r", "--resolve", "--info", "-i", "--hydra-help", "--version")
+
+# Texts, or lists of them, that no class takes: places, columns, and the names of things. What a class takes, its
+# signature says.
+TEXTS = {
+    *("out", "run", "runs", "train", "holdout", "synthetic", "schema", "constraints", "cache"),
+    *(
+        "sex_table",
+        "population",
+        "subject",
+        "drop",
+        "outcomes",
+        "sensitive",
+        "device",
+        "study",
+        "data.matrix",
+        "data.name",
+    ),
+    *("paths.runs", "paths.matrices", "logger.mode", "logger.project", "logger.entity"),
+    *("evaluation.sensitive", "evaluation.sex_table", "evaluation.population", "pareto.utility", "pareto.privacy"),
+}
+
+_BETWEEN = re.compile(r"[][{}(),:\s'\"]+")
+_KEY = re.compile(r"\+{0,2}([A-Za-z_][\w.-]*)")
+
+
+def sorted_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return options and flags, which may come in any order.
+
+    Raises:
+        OptionError: a flag is unknown, or lacks its value.
+    """
+    options: list[str] = []
+    flags: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            options.append(argument)
+            continue
+        name, given, _ = argument.partition("=")
+        if name not in (*ALONE, *WITH_VALUE):
+            raise OptionError(f"{argument}: no such flag; options are written OPTION=VALUE, and -m asks for a sweep")
+        flags.append(argument)
+        if name in WITH_VALUE and not given:
+            if (value := next(rest, None)) is None:
+                raise OptionError(f"{name}: a value was expected behind it")
+            flags.append(value)
+    return options, flags
+
+
+def readable(argument: str, *, sweep: bool) -> str:
+    """Return an option as Hydra's grammar can read it: what it could not is a text, and is quoted.
+
+    Lists and mappings stay as they are: in them Hydra cannot tell a name from their own signs.
+
+    Raises:
+        OptionError: it names no option, or several values without ``sweep``.
+    """
+    key, given, text = argument.partition("=")
+    if not key:
+        raise OptionError(f"{argument}: not readable; OPTION=VALUE was expected")
+    if given and not sweep and (found := _read(argument)) is not None and found.is_sweep_override():
+        how = f"-m makes a run of each, {key}=[...] is a list, and a text with commas needs quotes"
+        raise OptionError(f"{argument}: several values; {how}")
+    if not given or _read(argument) or (text[:1] + text[-1:]) in ("[]", "{}", "''", '""'):
+        return argument
+    parts = [part if _read(f"{key}={part}") else _quoted(part) for part in (text.split(",") if sweep else [text])]
+    return f"{key}={','.join(parts)}"
+
+
+def keep_words(cfg: DictConfig, arguments: Iterable[str]) -> None:
+    """Put back into ``cfg`` what was typed wherever a text was asked for and Hydra has read a number."""
+    for argument in arguments:
+        key, _, text = argument.partition("=")
+        if (found := _KEY.fullmatch(key)) is None:
+            continue
+        keys = found[1].split(".")
+        words = {repr(value): word for word in (text, *_BETWEEN.split(text)) for value in _numbers(word)}
+        above: Any = cfg
+        hint: Hint = None
+        for depth, name in enumerate(keys, start=1):
+            if not isinstance(above, DictConfig) or name not in above or OmegaConf.is_interpolation(above, name):
+                break
+            hint = str | Sequence[str] if ".".join(keys[:depth]) in TEXTS else _hint_below(above, name, hint)
+            if depth == len(keys):
+                if text.startswith("{") or not isinstance(above[name], DictConfig):  # that is no option of a group
+                    _restore(above, name, hint, words)
+            else:
+                above = above._get_node(name)
+
+
+def _restore(above: DictConfig | ListConfig, name: Any, hint: Hint, words: Words) -> None:
+    if OmegaConf.is_interpolation(above, name) or OmegaConf.is_missing(above, name):
+        return
+    value = above[name]
+    if isinstance(value, DictConfig):
+        for key in list(value):
+            _restore(value, key, _hint_below(value, str(key), hint), words)
+    elif isinstance(value, ListConfig):
+        for index in range(len(value)):
+            _restore(value, index, hint, words)
+    elif isinstance(value, bool | int | float) and _is_text(hint):
+        above[name] = words.get(repr(value), str(value))
+
+
+def _hint_below(above: DictConfig, name: str, hint: Hint) -> Hint:
+    """Return what type stands under a name: a class says so in its signature, a mapping in its own type."""
+    if (target := above.get("_target_")) is not None:
+        return _signature(str(target)).get(name)
+    values = [get_args(member)[1] for member in _members(hint) if _is_a(member, Mapping)]
+    return values[0] if values else None
+
+
+def _signature(target: str) -> dict[str, Hint]:
+    module, _, name = target.rpartition(".")
+    try:
+        made: Any = getattr(import_module(module), name)
+        return get_type_hints(made.__init__ if isinstance(made, type) else made)  # type: ignore[misc]
+    except (ImportError, AttributeError, ValueError, NameError, TypeError):  # whoever builds it says what is wrong
+        return {}
+
+
+def _is_text(hint: Hint) -> bool:
+    """Whether a type is that of texts, paths, or lists of them, and of no number."""
+    found = [_of_texts(member) for member in _members(hint) if member is not NoneType and not _is_a(member, Mapping)]
+    return bool(found) and all(found)
+
+
+def _of_texts(member: Hint) -> bool:
+    origin: Any = get_origin(member)
+    if origin is Literal:
+        return all(isinstance(choice, str) for choice in get_args(member))
+    if _is_a(member, Collection) and get_args(member):
+        return _is_text(get_args(member)[0])
+    return isinstance(member, type) and issubclass(member, str | Path)
+
+
+def _members(hint: Hint) -> tuple[Hint, ...]:
+    origin: Any = get_origin(hint)
+    return get_args(hint) if origin in (Union, UnionType) else (hint,)
+
+
+def _is_a(member: Hint, kind: type) -> bool:
+    origin = get_origin(member)
+    return isinstance(origin, type) and issubclass(origin, kind)
+
+
+def _read(argument: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
+
+
+def _numbers(word: str) -> Iterator[bool | int | float]:
+    """Yield what Hydra takes a word for, if that is no text."""
+    if word and (word[0] in "+-.0123456789" or word.lower() in ("true", "false", "inf", "nan")):
+        value = found.value() if (found := _read(f"x={word}")) else None
+        if isinstance(value, bool | int | float):
+            yield value
+
+
+def _quoted(text: str) -> str:
+    """Return a text between Hydra's single quotes; interpolations in it stay what they are."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda end: 2 * end[1] + end[2].replace("'", r"\'"), text) + "'"
