@@ -7,7 +7,7 @@ import pytest
 
 from ehrsynth.chunks import write_table
 from ehrsynth.data.store import Store
-from ehrsynth.data.table_files import column_names, csv_style, found_files, read_table, read_text
+from ehrsynth.data.table_files import column_names, csv_style, found_files, read_table, read_text, with_cells
 from ehrsynth.errors import FileError
 
 
@@ -177,6 +177,13 @@ def test_headers_that_name_no_columns(tmp_path: Path, header: str, words: str) -
     (tmp_path / "a.csv").write_text(f"{header}\n1,2\n3,4\n")
     with pytest.raises(FileError, match=words):
         read_table(tmp_path / "a.csv")
+
+
+def test_other_cells_in_some_columns_leave_the_rest_as_it_is() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": [0.5, 1.5]}, index=[3, 5])
+    cells = {"b": pd.Series([1, 0], index=[3, 5])}
+    pd.testing.assert_frame_equal(with_cells(frame, cells), frame.assign(**cells))
+    pd.testing.assert_frame_equal(with_cells(frame, {}), frame)
 
 
 def test_the_decimal_sign_of_columns_that_sql_reads(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ehrsynth.data import parsing
 from ehrsynth.data.encoding import Encoder, fit_bounds
 from ehrsynth.data.inference import dropping, infer_schema
 from ehrsynth.data.split import require_rows
-from ehrsynth.data.table_files import plain_name, read_table, with_index
+from ehrsynth.data.table_files import plain_name, read_table, with_cells, with_index
 from ehrsynth.data.told import as_other, told, untold
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.layout import Records
@@ -150,7 +150,7 @@ def _encoded(
             require_rows(frame, source.name)
         frame = frame if SUBJECT not in frame else _without_subject(frame, subjects, role)
         frame = schema.validate(frame, source.name, "refuse" if role == "train" else "zero")
-        frame = frame.assign(**{name: parsing.narrowed(frame[name]) for name in narrow})
+        frame = with_cells(frame, {name: parsing.narrowed(frame[name]) for name in narrow})
         if role in REAL:
             schema.require_outcomes(frame, source.name)
         if role == "train":
@@ -220,7 +220,7 @@ def _tidy(
             widths.setdefault(name, set()).add(parsing.width_of(frame[name]))
     table = parsing.decimal_sign(frame[name] for name in frame.columns)
     read = {name: _as_column(frame[name], known.get(name), name == SUBJECT, table) for name in frame.columns}
-    return frame.assign(**{name: cells for name, cells in read.items() if cells is not frame[name]})
+    return with_cells(frame, read)
 
 
 def _as_column(cells: pd.Series, column: Column | None, key: bool, table: str) -> pd.Series:

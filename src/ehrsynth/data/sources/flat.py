@@ -13,7 +13,7 @@ from ehrsynth.data.events import COLUMNS, EVENTS, TYPES, VISITS, select
 from ehrsynth.data.inference import dropping
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.store import Store, quoted, text
-from ehrsynth.data.table_files import column_names, found_files, plain_name, read_text
+from ehrsynth.data.table_files import column_names, found_files, plain_name, read_text, with_cells
 from ehrsynth.errors import OptionError, TableError, expect
 from ehrsynth.schema import Role, in_words
 
@@ -162,9 +162,7 @@ class Flat(Source):
                     f" expected. Leave it out with {dropping([name], 'source.drop')}"
                 )
         plain = parsing.decimal_sign(frame[name] for name in frame) == "."
-        return frame.assign(
-            **{name: _numbers_or_text(frame[name], plain and name not in own) for name in map(str, frame)}
-        )
+        return with_cells(frame, {name: _numbers_or_text(frame[name], plain and name not in own) for name in frame})
 
     # --- long -------------------------------------------------------------------------------------------------------
 
