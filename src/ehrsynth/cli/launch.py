@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ehrsynth.cli.faults import one_line, users_fault
+from ehrsynth.cli.messages import one_line, users_fault
 from ehrsynth.cli.typed import keep_words, readable, sorted_flags
 from ehrsynth.errors import EhrsynthError, OptionError, machine_fault
 from ehrsynth.files import sweep_scratch

@@ -61,7 +61,7 @@ class Levels:
         return Columns(levels, values, np.array([name in self._bits for name in names], dtype=bool))
 
 
-def as_told(schema: Schema, records: Records) -> Records:
+def at_decimals(schema: Schema, records: Records) -> Records:
     """Return records whose numbers have the decimals of the training data, so that cells that read alike are equal.
 
     A generator that computes in 32 bits writes 37.400002 for a patient's 37.4. A column without decimals of its own, as

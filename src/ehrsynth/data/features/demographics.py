@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ehrsynth.data.coverage import Coverage, in_hydra
 from ehrsynth.data.features.base import TRAINING, Collected, ColumnSpec, Feature
 from ehrsynth.data.store import Store, text
-from ehrsynth.data.understood import Understood, in_hydra
 from ehrsynth.disclosure import LEAST
 from ehrsynth.errors import expect
 from ehrsynth.schema import Role
@@ -76,7 +76,7 @@ class Attribute(Feature):
         level = f"coalesce({self._level('word')}, {text(self._otherwise)})" if self._otherwise else self._level("word")
         return self._column(store, level if self.levels else "word", tuple(self.levels or ()))
 
-    def reconsidered(self, store: Store) -> tuple[Collected | None, Sequence[Understood]]:
+    def reconsidered(self, store: Store) -> tuple[Collected | None, Sequence[Coverage]]:
         """Return the provider's own words if most training rows have words that no level begins with."""
         if not self.levels:
             return None, ()
@@ -95,7 +95,7 @@ class Attribute(Feature):
         became = "are levels" if own else f"became {self._otherwise!r}" if self._otherwise else "became missing"
         named = f", such as {', '.join(map(repr, frequent[:MOST_WORDS]))}" if frequent else ""
         means = f"words that no level begins with {became}{named}"
-        line = Understood(f"subjects' {self.name}", means, lost, rows, self._option(frequent[:MOST_WORDS]), people=True)
+        line = Coverage(f"subjects' {self.name}", means, lost, rows, self._option(frequent[:MOST_WORDS]), people=True)
         return self._column(store, "word", ()) if own else None, [line]
 
     @property

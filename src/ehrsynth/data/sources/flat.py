@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ehrsynth.data import parsing
+from ehrsynth.data.csv_files import plain_name
 from ehrsynth.data.events import COLUMNS, EVENTS, TYPES, VISITS, select
 from ehrsynth.data.inference import dropping
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.store import Store, quoted, text
-from ehrsynth.data.table_files import column_names, found_files, plain_name, read_text
+from ehrsynth.data.table_files import column_names, found_files, read_text
 from ehrsynth.errors import OptionError, TableError, expect
 from ehrsynth.schema import Role, in_words
 

@@ -1,6 +1,6 @@
 """What was understood of a source, by which means, and what fell through: on the screen, in provenance, in cohort.html.
 
-A source says it of its events (``Source.understood``), a feature of the words it met (``Feature.reconsidered``). What
+A source says it of its events (``Source.coverage``), a feature of the words it met (``Feature.reconsidered``). What
 fewer than ten subjects share is not named.
 """
 
@@ -13,7 +13,7 @@ from ehrsynth.disclosure import LEAST
 
 
 @dataclass(frozen=True)
-class Understood:
+class Coverage:
     """How many of some things are known by one means, or by none.
 
     Attributes:
@@ -46,6 +46,6 @@ def in_hydra(value: str) -> str:
     return '"' + re.sub(r'\\*"|\\+$', lambda found: found[0].replace("\\", "\\\\").replace('"', '\\"'), value) + '"'
 
 
-def as_told(lines: Iterable[Understood], asked: Collection[str]) -> list[dict[str, Any]]:
+def reported(lines: Iterable[Coverage], asked: Collection[str]) -> list[dict[str, Any]]:
     """Return the lines worth telling as plain data; ``asked`` are the domains that features ask for."""
     return [asdict(line) for line in lines if line.count and not (line.domain and line.domain in asked)]

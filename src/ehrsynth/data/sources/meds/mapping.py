@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from ehrsynth.data.sources.meds_codes import PATTERNS, meanings, patterns_of, sex_of
-from ehrsynth.data.sources.meds_shapes import shaped
-from ehrsynth.data.sources.meds_words import LOOKED_FOR, ONCE, WORDS, said, with_ancestors
+from ehrsynth.data.sources.meds.patterns import PATTERNS, meanings, patterns_of, sex_of
+from ehrsynth.data.sources.meds.shapes import shaped
+from ehrsynth.data.sources.meds.words import LOOKED_FOR, ONCE, WORDS, said, with_ancestors
 
 GIVEN, USUAL, LEFT_OUT = "a pattern of source.patterns", "a usual pattern", "a pattern that source.patterns leaves out"
 PARENTS, WRITTEN, DESCRIBED = "parent_codes", "the words in their codes", "their descriptions"
@@ -21,7 +21,7 @@ WORDED = ("sex", "race", "insurance")  # whose code is a word
 Options = Mapping[str, Mapping[str, Any] | None]
 
 
-def known(codes: pd.DataFrame, metadata: pd.DataFrame, options: Options) -> pd.DataFrame:
+def mapped(codes: pd.DataFrame, metadata: pd.DataFrame, options: Options) -> pd.DataFrame:
     """Return ``meanings`` of codes with ``means``, and ``prefix`` where their shape told.
 
     Args:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ehrsynth.data.sources.meds_codes import OTHER
-from ehrsynth.data.sources.meds_known import LEFT_OUT, MEANS, OWN, SHAPE
-from ehrsynth.data.sources.meds_words import DIAGNOSES, PROCEDURES
+from ehrsynth.data.coverage import Coverage, in_hydra
+from ehrsynth.data.sources.meds.mapping import LEFT_OUT, MEANS, OWN, SHAPE
+from ehrsynth.data.sources.meds.patterns import OTHER
+from ehrsynth.data.sources.meds.words import DIAGNOSES, PROCEDURES
 from ehrsynth.data.store import Store
-from ehrsynth.data.understood import Understood, in_hydra
 from ehrsynth.disclosure import LEAST
 
 MOST_PREFIXES = 5
@@ -35,7 +35,7 @@ _AS_COLUMNS = {  # what makes columns of a domain that no feature asks for
 }
 
 
-def told(store: Store, data: str, codes: str) -> list[Understood]:
+def coverage(store: Store, data: str, codes: str) -> list[Coverage]:
     """Return the lines about the events.
 
     Args:
@@ -49,12 +49,12 @@ def told(store: Store, data: str, codes: str) -> list[Understood]:
     own = table[(table["means"] == OWN) | (table["means"] == LEFT_OUT)]
     frequent = own["subjects"] >= LEAST
     return [
-        *(Understood("events", _in_words(means, table), _sum(table[table["means"] == means]), rows) for means in MEANS),
-        Understood(
+        *(Coverage("events", _in_words(means, table), _sum(table[table["means"] == means]), rows) for means in MEANS),
+        Coverage(
             "events", f"nothing: codes of {LEAST} subjects or more, for columns of their own", _sum(own[frequent]), rows
         ),
-        Understood("events", f"nothing: codes of fewer than {LEAST} subjects, no column", _sum(own[~frequent]), rows),
-        Understood("events", "nothing: no code, left out", rows - coded, rows),
+        Coverage("events", f"nothing: codes of fewer than {LEAST} subjects, no column", _sum(own[~frequent]), rows),
+        Coverage("events", "nothing: no code, left out", rows - coded, rows),
         *_prefixes(store, data, table, own, rows),
         *_numbers(table, own, frequent),
         *_unasked(table, rows),
@@ -75,7 +75,7 @@ def _in_words(means: str, codes: pd.DataFrame) -> str:
     return f"{means}{': ' if len(names) else ''}{', '.join(map(repr, names))}"
 
 
-def _prefixes(store: Store, data: str, table: pd.DataFrame, own: pd.DataFrame, rows: int) -> list[Understood]:
+def _prefixes(store: Store, data: str, table: pd.DataFrame, own: pd.DataFrame, rows: int) -> list[Coverage]:
     """Return the most frequent beginnings of codes that nothing knows, each with a pattern that would.
 
     A beginning ends at a separator; it is the shortest that no known code has.
@@ -91,7 +91,7 @@ def _prefixes(store: Store, data: str, table: pd.DataFrame, own: pd.DataFrame, r
     )
     numbers = own["numbers"].groupby(own["raw"].map(begins)).sum()
     return [
-        Understood(
+        Coverage(
             "events",
             f"nothing; of these, codes that begin with {prefix!r}",
             int(events),
@@ -125,24 +125,24 @@ def _columns(domain: str) -> str:
     return shlex.quote(f"+features.{_AS_COLUMNS[domain]}") if domain in _AS_COLUMNS else ""
 
 
-def _numbers(table: pd.DataFrame, own: pd.DataFrame, frequent: pd.Series) -> list[Understood]:
+def _numbers(table: pd.DataFrame, own: pd.DataFrame, frequent: pd.Series) -> list[Coverage]:
     """Return what becomes of the values."""
     numbers, texts = _sum(table, "numbers"), _sum(table, "texts")
     lost, kept = _sum(own[~frequent], "numbers"), _sum(own[frequent], "numbers")
     read = _sum(table[table["texts"].gt(0) & table["domain"].isin(("sex", "race", "insurance", "vital"))], "texts")
     return [
-        Understood("numbers", "of codes that are known", numbers - lost - kept, numbers),
-        Understood("numbers", "measurements of their own", kept, numbers),
-        Understood("numbers", f"of codes of fewer than {LEAST} subjects, no column", lost, numbers),
-        Understood("texts", "not read: the code alone counts", texts - read, texts),
+        Coverage("numbers", "of codes that are known", numbers - lost - kept, numbers),
+        Coverage("numbers", "measurements of their own", kept, numbers),
+        Coverage("numbers", f"of codes of fewer than {LEAST} subjects, no column", lost, numbers),
+        Coverage("texts", "not read: the code alone counts", texts - read, texts),
     ]
 
 
-def _unasked(table: pd.DataFrame, rows: int) -> list[Understood]:
+def _unasked(table: pd.DataFrame, rows: int) -> list[Coverage]:
     """Return the domains that are known, to be told if no feature asks for them."""
     domains = table[~table["domain"].isin((*TIMELINE, "sex"))].groupby("domain")["events"].sum()
     return [
-        Understood(
+        Coverage(
             "events",
             f"{'nothing' if domain == OTHER else f'known as {domain}'}: no column, no feature asks for them",
             int(events),
