@@ -4,7 +4,6 @@ A source says it of its events (``Source.coverage``), a feature of the words it 
 fewer than ten subjects share is not named.
 """
 
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -39,11 +38,6 @@ class Coverage:
         if self.people and 0 < self.count < LEAST:
             return f"<{LEAST}"
         return f"{self.count:,} of {self.of:,} ({100 * self.count / self.of:.1f} %)"
-
-
-def in_hydra(value: str) -> str:
-    """Return a text as an option's value between quotes, which the command line reads back as it was."""
-    return '"' + re.sub(r'\\*"|\\+$', lambda found: found[0].replace("\\", "\\\\").replace('"', '\\"'), value) + '"'
 
 
 def reported(lines: Iterable[Coverage], asked: Collection[str]) -> list[dict[str, Any]]:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ehrsynth.data.coverage import Coverage, in_hydra
+from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.features.base import TRAINING, Collected, ColumnSpec, Feature
 from ehrsynth.data.store import Store, text
 from ehrsynth.disclosure import LEAST
 from ehrsynth.errors import expect
 from ehrsynth.schema import Role
+from ehrsynth.words import quoted
 
 OTHERWISE = "otherwise"
 MOST_WORDS = 8  # that a message names
@@ -127,5 +128,5 @@ class Attribute(Feature):
     def _option(self, words: Sequence[str]) -> str:
         """Return the option that makes levels of words, ready to be pasted."""
         names = (re.sub(r"\W+", "_", word.lower()).strip("_") for word in words)
-        levels = ", ".join(f"{name}: [{in_hydra(word)}]" for name, word in zip(names, words, strict=True))
+        levels = ", ".join(f"{name}: [{quoted(word)}]" for name, word in zip(names, words, strict=True))
         return shlex.quote(f"+features.{self.name}.levels={{{levels}}}") if words else ""

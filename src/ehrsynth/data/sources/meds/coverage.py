@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ehrsynth.data.coverage import Coverage, in_hydra
+from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.sources.meds.mapping import LEFT_OUT, MEANS, OWN, SHAPE
 from ehrsynth.data.sources.meds.patterns import OTHER
 from ehrsynth.data.sources.meds.words import DIAGNOSES, PROCEDURES
 from ehrsynth.data.store import Store
 from ehrsynth.disclosure import LEAST
+from ehrsynth.words import quoted
 
 MOST_PREFIXES = 5
 TIMELINE = ("birth", "death", "admission", "discharge", "icu_admission", "icu_discharge")
@@ -114,7 +115,7 @@ def _guess(prefix: str, otherwise: str) -> str:
 def _pattern(prefix: str, domain: str) -> str:
     """Return the option that says what codes of a prefix are; the domain is a guess for the user to correct."""
     name = "own_" + re.sub(r"[^a-z0-9]+", "_", prefix.lower()).strip("_")  # a usual name would replace its pattern
-    match, code = in_hydra(f"{re.escape(prefix)}(.+)"), in_hydra(r"\1")
+    match, code = quoted(f"{re.escape(prefix)}(.+)"), quoted(r"\1")
     local = " vocabulary: LOCAL," if domain in ("diagnosis", "procedure") else ""  # or they were faulty ICD codes
     pattern = f"+source.patterns.{name}={{match: {match}, domain: {domain},{local} code: {code}}}"
     return " ".join(filter(None, (shlex.quote(pattern), _columns(domain))))
