@@ -140,7 +140,8 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         store.register(TRAINING, pd.DataFrame({"row": rows["train"]}))
         wide, words = reconsidered(store, wide, features)
         wide = wide.beside(widen(store, [feature for feature in features if feature.after_split]))
-        unused = recipe.cohort.unused(store, {feature.domain for feature in features if hasattr(feature, "domain")})
+        asked = {feature.domain for feature in features if hasattr(feature, "domain")}
+        unused = recipe.cohort.unused(store, asked)
         coverage = [*recipe.source.coverage(store), *words, *unused]
         unknown = store.value(f"SELECT count(*) FROM {EVENTS} WHERE domain = 'other'")
     counts = {**({"events with a code that no pattern knows": unknown} if unknown else {}), **wide.remarks}
@@ -161,7 +162,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
             Described.of([wide], wide.specs),
             Described.of(list(parts.values()), {column.name: column for column in schema.columns}),
         ),
-        "coverage": reported(coverage, {getattr(feature, "domain", "") for feature in features}),
+        "coverage": reported(coverage, asked),
         "rows": {name: len(part) for name, part in parts.items()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
     }

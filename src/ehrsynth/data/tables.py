@@ -10,7 +10,7 @@ from ehrsynth.data import parsing
 from ehrsynth.data.csv_files import plain_name
 from ehrsynth.data.disclosed import as_other, disclosed, undisclosed
 from ehrsynth.data.encoding import Encoder, fit_bounds
-from ehrsynth.data.inference import dropping, infer_schema
+from ehrsynth.data.inference import infer_schema, require_values
 from ehrsynth.data.split import require_rows
 from ehrsynth.data.table_files import read_table, with_index
 from ehrsynth.errors import OptionError, TableError
@@ -209,12 +209,7 @@ def _tidy(
         frame = frame.rename(columns={reading.subject: SUBJECT})
     if not frame.columns.is_unique:
         return frame  # refused by whoever needs the names
-    for name in frame.columns:
-        if parsing.is_nested(frame[name]):
-            raise TableError(
-                f"{source.name}: column {name!r}: lists, structures or bytes; one value a cell was expected. Leave it"
-                f" out with {dropping([name])}"
-            )
+    require_values(frame, source.name)
     known = {} if schema is None else schema.by_name
     if widths is not None:
         for name in (name for name, column in known.items() if column.numeric and name in frame):

@@ -141,14 +141,14 @@ def widen(store: Store, features: Sequence[Feature]) -> Wide:
 
 def reconsidered(store: Store, wide: Wide, features: Iterable[Feature]) -> tuple[Wide, list[Coverage]]:
     """Return the rows with what features change once they know the training rows, and what they say of it."""
-    told = list[Coverage]()
+    coverage = list[Coverage]()
     for feature in features:
         found, lines = feature.reconsidered(store)
-        told += lines
+        coverage += lines
         if found is not None and found.cells is not None:
             cells = found.cells.reindex(range(len(wide)))
             wide = replace(wide, specs={**wide.specs, **found.specs}, cells=wide.cells.assign(**cells))
-    return wide, told
+    return wide, coverage
 
 
 def _require_distinct(specs: Mapping[str, ColumnSpec], more: Mapping[str, ColumnSpec]) -> None:
