@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ehrsynth.data.coverage import Coverage
-from ehrsynth.data.sources.meds.mapping import LEFT_OUT, MEANS, OWN, SHAPE
+from ehrsynth.data.sources.meds.mapping import LEFT_OUT, MEANS, SHAPE, UNKNOWN
 from ehrsynth.data.sources.meds.patterns import OTHER
 from ehrsynth.data.sources.meds.words import DIAGNOSES, PROCEDURES
 from ehrsynth.data.store import Store
@@ -47,17 +47,20 @@ def coverage(store: Store, data: str, codes: str) -> list[Coverage]:
     table = store.frame(f"SELECT * FROM {codes}")
     coded = int(table["events"].sum())
     rows = int(store.value(f"SELECT count(*) FROM {data}"))
-    own = table[(table["means"] == OWN) | (table["means"] == LEFT_OUT)]
-    frequent = own["subjects"] >= LEAST
+    unknown = table[(table["means"] == UNKNOWN) | (table["means"] == LEFT_OUT)]
+    frequent = unknown["subjects"] >= LEAST
     return [
         *(Coverage("events", _in_words(means, table), _sum(table[table["means"] == means]), rows) for means in MEANS),
         Coverage(
-            "events", f"nothing: codes of {LEAST} subjects or more, for columns of their own", _sum(own[frequent]), rows
+            "events",
+            f"nothing: codes of {LEAST} subjects or more, for columns of their own",
+            _sum(unknown[frequent]),
+            rows,
         ),
-        Coverage("events", f"nothing: codes of fewer than {LEAST} subjects, no column", _sum(own[~frequent]), rows),
+        Coverage("events", f"nothing: codes of fewer than {LEAST} subjects, no column", _sum(unknown[~frequent]), rows),
         Coverage("events", "nothing: no code, left out", rows - coded, rows),
-        *_prefixes(store, data, table, own, rows),
-        *_numbers(table, own, frequent),
+        *_prefixes(store, data, table, unknown, rows),
+        *_numbers(table, unknown, frequent),
         *_unasked(table, rows),
     ]
 
@@ -76,13 +79,13 @@ def _in_words(means: str, codes: pd.DataFrame) -> str:
     return f"{means}{': ' if len(names) else ''}{', '.join(map(repr, names))}"
 
 
-def _prefixes(store: Store, data: str, table: pd.DataFrame, own: pd.DataFrame, rows: int) -> list[Coverage]:
+def _prefixes(store: Store, data: str, table: pd.DataFrame, unknown: pd.DataFrame, rows: int) -> list[Coverage]:
     """Return the most frequent beginnings of codes that nothing knows, each with a pattern that would.
 
     A beginning ends at a separator; it is the shortest that no known code has.
     """
-    taken = {prefix for raw in table["raw"][~table.index.isin(own.index)] for prefix in _beginnings(raw)}
-    prefixes = ((raw, next((p for p in _beginnings(raw) if p not in taken), None)) for raw in own["raw"])
+    taken = {prefix for raw in table["raw"][~table.index.isin(unknown.index)] for prefix in _beginnings(raw)}
+    prefixes = ((raw, next((p for p in _beginnings(raw) if p not in taken), None)) for raw in unknown["raw"])
     begins = {raw: prefix for raw, prefix in prefixes if prefix is not None}
     store.register("meds_prefixes", pd.DataFrame(begins.items(), columns=["raw", "prefix"], dtype="str"))
     found = store.frame(
@@ -90,7 +93,7 @@ def _prefixes(store: Store, data: str, table: pd.DataFrame, own: pd.DataFrame, r
         GROUP BY prefix HAVING count(DISTINCT subject_id) >= {LEAST}
         ORDER BY events DESC, prefix LIMIT {MOST_PREFIXES}"""
     )
-    numbers = own["numbers"].groupby(own["raw"].map(begins)).sum()
+    numbers = unknown["numbers"].groupby(unknown["raw"].map(begins)).sum()
     return [
         Coverage(
             "events",
@@ -126,10 +129,10 @@ def _columns(domain: str) -> str:
     return shlex.quote(f"+features.{_AS_COLUMNS[domain]}") if domain in _AS_COLUMNS else ""
 
 
-def _numbers(table: pd.DataFrame, own: pd.DataFrame, frequent: pd.Series) -> list[Coverage]:
+def _numbers(table: pd.DataFrame, unknown: pd.DataFrame, frequent: pd.Series) -> list[Coverage]:
     """Return what becomes of the values."""
     numbers, texts = _sum(table, "numbers"), _sum(table, "texts")
-    lost, kept = _sum(own[~frequent], "numbers"), _sum(own[frequent], "numbers")
+    lost, kept = _sum(unknown[~frequent], "numbers"), _sum(unknown[frequent], "numbers")
     read = _sum(table[table["texts"].gt(0) & table["domain"].isin(("sex", "race", "insurance", "vital"))], "texts")
     return [
         Coverage("numbers", "of codes that are known", numbers - lost - kept, numbers),
