@@ -153,12 +153,13 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise FileError(f"{path}: no such file; a JSON file was expected here") from None
     except (ValueError, OSError, RecursionError) as error:
-        raise FileError(f"{path}: not readable as JSON ({type(error).__name__})") from None
+        why = error if type(error) is ValueError else type(error).__name__
+        raise FileError(f"{path}: not readable as JSON ({why})") from None
 
 
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise ValueError(text)
+        raise ValueError(f"found {text[:40]!r}; finite numbers were expected")
     return number
 
 
