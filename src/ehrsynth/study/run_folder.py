@@ -235,6 +235,6 @@ def _before(path: Path, checkpoint: Mapping[str, Any]) -> list[str]:
         names = checkpoints_of(checkpoint)
     except (AttributeError, LookupError, TypeError):
         names = [""]
-    if not all(OWN.fullmatch(f"checkpoints/{name}") for name in names):
+    if not all(FILE_NAMES.fullmatch(f"checkpoints/{name}") for name in names):
         raise FileError(f"{path}: does not name the checkpoints before it")
     return names
