@@ -78,9 +78,9 @@ class Column:
 
     def check(self, cells: pd.Series, table: str, unseen: Unseen = "refuse", first_row: int = 0) -> None:
         """Raise a ``TableError`` naming table, column and first bad row unless ``cells`` fit."""
-        if self.kind == "binary" and isinstance(cells.dtype, np.dtype) and cells.dtype.kind == "i":
-            if not (cells.to_numpy() & -2).any():
-                return  # quick, for there may be thousands of columns
+        whole = isinstance(cells.dtype, np.dtype) and cells.dtype.kind == "i"
+        if self.kind == "binary" and whole and not (cells.to_numpy() & -2).any():
+            return  # quick, for there may be thousands of columns
         bad, expected = self._misfit(cells, unseen == "zero")
         if bad.any():
             row = first_row + int(np.flatnonzero(bad.to_numpy())[0])

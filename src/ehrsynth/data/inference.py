@@ -147,6 +147,16 @@ def _as_kind(cells: pd.Series, column: Column, decimal: str) -> pd.Series:
     return numbers.where(finite & (numbers % 1 == 0) if column.kind == "count" else finite)
 
 
+def require_values(frame: pd.DataFrame, table: str, option: str = "drop") -> None:
+    """Raise a ``TableError`` if a column holds lists, structures or bytes; ``option`` leaves columns out."""
+    for name in frame.columns:
+        if parsing.is_nested(frame[name]):
+            raise TableError(
+                f"{table}: column {name!r}: lists, structures or bytes; one value a cell was expected. Leave it out"
+                f" with {dropping([name], option)}"
+            )
+
+
 def dropping(names: Collection[str], option: str = "drop") -> str:
     """Return the option that leaves the columns out, ready to be pasted into a shell."""
     return words.option(option, list(names))

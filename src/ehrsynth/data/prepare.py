@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pandas as pd
 
@@ -18,6 +18,7 @@ from ehrsynth import constraints as rules
 from ehrsynth.chunks import write_chunks
 from ehrsynth.data.cohort.base import Cohort, FlowStep
 from ehrsynth.data.cohort.table_one import Described, table_one
+from ehrsynth.data.coverage import Coverage, reported
 from ehrsynth.data.events import EVENTS, make_timeline
 from ehrsynth.data.features.base import TRAINING, Feature
 from ehrsynth.data.features.outcomes import Outcome
@@ -30,13 +31,21 @@ from ehrsynth.data.proposals.propose import PROPOSE, rules_file, rules_of
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Rows, Split, TooFewRowsError
 from ehrsynth.data.store import Store
-from ehrsynth.data.understood import as_told
 from ehrsynth.data.wide import Wide, reconsidered, widen
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.files import aside_of, put_in_place, read_object, require, sha256, sweep_leftovers, write_json
 
 IDENTITY = ("source", "cohort", "features", "inputs", "preprocess", "split", "seed", "constraints")
 VERSIONS = ("ehrsynth", "numpy", "pandas", "pyarrow", "duckdb")
+SHOWN = {  # of a provenance, on the screen and in cohort.html
+    "outputs": dict[str, str],
+    "rows": dict[str, int],
+    "flow": [{"what": str, "subjects": int, "stays": int, "faults": dict[str, int]}],
+    "steps": [{"step": str, "rows": int, "columns": int, "detail": dict}],
+    "table_one": [{"group": str, "label": str, "before": str, "after": str}],
+    "coverage": [get_type_hints(Coverage)],
+    "versions": {"ehrsynth": str},
+}
 
 
 @dataclass(frozen=True)
@@ -140,8 +149,9 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         store.register(TRAINING, pd.DataFrame({"row": rows["train"]}))
         wide, words = reconsidered(store, wide, features)
         wide = wide.beside(widen(store, [feature for feature in features if feature.after_split]))
-        unused = recipe.cohort.unused(store, {feature.domain for feature in features if hasattr(feature, "domain")})
-        understood = [*recipe.source.understood(store), *words, *unused]
+        asked = {feature.domain for feature in features if hasattr(feature, "domain")}
+        unused = recipe.cohort.unused(store, asked)
+        coverage = [*recipe.source.coverage(store), *words, *unused]
         unknown = store.value(f"SELECT count(*) FROM {EVENTS} WHERE domain = 'other'")
     counts = {**({"events with a code that no pattern knows": unknown} if unknown else {}), **wide.remarks}
     source = {"step": "source", "rows": len(wide), "columns": len(wide.specs), "detail": counts}
@@ -161,7 +171,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
             Described.of([wide], wide.specs),
             Described.of(list(parts.values()), {column.name: column for column in schema.columns}),
         ),
-        "understood": as_told(understood, {getattr(feature, "domain", "") for feature in features}),
+        "coverage": reported(coverage, asked),
         "rows": {name: len(part) for name, part in parts.items()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
     }
@@ -223,7 +233,8 @@ def _existing(out: Path, identity: dict[str, Any]) -> Matrix:
     """Open the folder if ``identity`` made it."""
     if not (out / PROVENANCE).is_file():
         raise OptionError(f"out={out}: something else is there; name a folder that does not exist yet")
-    there = read_object(out / PROVENANCE, outputs=dict, rows=dict, flow=list, steps=list, table_one=list)
+    there = read_object(out / PROVENANCE)
+    read_object(out / PROVENANCE, **{key: kind for key, kind in SHOWN.items() if key in there or key != "coverage"})
     for key, wanted in json.loads(json.dumps(identity)).items():
         if there.get(key) != wanted:
             raise OptionError(

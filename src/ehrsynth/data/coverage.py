@@ -1,10 +1,9 @@
 """What was understood of a source, by which means, and what fell through: on the screen, in provenance, in cohort.html.
 
-A source says it of its events (``Source.understood``), a feature of the words it met (``Feature.reconsidered``). What
+A source says it of its events (``Source.coverage``), a feature of the words it met (``Feature.reconsidered``). What
 fewer than ten subjects share is not named.
 """
 
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from ehrsynth.disclosure import LEAST
 
 
 @dataclass(frozen=True)
-class Understood:
+class Coverage:
     """How many of some things are known by one means, or by none.
 
     Attributes:
@@ -41,11 +40,6 @@ class Understood:
         return f"{self.count:,} of {self.of:,} ({100 * self.count / self.of:.1f} %)"
 
 
-def in_hydra(value: str) -> str:
-    """Return a text as an option's value between quotes, which the command line reads back as it was."""
-    return '"' + re.sub(r'\\*"|\\+$', lambda found: found[0].replace("\\", "\\\\").replace('"', '\\"'), value) + '"'
-
-
-def as_told(lines: Iterable[Understood], asked: Collection[str]) -> list[dict[str, Any]]:
+def reported(lines: Iterable[Coverage], asked: Collection[str]) -> list[dict[str, Any]]:
     """Return the lines worth telling as plain data; ``asked`` are the domains that features ask for."""
-    return [asdict(line) for line in lines if line.count and not (line.domain and line.domain in asked)]
+    return [asdict(line) for line in lines if line.count and line.domain not in asked]
