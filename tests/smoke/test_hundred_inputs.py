@@ -74,6 +74,8 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
     ("prepare", "{flat} 'out=größe (1)'", 0, r"""^next    ehrsynth train 'data.matrix="größe \(1\)"'$"""),
     ("prepare", "{flat} out=a=b", 0, "^matrix  a=b$"),
     ("train", "data.matrix=2024_10", 2, "2024_10: no such folder"),
+    ("train", "{fit} model=torn", 2, "torn.yaml.*, line 3: not readable as YAML"),
+    ("train", "{fit} model=tagged", 2, "tagged.yaml.*, line 1: not readable as YAML"),
     ("train", "{fit} model=gan", 2, "'model/gan': no such option; use one of ehrdiff,"),
     ("train", "{fit} model=vae model.hiden=[16]", 2, "'hiden': no such option; use model.hidden"),
     ("train", "{fit} model=vae model.hidden=[]", 2, r"model.hidden=\[\]: a list of whole numbers"),
@@ -244,6 +246,9 @@ def places(tmp_path_factory: pytest.TempPathFactory, matrix: Path, study: Path) 
     (tables / "folder.csv").mkdir()
     (tables / "conf" / "suite").mkdir(parents=True)
     (tables / "conf" / "suite" / "tiny.yaml").write_text(SUITE, encoding="utf-8")
+    (tables / "conf" / "model").mkdir()
+    (tables / "conf" / "model" / "torn.yaml").write_text("model:\n  _target_: [a\n", encoding="utf-8")
+    (tables / "conf" / "model" / "tagged.yaml").write_text("!!python/object:os.system {}\n", encoding="utf-8")
     run, other = (next(study.glob(f"{model}/*")) for model in ("vae", "independent"))
     return {
         "long": 99 * "long",

@@ -162,3 +162,12 @@ def test_a_set_of_rows_that_cannot_be_ranked_is_named_and_keeps_the_others_from_
     assert cli("rank", f"runs={tmp_path}/b") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ehrsynth rank: error: ")
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_ranked(tmp_path: Path) -> None:
+    for name in ("a", "b\udcff"):
+        report(tmp_path / name, 0.01, 0.8, 0.6, with_parts=False)
+    compared = rank([tmp_path / "a", tmp_path / "b\udcff"])
+    assert compared.frame["group"].tolist() == [str(tmp_path / "a"), f"{tmp_path}/b\N{REPLACEMENT CHARACTER}"]
+    compared.save(tmp_path / "r.parquet")
+    assert len(pd.read_parquet(tmp_path / "r.parquet")) == 2

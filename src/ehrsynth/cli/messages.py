@@ -6,6 +6,7 @@ from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, EPERM, EROFS
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from ehrsynth.errors import InputError, causes
 from ehrsynth.words import printable
@@ -33,6 +34,9 @@ def users_fault(error: BaseException) -> str | None:
         return printable(f"'{error.missing_cfg_file}': no such option; use one of {', '.join(error.options)}")
     if isinstance(error, OSError) and error.errno in NOT_THERE:
         return printable(f"{error.filename}: {error.strerror}")
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:  # of a configuration of the user's own
+        mark = error.problem_mark
+        return printable(f"{mark.name}, line {mark.line + 1}: not readable as YAML ({error.problem})")
     if isinstance(error, HydraException | OmegaConfBaseException):
         return one_line(error) + (f" {one_line(root)}" if isinstance(root, OmegaConfBaseException) else "")
     return None

@@ -43,9 +43,11 @@ def from_dict(content: Mapping[str, Any]) -> Constraint:
     Raises:
         SchemaError: no rule or an unknown one, a key that is missing or unknown, or a value that does not fit.
     """
-    kind = RULES.get(str(content.get("rule"))) if isinstance(content, Mapping) else None
-    if kind is None:
-        found = repr(content.get("rule")) if isinstance(content, Mapping) else f"a {type(content).__name__}"
+    named = content.get("rule") if isinstance(content, Mapping) else content
+    kind = RULES.get(named) if isinstance(named, str) and isinstance(content, Mapping) else None
+    if kind is None:  # a list is not shown: a few aliases of YAML make one of any length
+        plain = isinstance(content, Mapping) and not isinstance(named, Mapping | list)
+        found = repr(named) if plain else f"a {type(named).__name__}"
         raise SchemaError(f"rule: {found} found, one of {', '.join(RULES)} was expected")
     keys = kind.keys()
     given = {key: value for key, value in content.items() if key != "rule" and value is not None}

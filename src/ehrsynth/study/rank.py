@@ -142,7 +142,7 @@ def rank(
             remarks.append(f"{title or own[0].path}: not ranked: {error}")
     if not sections:
         raise left_out[0]
-    return Comparison(tuple(sections), {str(run.path): run for run in found}, tuple(remarks))
+    return Comparison(tuple(sections), {run.shown: run for run in found}, tuple(remarks))
 
 
 def _checked(run: RunFolder) -> bool:
@@ -182,19 +182,19 @@ def _section(
         table.cards,
         profile,
         groups=group_names(runs),
-        seeds={str(run.path): str(run.provenance["seed"]) for run in runs if run.trained},
+        seeds={run.shown: str(run.provenance["seed"]) for run in runs if run.trained},
         errors=table.errors,
         axes=axes,
         seed=seed,
     )
     facts = {f"{role} rows": f"{runs[0].rows.get(role, 0):,}" for role in ("train", "holdout")}
-    return Section(ranking, {str(run.path): run.report for run in runs}, scores=scores, title=title, facts=facts)
+    return Section(ranking, {run.shown: run.report for run in runs}, scores=scores, title=title, facts=facts)
 
 
 def _scores(runs: Sequence[RunFolder]) -> dict[str, list[Score]]:
     """Return run -> its scores, and the score that exists only among the runs if all of them kept their parts."""
-    files = {str(run.path): run.report.with_suffix(".parquet") for run in runs}
-    scores = {str(run.path): run.scores() for run in runs}
+    files = {run.shown: run.report.with_suffix(".parquet") for run in runs}
+    scores = {run.shown: run.scores() for run in runs}
     if all(file.is_file() for file in files.values()):
         for name, score in published_distances({name: read_parts(file) for name, file in files.items()}).items():
             scores[name].append(score)
@@ -206,7 +206,7 @@ def group_names(runs: Sequence[RunFolder]) -> dict[str, str]:
 
     A report of ``evaluate`` stands alone, under the name of its folder.
     """
-    facts = {str(run.path): run.provenance for run in runs if run.trained}
+    facts = {run.shown: run.provenance for run in runs if run.trained}
     variants = {(fact["model"], fact["variant"]) for fact in facts.values()}
     several = {model for model, count in Counter(model for model, _ in variants).items() if count > 1}
     digits = next(n for n in range(4, 11) if len({(m, v[:n]) for m, v in variants}) == len(variants) or n == 10)
@@ -214,4 +214,4 @@ def group_names(runs: Sequence[RunFolder]) -> dict[str, str]:
         name: f"{fact['model']} {fact['variant'][:digits]}" if fact["model"] in several else str(fact["model"])
         for name, fact in facts.items()
     }
-    return {str(run.path): names.get(str(run.path), str(run.path)) for run in runs}
+    return {run.shown: names.get(run.shown, run.shown) for run in runs}

@@ -18,6 +18,7 @@ from ehrsynth.models.base import read_checkpoint, require_schema, schema_of
 from ehrsynth.reporting.parts import scores_frame
 from ehrsynth.reporting.report import Report, read_report
 from ehrsynth.schema import Schema
+from ehrsynth.words import printable
 
 PROVENANCE, MANIFEST = "provenance.json", "manifest.json"
 FACTS = {"model": str, "variant": str, "seed": int, "matrix": {"folder": str}}  # of provenance, which all who ask need
@@ -69,6 +70,11 @@ class RunFolder:
     schema = _File("schema.json", "The columns of the synthetic table.")
     synthetic = _File("synthetic.parquet", "The synthetic table.")
     manifest = _File(MANIFEST, "The SHA-256 of every other file.")
+
+    @property
+    def shown(self) -> str:
+        """The path as it can be written down: the name of a folder need not be UTF-8."""
+        return printable(str(self.path))
 
     @property
     def finished(self) -> bool:
