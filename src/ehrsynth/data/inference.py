@@ -20,6 +20,7 @@ from ehrsynth.data.encoding import fit_numbers
 from ehrsynth.data.features.base import ColumnSpec
 from ehrsynth.data.features.table import Undeclared
 from ehrsynth.data.notation import coded, dated, decimal_of, unclear
+from ehrsynth.data.understood import UNFIT
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import SUBJECT, Column, Kind, Schema, as_text
@@ -121,7 +122,7 @@ def infer_kinds(wide: Wide, training: NDArray[np.int64]) -> tuple[Wide, list[dic
     specs = {name: spec for name, spec in specs.items() if name not in unfit}
     foreign = {name: int((cells.isna() & ~parsing.gaps(wide.cells[name])).sum()) for name, cells in new.items()}
     counted = {
-        "dates, identifiers, free text": {name: int(train[name].notna().sum()) for name in unfit},
+        UNFIT: {name: int(train[name].notna().sum()) for name in unfit},
         "cells of a kind that training never has": {name: count for name, count in foreign.items() if count},
     }
     steps = [

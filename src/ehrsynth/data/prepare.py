@@ -30,7 +30,7 @@ from ehrsynth.data.proposals.propose import PROPOSE, rules_file, rules_of
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Rows, Split, TooFewRowsError
 from ehrsynth.data.store import Store
-from ehrsynth.data.understood import as_told
+from ehrsynth.data.understood import as_told, changed
 from ehrsynth.data.wide import Wide, reconsidered, widen
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.files import aside_of, put_in_place, read_object, require, sha256, sweep_leftovers, write_json
@@ -151,6 +151,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
     schema, parts = prepared.plan.schema, prepared.parts
     progress("finding rules")
     found, step = rules_of(recipe.constraints, schema, parts["train"])
+    understood += changed([*kinds, *prepared.steps])
     provenance = {
         "version": 1,
         **identity,

@@ -11,6 +11,7 @@ import glob
 import gzip
 import re
 import zlib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO, TextIOWrapper
@@ -171,14 +172,20 @@ def read_table(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
         FileError: missing, of an unknown type, unreadable, without any row, with a header that repeats a name or
             lacks one, or with a row that has more or fewer cells than the header.
     """
+    return read_with_sign(path, text=text)[0]
+
+
+def read_with_sign(path: Path, *, text: Collection[str] = ()) -> tuple[pd.DataFrame, str | None]:
+    """Read a table as ``read_table`` does, with the decimal sign of a CSV, which numbers no longer show."""
     frame = read_text(path)
     if not is_csv(path):
-        return frame
+        return frame, None
     columns = {name: frame[name] for name in map(str, frame)}
     plain = {name: found for name, cells in columns.items() if (found := zeros_and_ones(cells)) is not None}
     table = decimal_sign(cells for name, cells in columns.items() if name not in plain)
     read = {name: plain.get(name, cells) for name, cells in columns.items() if name not in text}
-    return frame.assign(**{name: cells if name in plain else typed(cells, table) for name, cells in read.items()})
+    cells = {name: cells if name in plain else typed(cells, table) for name, cells in read.items()}
+    return frame.assign(**cells), table
 
 
 def read_text(path: Path) -> pd.DataFrame:
@@ -248,6 +255,11 @@ def _odd_quotes(path: Path) -> bool:
         return sum(line.count('"') for line in stream) % 2 == 1
 
 
+def _utf16(path: Path) -> bool:
+    with _unpacked(path) as stream:
+        return stream.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE)
+
+
 def _opened(path: Path) -> TextIO:
     return TextIOWrapper(_unpacked(path), encoding="utf-8-sig", newline="")
 
@@ -266,6 +278,7 @@ def _readable(path: Path) -> Iterator[None]:
         if (fault := machine_fault(error)) is not None:
             raise fault from None
         if isinstance(error, UnicodeError):
-            raise FileError(f"{path}: not UTF-8 text; {CONVERT} (not readable as a table: {kind})") from None
+            convert = CONVERT.replace("latin1", "utf-16") if _utf16(path) else CONVERT
+            raise FileError(f"{path}: not UTF-8 text; {convert} (not readable as a table: {kind})") from None
         about = {EOFError: ": the file ends too early; copy it again", gzip.BadGzipFile: ": not a gzip file"}
         raise FileError(f"{path}: not readable as a table ({kind}{about.get(type(error), '')})") from None

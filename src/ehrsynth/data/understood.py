@@ -1,15 +1,25 @@
 """What was understood of a source, by which means, and what fell through: on the screen, in provenance, in cohort.html.
 
-A source says it of its events (``Source.understood``), a feature of the words it met (``Feature.reconsidered``). What
-fewer than ten subjects share is not named.
+A source says it of its events (``Source.understood``), a feature of the words it met (``Feature.reconsidered``), and
+the steps of preparation say which columns they left out or changed much (``changed``). What fewer than ten subjects
+share is not named.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ehrsynth.disclosure import LEAST
+from ehrsynth.schema import in_words
+
+UNFIT = "dates, identifiers, free text"
+CLIPPED = "numbers clipped to shared bounds"
+RARE_WORDS = "levels that training rarely or never has"
+_CHANGED = {  # by step: what became of cells, from which share of a column's rows it is told, and the option
+    CLIPPED: ("clipped to what ten training rows share", 0.1, "preprocess.bounds=exact"),
+    RARE_WORDS: ("other, or a gap: words of too few training rows", 0.25, "preprocess.min_level=1"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,3 +59,19 @@ def in_hydra(value: str) -> str:
 def as_told(lines: Iterable[Understood], asked: Collection[str]) -> list[dict[str, Any]]:
     """Return the lines worth telling as plain data; ``asked`` are the domains that features ask for."""
     return [asdict(line) for line in lines if line.count and not (line.domain and line.domain in asked)]
+
+
+def changed(steps: Iterable[Mapping[str, Any]]) -> list[Understood]:
+    """Return which steps left columns out, or changed so many cells of a column that its reader must know."""
+    lines = []
+    for step in steps:
+        found, rows = step["detail"], step["rows"]
+        if step["step"] == UNFIT and found:
+            n, means = len(found), f"left out: {UNFIT}, or too many different words"
+            lines.append(Understood(f"columns: {in_words(list(found))}", means, n, n + step["columns"]))
+        elif step["step"] in _CHANGED:
+            means, least, option = _CHANGED[step["step"]]
+            if many := {name: count for name, count in found.items() if count > least * rows}:
+                what = f"cells of {in_words(list(many))}"
+                lines.append(Understood(what, means, sum(many.values()), rows * len(many), option))
+    return lines
