@@ -20,7 +20,7 @@ from ehrsynth.data.cleaning import (
 )
 from ehrsynth.data.encoding import as_decoded
 from ehrsynth.data.split import require_rows
-from ehrsynth.data.understood import CLIPPED, RARE_WORDS
+from ehrsynth.data.understood import CLIPPED, EMPTY, RARE_WORDS
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import FileError, OptionError, SchemaError, TableError
 from ehrsynth.files import read_object, write_json
@@ -105,7 +105,7 @@ class Plan:
         relations = [Relation.read(words) for words in self.relations]
         if relations:
             step("relations", lambda _, rows: without_contradictions(rows, relations, self.outliers))
-        step("columns mostly missing", self._without_empty, dict(self.mostly_missing))
+        step(EMPTY, self._without_empty, dict(self.mostly_missing))
         others = max(len(rows.specs) for rows in parts.values()) - len(self.schema.columns) - self.few
         codes = {"codes of too few training rows": self.few, "codes that no training row has": others}
         step("rare codes", self._with_schema, {what: count for what, count in codes.items() if count})

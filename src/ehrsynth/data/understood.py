@@ -16,6 +16,11 @@ from ehrsynth.schema import in_words
 UNFIT = "dates, identifiers, free text"
 CLIPPED = "numbers clipped to shared bounds"
 RARE_WORDS = "levels that training rarely or never has"
+EMPTY = "columns mostly missing"
+_LEFT_OUT = {  # by step: why a column is, and the option
+    UNFIT: (f"left out: {UNFIT}, or too many different words", ""),
+    EMPTY: ("left out: mostly missing in training", "preprocess.max_missing=1"),
+}
 _CHANGED = {  # by step: what became of cells, from which share of a column's rows it is told, and the option
     CLIPPED: ("clipped to what ten training rows share", 0.1, "preprocess.bounds=exact"),
     RARE_WORDS: ("other, or a gap: words of too few training rows", 0.25, "preprocess.min_level=1"),
@@ -66,9 +71,9 @@ def changed(steps: Iterable[Mapping[str, Any]]) -> list[Understood]:
     lines = []
     for step in steps:
         found, rows = step["detail"], step["rows"]
-        if step["step"] == UNFIT and found:
-            n, means = len(found), f"left out: {UNFIT}, or too many different words"
-            lines.append(Understood(f"columns: {in_words(list(found))}", means, n, n + step["columns"]))
+        if step["step"] in _LEFT_OUT and found:
+            n, (means, option) = len(found), _LEFT_OUT[step["step"]]
+            lines.append(Understood(f"columns: {in_words(list(found))}", means, n, n + step["columns"], option))
         elif step["step"] in _CHANGED:
             means, least, option = _CHANGED[step["step"]]
             if many := {name: count for name, count in found.items() if count > least * rows}:

@@ -63,7 +63,7 @@ class IndependentMarginals(GradientFree):
         return rows if condition is None else condition.imposed_on(rows)
 
 
-def _quantiles(observed: NDArray[np.float32]) -> NDArray[np.float64]:
+def _quantiles(observed: NDArray[np.float32]) -> NDArray[np.floating]:
     """Return quantiles of scaled values, without those that fewer than ``LEAST`` rows reach."""
     places = np.linspace(0, 1, GRID)
     edge = min((LEAST - 1) / max(len(observed) - 1, 1), 0.5)
