@@ -151,7 +151,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
     schema, parts = prepared.plan.schema, prepared.parts
     progress("finding rules")
     found, step = rules_of(recipe.constraints, schema, parts["train"])
-    understood += changed([*kinds, *prepared.steps])
+    understood += changed([*kinds, *prepared.steps], len(rows["train"]))
     provenance = {
         "version": 1,
         **identity,

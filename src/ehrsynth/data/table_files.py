@@ -211,9 +211,16 @@ def _parquet_cells(path: Path) -> pd.DataFrame:
 
 
 def with_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose named index is columns again; one without a name only counts the rows."""
+    """Return a table whose named index is columns again; one without a name only counts the rows.
+
+    Columns in the types of Arrow, which some write on purpose, come in those that any other Parquet file has.
+    """
     named = [name for name in frame.index.names if name is not None and name not in frame.columns]
-    return (frame.reset_index(named) if named else frame).reset_index(drop=True)
+    frame = (frame.reset_index(named) if named else frame).reset_index(drop=True)
+    for place, kind in enumerate(frame.dtypes):
+        if isinstance(kind, pd.ArrowDtype):
+            frame.isetitem(place, pa.array(frame.iloc[:, place].array).to_pandas())
+    return frame
 
 
 def _csv_text(path: Path) -> pd.DataFrame:

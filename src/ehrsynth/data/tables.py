@@ -159,7 +159,7 @@ def _encoded(
         records[role] = Encoder(schema).encode(frame, "refuse" if role == "train" else "zero")
         if role == "holdout":
             check_subjects(subjects, sources, reading.subject)
-    mixed = {name for name, found in widths.items() if len(found - {"short"}) > 1}
+    mixed = {name for name, found in widths.items() if len(found - {"short"}) > 1 or found == {"upcast", "short"}}
     return Tables(schema, records), subjects, mixed
 
 

@@ -66,11 +66,16 @@ def as_told(lines: Iterable[Understood], asked: Collection[str]) -> list[dict[st
     return [asdict(line) for line in lines if line.count and not (line.domain and line.domain in asked)]
 
 
-def changed(steps: Iterable[Mapping[str, Any]]) -> list[Understood]:
-    """Return which steps left columns out, or changed so many cells of a column that its reader must know."""
+def changed(steps: Iterable[Mapping[str, Any]], training: int) -> list[Understood]:
+    """Return which steps left columns out, or changed so many cells of a column that its reader must know.
+
+    Columns without any value in the ``training`` rows are nothing to miss.
+    """
     lines = []
     for step in steps:
         found, rows = step["detail"], step["rows"]
+        if step["step"] == EMPTY:
+            found = {name: gaps for name, gaps in found.items() if gaps < training}
         if step["step"] in _LEFT_OUT and found:
             n, (means, option) = len(found), _LEFT_OUT[step["step"]]
             lines.append(Understood(f"columns: {in_words(list(found))}", means, n, n + step["columns"], option))
