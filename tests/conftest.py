@@ -1,6 +1,6 @@
 """Fixtures: a small demo matrix, finished runs on it, and the command line called in this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,8 +31,13 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def cli() -> Cli:
-    """Call ``ehrsynth VERB ...`` in this process and return its exit status."""
+def cli() -> Iterator[Cli]:
+    """Call ``ehrsynth VERB ...`` in this process and return its exit status.
+
+    Hydra composes every config twice, at first only to see whether it sets ``hydra.mode``. None of ours does.
+    """
+    from hydra._internal.hydra import Hydra
+
     from ehrsynth.cli.main import run
 
     def call(verb: str, *arguments: object) -> int:
@@ -41,7 +46,9 @@ def cli() -> Cli:
         assert isinstance(ended.value.code, int)
         return ended.value.code
 
-    return call
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Hydra, "get_mode", lambda *_, **__: None)
+        yield call
 
 
 @pytest.fixture(scope="session")

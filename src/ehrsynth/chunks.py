@@ -75,10 +75,7 @@ def _write_csv(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
 
 def _quoted_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as a spreadsheet can open it; numbers, those below zero too, stay what they are."""
-    quoted = {
-        i: _quoted_texts(table.iloc[:, i]) for i in range(table.shape[1]) if not is_numeric_dtype(table.dtypes.iloc[i])
-    }
-    columns = [quoted.get(i, table.iloc[:, i]) for i in range(table.shape[1])]
+    columns = [cells if is_numeric_dtype(cells) else _quoted_texts(cells) for _, cells in table.items()]
     return pd.concat(columns, axis=1).set_axis(_quoted_texts(pd.Series(table.columns, dtype=object)), axis=1)
 
 

@@ -69,7 +69,7 @@ def machine_fault(error: BaseException) -> MachineError | None:
 
     Every library has a word of its own for a lack of memory; numpy's and Arrow's are kinds of ``MemoryError``.
     """
-    for one in _chain(error):
+    for one in causes(error):
         if isinstance(one, MachineError):
             return one
         said = " ".join(str(one).split())[:200]
@@ -83,7 +83,8 @@ def machine_fault(error: BaseException) -> MachineError | None:
     return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from or during, and so on; what ``from None`` has hidden stays hidden."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen

@@ -76,8 +76,7 @@ def encoded(column: Column, cells: pd.Series, unseen: Unseen) -> Iterator[NDArra
         values = cells.to_numpy(float, na_value=np.nan)
         if column.missing:
             yield np.isnan(values).astype(np.uint8)
-        low, width = span(column)
-        yield (values - low) / width
+        yield scaled(column, values)
 
 
 def decoded(column: Column, cells: NDArray[Any]) -> pd.Series:
@@ -95,6 +94,12 @@ def span(column: Column) -> tuple[float, float]:
     assert column.bounds is not None
     low, high = column.bounds
     return low, high - low or 1.0
+
+
+def scaled(column: Column, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return numbers [n] as records hold them: 0 and 1 are the bounds of the column, NaN is missing."""
+    low, width = span(column)
+    return (numbers - low) / width
 
 
 def unscaled(column: Column, scaled: ArrayLike | Tensor) -> NDArray[np.float64]:

@@ -18,13 +18,19 @@ def printable(text: str, *, keep: str = "") -> str:
 
 def option(key: str, value: str | Sequence[str]) -> str:
     """Return an option of the command line, ready to be pasted into a shell."""
-    written = _quoted(value) if isinstance(value, str) else f"[{','.join(map(_quoted, value))}]"
+    written = _value(value) if isinstance(value, str) else f"[{','.join(map(_value, value))}]"
     return shlex.quote(f"{key}={written}") if '"' in written else f"{key}={written}"
 
 
-def _quoted(text: str) -> str:
-    """Return a text as Hydra's grammar takes it: between double quotes unless it is plain."""
-    if _PLAIN.fullmatch(text) and text.lower() not in _MEANT:
-        return text
-    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # nothing to be looked up
-    return '"' + re.sub(r'(\\*)("|$)', lambda end: 2 * end[1] + end[2].replace('"', r"\""), text) + '"'
+def _value(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) and text.lower() not in _MEANT else quoted(text)
+
+
+def quoted(text: str) -> str:
+    """Return a text as Hydra's grammar takes it for itself, whatever it holds; nothing in it is looked up."""
+    return between(re.sub(r"(\\*)\$\{", r"\1\1\\${", text), '"')
+
+
+def between(text: str, quote: str) -> str:
+    """Return a text between quotes of Hydra's grammar, in which interpolations stay what they are."""
+    return quote + re.sub(rf"(\\*)({quote}|$)", lambda end: 2 * end[1] + (end[2] and f"\\{quote}"), text) + quote

@@ -378,7 +378,7 @@ def test_a_malformed_provenance_is_one_line(
 
 
 def test_a_condition_that_is_no_mapping_and_data_that_are_a_table(run: RunFolder, opened: Matrix) -> None:
-    with pytest.raises(OptionError, match=r"condition='sex': a mapping"):
+    with pytest.raises(OptionError, match=r"condition=sex: a mapping"):
         generate(run, 5, condition="sex")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="data: found a DataFrame; a matrix"):
         ehrsynth.train(opened.train, "vae")  # type: ignore[arg-type]

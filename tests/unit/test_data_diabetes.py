@@ -154,7 +154,7 @@ def test_phecodes_on_the_real_file(shared_data: Path, raw: pd.DataFrame) -> None
     assert with_female.sum() > 1000
 
 
-def test_what_is_told_of_unmapped_codes_is_told_of_many(small_file: Path, tmp_path: Path) -> None:
+def test_what_is_told_of_unknown_codes_is_told_of_many(small_file: Path, tmp_path: Path) -> None:
     (tmp_path / "map.csv").write_text("ICD9,PheCode,Phenotype\n250,250,Diabetes\n")
     rare = [encounter(encounter_id=10 + n, patient_nbr=100 + n, diag_1="V57") for n in range(10)]
     rare += [encounter(encounter_id=30 + n, patient_nbr=200 + n, diag_1="786") for n in range(9)]

@@ -11,8 +11,8 @@ from ehrsynth.data.features.base import Collected, Feature
 from ehrsynth.data.features.demographics import Age, Attribute
 from ehrsynth.data.features.flags import Flag
 from ehrsynth.data.features.measurements import Measurement
-from ehrsynth.data.features.own import OwnCodes
 from ehrsynth.data.features.panels import Measurements
+from ehrsynth.data.features.unknown import UnknownCodes
 from ehrsynth.data.store import Store
 from ehrsynth.data.wide import widen
 from ehrsynth.errors import OptionError, TableError
@@ -300,9 +300,9 @@ def test_codes_of_their_own(store: Store) -> None:
     events += [event(row, 1, "other", "holdout") for row in range(20, 40)] + [event(0, 1, "lab", "often")]
     hold(store, events)
     store.register("training", pd.DataFrame({"row": range(25)}))
-    found = OwnCodes().collect(store)  # numbers of most training rows are for a column of measurements
+    found = UnknownCodes().collect(store)  # numbers of most training rows are for a column of measurements
     assert list(found.specs) == ["code_seldom", "code_word"]
     assert {spec.domain for spec in found.specs.values()} == {"code"}
     assert sorted(found.row[found.column == 0]) == list(range(10, 20))
-    assert list(OwnCodes(sparse=0.9).collect(store).specs) == ["code_often", "code_seldom", "code_word"]
-    assert list(OwnCodes(sparse=0).collect(store).specs) == ["code_word"]
+    assert list(UnknownCodes(sparse=0.9).collect(store).specs) == ["code_often", "code_seldom", "code_word"]
+    assert list(UnknownCodes(sparse=0).collect(store).specs) == ["code_word"]

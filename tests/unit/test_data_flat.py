@@ -92,7 +92,7 @@ def test_other_delimiters_and_decimal_commas(tmp_path: Path) -> None:
 def test_columns_left_out_and_cells_much_changed_are_said_with_the_option(tmp_path: Path) -> None:
     table = patients()[:60].assign(word=[f"w{i % 9}" for i in range(60)])
     made = prepare(tmp_path, write(tmp_path, table), "source.subject=patient", "source.outcomes=[died]")
-    lines = {line["what"]: line for line in made.provenance["understood"]}
+    lines = {line["what"]: line for line in made.provenance["coverage"]}
     left, clipped, empty, other = lines
     assert left == "columns: 'seen', 'letter'"
     assert lines[left]["means"].startswith("left out: dates, identifiers, free text")
@@ -111,7 +111,7 @@ def test_columns_left_out_and_cells_much_changed_are_said_with_the_option(tmp_pa
         "source.subject=patient",
         *asked,
     )
-    assert again.provenance["understood"] == []
+    assert again.provenance["coverage"] == []
 
 
 def test_several_files(tmp_path: Path) -> None:

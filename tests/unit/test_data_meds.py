@@ -11,7 +11,7 @@ import pytest
 
 from ehrsynth.data.events import EVENTS, GIVEN, LABELS, make_timeline
 from ehrsynth.data.sources.meds import Meds
-from ehrsynth.data.sources.meds_codes import meanings, patterns_of
+from ehrsynth.data.sources.meds.patterns import meanings, patterns_of
 from ehrsynth.data.store import Store
 from ehrsynth.errors import FileError, InputError, OptionError, TableError
 
@@ -264,7 +264,7 @@ def test_rows_without_a_code_and_words_in_the_text(tmp_path: Path) -> None:
     assert rows(source, "sex", "code") == [("F",), ("F",)]
     with Store(threads=1) as store:
         source.read(store)
-        told = {line.means: line.count for line in source.understood(store)}
+        told = {line.means: line.count for line in source.coverage(store)}
     assert told["nothing: no code, left out"] == 2
     with Store(threads=1) as store, pytest.raises(TableError, match="no row of any shard has a code"):
         Meds(root=write(tmp_path / "none", odd[:2])).read(store)

@@ -107,7 +107,7 @@ def test_what_was_understood(tmp_path: Path) -> None:
     source = Omop(root=write_folder(tables(), tmp_path))
     with Store(threads=1) as store:
         source.read(store)
-        told = {(line.what, line.means): (line.count, line.of) for line in source.understood(store)}
+        told = {(line.what, line.means): (line.count, line.of) for line in source.coverage(store)}
     assert told == {
         ("diagnosis events", "codes of ICD10CM"): (2, 5),
         ("diagnosis events", "codes of SNOMED"): (1, 5),

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from ehrsynth.chunks import write_table
+from ehrsynth.data.csv_files import csv_style
 from ehrsynth.data.store import Store
-from ehrsynth.data.table_files import column_names, csv_style, found_files, read_table, read_text
+from ehrsynth.data.table_files import column_names, found_files, read_table, read_text
 from ehrsynth.errors import FileError
 
 

@@ -14,7 +14,7 @@ from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.table_files import read_text
 from ehrsynth.data.tables import Reading, Source, Tables, read_schema, read_tables
 from ehrsynth.errors import OptionError, TableError
-from ehrsynth.evaluation.columns import as_told
+from ehrsynth.evaluation.columns import at_decimals
 from ehrsynth.metrics.copies import copied, overlap
 from ehrsynth.metrics.neighbours import Points
 from ehrsynth.schema import Column, Schema
@@ -173,7 +173,7 @@ def in_32_bits(table: pd.DataFrame) -> pd.DataFrame:
 
 def copies(train: pd.DataFrame, holdout: pd.DataFrame, synthetic: pd.DataFrame, folder: Path, suffix: str) -> int:
     tables = read({"train": train, "holdout": holdout, "synthetic": synthetic}, folder, suffix)
-    told = {role: as_told(tables.schema, records) for role, records in tables.records.items()}
+    told = {role: at_decimals(tables.schema, records) for role, records in tables.records.items()}
     points = {role: Points(records.bits, records.values) for role, records in told.items()}
     assert overlap(points["train"], points["holdout"]).same == (len(holdout) == 60)
     return copied(points["synthetic"], points["train"])

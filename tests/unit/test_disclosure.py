@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ehrsynth.data.disclosed import as_other, disclosed, undisclosed
 from ehrsynth.data.inference import infer_schema
-from ehrsynth.data.told import as_other, told, untold
 from ehrsynth.disclosure import LEAST, shared_bounds
 from ehrsynth.errors import TableError
 
@@ -57,18 +57,18 @@ def table() -> pd.DataFrame:
 
 def test_an_inferred_schema_tells_nothing_of_few_rows() -> None:
     train = table()
-    schema = told(infer_schema(train, "train"), train, "train", 10)
+    schema = disclosed(infer_schema(train, "train"), train, "train", 10)
     assert schema.by_name["ward"].levels == ("A", "B", "other")
     assert schema.by_name["age"].bounds == (20, 70)
     assert schema.by_name["gap"].levels == ("0", "1")  # nobody's words
-    rare = untold(train, schema.columns)
+    rare = undisclosed(train, schema.columns)
     assert rare == {"ward": {"C", "Smith"}}
     other = pd.DataFrame({"ward": ["Smith", "Jones", None, "A"]})
     assert as_other(other, rare)["ward"].fillna("gap").tolist() == ["other", "Jones", "gap", "A"]
-    assert told(infer_schema(train, "train"), train, "train", 1).by_name["ward"].levels == ("A", "B", "C", "Smith")
+    assert disclosed(infer_schema(train, "train"), train, "train", 1).by_name["ward"].levels == ("A", "B", "C", "Smith")
 
 
 def test_an_outcome_whose_levels_are_all_rare() -> None:
     train = pd.DataFrame({"fate": ["home", "died"] * 9, "x": range(18)})
     with pytest.raises(TableError, match=r"train: column 'fate': a constant outcome once .* min_level=1 keeps them"):
-        told(infer_schema(train, "train", outcomes=["fate"]), train, "train", 10)
+        disclosed(infer_schema(train, "train", outcomes=["fate"]), train, "train", 10)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ehrsynth.data.matrix import Matrix
-from ehrsynth.data.sources.meds_known import known
+from ehrsynth.data.sources.meds.mapping import mapped
 from ehrsynth.errors import TableError
 from tests import matrices
 from tests.conftest import Cli
@@ -85,7 +85,7 @@ def whole(matrix: Matrix) -> pd.DataFrame:
 
 
 def told(matrix: Matrix) -> dict[tuple[str, str], int]:
-    return {(line["what"], line["means"]): line["count"] for line in matrix.provenance["understood"]}
+    return {(line["what"], line["means"]): line["count"] for line in matrix.provenance["coverage"]}
 
 
 def test_every_event_with_a_support_is_a_cell(spelled: Matrix) -> None:
@@ -133,19 +133,19 @@ def test_the_screen_says_it_too(spelled: Matrix, cli: Cli, capsys: pytest.Captur
         "'Caucasian'",
     ):
         assert words in screen
-    for line in spelled.provenance["understood"]:
+    for line in spelled.provenance["coverage"]:
         assert line["option"] in screen
     assert "one patient" not in screen
 
 
 def test_the_options_that_are_told_do_what_they_say(spelled: Matrix, tmp_path: Path) -> None:
-    options = [line["option"] for line in spelled.provenance["understood"] if line["option"]]
+    options = [line["option"] for line in spelled.provenance["coverage"] if line["option"]]
     assert any("LAB:" in option for option in options)
     pasted = [word for option in options for word in shlex.split(option)]
     matrix = prepared(write(tmp_path / "ds", events()), tmp_path / "matrix", *pasted)
     assert {"lab_GLU", "rx_aspirin", "dx_unmapped_local_LOC7"} <= set(matrix.schema.names)
     assert set(matrix.schema.by_name["race"].levels) >= {"caucasian", "polynesian", "white"}
-    assert not [line for line in matrix.provenance["understood"] if line["option"]]
+    assert not [line for line in matrix.provenance["coverage"] if line["option"]]
 
 
 def test_parents_and_descriptions_say_what_codes_are(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def meant(codes: dict[str, int], described: dict[str, str] | None = None, **opti
     metadata = pd.DataFrame(
         [(code, words, []) for code, words in (described or {}).items()], columns=["raw", "description", "parents"]
     )
-    rows = known(table, metadata, options).astype(object)
+    rows = mapped(table, metadata, options).astype(object)
     rows = rows.where(rows.notna(), None)[["domain", "vocabulary", "code", "means"]]
     return dict(zip(codes, rows.itertuples(index=False, name=None), strict=True))
 
@@ -282,6 +282,6 @@ def test_parents_of_parents() -> None:
     metadata = pd.DataFrame(
         {"raw": ["a", "b", "x"], "description": [None] * 3, "parents": [["b"], ["a", "ICD9CM/250.00"], ["x"]]}
     )
-    found = known(table, metadata, {}).set_index("raw")  # in a circle, too
+    found = mapped(table, metadata, {}).set_index("raw")  # in a circle, too
     assert found.loc["a", ["vocabulary", "code", "means"]].tolist() == ["ICD9CM", "250.00", "parent_codes"]
     assert found.loc["x", "means"] == "no pattern"

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ehrsynth.errors import MachineError
 from ehrsynth.evaluation import groups as grouping
-from ehrsynth.evaluation import room
+from ehrsynth.evaluation import required_memory
 from ehrsynth.evaluation.columns import Levels
 from ehrsynth.evaluation.evaluator import RealData, Value
 from ehrsynth.evaluation.fidelity import latent_deviation, manifold
@@ -151,14 +151,14 @@ def test_a_table_of_many_columns_takes_no_matrix_of_all_pairs(monkeypatch: pytes
 
 
 def test_what_does_not_fit_is_refused_with_its_size_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "free_memory", lambda: 10**9)
-    room.require_room([Correlation(), LatentDeviation()], REAL, 200)
-    monkeypatch.setattr(room, "free_memory", lambda: 10_000)
+    monkeypatch.setattr(required_memory, "free_memory", lambda: 10**9)
+    required_memory.require_memory([Correlation(), LatentDeviation()], REAL, 200)
+    monkeypatch.setattr(required_memory, "free_memory", lambda: 10_000)
     line = r"memory: LatentDeviation on 600 training and 900 other rows of 18 columns takes 0.0 GB, and 0.0 GB are free"
     with pytest.raises(MachineError, match=line):
-        room.require_room([Prevalence(), LatentDeviation()], REAL, 900)
-    monkeypatch.setattr(room, "free_memory", lambda: None)  # a system that does not say
-    room.require_room([LatentDeviation()], REAL, 900)
+        required_memory.require_memory([Prevalence(), LatentDeviation()], REAL, 900)
+    monkeypatch.setattr(required_memory, "free_memory", lambda: None)  # a system that does not say
+    required_memory.require_memory([LatentDeviation()], REAL, 900)
 
 
 def test_free_memory_is_the_least_that_the_system_a_container_or_a_limit_leaves(
@@ -166,10 +166,10 @@ def test_free_memory_is_the_least_that_the_system_a_container_or_a_limit_leaves(
 ) -> None:
     for name, text in (("SYSTEM", "MemTotal: 9 kB\nMemAvailable: 5 kB\n"), ("LIMIT", "4096\n"), ("USED", "1024\n")):
         (tmp_path / name).write_text(text)
-        monkeypatch.setattr(room, name, tmp_path / name)
-    monkeypatch.setattr(room, "OWN", tmp_path / "none")
-    assert room.free_memory() == 3072
+        monkeypatch.setattr(required_memory, name, tmp_path / name)
+    monkeypatch.setattr(required_memory, "OWN", tmp_path / "none")
+    assert required_memory.free_memory() == 3072
     (tmp_path / "LIMIT").write_text("max\n")
-    assert room.free_memory() == 5 * 1024
+    assert required_memory.free_memory() == 5 * 1024
     (tmp_path / "SYSTEM").unlink()
-    assert room.free_memory() is None
+    assert required_memory.free_memory() is None

@@ -12,8 +12,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ehrsynth.cli.faults import one_line, users_fault
-from ehrsynth.cli.typed import keep_words, readable, sorted_flags
+from ehrsynth.cli.messages import one_line, users_fault
+from ehrsynth.cli.overrides import readable, sorted_flags
+from ehrsynth.cli.texts import keep_words
 from ehrsynth.errors import EhrsynthError, OptionError, machine_fault
 from ehrsynth.files import sweep_scratch
 from ehrsynth.study.conf import conf_dir

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from ehrsynth.cli.console import say
 from ehrsynth.cli.launch import plain
 from ehrsynth.cli.rank import show
-from ehrsynth.cli.typed import keep_words
+from ehrsynth.cli.texts import keep_words
 from ehrsynth.errors import InputError
 from ehrsynth.evaluation.ranking import Profile
 from ehrsynth.files import writable

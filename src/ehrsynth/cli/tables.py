@@ -14,7 +14,7 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.evaluation.card import catalogue
 from ehrsynth.evaluation.ranking import Ranking
 from ehrsynth.evaluation.score import ANCHORS, Score
-from ehrsynth.reporting.cohort_report import flow_boxes, understood_lines
+from ehrsynth.reporting.cohort_report import coverage_lines, flow_boxes
 from ehrsynth.schema import Column, Schema
 
 SHOWN_COLUMNS = 40  # lines of a schema; columns of one nature beside one another share a line
@@ -100,9 +100,9 @@ def flow_table(matrix: Matrix) -> Table:
     return table
 
 
-def understood_table(matrix: Matrix) -> Table | None:
+def coverage_table(matrix: Matrix) -> Table | None:
     """Return what was understood of the source and by which means; None if there is nothing to say of it."""
-    lines = understood_lines(matrix.provenance)
+    lines = coverage_lines(matrix.provenance)
     table = Table("of", "known by, or what became of it", "how many", title="what was understood", box=SIMPLE_HEAD)
     for line in lines:
         table.add_row(line.what, line.means, line.share)

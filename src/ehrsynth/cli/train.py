@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from ehrsynth.cli.console import WATCH, err, out, say
-from ehrsynth.cli.faults import users_fault
 from ehrsynth.cli.main import run
+from ehrsynth.cli.messages import users_fault
 from ehrsynth.cli.study import StudyEnd, finish_sweep
 from ehrsynth.cli.tables import score_table
 from ehrsynth.study import train

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ehrsynth.bits import Bits, unpack
 from ehrsynth.errors import TableError
-from ehrsynth.kinds import MOST_DECIMALS, decoded, dtype_of, encoded, span, unscaled
+from ehrsynth.kinds import MOST_DECIMALS, decoded, dtype_of, encoded, scaled, unscaled
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Column, Schema, Unseen
 
@@ -108,8 +108,7 @@ def rescaled(records: Records, own: Schema, wanted: Schema) -> Records:
     for i, field in enumerate(records.layout.fields[records.layout.values]):
         column, other = own.by_name[field.column], wanted.by_name[field.column]
         if column.bounds != other.bounds:
-            low, width = span(other)
-            values[:, i] = torch.from_numpy((unscaled(column, values[:, i]) - low) / width)
+            values[:, i] = torch.from_numpy(scaled(other, unscaled(column, values[:, i])))
     return replace(records, values=values)
 
 

@@ -16,11 +16,11 @@ from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
 from ehrsynth import words
 from ehrsynth.data import parsing
+from ehrsynth.data.coverage import UNFIT
 from ehrsynth.data.encoding import fit_numbers
 from ehrsynth.data.features.base import ColumnSpec
 from ehrsynth.data.features.table import Undeclared
 from ehrsynth.data.notation import coded, dated, decimal_of, unclear
-from ehrsynth.data.understood import UNFIT
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import SUBJECT, Column, Kind, Schema, as_text
@@ -146,6 +146,16 @@ def _as_kind(cells: pd.Series, column: Column, decimal: str) -> pd.Series:
     numbers = parsing.numbers(cells, decimal).astype(float)
     finite = numbers.abs() < float("inf")
     return numbers.where(finite & (numbers % 1 == 0) if column.kind == "count" else finite)
+
+
+def require_values(frame: pd.DataFrame, table: str, option: str = "drop") -> None:
+    """Raise a ``TableError`` if a column holds lists, structures or bytes; ``option`` leaves columns out."""
+    for name in frame.columns:
+        if parsing.is_nested(frame[name]):
+            raise TableError(
+                f"{table}: column {name!r}: lists, structures or bytes; one value a cell was expected. Leave it out"
+                f" with {dropping([name], option)}"
+            )
 
 
 def dropping(names: Collection[str], option: str = "drop") -> str:

@@ -18,9 +18,9 @@ from ehrsynth.data.cleaning import (
     without_gaps,
     without_outliers,
 )
+from ehrsynth.data.coverage import CLIPPED, EMPTY, RARE_WORDS
 from ehrsynth.data.encoding import as_decoded
 from ehrsynth.data.split import require_rows
-from ehrsynth.data.understood import CLIPPED, EMPTY, RARE_WORDS
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import FileError, OptionError, SchemaError, TableError
 from ehrsynth.files import read_object, write_json

@@ -18,6 +18,7 @@ from ehrsynth import constraints as rules
 from ehrsynth.chunks import write_chunks
 from ehrsynth.data.cohort.base import Cohort, FlowStep
 from ehrsynth.data.cohort.table_one import Described, table_one
+from ehrsynth.data.coverage import changed, reported
 from ehrsynth.data.events import EVENTS, make_timeline
 from ehrsynth.data.features.base import TRAINING, Feature
 from ehrsynth.data.features.outcomes import Outcome
@@ -30,7 +31,6 @@ from ehrsynth.data.proposals.propose import PROPOSE, rules_file, rules_of
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Rows, Split, TooFewRowsError
 from ehrsynth.data.store import Store
-from ehrsynth.data.understood import as_told, changed
 from ehrsynth.data.wide import Wide, reconsidered, widen
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.files import aside_of, put_in_place, read_object, require, sha256, sweep_leftovers, write_json
@@ -140,8 +140,9 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
         store.register(TRAINING, pd.DataFrame({"row": rows["train"]}))
         wide, words = reconsidered(store, wide, features)
         wide = wide.beside(widen(store, [feature for feature in features if feature.after_split]))
-        unused = recipe.cohort.unused(store, {feature.domain for feature in features if hasattr(feature, "domain")})
-        understood = [*recipe.source.understood(store), *words, *unused]
+        asked = {feature.domain for feature in features if hasattr(feature, "domain")}
+        unused = recipe.cohort.unused(store, asked)
+        coverage = [*recipe.source.coverage(store), *words, *unused]
         unknown = store.value(f"SELECT count(*) FROM {EVENTS} WHERE domain = 'other'")
     counts = {**({"events with a code that no pattern knows": unknown} if unknown else {}), **wide.remarks}
     source = {"step": "source", "rows": len(wide), "columns": len(wide.specs), "detail": counts}
@@ -151,7 +152,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
     schema, parts = prepared.plan.schema, prepared.parts
     progress("finding rules")
     found, step = rules_of(recipe.constraints, schema, parts["train"])
-    understood += changed([*kinds, *prepared.steps], len(rows["train"]))
+    coverage += changed([*kinds, *prepared.steps], len(rows["train"]))
     provenance = {
         "version": 1,
         **identity,
@@ -162,7 +163,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
             Described.of([wide], wide.specs),
             Described.of(list(parts.values()), {column.name: column for column in schema.columns}),
         ),
-        "understood": as_told(understood, {getattr(feature, "domain", "") for feature in features}),
+        "coverage": reported(coverage, asked),
         "rows": {name: len(part) for name, part in parts.items()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
     }

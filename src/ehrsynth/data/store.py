@@ -10,8 +10,9 @@ from typing import Any, Self
 import duckdb
 import pandas as pd
 
+from ehrsynth.data.csv_files import csv_style
 from ehrsynth.data.store_errors import OWN, plain_errors
-from ehrsynth.data.table_files import csv_style, is_csv, parts_of
+from ehrsynth.data.table_files import is_csv, parts_of
 from ehrsynth.errors import FileError, TableError
 from ehrsynth.files import require, scratch_folder
 

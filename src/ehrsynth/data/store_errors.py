@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import duckdb
 
-from ehrsynth.data.table_files import CONVERT
+from ehrsynth.data.csv_files import CONVERT
 from ehrsynth.errors import FileError, InputError, MachineError, TableError
 
 OWN = "table error: "  # begins the messages that ``error()`` raises inside our own queries

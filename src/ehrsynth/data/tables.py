@@ -7,11 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from ehrsynth.data import parsing
+from ehrsynth.data.csv_files import plain_name
+from ehrsynth.data.disclosed import as_other, disclosed, undisclosed
 from ehrsynth.data.encoding import Encoder, fit_bounds
-from ehrsynth.data.inference import dropping, infer_schema
+from ehrsynth.data.inference import infer_schema, require_values
 from ehrsynth.data.split import require_rows
-from ehrsynth.data.table_files import plain_name, read_with_sign, with_index
-from ehrsynth.data.told import as_other, told, untold
+from ehrsynth.data.table_files import read_with_sign, with_index
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.layout import Records
 from ehrsynth.schema import SUBJECT, Column, Schema, as_text
@@ -98,7 +99,7 @@ def read_schema(train: Source, reading: Reading) -> Schema:
             # A CSV once more, now that words such as NA or None are known to be levels where a column is text.
             frame = _tidy(train, reading, guess)
             guess = infer_schema(frame, train.name, outcomes=reading.outcomes)
-        return told(guess, frame, train.name, reading.min_level)
+        return disclosed(guess, frame, train.name, reading.min_level)
     if reading.outcomes:
         raise OptionError("outcomes= is for an inferred schema; a given one names its outcomes itself (role outcome)")
     kept = tuple(column for column in reading.schema.columns if column.name not in reading.drop)
@@ -145,7 +146,7 @@ def _encoded(
     for role in (*REAL, "synthetic"):
         source = sources[role]
         frame = _tidy(source, reading, schema, dropped, widths)
-        rare = untold(frame, schema.columns) if role == "train" else rare
+        rare = undisclosed(frame, schema.columns) if role == "train" else rare
         frame = as_other(frame, rare)
         if role in REAL:
             require_rows(frame, source.name)
@@ -210,12 +211,7 @@ def _tidy(
         frame = frame.rename(columns={reading.subject: SUBJECT})
     if not frame.columns.is_unique:
         return frame  # refused by whoever needs the names
-    for name in frame.columns:
-        if parsing.is_nested(frame[name]):
-            raise TableError(
-                f"{source.name}: column {name!r}: lists, structures or bytes; one value a cell was expected. Leave it"
-                f" out with {dropping([name])}"
-            )
+    require_values(frame, source.name)
     known = {} if schema is None else schema.by_name
     if widths is not None:
         for name in (name for name, column in known.items() if column.numeric and name in frame):

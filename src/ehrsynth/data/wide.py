@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from ehrsynth.chunks import rows_of
+from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.events import GIVEN
 from ehrsynth.data.features.base import ColumnSpec, Feature
 from ehrsynth.data.store import Store
-from ehrsynth.data.understood import Understood
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import SUBJECT
 
@@ -139,16 +139,16 @@ def widen(store: Store, features: Sequence[Feature]) -> Wide:
     return Wide(rows["subject_id"], specs, dense, codes, names, remarks, rows["index_time"], rows["given"])
 
 
-def reconsidered(store: Store, wide: Wide, features: Iterable[Feature]) -> tuple[Wide, list[Understood]]:
+def reconsidered(store: Store, wide: Wide, features: Iterable[Feature]) -> tuple[Wide, list[Coverage]]:
     """Return the rows with what features change once they know the training rows, and what they say of it."""
-    told = list[Understood]()
+    coverage = list[Coverage]()
     for feature in features:
         found, lines = feature.reconsidered(store)
-        told += lines
+        coverage += lines
         if found is not None and found.cells is not None:
             cells = found.cells.reindex(range(len(wide)))
             wide = replace(wide, specs={**wide.specs, **found.specs}, cells=wide.cells.assign(**cells))
-    return wide, told
+    return wide, coverage
 
 
 def _require_distinct(specs: Mapping[str, ColumnSpec], more: Mapping[str, ColumnSpec]) -> None:

@@ -1,6 +1,7 @@
 """Encoded records by the columns of the schema: levels, raw numbers, and what Gower's distance takes."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.kinds import MOST_DECIMALS, span, unscaled
+from ehrsynth.kinds import MOST_DECIMALS, scaled, unscaled
 from ehrsynth.layout import Layout, Records
 from ehrsynth.metrics.gower import Mixed
 from ehrsynth.metrics.singling_out import Columns
@@ -61,7 +62,7 @@ class Levels:
         return Columns(levels, values, np.array([name in self._bits for name in names], dtype=bool))
 
 
-def as_told(schema: Schema, records: Records) -> Records:
+def at_decimals(schema: Schema, records: Records) -> Records:
     """Return records whose numbers have the decimals of the training data, so that cells that read alike are equal.
 
     A generator that computes in 32 bits writes 37.400002 for a patient's 37.4. A column without decimals of its own, as
@@ -71,9 +72,8 @@ def as_told(schema: Schema, records: Records) -> Records:
     for place, field in enumerate(records.layout.fields[records.layout.values]):
         column = schema.by_name[field.column]
         if column.decimals is not None and column.decimals < MOST_DECIMALS:
-            low, width = span(column)
-            values[:, place] = torch.from_numpy((unscaled(column, values[:, place]) - low) / width)
-    return Records(records.layout, records.bits, values)
+            values[:, place] = torch.from_numpy(scaled(column, unscaled(column, values[:, place])))
+    return replace(records, values=values)
 
 
 def mixed(records: Records, names: Collection[str]) -> Mixed:

@@ -127,7 +127,7 @@ class Evaluator(ABC):
             NotApplicableError: the data lack what the question needs; all its cards are skipped.
         """
 
-    def memory(self, real: RealData, rows: int) -> int:
+    def peak_memory(self, real: RealData, rows: int) -> int:
         """Return the bytes it takes at most, beside the tables, to score up to so many synthetic rows.
 
         Zero where that is little. What the machine does not have is refused before an evaluation starts.

@@ -7,9 +7,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.faults import FAULTS
 from ehrsynth.data.matrix import Matrix
-from ehrsynth.data.understood import Understood
 from ehrsynth.disclosure import LEAST
 from ehrsynth.files import write_text
 from ehrsynth.reporting.html import environment
@@ -54,9 +54,9 @@ def flow_boxes(provenance: Mapping[str, Any]) -> list[Box]:
     return boxes
 
 
-def understood_lines(provenance: Mapping[str, Any]) -> list[Understood]:
+def coverage_lines(provenance: Mapping[str, Any]) -> list[Coverage]:
     """Return what was understood of the source; nothing where all was, or an earlier version made the matrix."""
-    return [Understood(**line) for line in provenance.get("understood", [])]
+    return [Coverage(**line) for line in provenance.get("coverage", [])]
 
 
 def write_cohort_report(matrix: Matrix) -> Path:
@@ -76,7 +76,7 @@ def write_cohort_report(matrix: Matrix) -> Path:
                 "prepared by": f"ehrsynth {provenance['versions']['ehrsynth']}",
             },
             boxes=boxes,
-            understood=understood_lines(provenance),
+            coverage=coverage_lines(provenance),
             least=LEAST,
             rows=provenance["rows"],
             groups=[

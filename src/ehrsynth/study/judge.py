@@ -12,9 +12,9 @@ import pandas as pd
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import FileError, TableError, machine_fault
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores, with_anchors
-from ehrsynth.evaluation.columns import as_told
+from ehrsynth.evaluation.columns import at_decimals
 from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.room import require_room
+from ehrsynth.evaluation.required_memory import require_memory
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.suite import FittedSuite, OnStep, Suite
 from ehrsynth.files import write_bytes, write_json
@@ -216,8 +216,8 @@ def shared_rows(schema: Schema, train: Records, holdout: Records, names: Mapping
     Raises:
         TableError: H is R.
     """
-    told = (as_told(schema, records) for records in (train, holdout))
-    found = overlap(*(Points(records.bits, records.values) for records in told))
+    rounded = (at_decimals(schema, records) for records in (train, holdout))
+    found = overlap(*(Points(records.bits, records.values) for records in rounded))
     if found.same:
         raise TableError(
             f"{names['holdout']}: the same rows as {names['train']};"
@@ -254,7 +254,7 @@ def judge(
     Raises:
         MachineError: the memory is too small for it.
     """
-    require_room(suite.evaluators, evidence.real, len(evidence.synthetic))
+    require_memory(suite.evaluators, evidence.real, len(evidence.synthetic))
     for warning in evidence.warnings:
         watch.warn(warning)
     with watch.steps("evaluating", 6 * len(suite.evaluators)) as step:

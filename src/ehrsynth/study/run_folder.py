@@ -20,7 +20,7 @@ from ehrsynth.schema import Schema
 
 PROVENANCE, MANIFEST = "provenance.json", "manifest.json"
 FACTS = {"model": str, "variant": str, "seed": int, "matrix": {"folder": str}}  # of provenance, which all who ask need
-OWN = re.compile(r"(checkpoints/|figures/)?[\w=+-][\w=+.-]*", re.ASCII)  # names of files that a run writes
+FILE_NAMES = re.compile(r"(checkpoints/|figures/)?[\w=+-][\w=+.-]*", re.ASCII)  # names of files that a run writes
 MENDED = "the same `ehrsynth train` makes it again"
 BY_EARLIER_VERSIONS = ("config.yaml", "schema.json", "metrics.csv", "synthetic.parquet", "report.html", "card.md")
 
@@ -105,7 +105,7 @@ class RunFolder:
         if not self.manifest.is_file() and not (self._provenance_names_a_manifest()):
             return None
         files: dict[str, str] = read_object(self.manifest, files=dict)["files"]
-        if not all(OWN.fullmatch(name) for name in files):
+        if not all(FILE_NAMES.fullmatch(name) for name in files):
             raise FileError(f"{self.manifest}: names files that no run writes; {MENDED}")
         return files
 
@@ -147,7 +147,7 @@ class RunFolder:
         """The checkpoint the profile chose."""
         file = self.path / PROVENANCE
         name = str(self.facts(checkpoint=str)["checkpoint"])
-        if not OWN.fullmatch(f"checkpoints/{name}"):
+        if not FILE_NAMES.fullmatch(f"checkpoints/{name}"):
             raise FileError(f"{file}: checkpoint: found {name[:80]!r}; the name of a file in checkpoints/ was expected")
         return self.path / "checkpoints" / name
 
@@ -167,7 +167,9 @@ class RunFolder:
         folders = (self.path, self.path / "checkpoints", self.path / "figures")
         files = [path for folder in folders for path in sorted(folder.glob("*")) if path.is_file()]
         names = [path.relative_to(self.path).as_posix() for path in files]
-        return [name for name in names if OWN.fullmatch(name) and name not in (self.manifest.name, self.report.name)]
+        return [
+            name for name in names if FILE_NAMES.fullmatch(name) and name not in (self.manifest.name, self.report.name)
+        ]
 
     def require(self, *files: Path) -> None:
         """Make sure that files of a finished run are there and as they were written.

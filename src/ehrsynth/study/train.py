@@ -21,7 +21,7 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import Recipe
 from ehrsynth.errors import EhrsynthError, MachineError, OptionError, TrainingError
 from ehrsynth.evaluation.ranking import Profile
-from ehrsynth.evaluation.room import require_room
+from ehrsynth.evaluation.required_memory import require_memory
 from ehrsynth.files import sweep_leftovers, writable, write_text
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.study.build import build, node_of
@@ -210,7 +210,7 @@ def _fit(
     quick, full = (build(spec.evaluation[name], f"evaluation.{name}") for name in ("quick", "full"))
     full.check(data.schema)  # likewise
     for asked, rows in ((quick, spec.evaluation["rows"]), (full, spec.n or len(train_records))):
-        require_room(asked.evaluators, chosen_on, rows)
+        require_memory(asked.evaluators, chosen_on, rows)
     suite = quick.fit(chosen_on, spec.evaluation["seed"])
     with watch.bar(f"training {spec.model_name}", None) as advance, _quiet_lightning():
         callbacks: list[pl.Callback] = [

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal, get_args
 from ehrsynth.data.cohort.candidates import of_stays, of_subjects
 from ehrsynth.data.cohort.index import EndOfObservation, index_of
 from ehrsynth.data.cohort.window import EVERYTHING, unused, within
+from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.events import EVENTS
 from ehrsynth.data.faults import policies, settle
 from ehrsynth.data.store import Store
-from ehrsynth.data.understood import Understood
 from ehrsynth.errors import OptionError, TableError
 
 StayChoice = Literal["last", "first", "any"]
@@ -184,7 +184,7 @@ class Cohort:
         )
         return flow
 
-    def unused(self, store: Store, domains: Collection[str]) -> list[Understood]:
+    def unused(self, store: Store, domains: Collection[str]) -> list[Coverage]:
         """Return how many events of the cohort's subjects lie outside the window, by domain."""
         return [] if self._window == EVERYTHING else unused(store, domains, self._window)
 

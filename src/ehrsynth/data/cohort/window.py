@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
+from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.events import EVENTS
 from ehrsynth.data.store import Store, text
 from ehrsynth.data.times import end_of
-from ehrsynth.data.understood import Understood
 
 EVERYTHING = "true"
 
@@ -29,7 +29,7 @@ def within(window: str | int) -> str:
     return f"{until} AND (e.time IS NULL OR {ended} >= c.index_time - INTERVAL {window} DAY)"
 
 
-def unused(store: Store, domains: Collection[str], condition: str) -> list[Understood]:
+def unused(store: Store, domains: Collection[str], condition: str) -> list[Coverage]:
     """Return how many events of the cohort's subjects do not keep the condition of the window, by domain."""
     among = ", ".join(map(text, sorted(domains))) or "NULL"
     found = store.frame(
@@ -41,7 +41,7 @@ def unused(store: Store, domains: Collection[str], condition: str) -> list[Under
     )
     means = {"after": "after the index, not used", "before": "before the window or of another stay, not used"}
     return [
-        Understood(f"{row['domain']} events of the cohort", words, int(row[side]), int(row["n"]))
+        Coverage(f"{row['domain']} events of the cohort", words, int(row[side]), int(row["n"]))
         for _, row in found.iterrows()
         for side, words in means.items()
     ]

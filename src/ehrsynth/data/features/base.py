@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.store import Store, quoted
-from ehrsynth.data.understood import Understood
 from ehrsynth.schema import Kind, Role
 
 TRAINING = "training"  # the table of training rows: row
@@ -83,7 +83,7 @@ class Feature(ABC):
             TableError: the events are not what the feature expects.
         """
 
-    def reconsidered(self, store: Store) -> "tuple[Collected | None, Sequence[Understood]]":
+    def reconsidered(self, store: Store) -> "tuple[Collected | None, Sequence[Coverage]]":
         """Return what the training rows change about the cells, if anything, and what is to be told of them.
 
         Called after the split, with the table ``training``; the columns keep their names and places.

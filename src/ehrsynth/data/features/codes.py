@@ -13,11 +13,11 @@ from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
 from ehrsynth.data.store import Store, text
 from ehrsynth.data.vocabulary.base import Vocabulary
 from ehrsynth.data.vocabulary.icd import AsIs, rolled_up
+from ehrsynth.disclosure import LEAST
 from ehrsynth.errors import OptionError
 from ehrsynth.schema import CODE_DOMAINS
 
 UNMAPPED = "unmapped_"
-LEAST_SUBJECTS = 10  # of an unmapped code, to be named: a rarer one may point at a patient
 
 
 @dataclass(kw_only=True, eq=False)
@@ -133,7 +133,7 @@ class Codes(Feature):
     def _remarks(self, codes: pd.DataFrame, lost: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, int]:
         """Count events and codes, mapped or not, and list the unmapped ones that many subjects have."""
         what = f"{self.domain} ({self.prefix})"
-        common = lost[lost["subjects"] >= LEAST_SUBJECTS].sort_values("subjects", ascending=False, kind="stable")
+        common = lost[lost["subjects"] >= LEAST].sort_values("subjects", ascending=False, kind="stable")
 
         def named(vocabulary: str, code: str) -> str:
             label = labels.get(UNMAPPED + rolled_up(vocabulary, code))
@@ -147,6 +147,6 @@ class Codes(Feature):
             f"{what}: events": int(codes["times"].sum()),
             f"{what}: events with an unmapped code": int(lost["times"].sum()),
             f"{what}: unmapped codes": len(lost),
-            f"{what}: unmapped codes of less than {LEAST_SUBJECTS} subjects": len(lost) - len(common),
+            f"{what}: unmapped codes of less than {LEAST} subjects": len(lost) - len(common),
             **listed,
         }

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.features.base import TRAINING, Collected, ColumnSpec, Feature
 from ehrsynth.data.store import Store, text
-from ehrsynth.data.understood import Understood, in_hydra
 from ehrsynth.disclosure import LEAST
 from ehrsynth.errors import expect
 from ehrsynth.schema import Role
+from ehrsynth.words import quoted
 
 OTHERWISE = "otherwise"
 MOST_WORDS = 8  # that a message names
@@ -76,7 +77,7 @@ class Attribute(Feature):
         level = f"coalesce({self._level('word')}, {text(self._otherwise)})" if self._otherwise else self._level("word")
         return self._column(store, level if self.levels else "word", tuple(self.levels or ()))
 
-    def reconsidered(self, store: Store) -> tuple[Collected | None, Sequence[Understood]]:
+    def reconsidered(self, store: Store) -> tuple[Collected | None, Sequence[Coverage]]:
         """Return the provider's own words if most training rows have words that no level begins with."""
         if not self.levels:
             return None, ()
@@ -95,7 +96,7 @@ class Attribute(Feature):
         became = "are levels" if own else f"became {self._otherwise!r}" if self._otherwise else "became missing"
         named = f", such as {', '.join(map(repr, frequent[:MOST_WORDS]))}" if frequent else ""
         means = f"words that no level begins with {became}{named}"
-        line = Understood(f"subjects' {self.name}", means, lost, rows, self._option(frequent[:MOST_WORDS]), people=True)
+        line = Coverage(f"subjects' {self.name}", means, lost, rows, self._option(frequent[:MOST_WORDS]), people=True)
         return self._column(store, "word", ()) if own else None, [line]
 
     @property
@@ -127,5 +128,5 @@ class Attribute(Feature):
     def _option(self, words: Sequence[str]) -> str:
         """Return the option that makes levels of words, ready to be pasted."""
         names = (re.sub(r"\W+", "_", word.lower()).strip("_") for word in words)
-        levels = ", ".join(f"{name}: [{in_hydra(word)}]" for name, word in zip(names, words, strict=True))
+        levels = ", ".join(f"{name}: [{quoted(word)}]" for name, word in zip(names, words, strict=True))
         return shlex.quote(f"+features.{self.name}.levels={{{levels}}}") if words else ""

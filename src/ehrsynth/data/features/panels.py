@@ -9,10 +9,9 @@ from ehrsynth.data.events import LABELS
 from ehrsynth.data.features.base import TRAINING, Collected, ColumnSpec, Feature
 from ehrsynth.data.features.measurements import UNIT, Aggregate, NumberKind, aggregated, require_aggregate
 from ehrsynth.data.store import Store, text
+from ehrsynth.disclosure import LEAST
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import Role
-
-LEAST_SUBJECTS = 10  # of a code that becomes a column: a rarer one may point at a patient
 
 
 @dataclass(kw_only=True, eq=False)
@@ -62,7 +61,7 @@ class Measurements(Feature):
             f"""SELECT code, count(DISTINCT t.row) AS subjects, count(DISTINCT nullif({UNIT}, '')) AS units,
             min(nullif(trim(unit), '')) FILTER (t.row IS NOT NULL) AS unit
             FROM history h LEFT JOIN {TRAINING} t ON t.row = h.row {such}
-            GROUP BY code HAVING subjects >= {LEAST_SUBJECTS} ORDER BY subjects DESC, code LIMIT {self.top}"""
+            GROUP BY code HAVING subjects >= {LEAST} ORDER BY subjects DESC, code LIMIT {self.top}"""
         )
         mixed = codes.loc[codes["units"] > 1, "code"].tolist()
         if mixed:

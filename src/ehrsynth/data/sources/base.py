@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.store import Store
-from ehrsynth.data.understood import Understood
 
 
 @dataclass(kw_only=True, eq=False)
@@ -33,7 +33,7 @@ class Source(ABC):
             TableError: a table lacks a column.
         """
 
-    def understood(self, store: Store) -> Sequence[Understood]:
+    def coverage(self, store: Store) -> Sequence[Coverage]:
         """Return what was understood of the events and by which means, once they are read; nothing if all is."""
         return ()
 

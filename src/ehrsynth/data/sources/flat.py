@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ehrsynth.data import parsing
+from ehrsynth.data.csv_files import plain_name
 from ehrsynth.data.events import COLUMNS, EVENTS, TYPES, VISITS, select
-from ehrsynth.data.inference import dropping
+from ehrsynth.data.inference import require_values
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.store import Store, quoted, text
-from ehrsynth.data.table_files import column_names, found_files, plain_name, read_text
+from ehrsynth.data.table_files import column_names, found_files, read_text
 from ehrsynth.errors import OptionError, TableError, expect
 from ehrsynth.schema import Role, in_words
 
@@ -155,12 +156,7 @@ class Flat(Source):
         own = (self.subject, self.stay, self.time)
         left_out = [name for name in self.drop if name not in own]
         frame = pd.concat(map(_text_of, files), ignore_index=True).drop(columns=left_out)
-        for name in frame.columns:
-            if parsing.is_nested(frame[name]):
-                raise TableError(
-                    f"{files_in_words(files)}: column {name!r}: lists, structures or bytes; one value a cell was"
-                    f" expected. Leave it out with {dropping([name], 'source.drop')}"
-                )
+        require_values(frame, files_in_words(files), "source.drop")
         plain = parsing.decimal_sign(frame[name] for name in frame) == "."
         return frame.assign(
             **{name: _numbers_or_text(frame[name], plain and name not in own) for name in map(str, frame)}

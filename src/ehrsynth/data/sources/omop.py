@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.events import EVENTS
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.declared import declaration
 from ehrsynth.data.sources.omop_tables import OmopTables, open_tables
 from ehrsynth.data.store import Store, text
-from ehrsynth.data.understood import Understood
 from ehrsynth.errors import TableError, expect
 
 INPATIENT, EMERGENCY_AND_INPATIENT = 9201, 262
@@ -84,7 +84,7 @@ class Omop(Source):
         stays = ", ".join(map(str, self.stays))
         declared.with_relations(coded).create(store, labels=has_concepts, stays=stays)
 
-    def understood(self, store: Store) -> list[Understood]:
+    def coverage(self, store: Store) -> list[Coverage]:
         """Return which vocabularies the diagnoses and procedures are of, and how many are of none."""
         found = store.frame(
             f"""SELECT *, sum(times) OVER (PARTITION BY domain) AS n FROM (
@@ -93,7 +93,7 @@ class Omop(Source):
             ORDER BY domain, times DESC, vocabulary"""
         )
         return [
-            Understood(f"{domain} events", _means(vocabulary, nothing=nothing), int(times), int(n))
+            Coverage(f"{domain} events", _means(vocabulary, nothing=nothing), int(times), int(n))
             for domain, vocabulary, nothing, times, n in found.itertuples(index=False)
         ]
 

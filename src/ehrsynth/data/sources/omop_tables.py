@@ -5,8 +5,9 @@ from pathlib import Path
 
 import duckdb
 
+from ehrsynth.data.csv_files import csv_style
 from ehrsynth.data.store import Raw, raw_csv, text
-from ehrsynth.data.table_files import column_names, csv_style, find_table, is_csv, parts_of
+from ehrsynth.data.table_files import column_names, find_table, is_csv, parts_of
 from ehrsynth.errors import FileError, OptionError, TableError
 
 DATABASES = (".duckdb", ".db", ".ddb")

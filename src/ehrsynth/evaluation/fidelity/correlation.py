@@ -46,6 +46,6 @@ class Correlation(Evaluator):
 
         return score
 
-    def memory(self, real: RealData, rows: int) -> int:
+    def peak_memory(self, real: RealData, rows: int) -> int:
         """The products of all pairs of columns, or a band of them."""
         return pair_memory(real.layout.width)

@@ -54,7 +54,7 @@ class Discriminator(Evaluator):
 
         return score
 
-    def memory(self, real: RealData, rows: int) -> int:
+    def peak_memory(self, real: RealData, rows: int) -> int:
         """Both sides are made dense to be put together."""
         n = min(len(real.train), rows, self.max_rows)
         return 2 * 2 * n * real.layout.width * 4

@@ -71,7 +71,7 @@ class LatentDeviation(Evaluator):
 
         return score
 
-    def memory(self, real: RealData, rows: int) -> int:
+    def peak_memory(self, real: RealData, rows: int) -> int:
         """The axes are eigenvectors of a matrix of columns, or of rows if they are fewer."""
         return space_memory(real.layout.width, 2 * min(rows, self.max_rows or rows))
 

@@ -106,7 +106,7 @@ class Support(Evaluator):
 
         return score
 
-    def memory(self, real: RealData, rows: int) -> int:
+    def peak_memory(self, real: RealData, rows: int) -> int:
         """The axes are eigenvectors of a matrix of columns, or of rows if they are fewer."""
         return space_memory(real.layout.width, len(real.train))
 

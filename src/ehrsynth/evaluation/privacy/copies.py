@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ehrsynth.evaluation.card import Card, Cards
-from ehrsynth.evaluation.columns import as_told
+from ehrsynth.evaluation.columns import at_decimals
 from ehrsynth.evaluation.evaluator import Evaluator, RealData, Scorer, Value
 from ehrsynth.evaluation.privacy.nearness import nearness
 from ehrsynth.layout import Records
@@ -29,14 +29,14 @@ class ExactCopies(Evaluator):
         """Count the copies in H, which are chance."""
         means = observed_means(real.train.values)
 
-        def told(records: Records) -> Points:
-            return Points.of(as_told(real.schema, records), means)
+        def points(records: Records) -> Points:
+            return Points.of(at_decimals(real.schema, records), means)
 
-        train = told(real.train)
-        chance = share(copied(told(real.holdout), train), len(real.holdout))
+        train = points(real.train)
+        chance = share(copied(points(real.holdout), train), len(real.holdout))
 
         def score(synthetic: Records, seed: int) -> dict[str, Value]:
-            found = share(copied(told(synthetic), train), len(synthetic))
+            found = share(copied(points(synthetic), train), len(synthetic))
             return _beside_chance(COPIES, found, chance)
 
         return score

@@ -11,7 +11,7 @@ from ehrsynth.disclosure import LEAST
 
 
 @dataclass(kw_only=True, eq=False)
-class OwnCodes(Codes):
+class UnknownCodes(Codes):
     """A column for each code that enough training rows have.
 
     Events with a number are for ``Measurements`` of the same domain, unless so few have one that its column would be

@@ -1,11 +1,10 @@
 """What was understood of a source, by which means, and what fell through: on the screen, in provenance, in cohort.html.
 
-A source says it of its events (``Source.understood``), a feature of the words it met (``Feature.reconsidered``), and
+A source says it of its events (``Source.coverage``), a feature of the words it met (``Feature.reconsidered``), and
 the steps of preparation say which columns they left out or changed much (``changed``). What fewer than ten subjects
 share is not named.
 """
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,7 +27,7 @@ _CHANGED = {  # by step: what became of cells, from which share of a column's ro
 
 
 @dataclass(frozen=True)
-class Understood:
+class Coverage:
     """How many of some things are known by one means, or by none.
 
     Attributes:
@@ -56,17 +55,12 @@ class Understood:
         return f"{self.count:,} of {self.of:,} ({100 * self.count / self.of:.1f} %)"
 
 
-def in_hydra(value: str) -> str:
-    """Return a text as an option's value between quotes, which the command line reads back as it was."""
-    return '"' + re.sub(r'\\*"|\\+$', lambda found: found[0].replace("\\", "\\\\").replace('"', '\\"'), value) + '"'
-
-
-def as_told(lines: Iterable[Understood], asked: Collection[str]) -> list[dict[str, Any]]:
+def reported(lines: Iterable[Coverage], asked: Collection[str]) -> list[dict[str, Any]]:
     """Return the lines worth telling as plain data; ``asked`` are the domains that features ask for."""
-    return [asdict(line) for line in lines if line.count and not (line.domain and line.domain in asked)]
+    return [asdict(line) for line in lines if line.count and line.domain not in asked]
 
 
-def changed(steps: Iterable[Mapping[str, Any]], training: int) -> list[Understood]:
+def changed(steps: Iterable[Mapping[str, Any]], training: int) -> list[Coverage]:
     """Return which steps left columns out, or changed so many cells of a column that its reader must know.
 
     Columns without any value in the ``training`` rows are nothing to miss.
@@ -78,10 +72,10 @@ def changed(steps: Iterable[Mapping[str, Any]], training: int) -> list[Understoo
             found = {name: gaps for name, gaps in found.items() if gaps < training}
         if step["step"] in _LEFT_OUT and found:
             n, (means, option) = len(found), _LEFT_OUT[step["step"]]
-            lines.append(Understood(f"columns: {in_words(list(found))}", means, n, n + step["columns"], option))
+            lines.append(Coverage(f"columns: {in_words(list(found))}", means, n, n + step["columns"], option))
         elif step["step"] in _CHANGED:
             means, least, option = _CHANGED[step["step"]]
             if many := {name: count for name, count in found.items() if count > least * rows}:
                 what = f"cells of {in_words(list(many))}"
-                lines.append(Understood(what, means, sum(many.values()), rows * len(many), option))
+                lines.append(Coverage(what, means, sum(many.values()), rows * len(many), option))
     return lines

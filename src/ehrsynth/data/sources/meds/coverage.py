@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ehrsynth.data.sources.meds_codes import OTHER
-from ehrsynth.data.sources.meds_known import LEFT_OUT, MEANS, OWN, SHAPE
-from ehrsynth.data.sources.meds_words import DIAGNOSES, PROCEDURES
+from ehrsynth.data.coverage import Coverage
+from ehrsynth.data.sources.meds.mapping import LEFT_OUT, MEANS, SHAPE, UNKNOWN
+from ehrsynth.data.sources.meds.patterns import OTHER
+from ehrsynth.data.sources.meds.words import DIAGNOSES, PROCEDURES
 from ehrsynth.data.store import Store
-from ehrsynth.data.understood import Understood, in_hydra
 from ehrsynth.disclosure import LEAST
+from ehrsynth.words import quoted
 
 MOST_PREFIXES = 5
 TIMELINE = ("birth", "death", "admission", "discharge", "icu_admission", "icu_discharge")
@@ -35,7 +36,7 @@ _AS_COLUMNS = {  # what makes columns of a domain that no feature asks for
 }
 
 
-def told(store: Store, data: str, codes: str) -> list[Understood]:
+def coverage(store: Store, data: str, codes: str) -> list[Coverage]:
     """Return the lines about the events.
 
     Args:
@@ -46,17 +47,20 @@ def told(store: Store, data: str, codes: str) -> list[Understood]:
     table = store.frame(f"SELECT * FROM {codes}")
     coded = int(table["events"].sum())
     rows = int(store.value(f"SELECT count(*) FROM {data}"))
-    own = table[(table["means"] == OWN) | (table["means"] == LEFT_OUT)]
-    frequent = own["subjects"] >= LEAST
+    unknown = table[(table["means"] == UNKNOWN) | (table["means"] == LEFT_OUT)]
+    frequent = unknown["subjects"] >= LEAST
     return [
-        *(Understood("events", _in_words(means, table), _sum(table[table["means"] == means]), rows) for means in MEANS),
-        Understood(
-            "events", f"nothing: codes of {LEAST} subjects or more, for columns of their own", _sum(own[frequent]), rows
+        *(Coverage("events", _in_words(means, table), _sum(table[table["means"] == means]), rows) for means in MEANS),
+        Coverage(
+            "events",
+            f"nothing: codes of {LEAST} subjects or more, for columns of their own",
+            _sum(unknown[frequent]),
+            rows,
         ),
-        Understood("events", f"nothing: codes of fewer than {LEAST} subjects, no column", _sum(own[~frequent]), rows),
-        Understood("events", "nothing: no code, left out", rows - coded, rows),
-        *_prefixes(store, data, table, own, rows),
-        *_numbers(table, own, frequent),
+        Coverage("events", f"nothing: codes of fewer than {LEAST} subjects, no column", _sum(unknown[~frequent]), rows),
+        Coverage("events", "nothing: no code, left out", rows - coded, rows),
+        *_prefixes(store, data, table, unknown, rows),
+        *_numbers(table, unknown, frequent),
         *_unasked(table, rows),
     ]
 
@@ -75,13 +79,13 @@ def _in_words(means: str, codes: pd.DataFrame) -> str:
     return f"{means}{': ' if len(names) else ''}{', '.join(map(repr, names))}"
 
 
-def _prefixes(store: Store, data: str, table: pd.DataFrame, own: pd.DataFrame, rows: int) -> list[Understood]:
+def _prefixes(store: Store, data: str, table: pd.DataFrame, unknown: pd.DataFrame, rows: int) -> list[Coverage]:
     """Return the most frequent beginnings of codes that nothing knows, each with a pattern that would.
 
     A beginning ends at a separator; it is the shortest that no known code has.
     """
-    taken = {prefix for raw in table["raw"][~table.index.isin(own.index)] for prefix in _beginnings(raw)}
-    prefixes = ((raw, next((p for p in _beginnings(raw) if p not in taken), None)) for raw in own["raw"])
+    taken = {prefix for raw in table["raw"][~table.index.isin(unknown.index)] for prefix in _beginnings(raw)}
+    prefixes = ((raw, next((p for p in _beginnings(raw) if p not in taken), None)) for raw in unknown["raw"])
     begins = {raw: prefix for raw, prefix in prefixes if prefix is not None}
     store.register("meds_prefixes", pd.DataFrame(begins.items(), columns=["raw", "prefix"], dtype="str"))
     found = store.frame(
@@ -89,9 +93,9 @@ def _prefixes(store: Store, data: str, table: pd.DataFrame, own: pd.DataFrame, r
         GROUP BY prefix HAVING count(DISTINCT subject_id) >= {LEAST}
         ORDER BY events DESC, prefix LIMIT {MOST_PREFIXES}"""
     )
-    numbers = own["numbers"].groupby(own["raw"].map(begins)).sum()
+    numbers = unknown["numbers"].groupby(unknown["raw"].map(begins)).sum()
     return [
-        Understood(
+        Coverage(
             "events",
             f"nothing; of these, codes that begin with {prefix!r}",
             int(events),
@@ -114,7 +118,7 @@ def _guess(prefix: str, otherwise: str) -> str:
 def _pattern(prefix: str, domain: str) -> str:
     """Return the option that says what codes of a prefix are; the domain is a guess for the user to correct."""
     name = "own_" + re.sub(r"[^a-z0-9]+", "_", prefix.lower()).strip("_")  # a usual name would replace its pattern
-    match, code = in_hydra(f"{re.escape(prefix)}(.+)"), in_hydra(r"\1")
+    match, code = quoted(f"{re.escape(prefix)}(.+)"), quoted(r"\1")
     local = " vocabulary: LOCAL," if domain in ("diagnosis", "procedure") else ""  # or they were faulty ICD codes
     pattern = f"+source.patterns.{name}={{match: {match}, domain: {domain},{local} code: {code}}}"
     return " ".join(filter(None, (shlex.quote(pattern), _columns(domain))))
@@ -125,24 +129,24 @@ def _columns(domain: str) -> str:
     return shlex.quote(f"+features.{_AS_COLUMNS[domain]}") if domain in _AS_COLUMNS else ""
 
 
-def _numbers(table: pd.DataFrame, own: pd.DataFrame, frequent: pd.Series) -> list[Understood]:
+def _numbers(table: pd.DataFrame, unknown: pd.DataFrame, frequent: pd.Series) -> list[Coverage]:
     """Return what becomes of the values."""
     numbers, texts = _sum(table, "numbers"), _sum(table, "texts")
-    lost, kept = _sum(own[~frequent], "numbers"), _sum(own[frequent], "numbers")
+    lost, kept = _sum(unknown[~frequent], "numbers"), _sum(unknown[frequent], "numbers")
     read = _sum(table[table["texts"].gt(0) & table["domain"].isin(("sex", "race", "insurance", "vital"))], "texts")
     return [
-        Understood("numbers", "of codes that are known", numbers - lost - kept, numbers),
-        Understood("numbers", "measurements of their own", kept, numbers),
-        Understood("numbers", f"of codes of fewer than {LEAST} subjects, no column", lost, numbers),
-        Understood("texts", "not read: the code alone counts", texts - read, texts),
+        Coverage("numbers", "of codes that are known", numbers - lost - kept, numbers),
+        Coverage("numbers", "measurements of their own", kept, numbers),
+        Coverage("numbers", f"of codes of fewer than {LEAST} subjects, no column", lost, numbers),
+        Coverage("texts", "not read: the code alone counts", texts - read, texts),
     ]
 
 
-def _unasked(table: pd.DataFrame, rows: int) -> list[Understood]:
+def _unasked(table: pd.DataFrame, rows: int) -> list[Coverage]:
     """Return the domains that are known, to be told if no feature asks for them."""
     domains = table[~table["domain"].isin((*TIMELINE, "sex"))].groupby("domain")["events"].sum()
     return [
-        Understood(
+        Coverage(
             "events",
             f"{'nothing' if domain == OTHER else f'known as {domain}'}: no column, no feature asks for them",
             int(events),

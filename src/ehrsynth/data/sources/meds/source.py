@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.events import EVENTS, GIVEN, LABELS, select
 from ehrsynth.data.sources.base import Source
-from ehrsynth.data.sources.meds_codes import patterns_of
-from ehrsynth.data.sources.meds_known import WORDED, known
-from ehrsynth.data.sources.meds_standard import standard, validated
-from ehrsynth.data.sources.meds_told import told
+from ehrsynth.data.sources.meds.coverage import coverage
+from ehrsynth.data.sources.meds.mapping import WORDED, mapped
+from ehrsynth.data.sources.meds.patterns import patterns_of
+from ehrsynth.data.sources.meds.standard import standard, validated
 from ehrsynth.data.store import Store, of_file, quoted, text
-from ehrsynth.data.understood import Understood
 from ehrsynth.errors import FileError, OptionError, TableError
 from ehrsynth.files import read_object
 
@@ -42,12 +42,12 @@ class Meds(Source):
 
     A stay is what the rows have in a column ``hadm_id``, ``visit_id``, ``encounter_id``, ``visit_occurrence_id`` or
     ``stay_id``; without any, an admission with the next discharge. What a code is say patterns, else its parents, its
-    own words, its description, or the shape of the codes behind its prefix (``meds_known``); codes of which nothing is
+    own words, its description, or the shape of the codes behind its prefix (``mapping``); codes of which nothing is
     known are events of the domain ``other``. Rows without a code are no events.
 
     Attributes:
         root: the folder that holds ``data`` and perhaps ``metadata``.
-        patterns: what the codes mean, by name, before and instead of ``meds_codes.PATTERNS``; such as
+        patterns: what the codes mean, by name, before and instead of ``patterns.PATTERNS``; such as
             ``{drug: {match: 'RX//(.+)', domain: medication, code: '\1'}}``.
 
     Raises:
@@ -88,7 +88,7 @@ class Meds(Source):
         )
         if codes.empty:
             raise TableError(f"{self.folder / SHARDS}: no row of any shard has a code; at least one event was expected")
-        meant = known(codes, self._metadata(store), self.patterns or {})
+        meant = mapped(codes, self._metadata(store), self.patterns or {})
         store.register(CODES, codes.merge(meant, on="raw"))
         if stay is None:
             store.table("meds_stays", _pairs())
@@ -102,9 +102,9 @@ class Meds(Source):
             splits = _read(self.folder / SPLITS_FILE)
             store.view(GIVEN, f"SELECT subject_id, CASE split {cases} ELSE split END AS part FROM {splits}")
 
-    def understood(self, store: Store) -> list[Understood]:
+    def coverage(self, store: Store) -> list[Coverage]:
         """Return by which means the events are known, and what is known of none."""
-        return told(store, DATA, CODES)
+        return coverage(store, DATA, CODES)
 
     def options(self) -> dict[str, Any]:
         """Return the patterns that differ from the usual ones, and what the dataset says of itself."""

@@ -8,20 +8,20 @@ from typing import Any
 
 import pandas as pd
 
-from ehrsynth.data.sources.meds_codes import PATTERNS, meanings, patterns_of, sex_of
-from ehrsynth.data.sources.meds_shapes import shaped
-from ehrsynth.data.sources.meds_words import LOOKED_FOR, ONCE, WORDS, said, with_ancestors
+from ehrsynth.data.sources.meds.patterns import PATTERNS, meanings, patterns_of, sex_of
+from ehrsynth.data.sources.meds.shapes import shaped
+from ehrsynth.data.sources.meds.words import LOOKED_FOR, ONCE, WORDS, said, with_ancestors
 
 GIVEN, USUAL, LEFT_OUT = "a pattern of source.patterns", "a usual pattern", "a pattern that source.patterns leaves out"
 PARENTS, WRITTEN, DESCRIBED = "parent_codes", "the words in their codes", "their descriptions"
-SHAPE, OWN = "codes that look like ICD behind their prefix", "no pattern"
+SHAPE, UNKNOWN = "codes that look like ICD behind their prefix", "no pattern"
 MEANS = (GIVEN, USUAL, PARENTS, WRITTEN, DESCRIBED, SHAPE)
 WORDED = ("sex", "race", "insurance")  # whose code is a word
 
 Options = Mapping[str, Mapping[str, Any] | None]
 
 
-def known(codes: pd.DataFrame, metadata: pd.DataFrame, options: Options) -> pd.DataFrame:
+def mapped(codes: pd.DataFrame, metadata: pd.DataFrame, options: Options) -> pd.DataFrame:
     """Return ``meanings`` of codes with ``means``, and ``prefix`` where their shape told.
 
     Args:
@@ -31,7 +31,7 @@ def known(codes: pd.DataFrame, metadata: pd.DataFrame, options: Options) -> pd.D
     """
     patterns = patterns_of(options)
     found = meanings(list(codes["raw"]), patterns).set_index("raw", drop=False)
-    found["means"], found["prefix"] = OWN, None
+    found["means"], found["prefix"] = UNKNOWN, None
     matched = found["pattern"].notna()
     found.loc[matched, "means"] = [GIVEN if name in options else USUAL for name in found.loc[matched, "pattern"]]
     refused = {name: PATTERNS[name] for name in options if name in PATTERNS and name not in patterns}
@@ -53,11 +53,11 @@ def known(codes: pd.DataFrame, metadata: pd.DataFrame, options: Options) -> pd.D
         domains = wanted - (ONCE & set(found["domain"]))
         _settle(found, said(asked, patterns=tried, domains=domains), means)
     _settle(found, shaped(codes[codes["raw"].isin(_open(found))]), SHAPE)
-    return _in_words(found, descriptions).reset_index(drop=True)
+    return _described(found, descriptions).reset_index(drop=True)
 
 
 def _open(found: pd.DataFrame) -> list[str]:
-    return list(found.index[found["means"] == OWN])
+    return list(found.index[found["means"] == UNKNOWN])
 
 
 def _settle(found: pd.DataFrame, new: pd.DataFrame, means: str) -> None:
@@ -67,7 +67,7 @@ def _settle(found: pd.DataFrame, new: pd.DataFrame, means: str) -> None:
     found.loc[new["raw"], "means"] = means
 
 
-def _in_words(found: pd.DataFrame, descriptions: Mapping[str, str]) -> pd.DataFrame:
+def _described(found: pd.DataFrame, descriptions: Mapping[str, str]) -> pd.DataFrame:
     """Return the meanings with the description where an attribute's code is a mere number."""
     numbers = found["domain"].isin(WORDED) & found["code"].str.fullmatch(r"\d+").fillna(False).astype(bool)
     words = found.loc[numbers, "raw"].map(descriptions).dropna()

@@ -7,7 +7,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from ehrsynth.errors import InputError
+from ehrsynth.errors import InputError, causes
 from ehrsynth.words import printable
 
 NOT_THERE = (EACCES, EPERM, EROFS, ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG)  # what a user can say better, or allow
@@ -20,11 +20,9 @@ def users_fault(error: BaseException) -> str | None:
 
     Hydra wraps what a constructor raises, so the chain of causes is searched.
     """
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, InputError):
             return one_line(cause)
-        cause = cause.__cause__ or cause.__context__
     if isinstance(error, OverrideParseException):
         how = QUOTES if "=" in error.override else "OPTION=VALUE was expected"
         return printable(f"{error.override}: not readable; {how}")

@@ -11,7 +11,7 @@ LIMIT, USED = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.
 SYSTEM, OWN = Path("/proc/meminfo"), Path("/proc/self/status")
 
 
-def require_room(evaluators: Sequence[Evaluator], real: RealData, rows: int) -> None:
+def require_memory(evaluators: Sequence[Evaluator], real: RealData, rows: int) -> None:
     """Refuse what would not fit into memory.
 
     Args:
@@ -23,7 +23,7 @@ def require_room(evaluators: Sequence[Evaluator], real: RealData, rows: int) -> 
         MachineError: one of them needs more than there is.
     """
     rows = max(rows, len(real.train), len(real.holdout))  # the anchors take the place of S too
-    needs = {type(evaluator).__name__: evaluator.memory(real, rows) for evaluator in evaluators}
+    needs = {type(evaluator).__name__: evaluator.peak_memory(real, rows) for evaluator in evaluators}
     largest = max(needs, key=lambda name: needs[name], default="")
     free = free_memory()
     if largest and free is not None and needs[largest] > free:

@@ -1,7 +1,4 @@
-"""The words of the command line: what Hydra is given of them, and which of them stay texts.
-
-Hydra reads ``out=2024_10`` as the number 202410 and ``source.root=3.1`` as 3.1, and cannot read ``train=größe.csv``.
-"""
+"""Which words of the command line stay texts: Hydra reads ``out=2024_10`` as the number 202410."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -10,85 +7,24 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from ehrsynth.errors import OptionError
+from ehrsynth.cli.overrides import parsed
 
 Hint = Any  # a type as annotations have it
 Words = Mapping[str, str]  # what was typed, by how Hydra reads it
 
-WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
-ALONE = ("-m", "--multirun", "--run", "-r", "--resolve", "--info", "-i", "--hydra-help", "--version")
-
 # Texts, or lists of them, that no class takes: places, columns, and the names of things. What a class takes, its
 # signature says.
 TEXTS = {
-    *("out", "run", "runs", "train", "holdout", "synthetic", "schema", "constraints", "cache"),
-    *(
-        "sex_table",
-        "population",
-        "subject",
-        "drop",
-        "outcomes",
-        "sensitive",
-        "device",
-        "study",
-        "data.matrix",
-        "data.name",
-    ),
+    *("out", "run", "runs", "train", "holdout", "synthetic", "schema", "constraints", "cache", "sex_table"),
+    *("population", "subject", "drop", "outcomes", "sensitive", "device", "study", "data.matrix", "data.name"),
     *("paths.runs", "paths.matrices", "logger.mode", "logger.project", "logger.entity"),
     *("evaluation.sensitive", "evaluation.sex_table", "evaluation.population", "pareto.utility", "pareto.privacy"),
 }
 
 _BETWEEN = re.compile(r"[][{}(),:\s'\"]+")
 _KEY = re.compile(r"\+{0,2}([A-Za-z_][\w.-]*)")
-
-
-def sorted_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return options and flags, which may come in any order.
-
-    Raises:
-        OptionError: a flag is unknown, or lacks its value.
-    """
-    options: list[str] = []
-    flags: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        if not argument.startswith("-"):
-            options.append(argument)
-            continue
-        name, given, _ = argument.partition("=")
-        if name not in (*ALONE, *WITH_VALUE):
-            raise OptionError(f"{argument}: no such flag; options are written OPTION=VALUE, and -m asks for a sweep")
-        flags.append(argument)
-        if name in WITH_VALUE and not given:
-            if (value := next(rest, None)) is None:
-                raise OptionError(f"{name}: a value was expected behind it")
-            flags.append(value)
-    return options, flags
-
-
-def readable(argument: str, *, sweep: bool) -> str:
-    """Return an option as Hydra's grammar can read it: what it could not is a text, and is quoted.
-
-    Lists and mappings stay as they are: in them Hydra cannot tell a name from their own signs.
-
-    Raises:
-        OptionError: it names no option, or several values without ``sweep``.
-    """
-    key, given, text = argument.partition("=")
-    if not key:
-        raise OptionError(f"{argument}: not readable; OPTION=VALUE was expected")
-    if given and not sweep and (found := _read(argument)) is not None and found.is_sweep_override():
-        how = f"-m makes a run of each, {key}=[...] is a list, and a text with commas needs quotes"
-        raise OptionError(f"{argument}: several values; {how}")
-    if not given or _read(argument) or (text[:1] + text[-1:]) in ("[]", "{}", "''", '""'):
-        return argument
-    parts = [part if _read(f"{key}={part}") else _quoted(part) for part in (text.split(",") if sweep else [text])]
-    return f"{key}={','.join(parts)}"
 
 
 def keep_words(cfg: DictConfig, arguments: Iterable[str]) -> None:
@@ -168,21 +104,9 @@ def _is_a(member: Hint, kind: type) -> bool:
     return isinstance(origin, type) and issubclass(origin, kind)
 
 
-def _read(argument: str) -> Override | None:
-    try:
-        return OverridesParser.create().parse_override(argument)
-    except HydraException:
-        return None
-
-
 def _numbers(word: str) -> Iterator[bool | int | float]:
     """Yield what Hydra takes a word for, if that is no text."""
     if word and (word[0] in "+-.0123456789" or word.lower() in ("true", "false", "inf", "nan")):
-        value = found.value() if (found := _read(f"x={word}")) else None
+        value = found.value() if (found := parsed(f"x={word}")) else None
         if isinstance(value, bool | int | float):
             yield value
-
-
-def _quoted(text: str) -> str:
-    """Return a text between Hydra's single quotes; interpolations in it stay what they are."""
-    return "'" + re.sub(r"(\\*)('|$)", lambda end: 2 * end[1] + end[2].replace("'", r"\'"), text) + "'"

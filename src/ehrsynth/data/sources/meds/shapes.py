@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from ehrsynth.data.sources.meds_words import DIAGNOSES, PROCEDURES
+from ehrsynth.data.sources.meds.words import DIAGNOSES, PROCEDURES
 from ehrsynth.data.vocabulary.icd import ICD9CM, ICD9PCS, ICD10CM, ICD10PCS, canonical
 
 MOSTLY = 0.9  # of the codes behind a prefix

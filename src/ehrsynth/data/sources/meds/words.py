@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ehrsynth.data.sources.meds_codes import Pattern, meanings
+from ehrsynth.data.sources.meds.patterns import Pattern, meanings
 from ehrsynth.data.vocabulary.icd import canonical
 
 _AND = r"[\W_]+"  # between words, whatever the separator

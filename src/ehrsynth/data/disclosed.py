@@ -15,7 +15,7 @@ from ehrsynth.errors import TableError
 from ehrsynth.schema import Column, Schema, as_text
 
 
-def told(schema: Schema, train: pd.DataFrame, table: str, min_level: int) -> Schema:
+def disclosed(schema: Schema, train: pd.DataFrame, table: str, min_level: int) -> Schema:
     """Return the schema without rare levels, which become ``other``, and with bounds that point at no row.
 
     Bounds are only told: whoever scores a table scales by what its training rows hold.
@@ -29,10 +29,10 @@ def told(schema: Schema, train: pd.DataFrame, table: str, min_level: int) -> Sch
     Raises:
         TableError: an outcome is left with one level.
     """
-    return Schema(tuple(_told(column, train[column.name].dropna(), table, min_level) for column in schema.columns))
+    return Schema(tuple(_disclosed(column, train[column.name].dropna(), table, min_level) for column in schema.columns))
 
 
-def _told(column: Column, seen: pd.Series, table: str, min_level: int) -> Column:
+def _disclosed(column: Column, seen: pd.Series, table: str, min_level: int) -> Column:
     if column.numeric:
         values, rows = np.unique(seen.to_numpy(float), return_counts=True)
         return replace(column, bounds=shared_bounds(pd.Series(rows, index=values)))
@@ -51,7 +51,7 @@ def _told(column: Column, seen: pd.Series, table: str, min_level: int) -> Column
     return replace(column, levels=levels)
 
 
-def untold(train: pd.DataFrame, columns: Iterable[Column]) -> dict[str, frozenset[str]]:
+def undisclosed(train: pd.DataFrame, columns: Iterable[Column]) -> dict[str, frozenset[str]]:
     """Return, by column, the words of training rows that stand under ``other`` in a schema that has this level."""
     words = {}
     for column in columns:

@@ -1,0 +1,65 @@
+"""The command line in Hydra's grammar: options and flags in any order, and what the grammar cannot read as texts."""
+
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from ehrsynth.errors import OptionError
+from ehrsynth.words import between
+
+WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
+ALONE = ("-m", "--multirun", "--run", "-r", "--resolve", "--info", "-i", "--hydra-help", "--version")
+
+
+def sorted_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return options and flags, which may come in any order.
+
+    Raises:
+        OptionError: a flag is unknown, or lacks its value.
+    """
+    options: list[str] = []
+    flags: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            options.append(argument)
+            continue
+        name, given, _ = argument.partition("=")
+        if name not in (*ALONE, *WITH_VALUE):
+            raise OptionError(f"{argument}: no such flag; options are written OPTION=VALUE, and -m asks for a sweep")
+        flags.append(argument)
+        if name in WITH_VALUE and not given:
+            if (value := next(rest, None)) is None:
+                raise OptionError(f"{name}: a value was expected behind it")
+            flags.append(value)
+    return options, flags
+
+
+def readable(argument: str, *, sweep: bool) -> str:
+    """Return an option as Hydra's grammar can read it: what it could not is a text, and is quoted.
+
+    Lists and mappings stay as they are: in them Hydra cannot tell a name from their own signs.
+
+    Raises:
+        OptionError: it names no option, or several values without ``sweep``.
+    """
+    key, given, text = argument.partition("=")
+    if not key:
+        raise OptionError(f"{argument}: not readable; OPTION=VALUE was expected")
+    if given and not sweep and (found := parsed(argument)) is not None and found.is_sweep_override():
+        how = f"-m makes a run of each, {key}=[...] is a list, and a text with commas needs quotes"
+        raise OptionError(f"{argument}: several values; {how}")
+    if not given or parsed(argument) or (text[:1] + text[-1:]) in ("[]", "{}", "''", '""'):
+        return argument
+    parts = [part if parsed(f"{key}={part}") else between(part, "'") for part in (text.split(",") if sweep else [text])]
+    return f"{key}={','.join(parts)}"
+
+
+def parsed(argument: str) -> Override | None:
+    """Return what Hydra reads an argument as, None if it cannot."""
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
