@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 from uuid import uuid4
 
-from ehrsynth.errors import FileError, OptionError
+from ehrsynth.errors import FileError, OptionError, machine_fault
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 ABANDONED = 86_400  # seconds after which nobody is still writing
@@ -76,6 +76,10 @@ def written_aside(path: Path) -> Iterator[Path]:
     try:
         yield aside
         put_in_place(aside, path)
+    except OSError as error:
+        if error.filename in (None, str(aside)):  # what a full disk says has no name in it
+            error.filename = str(path)
+        raise
     finally:
         aside.unlink(missing_ok=True)
 
@@ -153,12 +157,13 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise FileError(f"{path}: no such file; a JSON file was expected here") from None
     except (ValueError, OSError, RecursionError) as error:
-        raise FileError(f"{path}: not readable as JSON ({type(error).__name__})") from None
+        why = error if type(error) is ValueError else type(error).__name__
+        raise FileError(f"{path}: not readable as JSON ({why})") from None
 
 
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise ValueError(text)
+        raise ValueError(f"found {text[:40]!r}; finite numbers were expected")
     return number
 
 
@@ -172,7 +177,8 @@ def read_object(path: Path, **wanted: Any) -> dict[str, Any]:
 
     Args:
         path: of the file.
-        wanted: keys that must be there, with the type of their values, or for an object with what must be in it.
+        wanted: keys that must be there, with the type of their values (``dict[str, int]`` for an object of these);
+            for an object with what must be in it; for a list of objects with a list of what must be in each.
 
     Raises:
         FileError: the file is missing or not JSON, no object, or without one of the keys.
@@ -184,10 +190,18 @@ def read_object(path: Path, **wanted: Any) -> dict[str, Any]:
 
 def _require_keys(path: Path, content: Any, wanted: Mapping[str, Any]) -> None:
     for key, kind in wanted.items():
-        inner, kind = (kind, dict) if isinstance(kind, Mapping) else ({}, kind)
-        if not isinstance(content, dict) or not isinstance(content.get(key), kind):
-            raise FileError(f"{path}: no {key!r} in it; a JSON object with a {kind.__name__} of that name was expected")
-        _require_keys(path, content[key], inner)
+        outer = type(kind) if isinstance(kind, dict | list) else get_origin(kind) or kind
+        if not isinstance(content, dict) or not isinstance(content.get(key), outer):
+            raise FileError(
+                f"{path}: no {key!r} in it; a JSON object with a {outer.__name__} of that name was expected"
+            )
+        if isinstance(kind, dict):
+            _require_keys(path, content[key], kind)
+        elif isinstance(kind, list):
+            for entry in content[key]:
+                _require_keys(path, entry, kind[0])
+        elif get_args(kind):
+            _require_keys(path, content[key], dict.fromkeys(content[key], get_args(kind)[1]))
 
 
 def sha256(path: Path) -> str:
@@ -197,7 +211,7 @@ def sha256(path: Path) -> str:
 
 
 def writable(option: str, place: Path, *, file: bool = False) -> Path:
-    """Return ``place`` if a folder, or a ``file``, of that name can be written; nothing is made yet.
+    """Return ``place`` if a folder, or a ``file``, of that name can be written; nothing of it is made yet.
 
     To be asked before the work begins whose result is to lie there.
 
@@ -213,7 +227,12 @@ def writable(option: str, place: Path, *, file: bool = False) -> Path:
             raise OptionError(f"{option}={place}: {there} is a file; a folder was expected")
         if not os.access(there, os.W_OK | os.X_OK):
             raise OptionError(f"{option}={place}: {there} cannot be written to")
+        probe = aside_of(there / "probe")  # nothing but trying tells of /proc, or of a share that is read only
+        probe.touch()
+        probe.unlink()
     except OSError as error:  # a name that is too long, a loop of links, a folder that may not be looked into
+        if (fault := machine_fault(error)) is not None:
+            raise fault from None
         raise OptionError(f"{option}={place}: cannot be written to ({error.strerror})") from None
     return place
 

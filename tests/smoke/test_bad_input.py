@@ -69,6 +69,30 @@ def test_a_matrix_that_was_changed(refused: Callable[..., None], matrix: Path, t
     refused(["holdout.parquet"], "train", f"data.matrix={copy}")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("flow", [5]),
+        ("flow", [{"what": "all", "subjects": 1, "stays": 1, "faults": {"x": "y"}}]),
+        ("steps", [{"step": "a"}]),
+        ("table_one", [{}]),
+        ("coverage", 5),
+        ("coverage", [{"what": "events"}]),
+        ("rows", {"train": "x"}),
+        ("versions", None),
+    ],
+)
+def test_a_provenance_whose_entries_are_malformed(
+    key: str, value: object, refused: Callable[..., None], matrix: Path, tmp_path: Path
+) -> None:
+    copy = copied(matrix, tmp_path)
+    provenance = read(copy / "provenance.json")
+    assert key in provenance
+    write_json(copy / "provenance.json", provenance | {key: value})
+    options = "source.n=800", "preprocess.min_count=3", "preprocess.min_aside=1"
+    refused([f"{copy}/provenance.json: no ", "was expected"], "prepare", *options, f"out={copy}")
+
+
 def test_unknown_overrides_and_values(refused: Callable[..., None], matrix: Path, tmp_path: Path) -> None:
     runs = small(matrix, tmp_path)
     refused(["'nonsense'"], "train", "nonsense=1")

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -206,6 +207,47 @@ def test_a_damaged_checkpoint_is_named_and_training_goes_on_from_the_one_before(
     assert pd.read_csv(run.metrics)["epoch"].tolist() == [1, 2, 3]
 
 
+def malformed(part: str) -> Callable[[dict[str, Any]], object]:
+    return lambda content: content.update({part: 5})
+
+
+FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "callbacks": (malformed("callbacks"), "does not name the checkpoints before it"),
+    "a checkpoint elsewhere": (
+        lambda content: content["callbacks"]["EvaluateCheckpoints"]["scored"][0].update(checkpoint="../../x"),
+        "does not name the checkpoints before it",
+    ),
+    "names of weights": (lambda content: content["state_dict"].update({5: 1}), "weights and options by name"),
+    "the schema": (malformed("schema"), "not an ehrsynth checkpoint"),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_training_does_not_go_on_from_a_malformed_checkpoint(case: str, run: RunFolder, opened: Matrix) -> None:
+    change, words = FORGED[case]
+    last = run.path / "checkpoints" / "epoch=000003.ckpt"
+    content = torch.load(last, weights_only=True)
+    change(content)
+    torch.save(content, last)
+    told: list[str] = []
+    assert run.latest_checkpoint(opened.schema, told.append) == last.with_name("epoch=000002.ckpt")
+    (line,) = told
+    assert line.startswith(f"{last}: ")
+    assert words in line
+
+
+@pytest.mark.parametrize("part", ["loops", "state_dict"])
+def test_a_checkpoint_that_lightning_cannot_take_up_is_named(part: str, run: RunFolder, repeat: Repeat) -> None:
+    run.report.unlink()
+    last = run.path / "checkpoints" / "epoch=000003.ckpt"
+    content = torch.load(last, weights_only=True)
+    content[part].clear()
+    torch.save(content, last)
+    with pytest.raises(FileError, match=r"epoch=000003\.ckpt: training cannot go on from it"):
+        repeat()
+    assert not run.finished
+
+
 def test_who_lags_waits_and_finds_the_run_finished(run: RunFolder, repeat: Repeat) -> None:
     finished = run.report.read_bytes()
     run.report.unlink()
@@ -343,6 +385,10 @@ def test_a_link_out_of_the_folder_is_not_followed(run: RunFolder, tmp_path: Path
     run.chosen_checkpoint.rename(tmp_path / "elsewhere.ckpt")
     run.chosen_checkpoint.symlink_to(tmp_path / "elsewhere.ckpt")
     with pytest.raises(FileError, match="leads out of the run folder"):
+        ehrsynth.generate(run, 5)
+    run.chosen_checkpoint.unlink()
+    run.chosen_checkpoint.symlink_to(run.chosen_checkpoint.name)
+    with pytest.raises(FileError, match="no such file"):
         ehrsynth.generate(run, 5)
 
 

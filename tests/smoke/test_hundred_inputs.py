@@ -65,6 +65,7 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
     ("prepare", "{flat} out=a,b", 2, "out=a,b: several values; -m makes a run of each"),
     ("prepare", "{flat} out=m 'seed=${oc.env:NOT_SET_ANYWHERE}'", 2, "'NOT_SET_ANYWHERE' not found"),
     ("prepare", "{flat} out={tables}/train.csv/m", 2, "out=.*train.csv is a file; a folder was expected"),
+    ("prepare", "{flat} out=/proc/m", 2, r"out=/proc/m: cannot be written to \(No such file"),
     ("prepare", "{flat} out={tables}", 2, "something else is there"),
     ("prepare", "{flat} out={long}", 2, r"out=long.*: cannot be written to \(File name too long\)"),
     ("prepare", "{flat} out=2024_10", 0, "^matrix  2024_10$"),
@@ -209,6 +210,9 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
     ("rank", "runs={study}/** out=", 2, "out=: a path was expected"),
     ("rank", "runs={study}/** out={tables}/train.csv/r.csv", 2, "out=.*train.csv is a file"),
     ("rank", "runs={study}/** out={tables}/folder.csv", 2, "out=.*folder.csv: it is a folder"),
+    ("rank", "runs={study}/** out=/proc/r.csv", 2, r"out=/proc/r.csv: cannot be written to \(No such file"),
+    ("rank", "runs={study}/** pareto=null", 2, "pareto=None: utility and privacy"),
+    ("rank", "runs={study}/** pareto.privacy=[a]", 2, r"pareto.privacy=\['a'\]: a metric"),
     ("rank", "runs={study}/** out=3.1.parquet", 0, "^report   3.1.html$"),
     ("rank", "runs={run}", 0, "ranking for ml_development"),
 ]

@@ -33,8 +33,9 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, before: str | None) -
     path = tmp_path / "report.json"
     if before is not None:
         path.write_text(before, encoding="utf-8")
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         write_until_full(path)
+    assert caught.value.filename == str(path), "no library says which file it was"
     assert [p.name for p in tmp_path.iterdir()] == ([] if before is None else ["report.json"])
     assert before is None or path.read_text(encoding="utf-8") == before
 

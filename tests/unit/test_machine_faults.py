@@ -167,6 +167,7 @@ def test_a_command_says_it_in_one_line(
     def fails(*_: object, **__: object) -> None:
         raise error
 
+    monkeypatch.setattr("ehrsynth.cli.generate.RunFolder.open", Path)
     monkeypatch.setattr("ehrsynth.cli.generate.generate", fails)
     assert cli("generate", "run=r", f"out={tmp_path / 'o.csv'}") == 1
     (line,) = capsys.readouterr().err.splitlines()

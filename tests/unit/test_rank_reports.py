@@ -67,6 +67,7 @@ def test_axes_of_the_front_can_be_chosen_and_may_be_absent(
     assert cli("rank", f"runs={tmp_path}/reports/*", f"out={ranked}", "pareto.utility=fidelity/apd") == 0
     assert "fidelity/apd and privacy/membership_auc" in capsys.readouterr().out
     assert cli("rank", f"runs={tmp_path}/reports/*", f"out={ranked}", "pareto.utility=utility/none") == 0
+    assert "WARNING: pareto: no run has utility/none" in capsys.readouterr().out
     assert pd.read_csv(ranked)["pareto"].isna().all()
     assert "dimension wise distance published" not in (tmp_path / "ranking.html").read_text(encoding="utf-8")
 

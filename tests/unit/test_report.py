@@ -61,11 +61,15 @@ def test_keys_added_later_do_not_disturb(tmp_path: Path) -> None:
         ({"direction": "up"}, r"scores\[0\] \(fidelity/apd\)\.direction: found 'up'"),
         ({"status": "fine"}, "status"),
         ({"value": None}, r"value: found 'None'; expected a finite number"),
-        ({"value": math.nan}, "value: found 'nan'"),
+        ({"value": math.nan}, "found 'NaN'; finite numbers were expected"),
         ({"value": True}, "value: found 'True'"),
         ({"ci": [0.1]}, r"ci: found '\[0.1\]'"),
         ({"anchors": {"fresh_real": "low"}}, r"anchors\.fresh_real: found 'low'"),
+        ({"ci": [2, 1]}, r"ci: found '\[2, 1\]'; expected \[low, high\]"),
+        ({"reason": ["text"]}, r"reason: found .*; expected a text or null"),
+        ({"seconds": "long"}, "seconds: found 'long'; expected a number"),
         ({"metric": "apd"}, r"scores\[0\]\.metric"),
+        ({"metric": "fidelity/\ud800"}, r"scores\[0\]\.metric"),
     ],
 )
 def test_a_wrong_score_is_named_by_file_and_key(tmp_path: Path, change: dict[str, Any], named: str) -> None:
@@ -86,6 +90,18 @@ def test_an_absent_key_is_named(tmp_path: Path, key: str) -> None:
     write_json(tmp_path / "report.json", content)
     with pytest.raises(FileError, match=f"{key}: found 'None'"):
         read_report(tmp_path / "report.json")
+
+
+def test_hashes_are_texts_counts_are_numbers_and_a_metric_is_there_once(tmp_path: Path) -> None:
+    content = report()
+    for change, words in (
+        ({"data": {"train": ["a"]}}, r"data\.train: found .*; expected a text or null"),
+        ({"rows": {"train": True}}, r"rows\.train: found 'True'; expected a whole number"),
+        ({"scores": 2 * content["scores"]}, "scores: found 'fidelity/apd'; expected every metric once"),
+    ):
+        write_json(tmp_path / "report.json", content | change)
+        with pytest.raises(FileError, match=words):
+            read_report(tmp_path / "report.json")
 
 
 def test_warnings_are_kept_and_an_older_report_has_none(tmp_path: Path) -> None:

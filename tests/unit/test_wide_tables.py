@@ -104,11 +104,13 @@ def test_scores_of_whole_records_of_few_rows_are_those_of_the_columns(request: p
 
 def test_what_is_large_is_kept_for_the_latest_table_only() -> None:
     shared, one, other = Shared(), toy_records(5, 0), toy_records(5, 1)
-    first = shared.latest(one, "large", lambda: [1])
-    assert shared.latest(one, "large", lambda: [2]) is first
+    first, again = (grouped_moments([one], MEANS) for _ in range(2))
+    assert shared.latest(one, "large", lambda: first) is first
+    assert shared.latest(one, "large", lambda: again) is first
     small = shared.once(one, "small", lambda: [3])
-    shared.latest(other, "large", lambda: [4])
-    assert shared.latest(one, "large", lambda: [5]) == [5]
+    shared.latest(other, "large", lambda: grouped_moments([other], MEANS))
+    assert not first.gram.numel(), "its memory is free at once"
+    assert shared.latest(one, "large", lambda: again) is again
     assert shared.once(one, "small", lambda: [6]) is small
 
 

@@ -17,11 +17,11 @@ OPTIONS = ("n", "seed", "device", "reintroduce", "quote_formulas", "model_class"
 def task(config: Mapping[str, Any]) -> None:
     """Draw records from the chosen checkpoint of ``run`` and write them to ``out``."""
     options = {name: config[name] for name in OPTIONS}
-    folder = RunFolder.open(path(config, "run"))
-    condition = config["condition"]
+    run, condition = path(config, "run"), config["condition"]
     if config["conditions"]:
-        condition = {**(condition or {}), **named(config["conditions"], Schema.load(folder.schema).names)}
-    written = generate(folder, out=path(config, "out"), condition=condition, watch=WATCH, **options)
+        columns = Schema.load(RunFolder.open(run).schema).names
+        condition = {**(condition or {}), **named(config["conditions"], columns)}
+    written = generate(run, out=path(config, "out"), condition=condition, watch=WATCH, **options)
     assert isinstance(written, Written)
     say(f"{written.rows:,} records x {written.columns} columns  {written.file}")
 

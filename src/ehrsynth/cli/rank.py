@@ -8,7 +8,7 @@ from ehrsynth.cli.console import out, say, warn
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import optional_path
 from ehrsynth.cli.tables import ranking_table
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import TABLE_SUFFIXES, writable
 from ehrsynth.study.build import build
 from ehrsynth.study.rank import Comparison, rank
@@ -21,13 +21,20 @@ def task(config: Mapping[str, Any]) -> None:
         raise OptionError(f"out={target}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
     if target is not None:
         writable("out", target, file=True)
-    axes = (str(config["pareto"]["utility"]), str(config["pareto"]["privacy"]))
+    axes = _axes(config["pareto"])
     profile = build(config["profile"], "profile")
     comparison = rank(str(config["runs"]), profile, seed=config["seed"], axes=axes)
     show(comparison)
     if target is not None:
         html = comparison.save(target)
         say(f"ranking  {target}", f"report   {html}")
+
+
+def _axes(pareto: Any) -> tuple[str, str]:
+    expect(isinstance(pareto, Mapping), "pareto", pareto, "utility and privacy, a metric each,")
+    for name in ("utility", "privacy"):
+        expect(isinstance(pareto[name], str), f"pareto.{name}", pareto[name], "a metric")
+    return pareto["utility"], pareto["privacy"]
 
 
 def show(comparison: Comparison) -> None:

@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pandas as pd
 
@@ -18,7 +18,7 @@ from ehrsynth import constraints as rules
 from ehrsynth.chunks import write_chunks
 from ehrsynth.data.cohort.base import Cohort, FlowStep
 from ehrsynth.data.cohort.table_one import Described, table_one
-from ehrsynth.data.coverage import changed, reported
+from ehrsynth.data.coverage import Coverage, changed, reported
 from ehrsynth.data.events import EVENTS, make_timeline
 from ehrsynth.data.features.base import TRAINING, Feature
 from ehrsynth.data.features.outcomes import Outcome
@@ -37,6 +37,15 @@ from ehrsynth.files import aside_of, put_in_place, read_object, require, sha256,
 
 IDENTITY = ("source", "cohort", "features", "inputs", "preprocess", "split", "seed", "constraints")
 VERSIONS = ("ehrsynth", "numpy", "pandas", "pyarrow", "duckdb")
+SHOWN = {  # of a provenance, on the screen and in cohort.html
+    "outputs": dict[str, str],
+    "rows": dict[str, int],
+    "flow": [{"what": str, "subjects": int, "stays": int, "faults": dict[str, int]}],
+    "steps": [{"step": str, "rows": int, "columns": int, "detail": dict}],
+    "table_one": [{"group": str, "label": str, "before": str, "after": str}],
+    "coverage": [get_type_hints(Coverage)],
+    "versions": {"ehrsynth": str},
+}
 
 
 @dataclass(frozen=True)
@@ -225,7 +234,8 @@ def _existing(out: Path, identity: dict[str, Any]) -> Matrix:
     """Open the folder if ``identity`` made it."""
     if not (out / PROVENANCE).is_file():
         raise OptionError(f"out={out}: something else is there; name a folder that does not exist yet")
-    there = read_object(out / PROVENANCE, outputs=dict, rows=dict, flow=list, steps=list, table_one=list)
+    there = read_object(out / PROVENANCE)
+    read_object(out / PROVENANCE, **{key: kind for key, kind in SHOWN.items() if key in there or key != "coverage"})
     for key, wanted in json.loads(json.dumps(identity)).items():
         if there.get(key) != wanted:
             raise OptionError(

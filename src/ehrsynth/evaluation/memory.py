@@ -1,6 +1,5 @@
 """Work that is done once: for one synthetic table in this process, for real data in any."""
 
-import gc
 import hashlib
 import json
 import logging
@@ -11,16 +10,18 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from numpy.typing import NDArray
+from torchmetrics import Metric
 
 from ehrsynth.errors import MachineError
 from ehrsynth.files import written_aside
 from ehrsynth.layout import Records
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Metric)
 Arrays = Mapping[str, NDArray[Any]]
 
 CHECKSUM = "sha256"  # beside the arrays of a file
@@ -56,6 +57,7 @@ class Shared:
 
     def __init__(self) -> None:
         self._done: WeakKeyDictionary[Records, dict[Hashable, Any]] = WeakKeyDictionary()
+        self._latest: dict[Hashable, tuple[ref[Records], Any]] = {}
 
     def once(self, records: Records, key: Hashable, compute: Callable[[], T]) -> T:
         """Return what ``compute`` gives for ``records``, computed when first asked for.
@@ -71,13 +73,21 @@ class Shared:
         found: T = results[key]
         return found
 
-    def latest(self, records: Records, key: Hashable, compute: Callable[[], T]) -> T:
-        """Return what ``once`` does, but keep it only for the table asked for last: meant for what is large."""
-        dropped = [results.pop(key) for other, results in self._done.items() if other is not records and key in results]
-        if dropped:
-            dropped.clear()
-            gc.collect()  # it may hold on to itself, as metrics of torchmetrics do
-        return self.once(records, key, compute)
+    def latest(self, records: Records, key: Hashable, compute: Callable[[], M]) -> M:
+        """Return what ``compute`` gives for ``records``, as ``once`` does, but keep it for the latest table only.
+
+        Meant for what is large. What was kept before is emptied, since metrics of torchmetrics hold on to themselves:
+        to drop them frees nothing until all garbage is collected, which takes longer than most scores.
+        """
+        found: Any
+        of, found = self._latest.get(key, (None, None))
+        if of is None or of() is not records:
+            if found is not None:
+                found.reset()
+            found = compute()
+            self._latest[key] = ref(records), found
+        kept: M = found
+        return kept
 
 
 class Memory:

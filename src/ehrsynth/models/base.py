@@ -3,7 +3,7 @@
 import importlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     wanted = {"model": str, "schema": dict, "layout": dict, "state_dict": dict, "hyper_parameters": dict}
     if not isinstance(content, dict) or any(not isinstance(content.get(k), kind) for k, kind in wanted.items()):
         raise FileError(f"{path}: not an ehrsynth checkpoint (model, schema, layout and weights expected)")
+    named = [*content["state_dict"], *content["hyper_parameters"]]
+    if not all(isinstance(name, str) for name in named):
+        raise FileError(f"{path}: not an ehrsynth checkpoint (weights and options by name expected)")
     return content
+
+
+def schema_of(path: Path, checkpoint: Mapping[str, Any]) -> Schema:
+    """Return the schema that is in the checkpoint at ``path``.
+
+    Raises:
+        SchemaError: it is malformed.
+    """
+    try:
+        return Schema.from_dict(checkpoint["schema"])
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}") from None
 
 
 def require_schema(path: Path, own: Schema, wanted: Schema) -> None:
@@ -182,7 +197,7 @@ def load_model(
         SchemaError: the checkpoint comes from another schema.
     """
     content = read_checkpoint(path)
-    own = Schema.from_dict(content["schema"])
+    own = schema_of(path, content)
     if schema is not None:
         require_schema(path, own, schema)
     cls = model_class or _own_class(path, content["model"])

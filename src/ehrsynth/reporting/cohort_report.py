@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,14 @@ def flow_boxes(provenance: Mapping[str, Any]) -> list[Box]:
     for step in provenance["flow"]:
         subjects, stays = int(step["subjects"]), int(step["stays"])
         lost = (boxes[-1].subjects - subjects, boxes[-1].stays - stays) if boxes else (0, 0)
-        boxes.append(Box(step["what"], subjects, stays, lost, {words[k]: n for k, n in step["faults"].items()}))
+        boxes.append(Box(step["what"], subjects, stays, lost, {words.get(k, k): n for k, n in step["faults"].items()}))
     return boxes
 
 
 def coverage_lines(provenance: Mapping[str, Any]) -> list[Coverage]:
     """Return what was understood of the source; nothing where all was, or an earlier version made the matrix."""
-    return [Coverage(**line) for line in provenance.get("coverage", [])]
+    names = [field.name for field in fields(Coverage)]
+    return [Coverage(**{name: line[name] for name in names}) for line in provenance.get("coverage", [])]
 
 
 def write_cohort_report(matrix: Matrix) -> Path:

@@ -19,6 +19,7 @@ from ehrsynth.reporting.html import by_family, environment
 from ehrsynth.reporting.report import Report, read_report
 from ehrsynth.reporting.style import NamedFigure
 from ehrsynth.reporting.summary import SEVERITY, Finding, leaks
+from ehrsynth.words import printable
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ def ranking_rows(sections: Sequence[Section]) -> pd.DataFrame:
     if len(sections) > 1:
         for table, section in zip(tables, sections, strict=True):
             table.insert(0, "rows", section.title)
-    return pd.concat(tables, ignore_index=True)
+    rows = pd.concat(tables, ignore_index=True)
+    named = [name for name in ("rows", "group") if name in rows]
+    return rows.assign(**{name: rows[name].map(printable) for name in named})  # names of folders may be no UTF-8
 
 
 def _shown(section: Section, folder: Path) -> dict[str, Any]:

@@ -6,11 +6,12 @@ that whoever reads the report needs none of the code that made it.
 
 import math
 import platform
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
 from ehrsynth import __version__
 from ehrsynth.errors import FileError
@@ -93,13 +94,18 @@ def read_report(path: Path) -> Report:
     for key in ("rows", "versions", "data"):
         _check(isinstance(content.get(key), dict), path, key, content.get(key), "an object")
     for role, count in content["rows"].items():
-        _check(isinstance(count, int) and count >= 0, path, f"rows.{role}", count, "a whole number")
+        _check(type(count) is int and count >= 0, path, f"rows.{role}", count, "a whole number")
+    for role, digest in content["data"].items():
+        _check(_or_null(_is_text)(digest), path, f"data.{role}", digest, "a text or null")
     entries = content.get("scores")
     _check(isinstance(entries, list) and len(entries) > 0, path, "scores", entries, "a list of scores")
     cards = content.get("cards", [])
     _check(isinstance(cards, list), path, "cards", cards, "a list of cards")
     own = {card.name: card for card in (_card(entry, path, f"cards[{i}]") for i, entry in enumerate(cards))}
     scores = tuple(_score(entry, own, path, f"scores[{i}]") for i, entry in enumerate(entries))
+    names = Counter(score.metric for score in scores)
+    (name, times), *_ = names.most_common(1)
+    _check(times == 1, path, "scores", name, "every metric once")
     warnings = content.get("warnings", [])
     fits = isinstance(warnings, list) and all(isinstance(text, str) for text in warnings)
     _check(fits, path, "warnings", warnings, "a list of sentences")
@@ -109,9 +115,9 @@ def read_report(path: Path) -> Report:
 def _score(entry: Any, own: Mapping[str, Card], path: Path, key: str) -> Score:
     _check(isinstance(entry, dict), path, key, entry, "an object")
     known = {name: entry[name] for name in SCORE_KEYS if name in entry}
-    metric, status, ci = known.get("metric"), known.get("status"), known.get("ci")
+    metric, status, ci, reason = (known.get(name) for name in ("metric", "status", "ci", "reason"))
     anchors = known.setdefault("anchors", {})
-    _check(isinstance(metric, str) and "/" in metric, path, f"{key}.metric", metric, "a text FAMILY/METRIC")
+    _check(_is_text(metric) and "/" in metric, path, f"{key}.metric", metric, "a text FAMILY/METRIC")
     key = f"{key} ({metric})"
     for name, choices in (("direction", get_args(Direction)), ("status", get_args(Status))):
         _check(known.get(name) in choices, path, f"{key}.{name}", known.get(name), f"one of {', '.join(choices)}")
@@ -119,6 +125,8 @@ def _score(entry: Any, own: Mapping[str, Card], path: Path, key: str) -> Score:
     fits = _is_number(value) if status == "ok" else value is None
     _check(fits, path, f"{key}.value", value, "a finite number if the status is ok, else null")
     _check(ci is None or _is_pair(ci), path, f"{key}.ci", ci, "[low, high] or null")
+    _check(_or_null(_is_text)(reason), path, f"{key}.reason", reason, "a text or null")
+    _check(_is_number(known.get("seconds", 0.0)), path, f"{key}.seconds", known.get("seconds"), "a number")
     _check(isinstance(anchors, dict), path, f"{key}.anchors", anchors, "an object")
     for name, anchor in anchors.items():
         _check(anchor is None or _is_number(anchor), path, f"{key}.anchors.{name}", anchor, "a finite number or null")
@@ -128,7 +136,7 @@ def _score(entry: Any, own: Mapping[str, Card], path: Path, key: str) -> Score:
 def _card(entry: Any, path: Path, key: str) -> Card:
     _check(isinstance(entry, dict), path, key, entry, "an object")
     name, bounds, attack = entry.get("name"), entry.get("range"), entry.get("attack")
-    _check(isinstance(name, str) and "/" in name, path, f"{key}.name", name, "a text FAMILY/METRIC")
+    _check(_is_text(name) and "/" in name, path, f"{key}.name", name, "a text FAMILY/METRIC")
     key = f"{key} ({name})"
     fits = isinstance(bounds, list) and len(bounds) == 2 and all(end is None or _is_number(end) for end in bounds)
     _check(fits, path, f"{key}.range", bounds, "[low, high], null where there is no bound")
@@ -160,10 +168,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[0] <= value[1]
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and all(sign.isprintable() or sign in "\n\t" for sign in value)
 
 

@@ -15,6 +15,7 @@ from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import FileError, OptionError
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.fidelity.dimension_wise_distance import published_distances
+from ehrsynth.evaluation.pareto import default_axes
 from ehrsynth.evaluation.ranking import Profile, rank_runs
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
@@ -125,6 +126,9 @@ def rank(
         if not found:
             raise FileError("runs: none was given; at least one finished run was expected")
     remarks = [f"{run.path}: by a version that kept no hashes: not checked" for run in found if not _checked(run)]
+    if axes is not None:
+        measured = {score.metric for run in found for score in run.scores()}
+        remarks += [f"pareto: no run has {axis}" for axis in axes if axis not in {*measured, *default_axes()}]
     sets: dict[tuple[str | None, str | None], list[RunFolder]] = {}
     for run in found:
         sets.setdefault(run.real_data, []).append(run)

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ehrsynth.callbacks.evaluate import checkpoints_of
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.score import Score
 from ehrsynth.files import as_json, read_object, sha256, write_json, write_text
-from ehrsynth.models.base import read_checkpoint, require_schema
+from ehrsynth.models.base import read_checkpoint, require_schema, schema_of
 from ehrsynth.reporting.parts import scores_frame
 from ehrsynth.reporting.report import Report, read_report
 from ehrsynth.schema import Schema
@@ -179,7 +180,7 @@ class RunFolder:
         """
         hashes = self.hashes
         for file in files:
-            if not file.resolve().is_relative_to(self.path.resolve()):
+            if not Path(realpath(file)).is_relative_to(realpath(self.path)):  # resolve() stumbles over loops
                 raise FileError(f"{file}: leads out of the run folder; copy what it stands for into its place")
             if not file.is_file():
                 raise FileError(f"{file}: no such file; the run has one, and {MENDED}")
@@ -216,12 +217,24 @@ class RunFolder:
         for path in reversed(found):
             try:
                 content = read_checkpoint(path)
-                require_schema(path, Schema.from_dict(content["schema"]), schema)
+                require_schema(path, schema_of(path, content), schema)
+                before = _before(path, content)
             except FileError as error:  # although files get their name only when they are complete
                 say(f"{error}; training goes on from the checkpoint before it")
                 continue
-            absent = [name for name in checkpoints_of(content) if not path.with_name(name).is_file()]
+            absent = [name for name in before if not path.with_name(name).is_file()]
             if not absent:
                 return path
             say(f"{path.with_name(absent[0])}: no such file; training goes on from the checkpoint before it")
         return None
+
+
+def _before(path: Path, checkpoint: Mapping[str, Any]) -> list[str]:
+    """Return the names of a checkpoint and of those before it, as they stand in the one at ``path``."""
+    try:
+        names = checkpoints_of(checkpoint)
+    except (AttributeError, LookupError, TypeError):
+        names = [""]
+    if not all(FILE_NAMES.fullmatch(f"checkpoints/{name}") for name in names):
+        raise FileError(f"{path}: does not name the checkpoints before it")
+    return names

@@ -19,7 +19,7 @@ from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import Recipe
-from ehrsynth.errors import EhrsynthError, MachineError, OptionError, TrainingError
+from ehrsynth.errors import EhrsynthError, FileError, MachineError, OptionError, TrainingError, machine_fault
 from ehrsynth.evaluation.ranking import Profile
 from ehrsynth.evaluation.required_memory import require_memory
 from ehrsynth.files import sweep_leftovers, writable, write_text
@@ -223,7 +223,7 @@ def _fit(
                 folder=folder.path,
                 show=watch.checkpoint,
             ),
-            EpochProgress(advance=advance),
+            progress := EpochProgress(advance=advance),
             tracker.callback(),
         ]
         options = dict(spec.trainer)
@@ -231,8 +231,9 @@ def _fit(
             watch.say(f"{spec.model_name}: one process, for it has no parameters that several could share")
             options |= {"devices": 1, "strategy": "auto"}
         trainer = made_trainer(options, model, callbacks, tracker.loggers)
+        latest = folder.latest_checkpoint(data.schema, watch.say)
         try:
-            trainer.fit(model, data, ckpt_path=folder.latest_checkpoint(data.schema, watch.say), weights_only=True)
+            trainer.fit(model, data, ckpt_path=latest, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
         except MisconfigurationException as error:  # what only the number of batches tells
@@ -241,6 +242,13 @@ def _fit(
             if (ours := _raised_in_a_process(str(error))) is not None:
                 raise ours from None
             raise
+        except Exception as error:
+            if latest is None or progress.begun or isinstance(error, EhrsynthError) or machine_fault(error):
+                raise
+            raise FileError(
+                f"{latest}: training cannot go on from it ({type(error).__name__}); remove it, and the same command"
+                " goes on from the one before it"
+            ) from error
     if not folder.metrics.is_file():
         raise OptionError(
             "trainer: no batch was trained; max_steps, max_time and limit_train_batches must leave at least one"
