@@ -47,6 +47,22 @@ def test_independent_keeps_marginals_and_loses_dependence(train: Records) -> Non
     assert quartiles == pytest.approx([0.25, 0.5, 0.75], abs=0.02)
 
 
+@pytest.mark.parametrize("n", [1, 15, 40, 3000])
+def test_what_independent_keeps_of_numbers_is_shared_by_ten(n: int) -> None:
+    """The extremes of one patient do not travel with a checkpoint; what ten patients share does."""
+    values = torch.linspace(0.2, 0.7, n)
+    rows = torch.zeros(n, 7)
+    rows[:, 5] = values
+    rows[:, 6] = 0.25
+    model = IndependentMarginals(schema=SCHEMA)
+    model.observe(Records.of_dense(Layout.of(SCHEMA), rows))
+    kept, same = model.quantiles.T
+    assert not torch.isin(kept, values[[*range(min(9, n // 2)), *range(max(n - 9, n // 2 + 1), n)]]).any()
+    assert (kept.diff() >= 0).all()
+    assert n < 20 or (kept[0], kept[-1]) == (0, 1)
+    assert (same == 0.25).all()
+
+
 def test_train_copy_gives_every_row_once_before_any_twice(train: Records) -> None:
     model = TrainCopy(schema=SCHEMA)
     model.observe(train)

@@ -79,6 +79,18 @@ def test_a_mean_of_a_few_is_not_told() -> None:
     assert lines(Described.of([few], SPECS), Described.of([few], SPECS))["", "Age, mean (SD)"] == ("of <10", "of <10")
 
 
+@pytest.mark.parametrize(("n", "alone"), [(12, 1), (40, 1), (40, 9)])
+def test_a_mean_tells_no_number_that_stands_alone(n: int, alone: int) -> None:
+    """Whoever knows the others has it otherwise by subtraction."""
+    shown = set()
+    for far in (987_654, 987_654_321):
+        wide = toy()[np.arange(n)]
+        wide.cells["age"] = [*range(n - alone), *[far] * alone]
+        both = Described.of([wide], SPECS)
+        shown.add(lines(both, both)["", "Age, mean (SD)"])
+    assert len(shown) == 1
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
     return matrices.make(tmp_path_factory.mktemp("matrices") / "demo", "source.n=400")

@@ -89,6 +89,31 @@ def test_other_delimiters_and_decimal_commas(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(all_rows(other), all_rows(plain))
 
 
+def test_columns_left_out_and_cells_much_changed_are_said_with_the_option(tmp_path: Path) -> None:
+    table = patients()[:60].assign(word=[f"w{i % 9}" for i in range(60)])
+    made = prepare(tmp_path, write(tmp_path, table), "source.subject=patient", "source.outcomes=[died]")
+    lines = {line["what"]: line for line in made.provenance["coverage"]}
+    left, clipped, empty, other = lines
+    assert left == "columns: 'seen', 'letter'"
+    assert lines[left]["means"].startswith("left out: dates, identifiers, free text")
+    assert (lines[left]["count"], lines[left]["of"]) == (2, 2 + 1 + len(made.schema.columns))
+    assert (empty, lines[empty]["option"]) == ("columns: 'crp'", "preprocess.max_missing=1")
+    assert "'age'" in clipped
+    assert lines[clipped]["option"] == "preprocess.bounds=exact"
+    assert lines[clipped]["count"] > 0.1 * lines[clipped]["of"]
+    assert (other, lines[other]["count"], lines[other]["of"]) == ("cells of 'word'", 60, 60)
+    asked = [lines[what]["option"] for what in (clipped, empty, other)]
+    again = matrices.make(
+        tmp_path / "2",
+        "source=flat",
+        f"source.path={tmp_path}/table.csv",
+        "source.drop=[letter,seen]",
+        "source.subject=patient",
+        *asked,
+    )
+    assert again.provenance["coverage"] == []
+
+
 def test_several_files(tmp_path: Path) -> None:
     table = patients()
     whole = prepare(tmp_path, write(tmp_path, table), *WIDE)

@@ -46,6 +46,10 @@ def test_what_a_column_does_not_show_its_table_may() -> None:
     assert parsing.quantities(text("1,234", "2,500"), ",").tolist() == [1.234, 2.5]
     assert parsing.quantities(text("250.83", "401.9"), ",").tolist() == ["250.83", "401.9"]
     assert parsing.quantities(text("1,234", "2,500")).tolist() == ["1,234", "2,500"]
+    assert decimal_of(text("7.35", "7.4", "1,234"), ",") == "."  # its own cells show a point
+    assert decimal_of(text("1.234", "2.500"), ",") == ","
+    assert parsing.quantities(text("\u22121,5", "2"), ",").tolist() == [-1.5, 2]
+    assert parsing.quantities(text("1.5", ".", "#NV", "k.A.")).fillna(0).tolist() == [1.5, 0, 0, 0]
     assert parsing.decimal_sign([text("a"), text("37,4"), pd.Series([1.5])]) == ","
 
 
@@ -92,6 +96,9 @@ def test_digits_that_are_days(cells: list[str], days: bool) -> None:
         (["<18", "18-65", ">65"], None),
         (["038.9", "427.31", "none"], None),
         (["5 mg", "10 mg"], None),
+        ([f"{lab} mmol/l" for lab in LAB], "numbers, 60 of 60 with a unit or a sign"),
+        ([f"{80 + i}%" for i in range(20)], "numbers, 20 of 20 with a unit or a sign"),
+        ([f"{i}DT{i}" for i in range(10, 40)], None),
         (["yes", "no"], None),
     ],
 )
@@ -132,6 +139,20 @@ def test_decimal_commas_are_seen_in_any_dress(tmp_path: Path, frame: pd.DataFram
     assert (lab.kind, lab.decimals) == ("continuous", 1)
     if "dx" in frame:
         assert matrix.schema.by_name["dx"].levels == ("250.83", "401.9")
+
+
+def test_a_column_of_points_in_a_table_of_commas(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    ph = [f"{value:.2f}" for value in RNG.normal(7.35, 0.08, N)]
+    table(lab=COMMAS, ph=ph).to_csv(path, sep=";", index=False)
+    matrix = matrices.make(tmp_path / "out", "source=flat", f"source.path={path}", "source.subject=patient")
+    schema = read_schema(Source.of("train", path), Reading(subject="patient"))
+    for found in (matrix.schema, schema):
+        assert (found.by_name["ph"].kind, found.by_name["ph"].decimals) == ("continuous", 2)
+    cells = [f"{1 + i % 9}.{100 + i}" if i % 2 else str(900 + i) for i in range(N)]  # thousands, without any comma
+    table(lab=COMMAS, cells=cells).to_csv(path, sep=";", index=False)
+    with pytest.raises(TableError, match=r"column 'cells': 30 of 60 numbers have a sign before three digits"):
+        read_schema(Source.of("train", path), Reading(subject="patient"))
 
 
 def test_what_does_not_tell_is_refused_by_name_in_both_verbs(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def test_cells_are_the_text_that_stands_there(tmp_path: Path, content: bytes, ce
         (b'x,y\n"1\n1",2\n\n3\n', "line 5 has 1 cells, the header 2"),
         (b"x,y\n1,2,\n", "line 2 has 3 cells, the header 2"),
         (b"x,y\n" + b"1,2\n" * 200 + b"1,\xff\n", "not UTF-8 text; convert the file"),
+        ("x,y\n1,2\n".encode("utf-16"), "with iconv -f utf-16 -t utf-8"),
     ],
 )
 def test_a_row_that_is_none_is_told_and_not_quoted(tmp_path: Path, content: bytes, words: str) -> None:

@@ -220,6 +220,16 @@ def test_wide_floats_are_encoded_as_they_are(tmp_path: Path) -> None:
         assert tables.records[role].values[:, 0].tolist() == expected.tolist()
 
 
+def test_floats_that_were_narrow_once_are_scored_as_the_others(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    short = pd.DataFrame({"lab": rng.lognormal(2, 1, 50).round(3)})
+    tables = {"train": short, "holdout": short[::-1], "synthetic": short[:20]}
+    upcast = tables | {"synthetic": short[:20].astype(np.float32).astype(float)}
+    found = [read(some, tmp_path) for some in (tables, upcast)]
+    assert found[0].records["synthetic"].values.tolist() == found[1].records["synthetic"].values.tolist()
+    assert found[0].schema == found[1].schema
+
+
 @pytest.mark.parametrize("levels", [["mrn"], ["mrn", "ward"]])
 def test_an_index_with_a_name_is_columns_again(tmp_path: Path, levels: list[str]) -> None:
     train = pd.DataFrame({"mrn": range(9), "ward": list("ABC") * 3, "age": range(20, 29)})
@@ -248,6 +258,9 @@ def test_an_index_with_a_name_is_columns_again(tmp_path: Path, levels: list[str]
         (pd.Series(["True", "False", "True"], dtype="category"), ("binary", None)),
         (pd.Series([True, False, True], dtype="boolean"), ("binary", None)),
         (pd.Series(["01", "02", "03"]), ("categorical", None)),
+        (pd.Series([1, 2, 9], dtype="int64[pyarrow]"), ("count", (1, 9))),
+        (pd.Series([37.4, 38.1, None], dtype="float[pyarrow]"), ("continuous", (37.4, 38.1))),
+        (pd.Series([True, False, None], dtype="bool[pyarrow]"), ("categorical", None)),
     ],
 )
 def test_cells_of_parquet_are_what_those_of_a_csv_are(tmp_path: Path, cells: list[object], found: object) -> None:

@@ -1,14 +1,29 @@
 """What was understood of a source, by which means, and what fell through: on the screen, in provenance, in cohort.html.
 
-A source says it of its events (``Source.coverage``), a feature of the words it met (``Feature.reconsidered``). What
-fewer than ten subjects share is not named.
+A source says it of its events (``Source.coverage``), a feature of the words it met (``Feature.reconsidered``), and
+the steps of preparation say which columns they left out or changed much (``changed``). What fewer than ten subjects
+share is not named.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ehrsynth.disclosure import LEAST
+from ehrsynth.schema import in_words
+
+UNFIT = "dates, identifiers, free text"
+CLIPPED = "numbers clipped to shared bounds"
+RARE_WORDS = "levels that training rarely or never has"
+EMPTY = "columns mostly missing"
+_LEFT_OUT = {  # by step: why a column is, and the option
+    UNFIT: (f"left out: {UNFIT}, or too many different words", ""),
+    EMPTY: ("left out: mostly missing in training", "preprocess.max_missing=1"),
+}
+_CHANGED = {  # by step: what became of cells, from which share of a column's rows it is told, and the option
+    CLIPPED: ("clipped to what ten training rows share", 0.1, "preprocess.bounds=exact"),
+    RARE_WORDS: ("other, or a gap: words of too few training rows", 0.25, "preprocess.min_level=1"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,3 +58,24 @@ class Coverage:
 def reported(lines: Iterable[Coverage], asked: Collection[str]) -> list[dict[str, Any]]:
     """Return the lines worth telling as plain data; ``asked`` are the domains that features ask for."""
     return [asdict(line) for line in lines if line.count and line.domain not in asked]
+
+
+def changed(steps: Iterable[Mapping[str, Any]], training: int) -> list[Coverage]:
+    """Return which steps left columns out, or changed so many cells of a column that its reader must know.
+
+    Columns without any value in the ``training`` rows are nothing to miss.
+    """
+    lines = []
+    for step in steps:
+        found, rows = step["detail"], step["rows"]
+        if step["step"] == EMPTY:
+            found = {name: gaps for name, gaps in found.items() if gaps < training}
+        if step["step"] in _LEFT_OUT and found:
+            n, (means, option) = len(found), _LEFT_OUT[step["step"]]
+            lines.append(Coverage(f"columns: {in_words(list(found))}", means, n, n + step["columns"], option))
+        elif step["step"] in _CHANGED:
+            means, least, option = _CHANGED[step["step"]]
+            if many := {name: count for name, count in found.items() if count > least * rows}:
+                what = f"cells of {in_words(list(many))}"
+                lines.append(Coverage(what, means, sum(many.values()), rows * len(many), option))
+    return lines

@@ -7,6 +7,7 @@ import csv
 import gzip
 import re
 import zlib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import StringIO, TextIOWrapper
@@ -110,6 +111,11 @@ def _odd_quotes(path: Path) -> bool:
         return sum(line.count('"') for line in stream) % 2 == 1
 
 
+def _utf16(path: Path) -> bool:
+    with _unpacked(path) as stream:
+        return stream.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE)
+
+
 def _opened(path: Path) -> TextIO:
     return TextIOWrapper(_unpacked(path), encoding="utf-8-sig", newline="")
 
@@ -128,6 +134,7 @@ def readable(path: Path) -> Iterator[None]:
         if (fault := machine_fault(error)) is not None:
             raise fault from None
         if isinstance(error, UnicodeError):
-            raise FileError(f"{path}: not UTF-8 text; {CONVERT} (not readable as a table: {kind})") from None
+            convert = CONVERT.replace("latin1", "utf-16") if _utf16(path) else CONVERT
+            raise FileError(f"{path}: not UTF-8 text; {convert} (not readable as a table: {kind})") from None
         about = {EOFError: ": the file ends too early; copy it again", gzip.BadGzipFile: ": not a gzip file"}
         raise FileError(f"{path}: not readable as a table ({kind}{about.get(type(error), '')})") from None

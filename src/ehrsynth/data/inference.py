@@ -16,6 +16,7 @@ from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
 from ehrsynth import words
 from ehrsynth.data import parsing
+from ehrsynth.data.coverage import UNFIT
 from ehrsynth.data.encoding import fit_numbers
 from ehrsynth.data.features.base import ColumnSpec
 from ehrsynth.data.features.table import Undeclared
@@ -121,7 +122,7 @@ def infer_kinds(wide: Wide, training: NDArray[np.int64]) -> tuple[Wide, list[dic
     specs = {name: spec for name, spec in specs.items() if name not in unfit}
     foreign = {name: int((cells.isna() & ~parsing.gaps(wide.cells[name])).sum()) for name, cells in new.items()}
     counted = {
-        "dates, identifiers, free text": {name: int(train[name].notna().sum()) for name in unfit},
+        UNFIT: {name: int(train[name].notna().sum()) for name in unfit},
         "cells of a kind that training never has": {name: count for name, count in foreign.items() if count},
     }
     steps = [

@@ -9,13 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandas.api.types import infer_dtype
 
-POINT = r"[+-]?(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?"
-COMMA = r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?"
-WHOLE = r"[+-]?\d+(?:[eE][+-]?\d+)?"
-_EITHER = r"[+-]?[1-9]\d{0,2}(?:,\d{3})+"  # the comma may be a decimal sign, or stand between thousands
-_THOUSANDS = r"[+-]?[1-9]\d{0,2}(?:(?:,\d{3})+(?:\.\d+)?|(?:[.' ]\d{3})+(?:,\d+)?)"
-_BEYOND = r"[<>≤≥~≈]=?\s*[+-]?\d[\d.,]*"  # of a laboratory: above or below what it can measure
-_UNIT = r"[+-]?\d[\d.,]*\s*(?:%|\s[^\d\s]+|[^\W\d_]{2,}\S*)"
+MINUS = "\u2212"  # as it is typeset
+_SIGN = f"[+{MINUS}-]?"
+POINT = _SIGN + r"(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?"
+COMMA = _SIGN + r"\d*,\d+(?:[eE][+-]?\d+)?"
+WHOLE = _SIGN + r"\d+(?:[eE][+-]?\d+)?"
+_EITHER = _SIGN + r"[1-9]\d{0,2}(?:[,.]\d{3})+"  # the sign may be a decimal one, or stand between thousands
+_THOUSANDS = _SIGN + r"[1-9]\d{0,2}(?:(?:,\d{3})+(?:\.\d+)?|(?:[.' ]\d{3})+(?:,\d+)?)"
+_BEYOND = r"[<>≤≥~≈]=?\s*" + _SIGN + r"\d[\d.,]*"  # of a laboratory: above or below what it can measure
+_UNIT = _SIGN + r"\d[\d.,]*\s*(?:%|\s[^\d\s]\S*|[^\W\d_]{2,}\S*)"
 _CODE = r"[A-Za-z]+[.-]?\d[\w.]*|\d+[A-Za-z][\w.]*"  # V58.1, T2, 4a
 _DAYS = ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
 FEW = 10  # whole numbers that may be the names of classes
@@ -27,16 +29,17 @@ def is_plain_text(cells: pd.Series) -> bool:
 
 
 def decimal_of(cells: pd.Series, table: str = ".") -> str:
-    """Return the decimal sign of a column of text: that of the ``table`` where its own cells do not show it.
+    """Return the decimal sign of a column of text: that of the ``table`` where its own cells do not show another.
 
-    A comma is shown by a number such as ``37,4``, if half of the cells are numbers; ``1,234`` shows nothing.
+    A sign is shown by a number such as ``37,4`` or ``7.35``, if half of the cells are numbers; ``1,234`` shows nothing.
     """
-    if not is_plain_text(cells) or not cells.str.contains(",", regex=False, na=False).any():
+    sign, number = (",", COMMA) if table == "." else (".", POINT)
+    if not is_plain_text(cells) or not cells.str.contains(sign, regex=False, na=False).any():
         return table
     text = cells.dropna().str.strip()
-    commas = text.str.fullmatch(COMMA)
-    shown = (commas & ~text.str.fullmatch(_EITHER)).any()
-    return "," if shown and 2 * (commas | text.str.fullmatch(WHOLE)).sum() >= (text != "").sum() else table
+    fractions = text.str.fullmatch(number)
+    shown = (fractions & ~text.str.fullmatch(_EITHER)).any()
+    return sign if shown and 2 * (fractions | text.str.fullmatch(WHOLE)).sum() >= (text != "").sum() else table
 
 
 def with_points(cells: pd.Series) -> pd.Series:
@@ -73,17 +76,21 @@ def unclear(text: pd.Series) -> str | None:
     plain = commas | points | text.str.fullmatch(WHOLE)
     thousands = text.str.fullmatch(_THOUSANDS)
     words = ~(plain | thousands)
-    if coded(text) or not (plain | thousands).any():
-        return None
+    near = text.str.fullmatch(f"{_BEYOND}|{_UNIT}") | thousands
+    codes = text.str.fullmatch(_CODE)
     n = len(text)
+    if coded(text):
+        return None
+    if not (plain | thousands).any():
+        united = near & ~codes
+        every = 2 * united.sum() > n and text[united].str.extract(r"(\d[\d.,]*)")[0].nunique() > FEW
+        return f"numbers, {int(united.sum())} of {n} with a unit or a sign; write the numbers alone" if every else None
     if not words.any() and (commas | thousands).any():
         if (commas & ~thousands).any() and points.any():
             return f"numbers, {int(commas.sum())} of {n} with a comma and {int(points.sum())} with a point"
         found = int(thousands.sum())
         return f"{found} of {n} numbers have a sign before three digits, of decimals or of thousands; write none there"
-    numbers = pd.to_numeric(text[plain].str.replace(",", "."))
-    near = text.str.fullmatch(f"{_BEYOND}|{_UNIT}") | thousands
-    codes = text.str.fullmatch(_CODE)
+    numbers = pd.to_numeric(text[plain].str.replace(",", ".").str.replace(MINUS, "-"))
     quantity = numbers.nunique() > FEW or bool((numbers % 1 != 0).any())
     if not words.any() or not quantity or 2 * (words & codes).sum() > words.sum() or 2 * (plain | near).sum() <= n:
         return None

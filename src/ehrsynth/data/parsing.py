@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
-from ehrsynth.data.notation import coded, decimal_of, is_plain_text, with_points
+from ehrsynth.data.notation import FEW, MINUS, coded, decimal_of, is_plain_text, with_points
 from ehrsynth.kinds import MOST_DECIMALS
 from ehrsynth.schema import as_text
 
 GAPS = {
     *("", "na", "n/a", "nan", "-nan", "none", "null", "<na>", "#na", "#n/a", "#n/a n/a"),
+    *(".", "#nv", "k.a.", "k. a."),  # of SAS and Stata, and of German spreadsheets
     *("1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
 }
 FLAGS = {  # text that means 0 or 1
@@ -61,6 +62,7 @@ def numbers(cells: pd.Series, decimal: str = ".") -> pd.Series:
             with suppress(pa.ArrowInvalid):  # fractions
                 found = found if found.null_count else pc.cast(values, pa.int64())
             return pd.Series(found.to_numpy(zero_copy_only=False), index=cells.index, name=cells.name)
+        cells = cells.str.replace(MINUS, "-", regex=False)
     return pd.to_numeric(cells.mask(gaps(cells)), errors="coerce")
 
 
@@ -112,11 +114,15 @@ def if_numbers(cells: pd.Series, table: str = ".") -> pd.Series:
 
 
 def quantities(cells: pd.Series, table: str = ".") -> pd.Series:
-    """Return cells as numbers as ``if_numbers`` does, unless they are of a category or zeros make codes of them."""
+    """Return cells as numbers as ``if_numbers`` does, unless they are of a category or look like codes of digits.
+
+    Zeros before other digits make codes, and so do a few points, such as that of 250.83, in a table of decimal commas.
+    """
     if isinstance(cells.dtype, pd.CategoricalDtype | pd.PeriodDtype):
         return cells
     found = if_numbers(cells, table)
-    return cells if found is not cells and coded(cells) else found
+    pointed = found is not cells and table == "," and decimal_of(cells, table) == "."
+    return cells if found is not cells and (coded(cells) or (pointed and found.nunique() <= FEW)) else found
 
 
 def decimal_sign(columns: Iterable[pd.Series]) -> str:
@@ -127,7 +133,7 @@ def decimal_sign(columns: Iterable[pd.Series]) -> str:
 def typed(cells: pd.Series, table: str = ".") -> pd.Series:
     """Return text as what it looks like: numbers, booleans if every cell is true or false, else words and gaps.
 
-    Where the decimal sign of the ``table`` is a comma, a point makes no number: it may stand between thousands.
+    Where the decimal sign of the ``table`` is a comma, a point that may stand between thousands makes no number.
     """
     found = quantities(cells, table)
     if not is_text(found):

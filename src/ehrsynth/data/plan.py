@@ -18,6 +18,7 @@ from ehrsynth.data.cleaning import (
     without_gaps,
     without_outliers,
 )
+from ehrsynth.data.coverage import CLIPPED, EMPTY, RARE_WORDS
 from ehrsynth.data.encoding import as_decoded
 from ehrsynth.data.split import require_rows
 from ehrsynth.data.wide import Wide
@@ -100,11 +101,11 @@ class Plan:
 
         step(f"outliers: {self.outliers}", lambda _, rows: without_outliers(rows, self.plausible, self.outliers))
         if self.bounds == "shared":
-            step("numbers clipped to shared bounds", self._within_bounds)
+            step(CLIPPED, self._within_bounds)
         relations = [Relation.read(words) for words in self.relations]
         if relations:
             step("relations", lambda _, rows: without_contradictions(rows, relations, self.outliers))
-        step("columns mostly missing", self._without_empty, dict(self.mostly_missing))
+        step(EMPTY, self._without_empty, dict(self.mostly_missing))
         others = max(len(rows.specs) for rows in parts.values()) - len(self.schema.columns) - self.few
         codes = {"codes of too few training rows": self.few, "codes that no training row has": others}
         step("rare codes", self._with_schema, {what: count for what, count in codes.items() if count})
@@ -117,7 +118,7 @@ class Plan:
                 step("relations, gaps filled", lambda _, rows: without_contradictions(rows, left, "drop"))
         complete = {column.name for column in self.schema.columns if not column.missing}
         closed = {name for name in self.levels if OTHER not in self.schema.by_name[name].levels}
-        step("levels that training rarely or never has", lambda _, rows: with_known_levels(rows, self.levels, closed))
+        step(RARE_WORDS, lambda _, rows: with_known_levels(rows, self.levels, closed))
         step("rows with gaps that training never has", lambda part, rows: without_gaps(rows, complete, part))
         return Prepared(self, {part: self._typed(rows) for part, rows in parts.items()}, steps)
 

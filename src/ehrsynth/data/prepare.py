@@ -18,7 +18,7 @@ from ehrsynth import constraints as rules
 from ehrsynth.chunks import write_chunks
 from ehrsynth.data.cohort.base import Cohort, FlowStep
 from ehrsynth.data.cohort.table_one import Described, table_one
-from ehrsynth.data.coverage import Coverage, reported
+from ehrsynth.data.coverage import Coverage, changed, reported
 from ehrsynth.data.events import EVENTS, make_timeline
 from ehrsynth.data.features.base import TRAINING, Feature
 from ehrsynth.data.features.outcomes import Outcome
@@ -161,6 +161,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
     schema, parts = prepared.plan.schema, prepared.parts
     progress("finding rules")
     found, step = rules_of(recipe.constraints, schema, parts["train"])
+    coverage += changed([*kinds, *prepared.steps], len(rows["train"]))
     provenance = {
         "version": 1,
         **identity,

@@ -123,14 +123,20 @@ def read_table(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
         FileError: missing, of an unknown type, unreadable, without any row, with a header that repeats a name or
             lacks one, or with a row that has more or fewer cells than the header.
     """
+    return read_with_sign(path, text=text)[0]
+
+
+def read_with_sign(path: Path, *, text: Collection[str] = ()) -> tuple[pd.DataFrame, str | None]:
+    """Read a table as ``read_table`` does, with the decimal sign of a CSV, which numbers no longer show."""
     frame = read_text(path)
     if not is_csv(path):
-        return frame
+        return frame, None
     columns = {name: frame[name] for name in map(str, frame)}
     plain = {name: found for name, cells in columns.items() if (found := zeros_and_ones(cells)) is not None}
     table = decimal_sign(cells for name, cells in columns.items() if name not in plain)
     read = {name: plain.get(name, cells) for name, cells in columns.items() if name not in text}
-    return with_cells(frame, {name: cells if name in plain else typed(cells, table) for name, cells in read.items()})
+    cells = {name: cells if name in plain else typed(cells, table) for name, cells in read.items()}
+    return with_cells(frame, cells), table
 
 
 def with_cells(frame: pd.DataFrame, cells: Mapping[str, pd.Series]) -> pd.DataFrame:
@@ -162,6 +168,13 @@ def _parquet_cells(path: Path) -> pd.DataFrame:
 
 
 def with_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose named index is columns again; one without a name only counts the rows."""
+    """Return a table whose named index is columns again; one without a name only counts the rows.
+
+    Columns in the types of Arrow, which some write on purpose, come in those that any other Parquet file has.
+    """
     named = [name for name in frame.index.names if name is not None and name not in frame.columns]
-    return (frame.reset_index(named) if named else frame).reset_index(drop=True)
+    frame = (frame.reset_index(named) if named else frame).reset_index(drop=True)
+    for place, kind in enumerate(frame.dtypes):
+        if isinstance(kind, pd.ArrowDtype):
+            frame.isetitem(place, pa.array(frame.iloc[:, place].array).to_pandas())
+    return frame

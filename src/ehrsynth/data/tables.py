@@ -12,7 +12,7 @@ from ehrsynth.data.disclosed import as_other, disclosed, undisclosed
 from ehrsynth.data.encoding import Encoder, fit_bounds
 from ehrsynth.data.inference import infer_schema, require_values
 from ehrsynth.data.split import require_rows
-from ehrsynth.data.table_files import read_table, with_cells, with_index
+from ehrsynth.data.table_files import read_with_sign, with_cells, with_index
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.layout import Records
 from ehrsynth.schema import SUBJECT, Column, Schema, as_text
@@ -26,12 +26,13 @@ class Source:
 
     Attributes:
         name: what to call it in an error, usually its file name.
-        read: returns it, with the named columns as the text that stands there.
+        read: returns it, with the named columns as the text that stands there, and its decimal sign; None if that is
+            for its columns to show.
         file: where it lies; None for a table in memory.
     """
 
     name: str
-    read: Callable[[Collection[str]], pd.DataFrame]
+    read: Callable[[Collection[str]], tuple[pd.DataFrame, str | None]]
     file: Path | None = None
 
     @classmethod
@@ -42,13 +43,13 @@ class Source:
             OptionError: it is neither.
         """
         if isinstance(table, pd.DataFrame):
-            return cls(role, lambda text: table)
+            return cls(role, lambda text: (table, None))
         if not isinstance(table, str | Path):
             raise OptionError(
                 f"{role}: found a {type(table).__name__}; a data frame or the path of a file was expected"
             )
         file = Path(table)
-        return cls(str(file), lambda text: read_table(file, text=text), file)
+        return cls(str(file), lambda text: read_with_sign(file, text=text), file)
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _encoded(
         records[role] = Encoder(schema).encode(frame, "refuse" if role == "train" else "zero")
         if role == "holdout":
             check_subjects(subjects, sources, reading.subject)
-    mixed = {name for name, found in widths.items() if len(found - {"short"}) > 1}
+    mixed = {name for name, found in widths.items() if len(found - {"short"}) > 1 or found == {"upcast", "short"}}
     return Tables(schema, records), subjects, mixed
 
 
@@ -195,7 +196,8 @@ def _tidy(
     Which columns were left out, and how wide the numbers of the others are, is added to ``dropped`` and ``widths``.
     """
     text = [] if schema is None else [*schema.text_columns, reading.subject]
-    frame = with_index(source.read(text))
+    frame, sign = source.read(text)
+    frame = with_index(frame)
     frame = frame.set_axis([plain_name(name) for name in frame.columns], axis=1)
     leaving = [name for name in dict.fromkeys(reading.drop) if name in frame.columns]
     frame = frame.drop(columns=leaving)
@@ -214,7 +216,7 @@ def _tidy(
     if widths is not None:
         for name in (name for name, column in known.items() if column.numeric and name in frame):
             widths.setdefault(name, set()).add(parsing.width_of(frame[name]))
-    table = parsing.decimal_sign(frame[name] for name in frame.columns)
+    table = sign or parsing.decimal_sign(frame[name] for name in frame.columns)
     read = {name: _as_column(frame[name], known.get(name), name == SUBJECT, table) for name in frame.columns}
     return with_cells(frame, read)
 

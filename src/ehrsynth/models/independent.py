@@ -4,10 +4,12 @@ from collections.abc import Collection
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
 from ehrsynth.bits import ones
+from ehrsynth.disclosure import LEAST
 from ehrsynth.layout import Records
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.gradient_free import GradientFree
@@ -20,7 +22,8 @@ class IndependentMarginals(GradientFree):
     """Every schema column drawn alone from its training distribution.
 
     Bits by their prevalence, missing indicators included; one-hot groups by the shares of their levels;
-    values by linear interpolation between 1,001 quantiles of the observed ones.
+    values by linear interpolation between 1,001 quantiles of the observed ones. Those travel with the checkpoint, so
+    the nine most extreme values of a side are not among them: rows lie evenly from the tenth to the schema's bound.
 
     Args:
         schema: columns to generate.
@@ -43,7 +46,7 @@ class IndependentMarginals(GradientFree):
         for i, column in enumerate(train.with_gaps().values.T.numpy()):
             observed = column[~np.isnan(column)]
             if len(observed):
-                self.quantiles[:, i] = torch.from_numpy(np.quantile(observed, np.linspace(0, 1, GRID)))
+                self.quantiles[:, i] = torch.from_numpy(_quantiles(observed))
 
     @property
     @override
@@ -58,3 +61,15 @@ class IndependentMarginals(GradientFree):
         values = torch.lerp(self.quantiles.gather(0, below), self.quantiles.gather(0, below + 1), place - below)
         rows = self.layout.harden(torch.cat([self.probabilities.expand(n, -1), values], dim=1), generator)
         return rows if condition is None else condition.imposed_on(rows)
+
+
+def _quantiles(observed: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Return quantiles of scaled values, without those that fewer than ``LEAST`` rows reach."""
+    places = np.linspace(0, 1, GRID)
+    edge = min((LEAST - 1) / max(len(observed) - 1, 1), 0.5)
+    found, (low, high) = np.quantile(observed, places), np.quantile(observed, (edge, 1 - edge))
+    if observed.min() < low:
+        found = np.where(places < edge, low * places / edge, found)
+    if observed.max() > high:
+        found = np.where(places > 1 - edge, 1 - (1 - high) * (1 - places) / edge, found)
+    return found

@@ -1,6 +1,7 @@
 """Table 1 of a cohort: who its subjects are, before and after preprocessing.
 
-A count below ``LEAST`` is shown as ``<10`` and cannot be had by subtraction, so that the table points at no patient.
+A count below ``LEAST`` is shown as ``<10`` and cannot be had by subtraction, and no mean gives away a number that lies
+far from all others, so that the table points at no patient.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from ehrsynth.schema import CODE_DOMAINS, Column
 
 TOP = 10  # codes
 MOST_LEVELS = 20
+FAR = 3  # interquartile ranges
 Row = dict[str, str]  # group, label, before, after
 Columns = Mapping[str, ColumnSpec | Column]
 
@@ -126,5 +128,16 @@ def _mean(cells: pd.Series) -> str:
         return ""
     if len(numbers) < LEAST:
         return f"of <{LEAST}"
+    numbers = _without_a_few_far_out(numbers)
     digits = 1 if abs(numbers.mean()) >= LEAST else 2
     return f"{numbers.mean():.{digits}f} ({numbers.std():.{digits}f})"
+
+
+def _without_a_few_far_out(numbers: pd.Series) -> pd.Series:
+    """Return the numbers with those that fewer than ``LEAST`` rows reach, far from all others, brought to where far is.
+
+    Far is ``FAR`` interquartile ranges beyond the quartiles. A mean of 160 numbers, one of them a million, tells it.
+    """
+    first, third = numbers.quantile([0.25, 0.75])
+    ordered, far = numbers.sort_values(ignore_index=True), FAR * (third - first)
+    return numbers.clip(min(first - far, ordered.iloc[LEAST - 1]), max(third + far, ordered.iloc[-LEAST]))
