@@ -51,6 +51,8 @@ class Band:
         every = zip(*map(_left_out, (self.count, self.total, self.squares, self.gram)), strict=True)
         for count, total, squares, gram in every:
             mean = total / count
+            # Where both are there, the products as they were added up: groups of a diagonal add up in another order.
+            squares = torch.cat([gram.diagonal(), squares[b:]])
             scale = scales(mean, squares / count - mean.square())
             covariance = (gram / count).sub_(torch.outer(mean[:b], mean))
             yield covariance.mul_(torch.outer(scale[:b], scale)).clamp_(-1, 1)
