@@ -77,7 +77,7 @@ def written_aside(path: Path) -> Iterator[Path]:
         yield aside
         put_in_place(aside, path)
     except OSError as error:
-        if error.filename in (None, str(aside)):  # what a full disk says has no name in it
+        if error.errno is not None and error.filename in (None, str(aside)):  # a full disk names no file
             error.filename = str(path)
         raise
     finally:

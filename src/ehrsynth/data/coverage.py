@@ -57,7 +57,7 @@ class Coverage:
 
 def reported(lines: Iterable[Coverage], asked: Collection[str]) -> list[dict[str, Any]]:
     """Return the lines worth telling as plain data; ``asked`` are the domains that features ask for."""
-    return [asdict(line) for line in lines if line.count and line.domain not in asked]
+    return [asdict(line) for line in lines if line.count and not (line.domain and line.domain in asked)]
 
 
 def changed(steps: Iterable[Mapping[str, Any]], training: int) -> list[Coverage]:
