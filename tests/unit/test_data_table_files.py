@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 
 from ehrsynth.chunks import write_table
+from ehrsynth.data import table_files
 from ehrsynth.data.csv_files import csv_style
 from ehrsynth.data.store import Store
 from ehrsynth.data.table_files import column_names, found_files, read_table, read_text, with_cells
-from ehrsynth.errors import FileError
+from ehrsynth.errors import FileError, MachineError
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.parquet"])
@@ -195,3 +196,20 @@ def test_the_decimal_sign_of_columns_that_sql_reads(tmp_path: Path) -> None:
     with Store() as store:
         store.scan("t", path, {"value": "DOUBLE"})
         assert store.frame("SELECT * FROM t")["value"].tolist() == [37.4, 38]
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.csv.gz", "table.parquet"])
+def test_a_table_without_memory_for_it_is_refused_with_its_size(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pd.DataFrame({f"c{i}": range(100, 400) for i in range(200)})
+    frame.to_parquet(tmp_path / name) if name.endswith("parquet") else frame.to_csv(tmp_path / name, index=False)
+    needed = table_files.least_memory(tmp_path / name)
+    cells = 8 * frame.size  # packed, the file is shorter than what it holds
+    assert (0 if name.endswith("gz") else 0.9 * cells) < needed < 1.1 * cells
+    for free in (needed, None):  # None: the system does not say
+        monkeypatch.setattr(table_files, "free_memory", lambda free=free: free)
+        assert table_files.read_text(tmp_path / name).shape == frame.shape
+    monkeypatch.setattr(table_files, "free_memory", lambda: needed - 1)
+    with pytest.raises(MachineError, match=rf"{name}: takes 0.0 GB or more in memory, and 0.0 GB are free; leave rows"):
+        table_files.read_text(tmp_path / name)

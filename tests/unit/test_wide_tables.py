@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ehrsynth import free_memory
 from ehrsynth.errors import MachineError
 from ehrsynth.evaluation import groups as grouping
 from ehrsynth.evaluation import required_memory
@@ -168,10 +169,10 @@ def test_free_memory_is_the_least_that_the_system_a_container_or_a_limit_leaves(
 ) -> None:
     for name, text in (("SYSTEM", "MemTotal: 9 kB\nMemAvailable: 5 kB\n"), ("LIMIT", "4096\n"), ("USED", "1024\n")):
         (tmp_path / name).write_text(text)
-        monkeypatch.setattr(required_memory, name, tmp_path / name)
-    monkeypatch.setattr(required_memory, "OWN", tmp_path / "none")
-    assert required_memory.free_memory() == 3072
+        monkeypatch.setattr(free_memory, name, tmp_path / name)
+    monkeypatch.setattr(free_memory, "OWN", tmp_path / "none")
+    assert free_memory.free_memory() == 3072
     (tmp_path / "LIMIT").write_text("max\n")
-    assert required_memory.free_memory() == 5 * 1024
+    assert free_memory.free_memory() == 5 * 1024
     (tmp_path / "SYSTEM").unlink()
-    assert required_memory.free_memory() is None
+    assert free_memory.free_memory() is None

@@ -24,6 +24,7 @@ from ehrsynth.errors import FileError, machine_fault
 
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE = 1000  # lines that show how a CSV is written
+FEW = 50  # lines that show how long they are
 CONVERT = "convert the file, for example with iconv -f latin1 -t utf-8"
 
 
@@ -94,6 +95,16 @@ def csv_text(path: Path) -> pd.DataFrame:
         raise FileError(f"{path}: not readable as a table (a quote is opened and never closed)")
     frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def csv_memory(path: Path) -> int:
+    """Return about how many bytes a CSV takes in memory at least: eight a cell, of as many as its first rows show."""
+    size = path.stat().st_size
+    delimiter, _, names = csv_style(path)
+    with readable(path), _opened(path) as stream:
+        lines = list(islice(stream, 1, FEW))
+        rows = sum(1 for _ in csv.reader(lines, delimiter=delimiter))
+    return max(size, 8 * len(names) * rows * size // max(sum(map(len, lines)), 1))
 
 
 def _require_rectangle(path: Path, delimiter: str) -> None:

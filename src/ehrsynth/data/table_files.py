@@ -15,10 +15,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrsynth.data.csv_files import csv_style, csv_text, readable
+from ehrsynth.data.csv_files import csv_memory, csv_style, csv_text, readable
 from ehrsynth.data.parsing import decimal_sign, typed, zeros_and_ones
-from ehrsynth.errors import FileError
+from ehrsynth.errors import FileError, MachineError
 from ehrsynth.files import require
+from ehrsynth.free_memory import free_memory
 
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 PARQUET = (".parquet", ".pq")
@@ -150,13 +151,30 @@ def read_text(path: Path) -> pd.DataFrame:
 
     Raises:
         FileError: as ``read_table``.
+        MachineError: there is no memory for it.
     """
     require(path)
+    free, needed = free_memory(), least_memory(path)
+    if free is not None and needed > free:
+        raise MachineError(
+            f"{path}: takes {needed / 1e9:.1f} GB or more in memory, and {free / 1e9:.1f} GB are free; leave rows or"
+            " columns out, or take a larger machine"
+        )
     with readable(path):
         frame = csv_text(path) if is_csv(path) else _parquet_cells(path)
     if frame.empty:
         raise FileError(f"{path}: the table is empty; at least one row is needed")
     return frame
+
+
+def least_memory(path: Path) -> int:
+    """Return the bytes that a table takes in memory at least."""
+    if is_csv(path):
+        return csv_memory(path)
+    with readable(path), path.open("rb") as stream:
+        about = pq.read_metadata(stream)
+    widths = (kind.bit_width if pa.types.is_primitive(kind) else 64 for kind in about.schema.to_arrow_schema().types)
+    return int(about.num_rows * sum(widths) // 8)
 
 
 def _parquet_cells(path: Path) -> pd.DataFrame:
