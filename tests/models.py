@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_class
-from omegaconf import OmegaConf
 
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.gradient_free import GradientFree
+from ehrsynth.study.conf import load
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
 SMALL = 8  # widths, steps, ...
@@ -19,8 +19,7 @@ def discovered(folder: Path = CONF) -> dict[str, Trial]:
     """Return class and options of each YAML, and once more for every other choice it offers, such as a decoding."""
     found: dict[str, Trial] = {}
     for path in sorted(folder.glob("*.yaml")):
-        node = OmegaConf.to_container(OmegaConf.load(path).model)
-        assert isinstance(node, dict)
+        node = load("model", path)
         cls = get_class(node["_target_"])
         options = {str(name): _small(value) for name, value in node.items() if not str(name).startswith("_")}
         found[path.stem] = cls, options

@@ -149,7 +149,9 @@ def _batches(
             generator = torch_rng(seed, "sample", batch, device=model.device)
             with torch.inference_mode():
                 if condition is not None and way == "model":
-                    rows = model.sample(size, generator, condition.of_rows(done, done + size).to(model.device)).cpu()
+                    rows = model.sample(
+                        size, generator, condition.of_rows(slice(done, done + size)).to(model.device)
+                    ).cpu()
                 else:
                     rows = model.sample(size, generator).cpu()
                 if condition is not None and way == "rejection":
@@ -205,7 +207,7 @@ def _encoded(model: SyntheticModel, asked: Mapping[str, str]) -> Condition | Non
             }.get(column.kind, "only binary and categorical columns can be conditioned on")
             raise OptionError(f"condition.{name}={value}: {right}")
         given[0, places] = True
-    return Condition(model.layout, values, given) if asked else None
+    return Condition(model.layout, values, values, given) if asked else None
 
 
 def _named(asked: Asked) -> str:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zipfile import BadZipFile, ZipFile
 
 import pytorch_lightning as pl
@@ -42,13 +42,18 @@ class SyntheticModel(pl.LightningModule, ABC):
             steps and all processes have equally many.
         precisions: of Lightning's Trainer under which it can be trained; rows and draws are float32 in any case.
         sample_batch: records that sampling asks for at a time, unless told otherwise.
-        rules: that hold in the training rows, for a loss that wants to penalise what breaks them; given before
-            training, and not kept with the weights.
+        rules: that hold in the training rows, given before training and not kept with the weights.
+        rules_weight: of the penalty for what breaks them in the loss, ``constraints.weight``; also given then.
+        penalises_rules: whether its loss has that penalty, ``rules_penalty``.
+        conditioning: how it meets what ``conditionable`` names: ``exact``, by the conditional distribution of what it
+            has learned, or ``label``, by columns that it was told in training.
     """
 
     needs_every_row = False
     precisions: Collection[str] = ("32-true", "16-mixed", "bf16-mixed")
     sample_batch = 4096
+    penalises_rules = False
+    conditioning: Literal["exact", "label"] = "exact"
 
     def __init__(self, *, schema: Schema, seed: int) -> None:
         super().__init__()
@@ -56,6 +61,7 @@ class SyntheticModel(pl.LightningModule, ABC):
         self.layout = Layout.of(schema)
         self.seed = seed
         self.rules: Rules = Rules((), schema)
+        self.rules_weight = 0.0
         self._losses: dict[str, list[Tensor]] = {}
 
     @abstractmethod
@@ -70,13 +76,22 @@ class SyntheticModel(pl.LightningModule, ABC):
             generator: of the draws.
             condition: what the records must have, on the model's device; one row, or one for each record. It asks for
                 ``conditionable`` columns only, so a model that declares none need not heed it: conditions on other
-                columns are met by rejection.
+                columns are met by rejection. Numbers may be asked for by value or by range.
         """
 
     @property
     def conditionable(self) -> Collection[str]:
         """The schema columns that ``sample`` can be conditioned on, alone and together."""
         return ()
+
+    def rules_penalty(self, rows: Tensor) -> Tensor:
+        """Return ``rules_weight`` times how far records [n, p], of probabilities too, break the rules on average.
+
+        A model whose ``penalises_rules`` is true adds it to the loss that its generating network descends.
+        """
+        if not self.rules_weight:
+            return rows.new_zeros(())
+        return self.rules_weight * self.rules.violation(rows).sum(1).mean()
 
     def observe(self, train: Records) -> None:
         """Look at all training records once before training; most models need nothing from this.

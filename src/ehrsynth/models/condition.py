@@ -1,7 +1,8 @@
 """What generated records are asked to have."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,24 +12,27 @@ from ehrsynth.layout import Layout, Records
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """Encoded values that records must have.
+    """Encoded values, or ranges of numbers, that records must have.
 
     A schema column is given as a whole: all indicators of a category; of a number that may be missing, its indicator
-    too, and the value unless that says missing.
+    too, and the value unless that says missing. What is given of a bit or an indicator is a value; a number may lie
+    anywhere between ``low`` and ``high``.
 
     Attributes:
         layout: of the records.
-        values: float32 [1, p], the same for all records, or [n, p], a row for each; what is not given is zero.
+        low, high: float32 [1, p], the same for all records, or [n, p], a row for each; what is not given is zero.
         given: bool, of the same shape: which of the values are asked for.
     """
 
     layout: Layout
-    values: Tensor = field(repr=False)
+    low: Tensor = field(repr=False)
+    high: Tensor = field(repr=False)
     given: Tensor = field(repr=False)
 
     def __post_init__(self) -> None:
-        if self.values.shape != self.given.shape or self.values.shape[1:] != (self.layout.width,):
-            raise ValueError(f"condition: values {self.values.shape}, given {self.given.shape}: [n, p] was expected")
+        shapes = {tuple(part.shape) for part in (self.low, self.high, self.given)}
+        if len(shapes) > 1 or self.low.shape[1:] != (self.layout.width,):
+            raise ValueError(f"condition: low, high and given of shapes {sorted(shapes)}: [n, p] was expected of each")
 
     @classmethod
     def of(cls, records: Records, columns: Iterable[str]) -> "Condition":
@@ -39,30 +43,41 @@ class Condition:
             given[:, layout.places[name]] = True
         for bit, value in layout.missing_bits():
             given[:, layout.values.start + value] &= values[:, bit] == 0
-        return cls(layout, values.where(given, 0.0), given)
+        values = values.where(given, 0.0)
+        return cls(layout, values, values, given)
 
-    @property
+    @cached_property
+    def fixed(self) -> Tensor:
+        """Which places have one value given, bool of the shape of ``given``; those of a range have not."""
+        return self.given & (self.low == self.high)
+
+    @cached_property
     def columns(self) -> frozenset[str]:
         """The schema columns of which something is given."""
         return frozenset(self.layout.fields[place].column for place in self.given.any(0).nonzero().flatten().tolist())
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.low)
 
-    def of_rows(self, start: int, stop: int) -> "Condition":
-        """Return the condition of records ``start`` to ``stop``; one that is the same for all stays one row."""
+    def on(self, columns: Collection[str]) -> "Condition":
+        """Return what is asked of some of the schema's columns only."""
+        kept = torch.tensor([encoded.column in columns for encoded in self.layout.fields], device=self.given.device)
+        return Condition(self.layout, self.low.where(kept, 0.0), self.high.where(kept, 0.0), self.given & kept)
+
+    def of_rows(self, rows: slice | Tensor) -> "Condition":
+        """Return the condition of some of the records; one that is the same for all stays one row."""
         if len(self) == 1:
             return self
-        return Condition(self.layout, self.values[start:stop], self.given[start:stop])
+        return Condition(self.layout, self.low[rows], self.high[rows], self.given[rows])
 
     def to(self, device: torch.device) -> "Condition":
         """Return the same condition on a device."""
-        return Condition(self.layout, self.values.to(device), self.given.to(device))
+        return Condition(self.layout, self.low.to(device), self.high.to(device), self.given.to(device))
 
     def met_by(self, rows: Tensor) -> Tensor:
         """Return which hard records [n, p] meet it, bool [n]."""
-        return ((rows == self.values) | ~self.given).all(1)
+        return (((self.low <= rows) & (rows <= self.high)) | ~self.given).all(1)
 
     def imposed_on(self, rows: Tensor) -> Tensor:
-        """Return records [n, p] with the given values in place of their own."""
-        return torch.where(self.given, self.values, rows)
+        """Return records [n, p] with the values given in place of their own; of a range the nearest end, if outside."""
+        return torch.where(self.given, rows.clamp(self.low, self.high), rows)

@@ -4,16 +4,18 @@ Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014; a weight on the 
 et al., beta-VAE, ICLR 2017; likelihoods by kind of column as in Nazabal et al., HI-VAE, 2020.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
+from typing_extensions import override
 
 from ehrsynth.layout import Records
 from ehrsynth.models import heads, options
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
+from ehrsynth.models.labels import Labels
 from ehrsynth.models.nn import mlp
 from ehrsynth.schema import Schema
 
@@ -33,10 +35,14 @@ class VAE(SyntheticModel):
         kl_weight: weight of the KL term; 1 is the evidence lower bound, under which most of the latent vector
             stays unused on sparse codes.
         learning_rate: of Adam.
+        condition: columns that the decoder is told, so that it can be asked for them.
 
     Raises:
         OptionError: an option is not a value that can work.
     """
+
+    penalises_rules = True
+    conditioning = "label"
 
     def __init__(
         self,
@@ -47,6 +53,7 @@ class VAE(SyntheticModel):
         hidden: Sequence[int] = (512, 256),
         kl_weight: float = 0.3,
         learning_rate: float = 1e-3,
+        condition: Sequence[str] = (),
     ) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
@@ -55,17 +62,23 @@ class VAE(SyntheticModel):
         options.number(0, kl_weight=kl_weight)
         options.positive(learning_rate=learning_rate)
         self.latent_width, self.kl_weight, self.learning_rate = latent_width, kl_weight, learning_rate
-        layout = self.layout
+        layout, self.labels = self.layout, Labels(schema, condition)
         with self.seeded_init():
             self.encoder = mlp([layout.width, *hidden, 2 * latent_width])
-            self.decoder = mlp([latent_width, *reversed(hidden), layout.width])
+            self.decoder = mlp([latent_width + self.labels.width, *reversed(hidden), layout.width])
         self.log_std = nn.Parameter(torch.full((layout.width - layout.binary.stop,), -2.0))
 
     def observe(self, train: Records) -> None:
-        """Start the decoder's output at the training marginals."""
+        """Start the decoder's output at the training marginals, and count labels."""
+        self.labels.observe(train)
         output = self.decoder[-1]
         assert isinstance(output, nn.Linear)
         output.bias.data.copy_(heads.marginal_logits(train))
+
+    @property
+    @override
+    def conditionable(self) -> Collection[str]:
+        return self.labels.columns
 
     @property
     def std(self) -> Tensor:
@@ -77,9 +90,11 @@ class VAE(SyntheticModel):
         mean, log_variance = self.encoder(batch).chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=self.step_rng(batch_idx), device=self.device)
         latent = mean + (0.5 * log_variance).exp() * noise
-        reconstruction = heads.negative_log_likelihood(self.layout, batch, self.decoder(latent), self.std).mean()
+        logits = self._decoded(latent, self.labels.of(batch))
+        reconstruction = heads.negative_log_likelihood(self.layout, batch, logits, self.std).mean()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
-        total: Tensor = reconstruction + self.kl_weight * kl
+        broken = self.rules_penalty(self.labels.imposed_on(self.layout.activate(logits), self.labels.of(batch)))
+        total: Tensor = reconstruction + self.kl_weight * kl + broken
         self.log_losses(batch_idx, total=total, reconstruction=reconstruction, kl=kl)
         return total
 
@@ -90,4 +105,10 @@ class VAE(SyntheticModel):
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw records [n, p]: a latent vector, then every column from its likelihood."""
         latent = torch.randn(n, self.latent_width, generator=generator, device=self.device)
-        return heads.draw(self.layout, self.decoder(latent), self.std, generator)
+        labels = self.labels.draw(n, generator, condition)
+        rows = heads.draw(self.layout, self._decoded(latent, labels), self.std, generator)
+        return self.labels.imposed_on(rows, labels)
+
+    def _decoded(self, latent: Tensor, labels: Tensor) -> Tensor:
+        logits: Tensor = self.decoder(torch.cat([latent, labels], dim=1))
+        return logits

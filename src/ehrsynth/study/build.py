@@ -10,7 +10,8 @@ from typing import Any
 from ehrsynth.errors import EhrsynthError, OptionError
 from ehrsynth.study.conf import MISSING, Choice
 
-SPECIAL = ("_target_", "_convert_", "_partial_", "_args_")  # of Hydra; everything is converted here
+# Of Hydra, where everything is converted here; ``_name_`` is ours, of one model among several of a class.
+SPECIAL = ("_target_", "_convert_", "_partial_", "_args_", "_name_")
 
 
 def build(node: Any, name: str = "", *, late: bool = False) -> Any:

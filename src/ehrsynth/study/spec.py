@@ -63,7 +63,9 @@ class Spec:
 
     @property
     def model_name(self) -> str:
-        """What the runs of this model are filed under: the name of the model's module."""
+        """What the runs of this model are filed under: its ``_name_``, or else the name of the model's module."""
+        if "_name_" in self.model:
+            return str(self.model["_name_"])
         module, name = str(self.model["_target_"]).rsplit(".", 1)
         return name if module == "__main__" else module.rsplit(".", 1)[-1]
 
