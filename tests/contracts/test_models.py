@@ -46,7 +46,9 @@ def test_no_model_escapes_its_trial(tmp_path: Path) -> None:
     assert {path.stem for path in CONF.glob("*.yaml")} <= set(MODELS)
     assert {"ehrdiff_prevalence", "emr_wgan_bernoulli", "emr_wgan_marginal_bias"} <= set(MODELS)
     assert {"independent", "train_copy"} == set(MODELS) - set(TRAINED)
-    (tmp_path / "mine.yaml").write_text("model: {_target_: tests.mixture.Mixture, classes: 90}", encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(
+        "# @package _global_\nmodel: {_target_: tests.mixture.Mixture, classes: 90}", encoding="utf-8"
+    )
     assert discovered(tmp_path) == {"mine": (Mixture, {"classes": 8})}
     assert learns(Mixture)
 
