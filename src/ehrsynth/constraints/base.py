@@ -92,6 +92,10 @@ class Rules:
         """Return how far each of the records [n, p] breaks each rule [n, r]; see ``Compiled``."""
         return torch.stack([rule.violation(x) for rule in self], dim=1) if len(self) else x[:, :0]
 
+    def broken(self, x: Tensor) -> Tensor:
+        """Return which of the hard records [n, p] break a rule, bool [n]."""
+        return (self.violation(x) > 0).any(1)
+
     def support(self, x: Tensor) -> Tensor:
         """Return which of the hard records [n, p] could break each rule, bool [n, r]."""
         return torch.stack([rule.support(x) for rule in self], dim=1) if len(self) else x[:, :0].bool()
