@@ -1,6 +1,6 @@
 """What becomes of drawn records that break a rule: kept, rejected, or repaired."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from ehrsynth.constraints.base import Rules
 from ehrsynth.constraints.repair import repaired
 
 Policy = Literal["keep", "reject", "repair"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
 class Enforced(NamedTuple):
