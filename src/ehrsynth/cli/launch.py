@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ehrsynth.cli.messages import one_line, users_fault
-from ehrsynth.cli.overrides import readable, sorted_flags
+from ehrsynth.cli.overrides import readable, rules_below, sorted_flags
 from ehrsynth.cli.texts import keep_words
 from ehrsynth.errors import EhrsynthError, OptionError, machine_fault
 from ehrsynth.files import sweep_scratch
@@ -72,6 +72,8 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
         if verb == "generate":  # past Hydra's grammar, which would split a column's name at its dots
             conditions = [option.partition(".")[2] for option in options if CONDITION.match(option)]
             options = [option for option in options if not CONDITION.match(option)]
+        if verb == "train":
+            options = [rules_below(option) for option in options]
         sweep = bool({"-m", "--multirun"} & set(flags))
         sys.argv = [f"ehrsynth {verb}", *(readable(option, sweep=sweep) for option in options), *flags]
         try:

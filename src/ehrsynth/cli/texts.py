@@ -19,7 +19,7 @@ Words = Mapping[str, str]  # what was typed, by how Hydra reads it
 TEXTS = {
     *("out", "run", "runs", "train", "holdout", "synthetic", "schema", "constraints", "cache", "sex_table"),
     *("population", "subject", "drop", "outcomes", "sensitive", "device", "study", "data.matrix", "data.name"),
-    *("paths.runs", "paths.matrices", "logger.mode", "logger.project", "logger.entity"),
+    *("paths.runs", "paths.matrices", "constraints.rules", "logger.mode", "logger.project", "logger.entity"),
     *("evaluation.sensitive", "evaluation.sex_table", "evaluation.population", "pareto.utility", "pareto.privacy"),
 }
 

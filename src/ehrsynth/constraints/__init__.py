@@ -5,7 +5,9 @@ validity score, so the three cannot disagree.
 """
 
 from ehrsynth.constraints.base import Constraint, Rules
+from ehrsynth.constraints.policy import Policy, enforced
 from ehrsynth.constraints.reading import from_dict, load, require_columns, save
+from ehrsynth.constraints.repair import repaired
 from ehrsynth.constraints.rules import AtMost, Exclusive, Implies, OneHot, OnlyIf, Range
 
 __all__ = [
@@ -15,10 +17,13 @@ __all__ = [
     "Implies",
     "OneHot",
     "OnlyIf",
+    "Policy",
     "Range",
     "Rules",
+    "enforced",
     "from_dict",
     "load",
+    "repaired",
     "require_columns",
     "save",
 ]

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pandas as pd
 import torch
 
 from ehrsynth.callbacks.evaluate import checkpoint_path
 from ehrsynth.chunks import write_chunks
+from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
@@ -29,7 +31,7 @@ from ehrsynth.layout import Records
 from ehrsynth.models.base import SyntheticModel, load_model
 from ehrsynth.reporting.model_card import card_md
 from ehrsynth.reporting.parts import write_parts
-from ehrsynth.sampling import synthesize
+from ehrsynth.sampling import Acceptance, Ruled, synthesize
 from ehrsynth.seeding import derive
 from ehrsynth.study.build import build
 from ehrsynth.study.generate import torch_device
@@ -78,7 +80,14 @@ def hand_over(
     device = torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
     model = load_model(chosen, data.schema, model_class).to(device)
     with watch.bar("generating", n) as advance:
-        chunks = synthesize(model, n, derive(spec.seed, "hand over"), progress=lambda done: advance(done, None))
+        chunks = synthesize(
+            model,
+            n,
+            derive(spec.seed, "hand over"),
+            ruled=ruled(spec, rules := Rules(matrix.constraints, matrix.schema)),
+            acceptance=(acceptance := Acceptance()),
+            progress=lambda done: advance(done, None),
+        )
         synthetic = _written(folder.synthetic, chunks, Encoder(real.schema))
     seconds["generate"] = perf_counter() - start
 
@@ -93,6 +102,9 @@ def hand_over(
         "checkpoint": f"epoch {epoch} of {checkpoints.index.max()}, chosen for {profile.name}",
         "run": folder.path.name,
     }
+    enforcement = _enforcement(spec, len(rules), acceptance, synthetic)
+    if enforcement["policy"] != "keep" or enforcement["weight"]:
+        about["rules"] = _in_words(enforcement)
     losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
     evaluation = judge(
         evidence,
@@ -141,6 +153,7 @@ def hand_over(
         "checkpoint": chosen.name,
         "epoch": epoch,
         "profile": profile.name,
+        "constraints": enforcement,
         "seconds": {step: round(value, 2) for step, value in seconds.items()},
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": report["versions"],
@@ -150,6 +163,33 @@ def hand_over(
     write_json(folder.path / PROVENANCE, provenance)
     write_parts(folder.path / "report.parquet", evaluation.scores)
     folder.finish(evaluation.to_dict())
+
+
+def ruled(spec: Spec, rules: Rules) -> Ruled | None:
+    """Return the rules that sampled records must keep; None if what breaks some is kept too."""
+    policy = spec.constraints["policy"]
+    return Ruled(rules, policy) if len(rules) and policy != "keep" else None
+
+
+def _enforcement(spec: Spec, rules: int, acceptance: Acceptance, synthetic: Records) -> dict[str, Any]:
+    """Return what was done about the rules, and what it cost."""
+    facts = {"rules": rules, **spec.constraints}
+    if not rules or spec.constraints["policy"] == "keep":
+        return facts
+    cells = len(synthetic) * len(synthetic.layout.places)
+    broken, changed = acceptance.broken / acceptance.accepted, acceptance.changed / cells
+    return facts | {"drawn": acceptance.drawn, "share_broken": broken, "share_of_cells_changed": changed}
+
+
+def _in_words(enforcement: dict[str, Any]) -> str:
+    """Return what was done about the rules, for the head of the report."""
+    said = f"{enforcement['rules']}, weight {enforcement['weight']:g} in the loss, policy {enforcement['policy']}"
+    if "drawn" not in enforcement:
+        return said
+    cost = f"{100 * enforcement['share_broken']:.2f} % of {enforcement['drawn']:,} records drawn broke one"
+    if enforcement["policy"] == "repair":
+        cost += f", {100 * enforcement['share_of_cells_changed']:.3f} % of the cells were changed"
+    return f"{said}: {cost}"
 
 
 def _shared_anchors(
