@@ -4,6 +4,6 @@
 """
 
 from ehrsynth.sampling.acceptance import Acceptance
-from ehrsynth.sampling.draw import sample_records, synthesize
+from ehrsynth.sampling.draw import Ruled, sample_records, synthesize
 
-__all__ = ["Acceptance", "sample_records", "synthesize"]
+__all__ = ["Acceptance", "Ruled", "sample_records", "synthesize"]
