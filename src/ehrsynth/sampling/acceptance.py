@@ -19,7 +19,7 @@ class Acceptance:
         ways: of each column asked for: the model drew it under the condition, from the distribution that it has learned
             (``exact``) or by a label that it was told in training (``label``), or those that met it were kept.
         drawn: records that the model drew.
-        accepted: those of them that meet what they were drawn for.
+        accepted: those of them that met what somebody still waited for.
         broken: those of the accepted that broke a rule as they were drawn, if rules were asked for.
         changed: cells that were changed to mend them.
     """
@@ -44,7 +44,7 @@ class Acceptance:
 
     @property
     def share(self) -> float:
-        """The share of drawn records that meet what they were drawn for."""
+        """The share of drawn records that met what somebody still waited for."""
         return self.accepted / self.drawn if self.drawn else math.nan
 
     def __str__(self) -> str:

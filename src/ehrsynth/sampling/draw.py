@@ -208,6 +208,7 @@ class _Drawing:
             asked = of[np.resize(waiting, self.batch_size)]
             rows = self._draw(given, asked)
             answered = answering.answered(rows, asked)
+            answered[~np.isin(answered, of[waiting])] = -1  # those who asked this have what they want
             self.acceptance.accepted += int((answered >= 0).sum())
             rows, answered = self._ruled(rows, answered, questions.distinct)
             records, places = assigned(answered, of[waiting])

@@ -148,8 +148,12 @@ def _check(shares: Shares, schema: Schema, condition: Mapping[str, object]) -> N
     for name, levels in shares.boost.items():
         for level, by in levels.items():
             if isinstance(by, bool) or not isinstance(by, int | float) or not (isfinite(by) and by > 0):
-                raise OptionError(f"boost.{name}.{level}={by}: a number above zero was expected")
+                raise OptionError(f"boost.{name}.{level}={_short(by)}: a number above zero was expected")
             _answer(schema, name, level)
+
+
+def _short(number: object) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
 
 
 def _answer(schema: Schema, name: str, level: str) -> Answers:
