@@ -14,8 +14,8 @@ from typing_extensions import override
 
 from ehrsynth.chunks import write_table
 from ehrsynth.data.encoding import rescaled
-from ehrsynth.evaluation.suite import FittedSuite
 from ehrsynth.errors import OptionError
+from ehrsynth.evaluation.suite import FittedSuite
 from ehrsynth.files import aside_of, put_in_place
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.sampling import Ruled, sample_records

@@ -18,7 +18,20 @@ Words = Mapping[str, str]  # what was typed, by how Hydra reads it
 # signature says.
 TEXTS = {
     *("out", "run", "runs", "train", "holdout", "synthetic", "schema", "constraints", "cache", "sex_table"),
-    *("population", "subject", "drop", "outcomes", "sensitive", "device", "study", "data.matrix", "data.name"),
+    *(
+        "population",
+        "subject",
+        "drop",
+        "outcomes",
+        "sensitive",
+        "device",
+        "conditions",
+        "balance",
+        "post_selection",
+        "study",
+        "data.matrix",
+        "data.name",
+    ),
     *("paths.runs", "paths.matrices", "constraints.rules", "logger.mode", "logger.project", "logger.entity"),
     *("evaluation.sensitive", "evaluation.sex_table", "evaluation.population", "pareto.utility", "pareto.privacy"),
 }

@@ -35,9 +35,13 @@ class Numbers:
         columns = [schema.by_name[name] for name in names]
         self.values = [layout.places[name][-1] for name in names]
         self.gaps = [(i, gap[0]) for i, name in enumerate(names) if (gap := layout.places[name][:-1])]
-        self.start, self.width = torch.tensor([span(column) for column in columns], dtype=torch.float64).reshape(-1, 2).T
+        self.start, self.width = (
+            torch.tensor([span(column) for column in columns], dtype=torch.float64).reshape(-1, 2).T
+        )
         self.scale = 10.0 ** torch.tensor([_decimals(column) for column in columns], dtype=torch.float64)
-        self.low, self.high = torch.full((2, len(names)), torch.inf, dtype=torch.float64) * torch.tensor([[-1.0], [1.0]])
+        self.low, self.high = torch.full((2, len(names)), torch.inf, dtype=torch.float64) * torch.tensor(
+            [[-1.0], [1.0]]
+        )
         for name, low, high in limits:
             i = names.index(name)
             self.low[i], self.high[i] = max(float(self.low[i]), low), min(float(self.high[i]), high)

@@ -1,19 +1,29 @@
 """A run folder -> a synthetic table."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 
-from ehrsynth.chunks import write_chunks
-from ehrsynth.data import parsing
+from ehrsynth.chunks import read_chunks, write_chunks
+from ehrsynth.constraints import Rules
+from ehrsynth.constraints import load as load_rules
+from ehrsynth.constraints.policy import POLICIES, Policy
 from ehrsynth.data.matrix import LOW_PREVALENCE, read_low_prevalence
 from ehrsynth.errors import OptionError, expect
-from ehrsynth.files import TABLE_SUFFIXES, sha256, writable
+from ehrsynth.files import TABLE_SUFFIXES, sha256, writable, write_json
+from ehrsynth.layout import Records
 from ehrsynth.models.base import SyntheticModel, load_model
-from ehrsynth.sampling import Acceptance, synthesize
+from ehrsynth.reporting.report import current_versions
+from ehrsynth.sampling import Acceptance, Ruled
+from ehrsynth.sampling.draw import Asked, decoded, record_batches
+from ehrsynth.sampling.shares import TIMES, Shares, demand_of, post_selected
+from ehrsynth.sampling.table import ConditionTable
+from ehrsynth.sampling.wanted import answers
 from ehrsynth.schema import Column, Schema
 from ehrsynth.study.build import located
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
@@ -28,6 +38,17 @@ class Written(NamedTuple):
     rows: int
     columns: int
 
+    @property
+    def provenance(self) -> Path:
+        """What made it, beside it."""
+        return provenance_of(self.file)
+
+
+def provenance_of(table: Path) -> Path:
+    """Return the file that says what made a synthetic table."""
+    stem = next(table.name.removesuffix(suffix) for suffix in TABLE_SUFFIXES if table.name.endswith(suffix))
+    return table.with_name(f"{stem}.{PROVENANCE}")
+
 
 def generate(
     run: RunFolder | str | Path,
@@ -36,6 +57,12 @@ def generate(
     out: str | Path | None = None,
     seed: int = 0,
     condition: Mapping[str, object] | None = None,
+    conditions: str | Path | None = None,
+    balance: str | None = None,
+    boost: Mapping[str, Mapping[str, float]] | None = None,
+    post_selection: str | None = None,
+    guidance: float | None = None,
+    policy: Policy = "keep",
     device: str = "auto",
     reintroduce: bool = False,
     quote_formulas: bool = False,
@@ -44,12 +71,24 @@ def generate(
 ) -> pd.DataFrame | Written:
     """Draw records from the chosen checkpoint of a finished run.
 
+    A model is given what it can be conditioned on; what it cannot is met by drawing records until enough have it. A
+    file ``OUT.provenance.json`` beside the table says which of the two it was for each column, and what else made it.
+
     Args:
         run: the run, or its folder.
-        n: records; as many as the run had training rows by default.
+        n: records; as many as the run had training rows by default, or one for each row of ``conditions``.
         out: a file to write them to, .csv, .csv.gz or .parquet; without one the table is returned.
         seed: of the draws.
-        condition: wanted value by column; only such records are kept.
+        condition: what all records must have: by column a level, 0 or 1, a number, a pair of numbers of which either
+            may be None, or the word ``missing``.
+        conditions: a table, CSV or Parquet, whose rows say what is known of each record; empty cells are completed.
+        balance: column whose levels get equal shares.
+        boost: by column and level how many times its share is to grow against that of the others.
+        post_selection: outcome whose share is to be that of the training rows: three times as many records are drawn,
+            and the first of each level kept.
+        guidance: of a diffusion model that was told labels: how much more than the calibrated 0 to heed them.
+        policy: of records that break the rules of the run's data: they are kept, others drawn for them (``reject``), or
+            as few cells as possible changed (``repair``).
         device: ``auto`` takes a GPU if there is one; or ``cpu``, ``cuda``.
         reintroduce: add codes that were too rare to train on, drawn at their training prevalence.
         quote_formulas: in a CSV, put an apostrophe before texts that a spreadsheet would take for a formula.
@@ -57,7 +96,8 @@ def generate(
         watch: who is told what happens.
 
     Raises:
-        InputError: there is no such run, a file of it is not as it was written, or an option is wrong.
+        InputError: there is no such run, a file of it is not as it was written, an option is wrong, or hardly any
+            record that the model draws has what is asked for.
     """
     folder = RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run))
     if out is not None and not str(out).endswith(TABLE_SUFFIXES):
@@ -67,48 +107,171 @@ def generate(
     expect(
         condition is None or isinstance(condition, Mapping), "condition", condition, "a mapping of columns to values"
     )
+    fits = isinstance(boost or {}, Mapping) and all(isinstance(levels, Mapping) for levels in (boost or {}).values())
+    expect(fits, "boost", boost, "a mapping of columns to levels, and of these to numbers")
+    expect(policy in POLICIES, "constraints.policy", policy, f"one of {', '.join(POLICIES)}")
     if quote_formulas and (out is None or str(out).endswith(".parquet")):
         raise OptionError("quote_formulas=true: it is for a CSV; out=FILE.csv was expected")
+    _require_one_question(n, condition, conditions, balance, boost, post_selection)
     if out is not None:
         writable("out", Path(out), file=True)
+        writable("out", provenance_of(Path(out)), file=True)
     known = _model_class(model_class)
     folder.require(folder.path / PROVENANCE)
     folder.require(folder.chosen_checkpoint, folder.schema)
     if folder.hashes is None:
         watch.say(f"{folder.path}: by a version that kept no hashes: its files were not checked")
-    n = folder.facts(rows={"train": int})["rows"]["train"] if n is None else whole("n", n, least=1)
+    schema = Schema.load(folder.schema)
+    table = None if conditions is None else ConditionTable(Path(conditions), schema)
+    n = (
+        table.rows
+        if table
+        else folder.facts(rows={"train": int})["rows"]["train"]
+        if n is None
+        else whole("n", n, least=1)
+    )
     rare = _rare(folder) if reintroduce else []
-    model = load_model(folder.chosen_checkpoint, Schema.load(folder.schema), known).to(torch_device(device))
-    wanted = {str(name): _level(model.schema.by_name.get(name), value) for name, value in (condition or {}).items()}
+    ruled = _ruled(folder, policy, schema)
+    parts = None if post_selection is None else _training_shares(folder, schema, post_selection)
+    model = load_model(folder.chosen_checkpoint, schema, known).to(torch_device(device))
+    _guide(model, guidance)
+    seed = whole("seed", seed)
+    condition = {str(name): value for name, value in (condition or {}).items()}
+    shares = Shares(balance, {str(name): {str(k): by for k, by in of.items()} for name, of in (boost or {}).items()})
+    asked: Asked = table.demand() if table else condition
+    if shares.columns:
+        asked = demand_of(shares, model, n, seed, condition)
     acceptance = Acceptance()
     with watch.bar("generating", n) as advance:
-        chunks = synthesize(
-            model,
-            n,
-            whole("seed", seed),
-            condition=wanted,
-            acceptance=acceptance,
-            low_prevalence=rare,
-            progress=lambda done: advance(done, None),
-        )
+        drawn = record_batches(model, n if parts is None else TIMES * n, seed, None, asked, ruled, acceptance)
+        if parts is not None:
+            option = f"post_selection={post_selection}"
+            drawn = post_selected(drawn, schema.by_name[str(post_selection)], parts, n, option)
+        chunks = decoded(model, _watched(drawn, lambda done: advance(done, None)), seed, rare)
         if out is None:
-            table = pd.concat(chunks, ignore_index=True)
+            made = pd.concat(chunks, ignore_index=True)
         else:
             rows = write_chunks(Path(out), chunks, quote_formulas=quote_formulas)
+    _tell(watch, acceptance, n, policy, post_selection)
+    if out is None:
+        return made
+    written = Written(Path(out), rows, len(schema.columns) + len(rare))
+    options = {
+        "condition": {name: _plain(value) for name, value in condition.items()},
+        "conditions": None if table is None else {"file": table.file.name, "sha256": sha256(table.file)},
+        "balance": balance,
+        "boost": shares.boost,
+        "post_selection": post_selection,
+        "guidance": guidance,
+        "constraints.policy": policy,
+        "reintroduce": reintroduce,
+        "quote_formulas": quote_formulas,
+    }
+    facts = folder.provenance
+    checkpoint = {"file": folder.chosen_checkpoint.name, "sha256": sha256(folder.chosen_checkpoint)}
+    provenance = {
+        "run": {"run_id": folder.path.name, "model": facts["model"], "checkpoint": checkpoint},
+        "n": n,
+        "seed": seed,
+        "device": model.device.type,
+        "asked": options,
+        "how": acceptance.to_dict(),
+        "table": {"file": written.file.name, "sha256": sha256(written.file), "columns": written.columns},
+        "versions": current_versions(),
+    }
+    write_json(written.provenance, provenance)
+    return written
+
+
+def _require_one_question(
+    n: object, condition: object, conditions: object, balance: object, boost: object, post_selection: object
+) -> None:
+    """Raise an ``OptionError`` for options of which each says by itself what the records are to be."""
+    beside = {"condition": condition, "balance": balance, "boost": boost}
+    given = [name for name, value in beside.items() if value]
+    if conditions is not None and (n is not None or given or post_selection is not None):
+        other = [*given, *["post_selection"] * (post_selection is not None), *["n"] * (n is not None)][0]
+        raise OptionError(f"conditions={conditions}: its rows say what each record is to have; leave out {other}")
+    if post_selection is not None and given:
+        raise OptionError(
+            f"post_selection={post_selection}: it keeps of what the model draws freely; leave out {given[0]}"
+        )
+
+
+def _guide(model: SyntheticModel, guidance: float | None) -> None:
+    """Set the guidance of a model that has one."""
+    if guidance is None:
+        return
+    number = isinstance(guidance, int | float) and not isinstance(guidance, bool) and isfinite(guidance)
+    expect(number and guidance >= 0, "guidance", guidance, "a number, at least 0,")
+    if not hasattr(model, "guidance"):
+        raise OptionError(
+            f"guidance={guidance}: {type(model).__name__} has none; diffusion models that are told labels have"
+        )
+    if not model.conditionable:
+        raise OptionError(
+            f"guidance={guidance}: the run has no labels to heed; train with model.condition=[COLUMN, ...]"
+        )
+    model.guidance = float(guidance)  # type: ignore[assignment]
+
+
+def _ruled(folder: RunFolder, policy: Policy, schema: Schema) -> Ruled | None:
+    """Return the rules of the data that a run was trained on, if they are to be kept."""
+    if policy == "keep":
+        return None
+    if not folder.constraints.is_file():
+        raise OptionError(
+            f"constraints.policy={policy}: {folder.path} has no {folder.constraints.name}, for the version that trained"
+            " it kept no rules; train again"
+        )
+    folder.require(folder.constraints)
+    rules = Rules(load_rules(folder.constraints, schema), schema)
+    return Ruled(rules, policy) if len(rules) else None
+
+
+def _training_shares(folder: RunFolder, schema: Schema, name: str) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Return how many training rows have each level of a column, missing the last; they stay with the patients."""
+    column = schema.by_name.get(name)
+    if column is None or column.numeric:
+        raise OptionError(f"post_selection={name}: no binary or categorical column of the model's schema")
+    file = _beside_patients(folder, "train.parquet", "train", f"post_selection={name}: the training rows stay")
+    levels = 2 if column.kind == "binary" else len(column.levels)
+    found = np.zeros(levels + column.missing)
+    for frame in read_chunks(file):
+        cells, _ = answers(column, frame[name], ".")
+        found += np.bincount(np.where(np.isnan(cells), levels, cells).astype(int), minlength=len(found))
+    return found
+
+
+def _watched(batches: Iterator[Records], progress: Any) -> Iterator[Records]:
+    done = 0
+    for records in batches:
+        done += len(records)
+        progress(done)
+        yield records
+
+
+def _tell(watch: Watch, acceptance: Acceptance, n: int, policy: Policy, post_selection: str | None) -> None:
+    """Say how records came to be what was asked for."""
     if acceptance.way != "none":
         watch.say(f"condition: {acceptance}")
-    if out is None:
-        return table
-    return Written(Path(out), rows, len(model.schema.columns) + len(rare))
+        for line in acceptance.by_way():
+            watch.say(f"  {line}")
+    if post_selection is not None:
+        watch.say(f"post_selection={post_selection}: {n:,} of {acceptance.drawn:,} records drawn were kept")
+    if policy != "keep" and acceptance.accepted:
+        broken = (
+            f"{100 * acceptance.broken / acceptance.accepted:.2f} % of {acceptance.accepted:,} records broke a rule"
+        )
+        mended = f", {acceptance.changed:,} cells were changed" if policy == "repair" else ""
+        watch.say(f"constraints.policy={policy}: {broken}{mended}")
 
 
-def _level(column: Column | None, value: object) -> str:
-    """Return a value as a schema names it: of zeros and ones, 1, 1.0, True and true are the same."""
-    if column is None or column.numeric:
-        return str(value)
-    known = ("0", "1") if column.kind == "binary" else column.levels
-    found = parsing.levels(pd.Series([str(value)]), known).iloc[0]
-    return str(value) if pd.isna(found) else str(found)
+def _plain(value: object) -> object:
+    """Return what was asked of a column as JSON can hold it."""
+    if isinstance(value, list | tuple):
+        return [None if end is None else str(end) for end in value]
+    return str(value)
 
 
 def _model_class(given: type | str | None) -> type[SyntheticModel] | None:
@@ -121,11 +284,17 @@ def _model_class(given: type | str | None) -> type[SyntheticModel] | None:
 
 def _rare(folder: RunFolder) -> list[tuple[Column, float]]:
     """Return the rare codes with their prevalence: they stay with the patients, a run folder does not carry them."""
-    facts = folder.facts(matrix={"folder": str}, data={"low_prevalence": str})
-    file = Path(facts["matrix"]["folder"]) / LOW_PREVALENCE
-    if not file.is_file() or sha256(file) != facts["data"]["low_prevalence"]:
-        raise OptionError(f"reintroduce=true: the rare codes stay in {file}, which is gone or another one now")
+    file = _beside_patients(folder, LOW_PREVALENCE, "low_prevalence", "reintroduce=true: the rare codes stay")
     return [(code.column, code.prevalence) for code in read_low_prevalence(file.parent)]
+
+
+def _beside_patients(folder: RunFolder, name: str, role: str, what: str) -> Path:
+    """Return a file of the matrix folder that a run was trained on, if it is still the same."""
+    facts = folder.facts(matrix={"folder": str}, data={role: str})
+    file = Path(facts["matrix"]["folder"]) / name
+    if not file.is_file() or sha256(file) != facts["data"][role]:
+        raise OptionError(f"{what} in {file}, which is gone or another one now")
+    return file
 
 
 def torch_device(name: str) -> torch.device:
