@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ehrsynth.cli.overrides import rules_below
-from ehrsynth.constraints import AtMost, Implies, OnlyIf, Rules, enforced
+from ehrsynth.constraints import Implies, OnlyIf, Rules, enforced
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.evaluator import RealData, Value
 from ehrsynth.evaluation.validity.constraints import ConstraintViolation
@@ -39,24 +39,18 @@ def test_loss_sampler_and_score_agree_on_every_record(seed: int) -> None:
 
 TOY = Schema(
     (
-        Column("prostate", "binary", domain="diagnosis"),
-        Column("child", "binary", domain="diagnosis"),
-        Column("parent", "binary", domain="diagnosis"),
+        *(Column(name, "binary", domain="diagnosis") for name in ("prostate", "child", "parent")),
         Column("sex", "categorical", ("F", "M")),
-        Column("diastolic", "continuous", bounds=(0, 1)),
-        Column("systolic", "continuous", bounds=(0, 1)),
     )
 )
-TOY_RULES = Rules([OnlyIf("prostate", "sex=M"), Implies("child", "parent"), AtMost("diastolic", "systolic")], TOY)
+TOY_RULES = Rules([OnlyIf("prostate", "sex=M"), Implies("child", "parent")], TOY)
 
 
 def toy_rows(n: int, generator: torch.Generator) -> Tensor:
-    """Return records that keep the rules, of codes and pressures that are common."""
-    male, parent, prostate, child, low, high = torch.rand(6, n, generator=generator)
+    """Return records that keep the rules, of codes that are common."""
+    male, parent, prostate, child = torch.rand(4, n, generator=generator)
     male, parent = (male < 0.5).float(), (parent < 0.5).float()
-    pressures = torch.stack([low, high]).sort(0).values
-    columns = [(prostate < 0.6) * male, (child < 0.6) * parent, parent, 1 - male, male, *pressures]
-    return torch.stack(columns, dim=1)
+    return torch.stack([(prostate < 0.6) * male, (child < 0.6) * parent, parent, 1 - male, male], dim=1)
 
 
 def share_broken(weight: float) -> float:
@@ -67,7 +61,7 @@ def share_broken(weight: float) -> float:
     model.rules, model.rules_weight = TOY_RULES, weight
     model.observe(Records.of_dense(Layout.of(TOY), train))
     optimizer = model.configure_optimizers()
-    for step in range(150):
+    for step in range(50):
         batch = train[torch.randint(len(train), (256,), generator=generator)]
         optimizer.zero_grad()
         model.training_step(batch, step).backward()
@@ -80,7 +74,7 @@ def test_the_penalty_teaches_a_model_to_break_fewer_rules() -> None:
     assert TOY_RULES.broken(toy_rows(500, torch.Generator().manual_seed(1))).sum() == 0
     without, with_penalty = share_broken(0.0), share_broken(10.0)
     assert without > 0.1
-    assert with_penalty < 0.7 * without
+    assert with_penalty < 0.5 * without
 
 
 def spec(constraints: Any = None, **values: Any) -> Spec:
