@@ -67,7 +67,8 @@ class TrainingRows:
             place for name in self.reweight for place in train.layout.places[_known(schema, "rows.reweight", name).name]
         ]
         _, group, counts = torch.unique(unpack(train.bits)[:, places], dim=0, return_inverse=True, return_counts=True)
-        return counts.max().double() / counts[group]
+        times: Tensor = counts.max().double() / counts[group]
+        return times
 
 
 def _having(train: Records, schema: Schema, option: str, name: str) -> Tensor:
