@@ -165,7 +165,9 @@ def ranks_by_use(
     """Return the weighted rank of every group for each use case, groups x names of profiles.
 
     Args:
-        values, cards, groups: as for ``rank_runs``.
+        values: runs x metrics.
+        cards: metric -> what is known of it.
+        groups: run -> group.
         profiles: the use cases; one of which no metric is there in all runs is left out.
     """
     directions = {metric: card.direction for metric, card in cards.items()}
