@@ -13,7 +13,7 @@ from ehrsynth.chunks import read_chunks, write_chunks
 from ehrsynth.constraints import Rules
 from ehrsynth.constraints import load as load_rules
 from ehrsynth.constraints.policy import POLICIES, Policy
-from ehrsynth.data.matrix import LOW_PREVALENCE, read_low_prevalence
+from ehrsynth.data.rare_codes import LOW_PREVALENCE, read_rare
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import TABLE_SUFFIXES, sha256, writable, write_json
 from ehrsynth.layout import Records
@@ -285,7 +285,7 @@ def _model_class(given: type | str | None) -> type[SyntheticModel] | None:
 def _rare(folder: RunFolder) -> list[tuple[Column, float]]:
     """Return the rare codes with their prevalence: they stay with the patients, a run folder does not carry them."""
     file = _beside_patients(folder, LOW_PREVALENCE, "low_prevalence", "reintroduce=true: the rare codes stay")
-    return [(code.column, code.prevalence) for code in read_low_prevalence(file.parent)]
+    return [(one.code.column, one.code.prevalence) for one in read_rare(file.parent)[0]]
 
 
 def _beside_patients(folder: RunFolder, name: str, role: str, what: str) -> Path:
