@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ehrsynth.constraints import (
     AtMost,
+    Exclusive,
     Implies,
     OneHot,
     OnlyIf,
@@ -152,3 +153,23 @@ def test_a_record_does_not_depend_on_those_beside_it() -> None:
     together, _ = repaired(rules, rows)
     alone = torch.cat([repaired(rules, row[None])[0] for row in rows])
     assert torch.equal(together.nan_to_num(9), alone.nan_to_num(9))
+
+
+def test_a_record_that_breaks_very_many_rules_loses_codes_until_it_breaks_none() -> None:
+    codes = [f"c{i}" for i in range(200)]
+    schema = Schema((*(Column(code, "binary", domain="diagnosis") for code in codes),
+                     Column("sex", "categorical", ("F", "M"))))  # fmt: skip
+    tree = [Implies(codes[i], codes[i // 3]) for i in range(3, 200)]
+    rules = Rules([*tree, *(OnlyIf(code, "sex=F") for code in codes[:3]), Exclusive(("c5", "c6"))], schema)
+    generator = torch.Generator().manual_seed(0)
+    rows = (torch.rand(50, 202, generator=generator) < 0.5).float()
+    rows[:, 200:] = torch.eye(2)[torch.randint(2, (50,), generator=generator)]
+    fixed = torch.zeros(1, 202, dtype=torch.bool)
+    fixed[:, 199:] = True
+    mended, changed = repaired(rules, rows, fixed)
+    alone = rules.broken(mended)
+    assert torch.equal(mended[:, 199:], rows[:, 199:])
+    assert rows[alone, 199].all()  # what is given cannot be where a man may have none of the codes above it
+    assert rows[alone, 201].all()
+    assert alone.sum() < 20
+    assert changed.max() < 150

@@ -2,6 +2,10 @@
 
 The same compiled ``Rules`` serve as a penalty in a loss (they are differentiable), as a policy while sampling and as a
 validity score, so the three cannot disagree.
+
+As a penalty, a rule over 0/1 columns is the chance that it is broken if the columns were independent: p(a) (1 - p(b))
+for an implication. That form is ours. Yan et al., AMIA Annu Symp Proc 2020:1335, on whom the JMIR tutorial relies, add
+penalties to the loss of a GAN's generator too, but no text of theirs with the equation was at hand to compare with.
 """
 
 from ehrsynth.constraints.base import Constraint, Rules

@@ -47,10 +47,11 @@ class Propositions:
         """
         rows = rows.clone()
         for part in self.parts:
-            states = part.states(rows)
-            wrong = (part.true(states) == 0).any(1).nonzero().flatten()
-            if len(wrong):
-                part.write(rows, wrong, part.mended(states[wrong], part.locked(fixed[wrong])))
+            for block in torch.arange(len(rows)).split(max(1, CELLS // len(part.cell))):
+                states = part.states(rows[block])
+                wrong = (part.true(states) == 0).any(1)
+                if wrong.any():
+                    part.write(rows, block[wrong], part.mended(states[wrong], part.locked(fixed[block[wrong]])))
         return rows
 
 
@@ -138,10 +139,12 @@ class _Part:
         search has run into a dead end, codes are taken away first wherever that helps: it costs more changes, but what
         is absent breaks few rules.
         """
+        states, before = states.clone(), states
         thin = (self.true(states) == 0).sum(1) > WIDTH
-        found = self._searched(torch.where(thin[:, None], self._thinned(states, locked), states), locked)
+        states[thin] = self._thinned(states[thin], locked[thin])
+        found = self._searched(states, locked)
         stuck = (self.true(found) == 0).any(1)
-        found[stuck] = self._searched(self._thinned(states[stuck], locked[stuck]), locked[stuck])
+        found[stuck] = self._searched(self._thinned(before[stuck], locked[stuck]), locked[stuck])
         return found
 
     def _thinned(self, states: Tensor, locked: Tensor) -> Tensor:

@@ -87,7 +87,8 @@ class SyntheticModel(pl.LightningModule, ABC):
     def rules_penalty(self, rows: Tensor) -> Tensor:
         """Return ``rules_weight`` times how far records [n, p], of probabilities too, break the rules on average.
 
-        A model whose ``penalises_rules`` is true adds it to the loss that its generating network descends.
+        A model whose ``penalises_rules`` is true adds it to the loss that its generating network descends. It sees the
+        numbers of ``rows``, not the noise that a draw may add to them.
         """
         if not self.rules_weight:
             return rows.new_zeros(())
