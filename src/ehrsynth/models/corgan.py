@@ -25,7 +25,8 @@ class ConvAutoencoder(nn.Module):
 
     The published kernels and strides fit 1,071 columns and no others. With the outermost stride s = 2 these are kernels
     of 2s + 1 = 5 and s + 1 = 3 columns, and 535s + 1 = 1,071; so any width p is padded with zeros to the least
-    535s + 1 >= p, takes that s, and the inner layers stay as published: 536 columns, 1,071, 1,606, ...
+    535s + 1 >= p, takes that s, and the inner layers stay as published: 536 columns, 1,071, 1,606, ... The published
+    strides end before the row does: what lies beyond column 488s + 1 (977 of 1,071) is decoded, but not encoded.
     """
 
     def __init__(self, columns: int, latent_width: int) -> None:
