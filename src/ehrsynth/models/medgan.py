@@ -236,7 +236,7 @@ class MedGAN(SyntheticModel):
         """Return generated rows [n, p] of probabilities and values, with their labels."""
         noise = torch.randn(len(labels), self.noise_width, generator=rng, device=self.device)
         logits = self.autoencoder.get_submodule("decoder")(self.generator(noise, labels))
-        return self.labels.imposed_on(self.layout.activate(logits), labels)
+        return self.labels.imposed_on(self.layout.activate(logits.float()), labels)
 
     def _shown(self, chances: Tensor, rng: torch.Generator) -> Tensor:
         """Return what the discriminator is shown: the outputs themselves, as published, or draws from them."""
