@@ -213,6 +213,7 @@ def test_a_single_row_is_the_users_to_mend() -> None:
         (DPGAN, "pretrain_epochs", -1, "a whole number, at least 0"),
         (MedGAN, "pretrain_batch", 0, "a whole number, at least 1"),
         (MedGAN, "lr_generator", 0, "a finite number above zero"),
+        (MedGAN, "momentum", 1.0, "less than 1"),
         (MedWGAN, "clamp", -0.1, "a finite number, at least 0"),
         (CorGAN, "n_critic_burst", 0, "a whole number, at least 1"),
         (MedWGAN, "decoding", "prevalence", "one of threshold, bernoulli"),

@@ -83,7 +83,7 @@ class CorGAN(MedWGAN):
         schema: columns to generate.
         seed: of weights and noise.
         noise_width, hidden, discriminator, pretrain_epochs, pretrain_batch, lr_autoencoder, lr_generator, lr_decoder,
-            lr_discriminator, weight_decay, decoding, condition: as for ``MedGAN``.
+            lr_discriminator, momentum, weight_decay, decoding, condition: as for ``MedGAN``.
         latent_width: channels of the innermost convolution; those before have a half, a quarter, ... of it.
         n_critic: critic updates per generator update.
         n_critic_burst: critic updates before each of the generator's first 25 updates and every 500th one.
@@ -114,6 +114,7 @@ class CorGAN(MedWGAN):
         lr_generator: float = 1e-3,
         lr_decoder: float = 1e-4,
         lr_discriminator: float = 1e-3,
+        momentum: float = 0.9,
         weight_decay: float = 1e-4,
         penalty: float = 0.0,
         clamp: float = 0.01,
@@ -134,6 +135,7 @@ class CorGAN(MedWGAN):
             lr_generator=lr_generator,
             lr_decoder=lr_decoder,
             lr_discriminator=lr_discriminator,
+            momentum=momentum,
             weight_decay=weight_decay,
             penalty=penalty,
             clamp=clamp,

@@ -22,4 +22,6 @@ class DPGAN(MedWGAN):
     @override
     def optimizer(self, weights: Any, learning_rate: float) -> Optimizer:
         """Return RMSprop with the decay 0.9 and epsilon 1e-7 of Keras (torch: 0.99 and 1e-8)."""
-        return RMSprop(weights, lr=learning_rate, alpha=0.9, eps=1e-7, weight_decay=self.weight_decay)
+        return RMSprop(
+            weights, learning_rate, alpha=0.9, eps=1e-7, weight_decay=self.weight_decay, momentum=self.momentum
+        )

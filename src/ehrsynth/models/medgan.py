@@ -20,6 +20,7 @@ from torch.nn.functional import softplus
 from torch.optim import Adam, Optimizer
 from typing_extensions import override
 
+from ehrsynth.errors import expect
 from ehrsynth.layout import Records
 from ehrsynth.models import options
 from ehrsynth.models.adversarial import beside_batch_mean, require_two_rows
@@ -81,6 +82,7 @@ class MedGAN(SyntheticModel):
         lr_generator: of the generator.
         lr_decoder: of the decoder while it learns with the generator.
         lr_discriminator: of the discriminator.
+        momentum: of the optimizers: the decay of Adam's first moment, below 1.
         weight_decay: of every network, as a penalty ``weight_decay / 2`` times the sum of squares in the loss.
         decoding: ``threshold`` at one half, as published, or ``bernoulli``: bits and levels are drawn from the
             outputs, for the discriminator too (with a straight-through gradient), so that it judges what is generated.
@@ -111,6 +113,7 @@ class MedGAN(SyntheticModel):
         lr_generator: float = 1e-3,
         lr_decoder: float = 1e-3,
         lr_discriminator: float = 1e-3,
+        momentum: float = 0.9,
         weight_decay: float = 1e-3,
         decoding: Decoding = "threshold",
         condition: Sequence[str] = (),
@@ -122,13 +125,15 @@ class MedGAN(SyntheticModel):
         options.whole(0, pretrain_epochs=pretrain_epochs)
         options.whole(1, pretrain_batch=pretrain_batch, n_critic=n_critic)
         options.positive(lr_autoencoder=lr_autoencoder, lr_generator=lr_generator, lr_discriminator=lr_discriminator)
-        options.number(0, lr_decoder=lr_decoder, weight_decay=weight_decay)
+        options.number(0, lr_decoder=lr_decoder, momentum=momentum, weight_decay=weight_decay)
+        expect(momentum < 1, "model.momentum", momentum, "less than 1")
         options.choice(get_args(Decoding), decoding=decoding)
         self.automatic_optimization = False
         self.noise_width, self.latent_width, self.n_critic = noise_width, latent_width, n_critic
         self.pretrain_epochs, self.pretrain_batch = pretrain_epochs, pretrain_batch
         self.lr_autoencoder, self.lr_generator, self.lr_decoder = lr_autoencoder, lr_generator, lr_decoder
-        self.lr_discriminator, self.weight_decay, self.decoding = lr_discriminator, weight_decay, decoding
+        self.lr_discriminator, self.momentum = lr_discriminator, momentum
+        self.weight_decay, self.decoding = weight_decay, decoding
         self.labels = Labels(schema, condition)
         with self.seeded_init():
             self.autoencoder = self.made_autoencoder()
@@ -224,7 +229,8 @@ class MedGAN(SyntheticModel):
 
     def optimizer(self, weights: Any, learning_rate: float) -> Optimizer:
         """Return Adam; its weight decay adds to the gradient, as the penalty in the loss does."""
-        return Adam(weights, lr=learning_rate, weight_decay=self.weight_decay, fused=True)
+        betas = (self.momentum, 0.999)
+        return Adam(weights, lr=learning_rate, betas=betas, weight_decay=self.weight_decay, fused=True)
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p], by threshold and largest level or by chance as ``decoding`` says."""

@@ -31,7 +31,7 @@ class MedWGAN(MedGAN):
         schema: columns to generate.
         seed: of weights and noise.
         noise_width, latent_width, hidden, discriminator, pretrain_epochs, pretrain_batch, n_critic, lr_autoencoder,
-            lr_generator, lr_decoder, lr_discriminator, weight_decay, decoding, condition: as for ``MedGAN``.
+            lr_generator, lr_decoder, lr_discriminator, momentum, weight_decay, decoding, condition: as for ``MedGAN``.
         penalty: weight of the gradient penalty; 0 for none.
         clamp: largest weight of the critic after each of its updates; 0 for no bound.
 
@@ -57,6 +57,7 @@ class MedWGAN(MedGAN):
         lr_generator: float = 1e-3,
         lr_decoder: float = 1e-3,
         lr_discriminator: float = 1e-3,
+        momentum: float = 0.9,
         weight_decay: float = 1e-3,
         penalty: float = 10.0,
         clamp: float = 0.0,
@@ -77,6 +78,7 @@ class MedWGAN(MedGAN):
             lr_generator=lr_generator,
             lr_decoder=lr_decoder,
             lr_discriminator=lr_discriminator,
+            momentum=momentum,
             weight_decay=weight_decay,
             decoding=decoding,
             condition=condition,
