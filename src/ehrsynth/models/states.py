@@ -11,7 +11,7 @@ from ehrsynth.bits import unpack
 from ehrsynth.disclosure import LEAST
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.quantiles import GRID, places_of, places_within, values_at
+from ehrsynth.models.quantiles import places_of, places_within, values_at
 
 BLOCK = 4096  # rows at a time
 
@@ -26,7 +26,7 @@ class States:
     Attributes:
         layout: of the records.
         quantiles: [GRID, C] of each number, see ``quantiles``.
-        edges: [C, most ranges + 1], the places in a number's law at which its ranges meet, from 0 to 1; filled up with 1.
+        edges: [C, most ranges + 1], the places in a number's law where its ranges meet, from 0 to 1; filled up with 1.
     """
 
     layout: Layout

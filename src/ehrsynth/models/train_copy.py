@@ -22,6 +22,7 @@ class TrainCopy(KeptRows):
     """
 
     sample_batch = 1_000_000  # within one call no row comes twice before each came once
+
     def __init__(self, *, schema: Schema, seed: int = 0) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
