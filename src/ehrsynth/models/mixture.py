@@ -51,7 +51,7 @@ class Mixture(GradientFree):
     overall: Tensor  # [B + 3 C], the training means of ``_features``
 
     def __init__(
-        self, *, schema: Schema, seed: int = 0, components: int = 256, spread: float = 1.0, prior_rows: float = 1.0
+        self, *, schema: Schema, seed: int = 0, components: int = 256, spread: float = 1.0, prior_rows: float = 5.0
     ) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
