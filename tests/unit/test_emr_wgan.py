@@ -111,13 +111,13 @@ def test_marginal_logits_give_the_smoothed_training_means() -> None:
 def test_drawn_rows_pass_the_gradient_straight_through() -> None:
     schema = Schema((Column("a", "binary"), Column("b", "binary")))
     model = EMRWGAN(schema=schema, width=4, depth=1, decoding="bernoulli")
-    rows = model._rows(32, torch.Generator().manual_seed(0))
+    rows = model._rows(torch.zeros(32, 0), torch.Generator().manual_seed(0))
     assert set(rows.detach().round(decimals=5).abs().unique().tolist()) == {0.0, 1.0}
     rows.sum().backward()
     assert model.generator.heads.bias.grad is not None
     assert model.generator.heads.bias.grad.abs().min() > 0
     published = EMRWGAN(schema=schema, width=4, depth=1)
-    assert published._rows(32, torch.Generator().manual_seed(0)).detach().unique().numel() > 2
+    assert published._rows(torch.zeros(32, 0), torch.Generator().manual_seed(0)).detach().unique().numel() > 2
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
