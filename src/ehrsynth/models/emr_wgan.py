@@ -27,7 +27,7 @@ Decoding = Literal["threshold", "bernoulli"]
 
 
 class Generator(nn.Module):
-    """Noise and labels [n, z + k] to rows [n, p] in [0, 1]: Dense, BatchNorm, ReLU layers with residuals, then the heads."""
+    """Noise and labels [n, z + k] to rows [n, p] in [0, 1]: residual Dense, BatchNorm, ReLU layers, then the heads."""
 
     def __init__(self, layout: Layout, noise_width: int, width: int, depth: int) -> None:
         super().__init__()

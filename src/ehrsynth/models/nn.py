@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as processes
-from torch.distributed.nn.functional import all_reduce
 from torch.optim.swa_utils import AveragedModel
 
 from ehrsynth.layout import Layout
@@ -71,8 +70,8 @@ class BatchNorm(nn.BatchNorm1d):
         if not self.training or not processes.is_available() or not processes.is_initialized():
             return super().forward(x)
         world = processes.get_world_size()
-        mean: Tensor = all_reduce(x.mean(0)) / world
-        variance: Tensor = all_reduce((x - mean).square().mean(0)) / world
+        mean: Tensor = _OverProcesses.apply(x.mean(0)) / world
+        variance: Tensor = _OverProcesses.apply((x - mean).square().mean(0)) / world
         n = world * len(x)
         assert self.momentum is not None
         assert self.running_mean is not None
@@ -82,6 +81,20 @@ class BatchNorm(nn.BatchNorm1d):
         self.running_var.lerp_(variance.detach() * n / (n - 1), self.momentum)
         self.num_batches_tracked += 1
         return (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+
+
+class _OverProcesses(torch.autograd.Function):
+    """The sum over all processes, whose gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        processes.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _OverProcesses.forward(ctx, *gradients)
 
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
