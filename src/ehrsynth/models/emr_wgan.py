@@ -196,7 +196,8 @@ class EMRWGAN(SyntheticModel):
 
     def generator_loss(self, rows: Tensor, rng: torch.Generator) -> Tensor:
         """Return the loss of the generator, which made ``rows`` [n, p]."""
-        return -self.critic(rows).mean()
+        loss: Tensor = -self.critic(rows).mean()
+        return loss
 
     def configure_optimizers(self) -> list[Optimizer]:
         """RMSprop for both networks, with the decay 0.9 and epsilon 1e-7 of Keras (torch: 0.99 and 1e-8)."""

@@ -70,8 +70,8 @@ class BatchNorm(nn.BatchNorm1d):
         if not self.training or not processes.is_available() or not processes.is_initialized():
             return super().forward(x)
         world = processes.get_world_size()
-        mean: Tensor = _OverProcesses.apply(x.mean(0)) / world
-        variance: Tensor = _OverProcesses.apply((x - mean).square().mean(0)) / world
+        mean = _over_processes(x.mean(0)) / world
+        variance = _over_processes((x - mean).square().mean(0)) / world
         n = world * len(x)
         assert self.momentum is not None
         assert self.running_mean is not None
@@ -83,7 +83,12 @@ class BatchNorm(nn.BatchNorm1d):
         return (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
 
 
-class _OverProcesses(torch.autograd.Function):
+def _over_processes(x: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(x)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _SumOverProcesses(torch.autograd.Function):
     """The sum over all processes, whose gradient is the sum of theirs."""
 
     @staticmethod
@@ -94,7 +99,7 @@ class _OverProcesses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _OverProcesses.forward(ctx, *gradients)
+        return _SumOverProcesses.forward(ctx, *gradients)
 
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
