@@ -101,9 +101,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> EMRWGAN:
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_a_batch_gives_the_losses_gradients_and_steps_of_the_tutorial(trained: EMRWGAN) -> None:
     for name in ("critic", "wasserstein", "generator"):
-        assert float(trained.trainer.callback_metrics[f"loss/{name}"]) == pytest.approx(
-            THEIRS[name], rel=1e-6, abs=1e-6
-        )
+        assert float(trained.trainer.callback_metrics[f"loss/{name}"]) == pytest.approx(THEIRS[name], rel=1e-5)
     gradients = {name: weights.grad for name, weights in trained.named_parameters()}
     assert set(gradients) == set(THEIRS["gradients"])
     for name, gradient in gradients.items():

@@ -20,7 +20,7 @@ from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.heads import marginal_logits, straight_through
 from ehrsynth.models.labels import Labels
-from ehrsynth.models.nn import BatchNorm, ResidualStack, glorot_, glorot_heads_
+from ehrsynth.models.nn import BatchNorm, ResidualStack, glorot_, glorot_heads_, moving_average
 from ehrsynth.schema import Schema
 
 Decoding = Literal["threshold", "bernoulli"]
@@ -87,6 +87,8 @@ class EMRWGAN(SyntheticModel):
         marginal_bias: start the heads at the training prevalences instead of one half; not in the paper.
         decoding: ``threshold`` at one half, as published, or ``bernoulli``: bits and levels are drawn from the
             outputs, for the critic too (with a straight-through gradient), so that it judges what is generated.
+        ema_decay: of the moving average of the generator's weights that generates; 0 generates with the last weights,
+            as published.
         condition: columns that the generator is told, so that it can be asked for them; the critic sees them in the
             row. Not in the paper.
 
@@ -111,13 +113,14 @@ class EMRWGAN(SyntheticModel):
         penalty: float = 10.0,
         marginal_bias: bool = False,
         decoding: Decoding = "threshold",
+        ema_decay: float = 0.0,
         condition: Sequence[str] = (),
     ) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
         options.whole(1, noise_width=noise_width, width=width, depth=depth, n_critic=n_critic)
         options.positive(lr_generator=lr_generator, lr_critic=lr_critic)
-        options.number(0, penalty=penalty)
+        options.number(0, penalty=penalty, ema_decay=ema_decay)
         options.choice(get_args(Decoding), decoding=decoding)
         self.automatic_optimization = False
         self.noise_width, self.n_critic, self.penalty = noise_width, n_critic, penalty
@@ -127,6 +130,7 @@ class EMRWGAN(SyntheticModel):
         with self.seeded_init():
             self.generator = Generator(self.layout, noise_width + self.labels.width, width, depth)
             self.critic = Critic(self.layout.width, width, depth).apply(glorot_)
+        self.average = moving_average(self.generator, ema_decay) if ema_decay else None
 
     @property
     @override
@@ -180,6 +184,8 @@ class EMRWGAN(SyntheticModel):
         of_generator.zero_grad()
         self.manual_backward(loss + self.rules_penalty(rows))
         of_generator.step()
+        if self.average is not None:
+            self.average.update_parameters(self.generator)
         self.untoggle_optimizer(of_generator)
 
     def critic_loss(self, batch: Tensor, fake: Tensor, rng: torch.Generator, batch_idx: int) -> Tensor:
@@ -209,18 +215,18 @@ class EMRWGAN(SyntheticModel):
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p], by threshold and largest level or by chance as ``decoding`` says."""
         labels = self.labels.draw(n, generator, condition)
-        rows = self._activated(labels, generator)
+        rows = self._activated(labels, generator, self.average or self.generator)
         hard = self.layout.harden(rows, generator if self.decoding == "bernoulli" else None)
         return self.labels.imposed_on(hard, labels)
 
     def _rows(self, labels: Tensor, rng: torch.Generator) -> Tensor:
         """Return records with ``labels`` [n, k]: the outputs themselves, as published, or draws from them."""
-        rows = self._activated(labels, rng)
+        rows = self._activated(labels, rng, self.generator)
         if self.decoding == "bernoulli":
             rows = straight_through(self.layout, rows, rng)
         return self.labels.imposed_on(rows, labels)
 
-    def _activated(self, labels: Tensor, rng: torch.Generator) -> Tensor:
+    def _activated(self, labels: Tensor, rng: torch.Generator, network: nn.Module) -> Tensor:
         noise = torch.randn(len(labels), self.noise_width, generator=rng, device=self.device)
-        rows: Tensor = self.generator(torch.cat([noise, labels], dim=1))
+        rows: Tensor = network(torch.cat([noise, labels], dim=1))
         return rows
