@@ -4,8 +4,8 @@ Named in a comparison of generators of electronic health records (2025) as "Wass
 discriminator", without an equation, a size or code. So the rule is ours and nothing of that study is claimed to be
 reproduced. Networks and losses are those of EMR-WGAN.
 
-A tenth of the training rows is set aside: it trains neither network, but the critic scores it. Means over a window of
-critic updates, all by the same critics, give
+A tenth of the training rows is set aside: the critic scores these rows and never learns from them. Means over a window
+of its updates give
 
     lead    =  E D(set aside) - E D(generated)                 what the critic knows that holds beyond its rows
     excess  =  E D(trained on) - E D(set aside)                what it knows of its rows alone
@@ -132,16 +132,17 @@ class MedGAN2025(EMRWGAN):
     @torch.no_grad()
     def _look(self, scores: Sequence[Tensor], batch_idx: int) -> None:
         """Add up scores over processes, and adapt at the end of a window."""
-        sums = torch.stack([torch.stack([part.double().sum(), part.new_tensor(len(part)).double()]) for part in scores])
-        self.scores += self.trainer.strategy.reduce(sums.T.contiguous(), reduce_op="sum")
+        rows = [len(part) for part in scores]
+        sums = torch.stack([torch.stack([part.double().sum() for part in scores]), self.scores.new_tensor(rows)])
+        self.scores += self.trainer.strategy.reduce(sums, reduce_op="sum")
         self.updates += 1
         if self.updates % self.window == 0:
-            (trained, unseen, generated), rows = (self.scores[0] / self.scores[1]).tolist(), self.scores[1].tolist()
-            if all(rows):
+            if self.scores[1].all():
+                trained, unseen, generated = (self.scores[0] / self.scores[1]).tolist()
                 lead, advantage = unseen - generated, trained - generated
                 overfit = (trained - unseen) / advantage if advantage > 0 else 0.0
                 self._adapt(lead, overfit)
-                self.log_losses(batch_idx, lead=self.lead, overfit=self.lead.new_tensor(overfit))
+                self.log_losses(batch_idx, lead=self.lead.clone(), overfit=self.lead.new_tensor(overfit))
             self.scores.zero_()
         if self.adaptive == "effort":
             self.log_losses(batch_idx, effort=self.effort.float())
