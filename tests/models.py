@@ -27,6 +27,8 @@ def discovered(folder: Path = CONF) -> dict[str, Trial]:
         cls = get_class(node["_target_"])
         options = {str(name): _small(value) for name, value in node.items() if not str(name).startswith("_")}
         found[path.stem] = cls, options
+        if "_name_" in node:  # another setting of a class whose choices are tried under its own name
+            continue
         for name, hint in get_type_hints(cls.__init__).items():
             choices = get_args(hint) if get_origin(hint) is Literal else (True, False) if hint is bool else ()
             for choice in (choice for choice in choices if choice != options.get(name)):

@@ -38,10 +38,11 @@ def mlp(widths: Iterable[int]) -> nn.Sequential:
 
 
 def glorot_(module: nn.Module) -> None:
-    """Start a linear layer as Keras does: Glorot uniform weights, zero bias. For ``nn.Module.apply``."""
+    """Start a linear layer as Keras does: Glorot uniform weights, zero bias if it has one. For ``nn.Module.apply``."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def glorot_heads_(heads: nn.Linear, layout: Layout) -> None:
