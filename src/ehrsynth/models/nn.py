@@ -7,7 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch import distributed as processes
 from torch.optim.swa_utils import AveragedModel
+
+from ehrsynth.layout import Layout
 
 
 class ResidualStack(nn.Module):
@@ -40,6 +43,64 @@ def glorot_(module: nn.Module) -> None:
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def glorot_heads_(heads: nn.Linear, layout: Layout) -> None:
+    """Start a layer [width, p] as Keras starts one layer for each one-hot group and one for all other columns.
+
+    The range of Glorot's uniform weights falls with the number of outputs, and a group has few.
+    """
+    glorot_(heads)
+    width, columns = heads.in_features, heads.out_features
+    alone = columns - sum(group.stop - group.start for group in layout.groups.values())
+    outputs = torch.full((columns, 1), float(alone))
+    for group in layout.groups.values():
+        outputs[group] = group.stop - group.start
+    with torch.no_grad():
+        heads.weight *= ((width + columns) / (width + outputs)).sqrt()
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation over the rows of all processes, so that several normalise as one does.
+
+    torch's own way of it, ``SyncBatchNorm``, needs GPUs. All processes have equally many rows.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise rows [n, width]."""
+        if not self.training or not processes.is_available() or not processes.is_initialized():
+            return super().forward(x)
+        world = processes.get_world_size()
+        mean = _over_processes(x.mean(0)) / world
+        variance = _over_processes((x - mean).square().mean(0)) / world
+        n = world * len(x)
+        assert self.momentum is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.running_mean.lerp_(mean.detach(), self.momentum)
+        self.running_var.lerp_(variance.detach() * n / (n - 1), self.momentum)
+        self.num_batches_tracked += 1
+        return (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+
+
+def _over_processes(x: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(x)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum over all processes, whose gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        processes.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _SumOverProcesses.forward(ctx, *gradients)
 
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
