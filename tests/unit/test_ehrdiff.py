@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from ehrsynth.models.ehrdiff import DenoisingMLP, EHRDiff, Sinusoid, _largest, _warmup_cosine
-from ehrsynth.models.nn import _warmed_up_average
+from ehrsynth.models.ehrdiff import DenoisingMLP, EHRDiff, Sinusoid, _largest
+from ehrsynth.models.nn import _warmed_up_average, warmup_cosine
 from ehrsynth.schema import Column, Schema
 
 
@@ -54,7 +54,7 @@ def test_activation_comes_before_every_linear_layer() -> None:
 
 
 def test_learning_rate_warms_up_then_falls_along_a_cosine() -> None:
-    rates = [_warmup_cosine(10, 110, step) for step in (0, 5, 10, 60, 110, 120)]
+    rates = [warmup_cosine(10, 110, step) for step in (0, 5, 10, 60, 110, 120)]
     assert rates == pytest.approx([0, 0.5, 1, 0.5, 0, 0])
 
 

@@ -24,11 +24,11 @@ from ehrsynth.layout import Layout, Records
 from ehrsynth.models import options
 from ehrsynth.models.calibration import calibrating_shift, chances, shareable_prevalences
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.diffusion.base import DiffusionModel
+from ehrsynth.models.diffusion.base import DiffusionModel, noise_levels
 from ehrsynth.models.diffusion.guidance import guided
 from ehrsynth.models.diffusion.precondition import Network, coefficients
 from ehrsynth.models.diffusion.residual import ResidualDenoiser
-from ehrsynth.models.diffusion.sampler import heun, karras_schedule
+from ehrsynth.models.diffusion.sampler import heun
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
 
@@ -105,6 +105,7 @@ class EHRDiffTuned(DiffusionModel):
             seed=seed,
             learning_rate=learning_rate,
             warmup_steps=warmup_steps,
+            ema_decay=ema_decay,
             condition=condition,
             label_dropout=label_dropout,
             guidance=guidance,
@@ -119,7 +120,7 @@ class EHRDiffTuned(DiffusionModel):
         options.choice(get_args(Decoding), decoding=decoding)
         self.log_sigma_mean, self.log_sigma_std = log_sigma_mean, log_sigma_std
         self.loss, self.decoding = loss, decoding
-        self.sigmas = karras_schedule(steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)[:-1]
+        self.sigmas = noise_levels(steps=steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)[:-1]
         binary = self.layout.binary.stop
         self.register_buffer("mean", torch.full((self.layout.width,), 0.5))
         self.register_buffer("deviation", torch.full((self.layout.width,), 0.5))
@@ -130,7 +131,7 @@ class EHRDiffTuned(DiffusionModel):
             network = ResidualDenoiser(
                 self.layout.width, width=width, depth=depth, context=context, labels=self.labels.width, dropout=dropout
             )
-        self.averaged_by(network, ema_decay)
+        self.follow(network)
 
     @override
     def observe(self, train: Records) -> None:
