@@ -1,6 +1,6 @@
 """What each change to EHRDiff buys, at about three minutes of one core each, on validation rows; see README.md.
 
-python run.py MATRIX SETTING...      train each setting once, and print the scores of its draws, a line of JSON each
+python run.py MATRIX OUT SETTING...    train each setting, keep its weights in OUT, print a line of JSON for each way to draw
 """
 
 import json
@@ -111,7 +111,7 @@ def drawn_so(model: SyntheticModel, draw: Draw) -> None:
         model.shifted_at.fill_(-1)
 
 
-def main(matrix: Path, names: list[str]) -> None:
+def main(matrix: Path, out: Path, names: list[str]) -> None:
     """Train, draw, score, print."""
     torch.set_num_threads(1)
     opened = Matrix.open(matrix)
@@ -132,16 +132,22 @@ def main(matrix: Path, names: list[str]) -> None:
         start = process_time()
         model = cls(schema=opened.schema, **options)
         model.observe(data.filled)
-        trainer = pl.Trainer(
-            max_epochs=epochs,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(model, data)
-        trained = process_time() - start
+        weights, trained = out / f"{name}.pt", None
+        if weights.is_file():
+            model.load_state_dict(torch.load(weights, weights_only=True))
+        else:
+            trainer = pl.Trainer(
+                max_epochs=epochs,
+                accelerator="cpu",
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+            trainer.fit(model, data)
+            trained = round(process_time() - start)
+            out.mkdir(parents=True, exist_ok=True)
+            torch.save(model.state_dict(), weights)
         model.eval()
         for draw in draws:
             start = process_time()
@@ -149,10 +155,10 @@ def main(matrix: Path, names: list[str]) -> None:
             records = sample_records(model, ROWS, 0)
             sampled = process_time() - start
             scores = suite.score(rescaled(records, opened.schema, suite.real.schema))
-            row = {"setting": name, **draw, "trained": round(trained), "sampled": round(sampled)}
+            row = {"setting": name, **draw, "trained": trained, "sampled": round(sampled)}
             row |= {score.metric: round(score.value, 5) for score in scores}
             print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

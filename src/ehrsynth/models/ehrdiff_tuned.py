@@ -7,9 +7,10 @@ what the rest of the row does:
     log odds of x0_j = (x_j - 1/2) / sigma^2  +  F_j(x; sigma)
 
 The first is Bayes' rule for a bit under Gaussian noise; x_k / sigma^2 is the same for the levels of a category. The
-network only learns F, starts at the training prevalences, and is trained by the likelihood of x0 (``cross_entropy``), under
-which rare codes are not shrunk to zero. The sampler stops at ``sigma_min``, where bits are still chances, and draws
-them, after a shift of each column's log odds that makes the mean over the model's own samples the training prevalence.
+network only learns F, starts at the training prevalences, and is trained by the likelihood of x0 (``cross_entropy``),
+under which rare codes are not shrunk to zero. The sampler stops at ``sigma_min``, where some bits are still chances, and
+draws these. At all noise levels each column's log odds are shifted by a constant, as another prior would do; it is
+found on the model's own samples, so that their mean is the training prevalence.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from typing_extensions import override
 from ehrsynth.kinds import bits_nll
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models import options
-from ehrsynth.models.calibration import calibrating_shift, chances, shareable_prevalences
+from ehrsynth.models.calibration import correction, moved, shareable_prevalences
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.diffusion.base import DiffusionModel, noise_levels
 from ehrsynth.models.diffusion.guidance import guided
@@ -36,7 +37,8 @@ Loss = Literal["cross_entropy", "squared"]
 Decoding = Literal["calibrated", "bernoulli"]
 
 LEAST_DEVIATION = 0.01  # of a column; below it the scaling only magnifies noise
-CERTAIN = 1e-4  # how near to 0 and 1 the chance of a bit may come if a squared error gives it
+SELDOM = 1e-4  # the network starts at a prevalence of at least this
+ROUNDS = 2  # of drawing records and moving the shift
 
 
 class EHRDiffTuned(DiffusionModel):
@@ -169,11 +171,7 @@ class EHRDiffTuned(DiffusionModel):
         """Draw hard records [n, p]: solve the flow down to ``sigma_min``, then draw what is left to chance."""
         self.calibrate()
         labels = self.labels.draw(n, generator, condition)
-        logits, rows = self._solved(labels, generator)
-        if self.decoding == "calibrated":
-            logits = logits + self.shift
-        rows[:, self.layout.binary] = chances(self.layout, logits)
-        return self.labels.imposed_on(self.layout.harden(rows, generator), labels)
+        return self.labels.imposed_on(self.layout.harden(self._solved(labels, generator), generator), labels)
 
     def calibrate(self) -> None:
         """Find the shift for the averaged weights as they are, on records drawn from a stream of its own."""
@@ -181,11 +179,12 @@ class EHRDiffTuned(DiffusionModel):
         if self.decoding != "calibrated" or self.shifted_at == updates:
             return
         self.average.eval()
-        rng = torch_rng(self.seed, "calibrate", device=self.device)
+        self.shift.zero_()
+        rng, binary = torch_rng(self.seed, "calibrate", device=self.device), self.layout.binary
         with torch.no_grad():
-            logits, _ = self._solved(self.labels.draw(self.sample_batch, rng), rng)
-            shares = self.mean[self.layout.binary]
-            self.shift.copy_(calibrating_shift(self.layout, logits, shares, self.pools))
+            for _ in range(ROUNDS):
+                drawn = self._solved(self.labels.draw(self.sample_batch, rng), rng)[:, binary]
+                self.shift += correction(self.layout, drawn, self.mean[binary], self.pools)
         self.shifted_at.copy_(updates)
 
     @override
@@ -194,25 +193,24 @@ class EHRDiffTuned(DiffusionModel):
         self.calibrate()
         super().on_save_checkpoint(checkpoint)
 
-    def _solved(self, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return log odds [n, B] of bits and levels at the last noise level, and rows [n, p] with values drawn."""
-        sigmas, shape = self.sigmas.to(self.device), (len(labels), self.layout.width)
+    def _solved(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return rows [n, p] at the last noise level: chances of bits and levels, and values drawn."""
+        sigmas, binary, values = self.sigmas.to(self.device), self.layout.binary, self.layout.values
         network = guided(self.average, labels, self.guidance)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            return self._estimate(self._output(network, x, sigma), x, sigma)
+            rows = self._estimate(self._output(network, x, sigma), x, sigma)
+            if self.decoding == "calibrated":
+                rows[:, binary] = moved(self.layout, rows[:, binary], self.shift)
+            return rows
 
-        centre = self._scaled(self.mean)
-        noise = torch.randn(shape, generator=generator, device=self.device)
-        x, sigma = heun(denoise, centre + sigmas[0] * noise, sigmas), sigmas[-1].view(1, 1)
-        output = self._output(network, x, sigma)
-        rows = self._estimate(output, x, sigma)
-        logits = self._logits(output, rows, x, sigma)
+        noise = torch.randn(len(labels), self.layout.width, generator=generator, device=self.device)
+        x = heun(denoise, self._scaled(self.mean) + sigmas[0] * noise, sigmas)
+        rows = denoise(x, sigmas[-1].view(1, 1))
         # What a value of unit deviation may still be, given x, has the variance sigma^2 / (sigma^2 + 1).
-        rest = sigma / (1 + sigma.square()).sqrt()
-        values = self.layout.values
+        rest = sigmas[-1] / (1 + sigmas[-1].square()).sqrt()
         rows[:, values] += rest * torch.randn(rows[:, values].shape, generator=generator, device=self.device)
-        return logits, self._unscaled(rows)
+        return self._unscaled(rows)
 
     def _output(self, network: Network, x: Tensor, sigma: Tensor) -> Tensor:
         """Return F(x; sigma), of rows centred and scaled to unit variance at every noise level."""
@@ -226,22 +224,15 @@ class EHRDiffTuned(DiffusionModel):
         linear = centre + scale.skip * (x - centre) + scale.out * output
         if self.loss == "squared":
             return linear
-        binary = self.layout.binary
-        return torch.cat([chances(self.layout, self._odds(output, x, sigma)), linear[:, binary.stop :]], dim=1)
+        odds = self._odds(output, x, sigma)
+        parts = [odds[:, self.layout.bits].sigmoid()]
+        parts += [odds[:, group].softmax(1) for group in self.layout.groups.values()]
+        return torch.cat([*parts, linear[:, self.layout.values]], dim=1)
 
     def _odds(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """Return log odds [n, B] given noisy rows: the network's, and what each bit's own noisy value says."""
         binary = self.layout.binary
         return output[:, binary] + (x[:, binary] - 0.5) / sigma.square()
-
-    def _logits(self, output: Tensor, estimate: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-        if self.loss == "cross_entropy":
-            return self._odds(output, x, sigma)
-        certain = estimate[:, self.layout.binary].clamp(CERTAIN, 1 - CERTAIN)
-        logits = certain.logit()
-        for group in self.layout.groups.values():
-            logits[:, group] = certain[:, group].log()
-        return logits
 
     def _errors(self, output: Tensor, estimate: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """Return [n, p], -log p of each clean column given the noisy row, or its weighted squared error."""
@@ -279,7 +270,7 @@ class EHRDiffTuned(DiffusionModel):
 
 def _start(layout: Layout, shares: Tensor) -> Tensor:
     """Return log odds [B] of the prevalences, or their logarithms for the levels of a category."""
-    start = shares.clamp(CERTAIN, 1 - CERTAIN).logit()
+    start = shares.clamp(SELDOM, 1 - SELDOM).logit()
     for group in layout.groups.values():
-        start[group] = shares[group].clamp_min(CERTAIN).log()
+        start[group] = shares[group].clamp_min(SELDOM).log()
     return start
