@@ -46,7 +46,7 @@ class Sinusoid(nn.Module):
 
 
 class RandomFourier(nn.Module):
-    """Noise conditions [n, 1] to [n, 1 + width]: themselves, sines and cosines of random turns per unit, never trained."""
+    """Noise conditions [n, 1] to [n, 1 + width]: themselves, sines and cosines of random frequencies, never trained."""
 
     turns: Tensor
 
@@ -231,10 +231,8 @@ class EHRDiff(DiffusionModel):
         return self.labels.imposed_on(rows, labels[:n])
 
 
-def _largest(
-    scores: Tensor, share: Tensor, generator: torch.Generator, usual: Tensor | None = None
-) -> Tensor:
-    """Set scores [n, p] to one that are among the ``share`` [p] of largest ``usual`` ones, rounding the number by chance.
+def _largest(scores: Tensor, share: Tensor, generator: torch.Generator, usual: Tensor | None = None) -> Tensor:
+    """Set scores [n, p] to one that are among the ``share`` [p] of largest usual ones, rounding the number by chance.
 
     The usual ones [m, p] are the scores themselves unless they are given.
     """

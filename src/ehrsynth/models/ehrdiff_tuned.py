@@ -1,16 +1,11 @@
 """EHRDiff, tuned: its diffusion and sampler around a network and a loss made for sparse bits. Ours.
 
-Yuan, Zhou and Yu (TMLR 2024) add noise of level sigma to a row x0 and learn the mean of x0 given x = x0 + sigma noise.
-The mean of a bit is the chance that it is one, and its log odds given x split into what its own noisy value says and
-what the rest of the row does:
-
-    log odds of x0_j = (x_j - 1/2) / sigma^2  +  F_j(x; sigma)
-
-The first is Bayes' rule for a bit under Gaussian noise; x_k / sigma^2 is the same for the levels of a category. The
-network only learns F, starts at the training prevalences, and is trained by the likelihood of x0 (``cross_entropy``),
-under which rare codes are not shrunk to zero. The sampler stops at ``sigma_min``, where some bits are still chances, and
-draws these. At all noise levels each column's log odds are shifted by a constant, as another prior would do; it is
-found on the model's own samples, so that their mean is the training prevalence.
+Yuan, Zhou and Yu (TMLR 2024) add noise of level sigma to a row and learn the mean of the clean row given the noisy
+one. The mean of a bit is the chance that it is one. So the network is trained by the likelihood of bits, under which
+rare codes are not shrunk to zero as by a squared error (``diffusion/columns``), and the sampler stops at ``sigma_min``,
+where some bits are still chances, and draws these. At all noise levels each column's log odds are moved by a
+constant, as another prior would do; it is found on the model's own samples, so that their mean is the training
+prevalence.
 """
 
 from collections.abc import Sequence
@@ -20,31 +15,25 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ehrsynth.kinds import bits_nll
-from ehrsynth.layout import Layout, Records
+from ehrsynth.layout import Records
 from ehrsynth.models import options
-from ehrsynth.models.calibration import correction, moved, shareable_prevalences
+from ehrsynth.models.calibration import correction, moved
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.diffusion.base import DiffusionModel, noise_levels
+from ehrsynth.models.diffusion.columns import Loss, NoisyColumns
 from ehrsynth.models.diffusion.guidance import guided
-from ehrsynth.models.diffusion.precondition import Network, coefficients
 from ehrsynth.models.diffusion.residual import ResidualDenoiser
 from ehrsynth.models.diffusion.sampler import heun
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
 
-Loss = Literal["cross_entropy", "squared"]
 Decoding = Literal["calibrated", "bernoulli"]
 
-LEAST_DEVIATION = 0.01  # of a column; below it the scaling only magnifies noise
-SELDOM = 1e-4  # the network starts at a prevalence of at least this
 ROUNDS = 2  # of drawing records and moving the shift
 
 
 class EHRDiffTuned(DiffusionModel):
     """Residual denoiser, likelihood of every column given the noisy row, calibrated draws.
-
-    Columns are scaled to unit gap (bits) or unit deviation (values), so that a noise level means the same to all.
 
     Args:
         schema: columns to generate.
@@ -72,9 +61,6 @@ class EHRDiffTuned(DiffusionModel):
         OptionError: an option is not a value that can work.
     """
 
-    mean: Tensor  # [p]
-    deviation: Tensor  # [p]
-    pools: Tensor  # [B]
     shift: Tensor  # [B]
     shifted_at: Tensor  # updates of the average when ``shift`` was found
 
@@ -121,13 +107,10 @@ class EHRDiffTuned(DiffusionModel):
         options.choice(get_args(Loss), loss=loss)
         options.choice(get_args(Decoding), decoding=decoding)
         self.log_sigma_mean, self.log_sigma_std = log_sigma_mean, log_sigma_std
-        self.loss, self.decoding = loss, decoding
+        self.decoding = decoding
         self.sigmas = noise_levels(steps=steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)[:-1]
-        binary = self.layout.binary.stop
-        self.register_buffer("mean", torch.full((self.layout.width,), 0.5))
-        self.register_buffer("deviation", torch.full((self.layout.width,), 0.5))
-        self.register_buffer("pools", torch.zeros(binary, dtype=torch.int8))
-        self.register_buffer("shift", torch.zeros(binary))
+        self.columns = NoisyColumns(self.layout, loss)
+        self.register_buffer("shift", torch.zeros(self.layout.binary.stop))
         self.register_buffer("shifted_at", torch.tensor(-1))
         with self.seeded_init():
             network = ResidualDenoiser(
@@ -137,33 +120,22 @@ class EHRDiffTuned(DiffusionModel):
 
     @override
     def observe(self, train: Records) -> None:
-        """Take means and deviations of all columns, and start the network at the prevalences."""
+        """Take means and deviations of all columns, and count labels."""
         super().observe(train)
-        binary, values = self.layout.binary, train.with_gaps().values
-        shares, pools = shareable_prevalences(train)
-        self.pools.copy_(pools)
-        self.mean[binary] = shares
-        self.mean[self.layout.values] = values.nanmean(0).nan_to_num(0.5)
-        self.deviation[binary] = (shares * (1 - shares)).sqrt()
-        spread = (values - self.mean[self.layout.values]).square().nanmean(0).sqrt()
-        self.deviation[self.layout.values] = spread.nan_to_num(0.5)
-        self.deviation.clamp_(min=LEAST_DEVIATION)
-        if self.loss == "cross_entropy":
-            for network in (self.network, self.average.module):
-                network.head.bias.data[binary] = _start(self.layout, shares)
+        self.columns.observe(train)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss of ``batch`` [n, p], a sum over columns, averaged over rows at one noise level each."""
-        rng, x = self.step_rng(batch_idx), self._scaled(batch)
-        sigma = (self.log_sigma_mean + self.log_sigma_std * torch.randn(len(x), 1, generator=rng, device=x.device)).exp()
-        noisy = x + sigma * torch.randn(x.shape, generator=rng, device=x.device)
-        labels = self.told(batch, rng)
-        output = self._output(guided(self.network, labels, 0.0), noisy, sigma)
-        estimate = self._estimate(output, noisy, sigma)
-        loss = (self._observed(batch) * self._errors(output, estimate, x, sigma)).sum(1).mean()
-        guess = self._unscaled(estimate).clamp(0, 1)
-        broken = self.rules_penalty(self.labels.imposed_on(guess, self.labels.of(batch)))
-        total = loss + broken
+        rng, columns, clean = self.step_rng(batch_idx), self.columns, batch / self.columns.unit
+        network = guided(self.network, self.told(batch, rng), 0.0)
+        normal = torch.randn(len(batch), 1, generator=rng, device=batch.device)
+        sigma = (self.log_sigma_mean + self.log_sigma_std * normal).exp()
+        x = clean + sigma * torch.randn(batch.shape, generator=rng, device=batch.device)
+        output = columns.output(network, x, sigma)
+        estimate = columns.estimate(output, x, sigma)
+        loss = (columns.observed(batch) * columns.errors(output, estimate, x, sigma, clean)).sum(1).mean()
+        denoised = (estimate * columns.unit).clamp(0, 1)
+        total = loss + self.rules_penalty(self.labels.imposed_on(denoised, self.labels.of(batch)))
         self.log_losses(batch_idx, total=total)
         return total
 
@@ -171,7 +143,8 @@ class EHRDiffTuned(DiffusionModel):
         """Draw hard records [n, p]: solve the flow down to ``sigma_min``, then draw what is left to chance."""
         self.calibrate()
         labels = self.labels.draw(n, generator, condition)
-        return self.labels.imposed_on(self.layout.harden(self._solved(labels, generator), generator), labels)
+        rows = self._solved(labels, generator, self.guidance)
+        return self.labels.imposed_on(self.layout.harden(rows, generator), labels)
 
     def calibrate(self) -> None:
         """Find the shift for the averaged weights as they are, on records drawn from a stream of its own."""
@@ -183,8 +156,8 @@ class EHRDiffTuned(DiffusionModel):
         rng, binary = torch_rng(self.seed, "calibrate", device=self.device), self.layout.binary
         with torch.no_grad():
             for _ in range(ROUNDS):
-                drawn = self._solved(self.labels.draw(self.sample_batch, rng), rng)[:, binary]
-                self.shift += correction(self.layout, drawn, self.mean[binary], self.pools)
+                drawn = self._solved(self.labels.draw(self.sample_batch, rng), rng, guidance=0.0)[:, binary]
+                self.shift += correction(self.layout, drawn, self.columns.mean[binary], self.columns.pools)
         self.shifted_at.copy_(updates)
 
     @override
@@ -193,84 +166,22 @@ class EHRDiffTuned(DiffusionModel):
         self.calibrate()
         super().on_save_checkpoint(checkpoint)
 
-    def _solved(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+    def _solved(self, labels: Tensor, generator: torch.Generator, guidance: float) -> Tensor:
         """Return rows [n, p] at the last noise level: chances of bits and levels, and values drawn."""
-        sigmas, binary, values = self.sigmas.to(self.device), self.layout.binary, self.layout.values
-        network = guided(self.average, labels, self.guidance)
+        sigmas, columns, layout = self.sigmas.to(self.device), self.columns, self.layout
+        network = guided(self.average, labels, guidance)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            rows = self._estimate(self._output(network, x, sigma), x, sigma)
+            rows = columns.estimate(columns.output(network, x, sigma), x, sigma)
             if self.decoding == "calibrated":
-                rows[:, binary] = moved(self.layout, rows[:, binary], self.shift)
+                rows[:, layout.binary] = moved(layout, rows[:, layout.binary], self.shift)
             return rows
 
-        noise = torch.randn(len(labels), self.layout.width, generator=generator, device=self.device)
-        x = heun(denoise, self._scaled(self.mean) + sigmas[0] * noise, sigmas)
+        noise = torch.randn(len(labels), layout.width, generator=generator, device=self.device)
+        x = heun(denoise, columns.mean / columns.unit + sigmas[0] * noise, sigmas)
         rows = denoise(x, sigmas[-1].view(1, 1))
         # What a value of unit deviation may still be, given x, has the variance sigma^2 / (sigma^2 + 1).
         rest = sigmas[-1] / (1 + sigmas[-1].square()).sqrt()
-        rows[:, values] += rest * torch.randn(rows[:, values].shape, generator=generator, device=self.device)
-        return self._unscaled(rows)
-
-    def _output(self, network: Network, x: Tensor, sigma: Tensor) -> Tensor:
-        """Return F(x; sigma), of rows centred and scaled to unit variance at every noise level."""
-        scale = coefficients(sigma, self._spread)
-        output: Tensor = network(scale.input * (x - self._scaled(self.mean)), scale.noise)
-        return output
-
-    def _estimate(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-        """Return D(x; sigma), the mean of clean rows given noisy ones: chances of what is binary."""
-        centre, scale = self._scaled(self.mean), coefficients(sigma, self._spread)
-        linear = centre + scale.skip * (x - centre) + scale.out * output
-        if self.loss == "squared":
-            return linear
-        odds = self._odds(output, x, sigma)
-        parts = [odds[:, self.layout.bits].sigmoid()]
-        parts += [odds[:, group].softmax(1) for group in self.layout.groups.values()]
-        return torch.cat([*parts, linear[:, self.layout.values]], dim=1)
-
-    def _odds(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-        """Return log odds [n, B] given noisy rows: the network's, and what each bit's own noisy value says."""
-        binary = self.layout.binary
-        return output[:, binary] + (x[:, binary] - 0.5) / sigma.square()
-
-    def _errors(self, output: Tensor, estimate: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-        """Return [n, p], -log p of each clean column given the noisy row, or its weighted squared error."""
-        squared = 0.5 * ((x - estimate) / coefficients(sigma, self._spread).out).square()
-        if self.loss == "squared":
-            return squared
-        layout, odds = self.layout, self._odds(output, x, sigma)
-        bits = bits_nll(x[:, layout.bits], odds[:, layout.bits])
-        levels = [-x[:, group] * odds[:, group].log_softmax(1) for group in layout.groups.values()]
-        return torch.cat([bits, *levels, squared[:, layout.values]], dim=1)
-
-    def _observed(self, batch: Tensor) -> Tensor:
-        """Return one for what counts in the loss, zero for values under a set missing indicator."""
-        observed = torch.ones_like(batch)
-        for bit, value in self.layout.missing_bits():
-            observed[:, self.layout.values.start + value] -= batch[:, bit]
-        return observed
-
-    @property
-    def _unit(self) -> Tensor:
-        """What noise levels are measured in, [p]: the gap of a bit, the deviation of a value."""
-        return torch.cat([torch.ones_like(self.shift), self.deviation[self.layout.values]])
-
-    @property
-    def _spread(self) -> Tensor:
-        """Standard deviations [p] of columns so measured."""
-        return self.deviation / self._unit
-
-    def _scaled(self, rows: Tensor) -> Tensor:
-        return rows / self._unit
-
-    def _unscaled(self, rows: Tensor) -> Tensor:
-        return rows * self._unit
-
-
-def _start(layout: Layout, shares: Tensor) -> Tensor:
-    """Return log odds [B] of the prevalences, or their logarithms for the levels of a category."""
-    start = shares.clamp(SELDOM, 1 - SELDOM).logit()
-    for group in layout.groups.values():
-        start[group] = shares[group].clamp_min(SELDOM).log()
-    return start
+        values = rows[:, layout.values]
+        rows[:, layout.values] = values + rest * torch.randn(values.shape, generator=generator, device=self.device)
+        return rows * columns.unit

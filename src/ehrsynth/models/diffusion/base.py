@@ -106,8 +106,9 @@ class DiffusionModel(SyntheticModel):
     def remarks(self, steps: float) -> Iterator[str]:
         """Say that the warm-up does not end within the training."""
         if self.warmup_steps >= steps:
+            reached = 100 * steps / self.warmup_steps
             yield (
-                f"model.warmup_steps={self.warmup_steps}: the training has {steps:.0f} steps, so its learning rate never"
-                f" gets beyond {100 * steps / self.warmup_steps:.0f} % of model.learning_rate={self.learning_rate:g};"
-                " set fewer, or train longer"
+                f"model.warmup_steps={self.warmup_steps}: the training has {steps:.0f} steps, so its learning rate"
+                f" never gets beyond {reached:.0f} % of model.learning_rate={self.learning_rate:g}; set fewer, or train"
+                " longer"
             )

@@ -13,7 +13,7 @@ LabelledNetwork = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Coefficients(NamedTuple):
-    """The four scalings of table 1, each of the shape of sigma, or [n, p] where columns have deviations of their own."""
+    """The four scalings of table 1, of the shape of sigma, or [n, p] where columns have deviations of their own."""
 
     skip: Tensor
     out: Tensor
