@@ -29,7 +29,7 @@ from ehrsynth.seeding import torch_rng
 
 Decoding = Literal["calibrated", "bernoulli"]
 
-ROUNDS = 2  # of drawing records and moving the shift
+ROUNDS = (1024, 4096)  # records drawn to move the shift, coarsely and then finely
 
 
 class EHRDiffTuned(DiffusionModel):
@@ -155,8 +155,8 @@ class EHRDiffTuned(DiffusionModel):
         self.shift.zero_()
         rng, binary = torch_rng(self.seed, "calibrate", device=self.device), self.layout.binary
         with torch.no_grad():
-            for _ in range(ROUNDS):
-                drawn = self._solved(self.labels.draw(self.sample_batch, rng), rng, guidance=0.0)[:, binary]
+            for records in ROUNDS:
+                drawn = self._solved(self.labels.draw(records, rng), rng, guidance=0.0)[:, binary]
                 self.shift += correction(self.layout, drawn, self.columns.mean[binary], self.columns.pools)
         self.shifted_at.copy_(updates)
 
