@@ -1,5 +1,6 @@
 """Network parts that models of several papers share."""
 
+import math
 from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
@@ -106,9 +107,11 @@ class _SumOverProcesses(torch.autograd.Function):
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
     """Return a copy of ``network`` for ``update_parameters`` to average its weights in, exponentially.
 
-    The decay is less at first: (1 + n) / (10 + n) after n updates, until that reaches ``decay``.
+    The decay is less at first: (1 + n) / (10 + n) in the n-th update, until that reaches ``decay``. As in the code of
+    EHRDiff n starts at one, and the initial weights are part of the average.
     """
     average = AveragedModel(network, multi_avg_fn=partial(_warmed_up_average, decay))
+    average.n_averaged.fill_(1)  # at zero torch would replace the average by the weights
     average.requires_grad_(False)
     return average
 
@@ -116,3 +119,10 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
 def _warmed_up_average(decay: float, averages: Any, weights: Any, updates: Any) -> None:
     n = float(updates)
     torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
+
+
+def warmup_cosine(warmup: int, total: float, step: int) -> float:
+    """Return the share of the learning rate in a step: linear up to one, then a cosine to zero at the end."""
+    if step < warmup:
+        return step / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
