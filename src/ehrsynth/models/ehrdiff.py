@@ -20,7 +20,7 @@ from ehrsynth.models.condition import Condition
 from ehrsynth.models.diffusion.loss import edm_loss
 from ehrsynth.models.diffusion.precondition import denoise
 from ehrsynth.models.diffusion.sampler import heun, karras_schedule
-from ehrsynth.models.nn import moving_average
+from ehrsynth.models.nn import moving_average, warmup_cosine
 from ehrsynth.schema import Schema
 
 Decoding = Literal["threshold", "bernoulli", "prevalence"]
@@ -171,7 +171,7 @@ class EHRDiff(SyntheticModel):
         """AdamW without weight decay; linear warm-up, then a cosine to zero at the end of the budget."""
         optimizer: Optimizer = AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=0.0, fused=True)
         total = self.trainer.estimated_stepping_batches
-        schedule = LambdaLR(optimizer, partial(_warmup_cosine, self.warmup_steps, total))
+        schedule = LambdaLR(optimizer, partial(warmup_cosine, self.warmup_steps, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
@@ -197,9 +197,3 @@ def _largest(scores: Tensor, share: Tensor, generator: torch.Generator) -> Tenso
     ones = (n * share + torch.rand(share.shape, generator=generator, device=share.device)).floor().long()
     ranks = scores.argsort(0, descending=True).argsort(0)
     return (ranks < ones).to(scores.dtype)
-
-
-def _warmup_cosine(warmup: int, total: float, step: int) -> float:
-    if step < warmup:
-        return step / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))

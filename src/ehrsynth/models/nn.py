@@ -1,5 +1,6 @@
 """Network parts that models of several papers share."""
 
+import math
 from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
@@ -54,3 +55,10 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
 def _warmed_up_average(decay: float, averages: Any, weights: Any, updates: Any) -> None:
     n = float(updates)
     torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
+
+
+def warmup_cosine(warmup: int, total: float, step: int) -> float:
+    """Return the share of the learning rate in a step: linear up to one, then a cosine to zero at the end."""
+    if step < warmup:
+        return step / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
