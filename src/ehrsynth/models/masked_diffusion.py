@@ -64,7 +64,8 @@ class Denoiser(nn.Module):
     def __init__(self, masking: Masking, numbers: int, width: int, depth: int) -> None:
         super().__init__()
         self.masking = masking
-        self.context = nn.Linear(len(masking.variable) + masking.count, width)
+        told = len(masking.variable) + masking.count
+        self.context = nn.Linear(told, width) if told else None
         self.noise = nn.Sequential(nn.Linear(1, width), nn.SiLU(), nn.Linear(width, width))
         self.first = nn.Linear(2 * numbers, width)
         self.stack = _residual(width, width, depth)
@@ -74,6 +75,8 @@ class Denoiser(nn.Module):
 
     def forward(self, rows: Tensor, hidden: Tensor) -> Tensor:
         """Return what all calls for these records [n, B] share, whatever the noise: a context [n, width]."""
+        if self.context is None:
+            return rows.new_zeros(len(rows), 1)
         codes = rows * (self.masking.variable < self.masking.count)  # a missing indicator is part of a number
         context: Tensor = self.context(_seen(self.masking, codes, hidden))
         return context
@@ -269,10 +272,9 @@ class MaskedDiffusion(SyntheticModel):
     ) -> Tensor:
         """Return records [n, p] with numbers, and which are missing, drawn given what is known of each record."""
         sigmas = self.sigmas.to(self.device)
-        given = condition.fixed.expand(len(rows), -1)
-        known = given[:, self.layout.values].clone()
+        known = condition.fixed.expand(len(rows), -1)[:, self.layout.values].clone()
         for bit, value in self.layout.missing_bits():
-            known[:, value] |= given[:, bit] & (rows[:, bit] > 0)
+            known[:, value] |= condition.given[:, bit] & (rows[:, bit] > 0)
         context, scores = network(rows[:, self.layout.binary], hidden), self.scores.of(rows)
         numbers = condition.on([column.name for column in self.schema.columns if column.numeric])
         waiting = torch.arange(len(rows), device=self.device)
@@ -283,7 +285,7 @@ class MaskedDiffusion(SyntheticModel):
             noise = sigmas[0] * torch.randn(scores[at].shape, generator=generator, device=self.device)
             drawn = heun(lambda x, sigma, f=denoiser: denoise(f, x, sigma, SIGMA_DATA), noise, sigmas)  # type: ignore[misc]
             refuse_nan(drawn)
-            tried = torch.where(given[at], rows[at], self.scores.written(rows[at], drawn))
+            tried = self.scores.written(rows[at], drawn, ~known[at])
             met = numbers.of_rows(at).met_by(tried).view(tries, -1)
             done, first = met.any(0), met.to(torch.uint8).argmax(0)
             rows[waiting[done]] = tried.view(tries, len(waiting), -1)[first, torch.arange(len(waiting))][done]
@@ -298,8 +300,8 @@ class MaskedDiffusion(SyntheticModel):
     def _revealed(self, network: Revealer, rows: Tensor, hidden: Tensor, generator: torch.Generator) -> Tensor:
         """Return the binary part of records [n, p] with what is hidden drawn, given numbers and what is not."""
         scores, binary = self.scores.of(rows), rows[:, self.layout.binary]
-        passes = (self.masking.times(len(rows), generator) * self.steps).ceil().clamp(1, self.steps)
-        for step in range(self.steps, 0, -1):
+        passes = self.masking.passes(hidden, self.steps, generator)
+        for step in range(self.steps):
             now = hidden & (passes == step)
             if now.any():
                 logits = network(binary, hidden, scores)

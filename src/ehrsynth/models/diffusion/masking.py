@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ehrsynth.kinds import bits_nll
 from ehrsynth.layout import Layout
 
+NO_ENTROPY = 1e-9
 SOONEST = 1e-3  # the least time that is trained, MDLM's sampling_eps
 
 
@@ -26,6 +27,7 @@ class Masking(nn.Module):
     variable: Tensor  # [B], of each binary column; V for missing indicators
     first: Tensor  # [V], the first column of each
     group: Tensor  # [L], of each level
+    entropy: Tensor  # [V], of each in the training rows
     exponents: Tensor  # [V]
 
     def __init__(self, layout: Layout) -> None:
@@ -41,20 +43,34 @@ class Masking(nn.Module):
         self.register_buffer("variable", variable, False)
         self.register_buffer("first", torch.tensor([*range(codes), *(places.start for places in groups)]).long(), False)
         self.register_buffer("group", variable[self.levels] - codes, False)
+        self.register_buffer("entropy", torch.ones(self.count))
         self.register_buffer("exponents", torch.ones(self.count))
 
     def observe(self, shares: Tensor, spread: float) -> None:
-        """Set exponents from 1 to ``spread``, by the entropy of each variable in training shares [B]."""
+        """Take the entropy of each variable from training shares [B], and exponents from 1 to ``spread`` by it."""
         told = -torch.xlogy(shares, shares)
         told[self.codes] -= torch.xlogy(1 - shares[self.codes], 1 - shares[self.codes])
-        entropy = shares.new_zeros(self.count + 1).index_add(0, self.variable, told)[: self.count]
+        self.entropy.copy_(shares.new_zeros(self.count + 1).index_add(0, self.variable, told)[: self.count])
         if self.count:
-            self.exponents.copy_(1 + (spread - 1) * entropy / entropy.max().clamp(min=1e-12))
+            self.exponents.copy_(1 + (spread - 1) * self.entropy / self.entropy.max().clamp(min=NO_ENTROPY))
 
     def times(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw the times [n, V] above which each variable of a record is hidden."""
         uniform = torch.rand(n, self.count, generator=generator, device=self.exponents.device)
         return uniform ** (1 / self.exponents)
+
+    def passes(self, hidden: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+        """Draw the pass, of ``steps``, in which each variable [n, V] that is hidden is revealed, from 0.
+
+        Their order is that of their times, but a pass reveals an equal share of their entropy, where one at equal times
+        would reveal several telling ones at once, as if they were independent: those with more than a share have a pass
+        of their own, and those that are rare come by the dozen.
+        """
+        order = self.times(len(hidden), generator).argsort(1, descending=True)
+        told = ((self.entropy + NO_ENTROPY) * hidden).gather(1, order)
+        total = told.cumsum(1)
+        place = (total - told / 2) / total[:, -1:].clamp(min=NO_ENTROPY)
+        return torch.empty_like(order).scatter(1, order, (place * steps).long().clamp(max=steps - 1))
 
     def bound(self, rows: Tensor, logits: Tensor, hidden: Tensor, time: Tensor) -> Tensor:
         """Return the integrand [n] of the bound, in nats: cross entropies of hidden variables, weighted by k / t.

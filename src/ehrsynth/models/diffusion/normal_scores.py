@@ -66,12 +66,12 @@ class NormalScores(nn.Module):
         low, high = self.quantiles.gather(1, below).T, self.quantiles.gather(1, below + 1).T
         return torch.lerp(low, high, place - below.T), rank > 1 - self.gaps
 
-    def written(self, rows: Tensor, scores: Tensor) -> Tensor:
-        """Return records [n, p] with the values and missing indicators that scores [n, C] stand for."""
+    def written(self, rows: Tensor, scores: Tensor, where: Tensor) -> Tensor:
+        """Return records [n, p] with the numbers that scores [n, C] stand for, or that these are missing, ``where``."""
         values, missing = self.back(scores)
-        rows = torch.cat([rows[:, : self.values.start], values], dim=1)
+        rows = torch.cat([rows[:, : self.values.start], values.where(where, rows[:, self.values])], dim=1)
         for bit, value in self.pairs:
-            rows[:, bit] = missing[:, value].to(rows.dtype)
+            rows[:, bit] = torch.where(where[:, value], missing[:, value].to(rows.dtype), rows[:, bit])
         return rows
 
     def _missing(self, rows: Tensor) -> Tensor:
