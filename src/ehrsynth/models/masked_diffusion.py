@@ -39,33 +39,30 @@ from ehrsynth.schema import Schema
 TRIES = 200  # times that numbers are drawn before the ranges asked for count as too rare
 SIGMA_DATA = 1.0  # of normal scores
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -0.5, 1.2  # EDM's -1.2 is for data of half this deviation
-SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0  # EDM
+SIGMA_MIN, SIGMA_MAX, RHO = 0.01, 20.0, 7.0  # narrower than EDM, whose data are images
 
 
 class Revealer(nn.Module):
     """Logits of codes and levels, given those that are not hidden, the numbers, and which of these are missing."""
 
-    def __init__(self, masking: Masking, numbers: int, width: int, depth: int) -> None:
+    def __init__(self, seen: int, numbers: int, columns: int, width: int, depth: int) -> None:
         super().__init__()
-        self.masking, columns = masking, len(masking.variable)
-        self.stack = _residual(columns + masking.count + numbers, width, depth)
+        self.stack = _residual(seen + numbers, width, depth)
         self.output = nn.Linear(width, columns)
         nn.init.zeros_(self.output.weight)
 
-    def forward(self, rows: Tensor, hidden: Tensor, scores: Tensor) -> Tensor:
-        """Map records [n, B], hidden variables [n, V] and scores of numbers [n, C] to logits [n, B]."""
-        logits: Tensor = self.output(self.stack(torch.cat([_seen(self.masking, rows, hidden), scores], dim=1)))
+    def forward(self, seen: Tensor, scores: Tensor) -> Tensor:
+        """Map what ``Masking.seen`` shows and the scores of numbers [n, C] to logits [n, B]."""
+        logits: Tensor = self.output(self.stack(torch.cat([seen, scores], dim=1)))
         return logits
 
 
 class Denoiser(nn.Module):
     """EDM's F for the scores of numbers, given those that are known and the codes and levels that are not hidden."""
 
-    def __init__(self, masking: Masking, numbers: int, width: int, depth: int) -> None:
+    def __init__(self, seen: int, numbers: int, width: int, depth: int) -> None:
         super().__init__()
-        self.masking = masking
-        told = len(masking.variable) + masking.count
-        self.context = nn.Linear(told, width) if told else None
+        self.context = nn.Linear(seen, width) if seen else None
         self.noise = nn.Sequential(nn.Linear(1, width), nn.SiLU(), nn.Linear(width, width))
         self.first = nn.Linear(2 * numbers, width)
         self.stack = _residual(width, width, depth)
@@ -73,12 +70,9 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    def forward(self, rows: Tensor, hidden: Tensor) -> Tensor:
-        """Return what all calls for these records [n, B] share, whatever the noise: a context [n, width]."""
-        if self.context is None:
-            return rows.new_zeros(len(rows), 1)
-        codes = rows * (self.masking.variable < self.masking.count)  # a missing indicator is part of a number
-        context: Tensor = self.context(_seen(self.masking, codes, hidden))
+    def forward(self, seen: Tensor) -> Tensor:
+        """Return what all calls for these records share, whatever the noise: a context [n, width]."""
+        context: Tensor = seen.new_zeros(len(seen), 1) if self.context is None else self.context(seen)
         return context
 
     def given(self, context: Tensor, scores: Tensor, known: Tensor) -> Network:
@@ -160,9 +154,10 @@ class MaskedDiffusion(SyntheticModel):
         self.masking, self.scores = Masking(self.layout), NormalScores(self.layout)
         numbers = len(self.scores.gaps)
         with self.seeded_init():
-            codes = Revealer(self.masking, numbers, width, depth) if self.masking.count else None
+            columns, seen = self.layout.binary.stop, self.layout.binary.stop + self.masking.count
             self.networks = Networks(
-                codes, Denoiser(self.masking, numbers, number_width, number_depth) if numbers else None
+                Revealer(seen, numbers, columns, width, depth) if self.masking.count else None,
+                Denoiser(seen, numbers, number_width, number_depth) if numbers else None,
             )
         self.average = moving_average(self.networks, ema_decay)
 
@@ -202,7 +197,7 @@ class MaskedDiffusion(SyntheticModel):
         time = spread_times(len(batch), generator)
         hidden = self.masking.times(len(batch), generator) < time
         binary = batch[:, self.layout.binary]
-        logits = network(binary, hidden, self.scores.of(batch))
+        logits = network(self.masking.seen(binary, hidden), self.scores.of(batch))
         bound = self.masking.bound(binary, logits, hidden, time).mean()
         values = self.layout.width - self.layout.binary.stop
         chances = self.layout.activate(nn.functional.pad(logits, (0, values)))
@@ -213,7 +208,7 @@ class MaskedDiffusion(SyntheticModel):
         """Return the mean loss of unknown numbers, and the penalty of records with these denoised."""
         scores = self.scores.of(batch)
         hidden, known = self._some_known(len(batch), generator)
-        denoiser = network.given(network(batch[:, self.layout.binary], hidden), scores, known)
+        denoiser = network.given(network(self._codes_seen(batch, hidden)), scores, known)
         errors, denoised = edm_errors(
             denoiser,
             self.scores.of(batch, generator),
@@ -226,6 +221,11 @@ class MaskedDiffusion(SyntheticModel):
         values = torch.where(known, batch[:, self.layout.values], values)
         estimate = torch.cat([batch[:, self.layout.binary], values], dim=1)
         return (errors * ~known).sum() / (~known).sum().clamp(min=1) + self.rules_penalty(estimate)
+
+    def _codes_seen(self, rows: Tensor, hidden: Tensor) -> Tensor:
+        """Return what is seen of records [n, p] before their numbers are, and so not which of these are missing."""
+        binary = rows[:, self.layout.binary]
+        return self.masking.seen(binary * (self.masking.variable < self.masking.count), hidden)
 
     def _some_known(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw which variables [n, V] are hidden and which numbers [n, C] known while numbers are learned.
@@ -275,7 +275,7 @@ class MaskedDiffusion(SyntheticModel):
         known = condition.fixed.expand(len(rows), -1)[:, self.layout.values].clone()
         for bit, value in self.layout.missing_bits():
             known[:, value] |= condition.given[:, bit] & (rows[:, bit] > 0)
-        context, scores = network(rows[:, self.layout.binary], hidden), self.scores.of(rows)
+        context, scores = network(self._codes_seen(rows, hidden)), self.scores.of(rows)
         numbers = condition.on([column.name for column in self.schema.columns if column.numeric])
         waiting = torch.arange(len(rows), device=self.device)
         for _ in range(TRIES):
@@ -304,7 +304,7 @@ class MaskedDiffusion(SyntheticModel):
         for step in range(self.steps):
             now = hidden & (passes == step)
             if now.any():
-                logits = network(binary, hidden, scores)
+                logits = network(self.masking.seen(binary, hidden), scores)
                 refuse_nan(logits)
                 drawn = self.masking.draw(logits, generator)
                 binary = torch.where(self.masking.of_columns(now), drawn, binary)
@@ -317,14 +317,9 @@ class MaskedDiffusion(SyntheticModel):
         total, scores, binary = rows.new_zeros(len(rows)), self.scores.of(rows), rows[:, self.layout.binary]
         for time in spread_times(draws * len(rows), generator).view(draws, len(rows), 1):
             hidden = self.masking.times(len(rows), generator) < time
-            logits = self.averaged.codes(binary, hidden, scores)
+            logits = self.averaged.codes(self.masking.seen(binary, hidden), scores)
             total += self.masking.bound(binary, logits, hidden, time) / draws
         return total
-
-
-def _seen(masking: Masking, rows: Tensor, hidden: Tensor) -> Tensor:
-    """Return the binary part of records [n, B] without what is hidden, and what that is [n, V]."""
-    return torch.cat([rows.masked_fill(masking.of_columns(hidden), 0.0), hidden.to(rows.dtype)], dim=1)
 
 
 def _residual(inputs: int, width: int, depth: int) -> nn.Module:

@@ -88,6 +88,10 @@ class Masking(nn.Module):
         """Spread bool [n, V] over the columns [n, B]; missing indicators are false."""
         return nn.functional.pad(which, (0, 1))[:, self.variable]
 
+    def seen(self, rows: Tensor, hidden: Tensor) -> Tensor:
+        """Return the binary part of records [n, B] without what is hidden, and what that is, [n, B + V]."""
+        return torch.cat([rows.masked_fill(self.of_columns(hidden), 0.0), hidden.to(rows.dtype)], dim=1)
+
     def negative_log_likelihood(self, rows: Tensor, logits: Tensor) -> Tensor:
         """Return -log p [n, V] of each variable of records [n, B] in nats, all groups at once."""
         codes = bits_nll(rows[:, self.codes], logits[:, self.codes])
