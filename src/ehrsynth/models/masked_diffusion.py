@@ -98,9 +98,11 @@ class Networks(nn.Module):
 class MaskedDiffusion(SyntheticModel):
     """Numbers by EDM, then codes and groups revealed a share at a time, what varies most first.
 
-    That a number is missing is one of its values here, see ``NormalScores``. Both networks are trained with any part
-    of a record known, so every condition is met by the model itself: what is given is never hidden, and numbers in a
-    range are drawn until they lie in it, which is exact since nothing else has been drawn before them.
+    That a number is missing is one of its values here, see ``NormalScores``. Any subset of columns may be given: both
+    networks are trained with any part of a record known, so what is given is never hidden from them and nothing is
+    rejected for it. Ranges of numbers are exact whatever was learned: numbers are drawn before all else, until they lie
+    in them. Given codes and single numbers agree with counting as far as the networks' conditionals, learned for every
+    subset, agree with each other, and as passes reveal few variables at once.
 
     Args:
         schema: columns to generate.
