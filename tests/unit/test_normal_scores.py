@@ -54,7 +54,7 @@ def test_there_and_back_is_the_same_record() -> None:
         assert torch.equal(back[:, 0], x[:, 0])
         torch.testing.assert_close(back[:, 2], x[:, 2])
         seen = x[:, 0] == 0
-        inside = (x[:, 1] > scores.quantiles[0, 1]) & (x[:, 1] < scores.quantiles[0, -2])
+        inside = (x[:, 1] > scores.quantiles[1, 0]) & (x[:, 1] < scores.quantiles[-2, 0])
         torch.testing.assert_close(back[inside, 1], x[inside, 1], atol=2e-4, rtol=0)
         torch.testing.assert_close(back[seen, 3], x[seen, 3], atol=2e-4, rtol=0)
 

@@ -1,13 +1,11 @@
 """Numbers as diffusion likes them: standard normal, every column, however skewed, tied or often missing it is."""
 
-import math
-
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.special import ndtr, ndtri
 
 from ehrsynth.layout import Layout, Records
-from ehrsynth.models.shared_quantiles import GRID, shared_quantiles
+from ehrsynth.models.quantiles import GRID, places_of, quantiles, values_at
 
 EDGE = 1e-4  # ranks nearer to 0 or 1 are moved here: scores lie within 3.7 of zero
 
@@ -24,47 +22,37 @@ class NormalScores(nn.Module):
         layout: of the records.
     """
 
-    quantiles: Tensor  # [C, GRID], ascending
+    quantiles: Tensor  # [GRID, C], ascending
     gaps: Tensor  # [C], share of rows where the value is missing
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         columns = layout.width - layout.values.start
         self.values, self.pairs = layout.values, layout.missing_bits()
-        self.register_buffer("quantiles", torch.linspace(0, 1, GRID).repeat(columns, 1))
+        self.register_buffer("quantiles", torch.linspace(0, 1, GRID)[:, None].repeat(1, columns))
         self.register_buffer("gaps", torch.zeros(columns))
 
     def observe(self, train: Records) -> None:
         """Take quantiles of the observed values, as many as may leave the patients, and shares of missing ones."""
-        for i, column in enumerate(train.with_gaps().values.T.numpy()):
-            observed = column[~np.isnan(column)]
-            self.gaps[i] = 1 - len(observed) / len(column)
-            if len(observed):
-                self.quantiles[i] = torch.from_numpy(shared_quantiles(observed))
+        self.quantiles.copy_(quantiles(train))
+        self.gaps.copy_(train.with_gaps().values.isnan().float().mean(0))
 
     def of(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return scores of records [n, p]; of shared values drawn, or without a generator those in their middle."""
-        values = rows[:, self.values].T.contiguous()
-        first = torch.searchsorted(self.quantiles, values)  # of the quantiles at or above
-        after = torch.searchsorted(self.quantiles, values, right=True)  # of those above
-        below, above = (first - 1).clamp(min=0), first.clamp(max=GRID - 1)
-        low, high = self.quantiles.gather(1, below), self.quantiles.gather(1, above)
-        between = below + ((values - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+        values = rows[:, self.values]
         share = torch.full_like(values, 0.5)
         if generator is not None:
             share = torch.rand(values.shape, generator=generator, device=values.device)
-        place = torch.where(after > first, first + share * (after - 1 - first), between)
-        rank = place.T / (GRID - 1) * (1 - self.gaps)
-        rank = rank.lerp(1 - self.gaps * share.T, self._missing(rows))
-        return math.sqrt(2) * torch.erfinv(2 * rank.clamp(EDGE, 1 - EDGE) - 1)
+        first, last = (places_of(values, self.quantiles, right) for right in (False, True))
+        rank = first.lerp(last, share).where(~values.isnan(), torch.nan) * (1 - self.gaps)
+        rank = rank.lerp(1 - self.gaps * share, self._missing(rows))
+        return ndtri(rank.clamp(EDGE, 1 - EDGE))
 
     def back(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return values [n, C] in [0, 1], differentiable, and bool [n, C]: which of them are missing."""
-        rank = 0.5 * (1 + torch.erf(scores / math.sqrt(2)))
-        place = (rank / (1 - self.gaps).clamp(min=EDGE)).clamp(0, 1) * (GRID - 1)
-        below = place.detach().long().clamp(0, GRID - 2).T
-        low, high = self.quantiles.gather(1, below).T, self.quantiles.gather(1, below + 1).T
-        return torch.lerp(low, high, place - below.T), rank > 1 - self.gaps
+        rank = ndtr(scores.nan_to_num())
+        places = (rank / (1 - self.gaps).clamp(min=EDGE)).clamp(0, 1)
+        return values_at(places, self.quantiles), rank > 1 - self.gaps
 
     def written(self, rows: Tensor, scores: Tensor, where: Tensor) -> Tensor:
         """Return records [n, p] with the numbers that scores [n, C] stand for, or that these are missing, ``where``."""
