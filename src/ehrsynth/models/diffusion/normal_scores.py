@@ -46,7 +46,8 @@ class NormalScores(nn.Module):
         first, last = (places_of(values, self.quantiles, right) for right in (False, True))
         rank = first.lerp(last, share).where(~values.isnan(), torch.nan) * (1 - self.gaps)
         rank = rank.lerp(1 - self.gaps * share, self._missing(rows))
-        return ndtri(rank.clamp(EDGE, 1 - EDGE))
+        scores: Tensor = ndtri(rank.clamp(EDGE, 1 - EDGE))
+        return scores
 
     def back(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return values [n, C] in [0, 1], differentiable, and bool [n, C]: which of them are missing."""
