@@ -16,7 +16,7 @@ from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.diffusion.base import DiffusionModel, noise_levels
 from ehrsynth.models.diffusion.guidance import guided
-from ehrsynth.models.diffusion.loss import edm_terms
+from ehrsynth.models.diffusion.loss import edm_errors
 from ehrsynth.models.diffusion.precondition import denoise
 from ehrsynth.models.diffusion.sampler import heun
 from ehrsynth.schema import Schema
@@ -194,7 +194,7 @@ class EHRDiff(DiffusionModel):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the EDM loss of ``batch`` [n, p], and the penalty for rules that the denoised rows break."""
         rng = self.step_rng(batch_idx)
-        loss, denoised = edm_terms(
+        errors, denoised = edm_errors(
             guided(self.network, self.told(batch, rng), 0.0),
             batch,
             rng,
@@ -202,7 +202,7 @@ class EHRDiff(DiffusionModel):
             log_mean=self.log_sigma_mean,
             log_std=self.log_sigma_std,
         )
-        total = loss + self.rules_penalty(self.labels.imposed_on(denoised.clamp(0, 1), self.labels.of(batch)))
+        total = errors.mean() + self.rules_penalty(self.labels.imposed_on(denoised.clamp(0, 1), self.labels.of(batch)))
         self.log_losses(batch_idx, total=total)
         return total
 
