@@ -1,5 +1,7 @@
 """TabDDPM's quantiles, its loss and what it learns of planted structure, labels and rules."""
 
+import math
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -25,6 +27,7 @@ SCHEMA = Schema(
     )
 )  # encoded: code, other, bmi:missing, sex=F, sex=M, sex=X, age, bmi
 LAYOUT = Layout.of(SCHEMA)
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 SMALL = {"widths": [64, 64], "stem_width": 32, "timesteps": 20, "learning_rate": 3e-3}
 
 
@@ -65,34 +68,37 @@ def drawn(model: TabDDPM, n: int = 2000, condition: Condition | None = None) -> 
         return model.sample(n, rng(7), condition)
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
-def test_it_learns_what_is_planted() -> None:
-    rows = planted()
-    found = drawn(fitted(rows))
-    assert (found[:, 0] == found[:, 1]).float().mean() > 0.95
+@pytest.fixture(scope="module")
+def told() -> TabDDPM:
+    """A model of what is planted that is told the sex."""
+    return fitted(planted(), condition=["sex"])
+
+
+def test_it_learns_what_is_planted(told: TabDDPM) -> None:
+    rows, found = planted(), drawn(told)
+    assert (found[:, 0] == found[:, 1]).float().mean() > 0.9
     assert (found[:, :6].mean(0) - rows[:, :6].mean(0)).abs().max() < 0.08
     has = found[:, 0] == 1
     assert (found[has, 3].mean() - 0.8).abs() < 0.12
-    assert (found[has, 6].mean() - 0.8).abs() < 0.06
-    assert (found[~has, 6].mean() - 0.2).abs() < 0.06
+    assert (found[has, 6].median() - 0.8).abs() < 0.05
+    assert (found[~has, 6].median() - 0.2).abs() < 0.05
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
-def test_labels_are_met_and_change_what_goes_with_them_and_guidance_more_so() -> None:
-    model = fitted(planted(), condition=["sex"])
+def test_labels_are_met_and_change_what_goes_with_them_and_guidance_more_so(
+    told: TabDDPM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = torch.zeros(1, LAYOUT.width)
     asked[0, 3] = 1
     condition = Condition.of(Records.of_dense(LAYOUT, asked), ["sex"])
-    free, women = drawn(model), drawn(model, condition=condition)
+    free, women = drawn(told), drawn(told, condition=condition)
     assert (women[:, 3] == 1).all()
     share = 0.3 * 0.8 / (0.3 * 0.8 + 0.7 * 0.1)  # who has the code among them
     assert abs(women[:, 0].mean() - share) < 0.12
     assert abs(free[:, 0].mean() - 0.3) < 0.1
-    model.guidance = 2.0
-    assert drawn(model, condition=condition)[:, 0].mean() > women[:, 0].mean()
+    monkeypatch.setattr(told, "guidance", 2.0)
+    assert drawn(told, condition=condition)[:, 0].mean() > women[:, 0].mean()
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_the_penalty_for_broken_rules_reaches_the_network() -> None:
     rows = planted(512)
     rows[:, 1] = (torch.rand(512, generator=rng()) < 0.5).float()
@@ -113,9 +119,9 @@ def test_the_loss_of_an_untrained_network_is_that_of_uniform_states_and_unit_noi
     rows[:, 2] = 0
     model.training_step(rows, 0)
     assert logged["gaussian"] == pytest.approx(1, abs=0.05)
-    # A uniform estimate of x_0 leaves log K nats of each variable, all steps together: what is known of it at step T.
-    wanted = (3 * torch.tensor(2.0).log() + torch.tensor(3.0).log()) / 4
-    assert logged["multinomial"] >= wanted
+    # All steps together bound what a uniform variable costs, log K nats; an estimate blind to x_t is near that bound.
+    nats = (3 * math.log(2) + math.log(3)) / 4
+    assert nats - 0.05 < logged["multinomial"] < 1.2 * nats
 
 
 def test_filled_in_numbers_do_not_count() -> None:

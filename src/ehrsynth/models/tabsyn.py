@@ -148,7 +148,9 @@ class TabSyn(SyntheticModel):
         """Epochs of the first phase."""
         epochs = self.trainer.max_epochs
         if epochs is None or epochs < 1:
-            raise OptionError("trainer.max_epochs: TabSyn has two phases, so it must be known how many epochs there are")
+            raise OptionError(
+                "trainer.max_epochs: TabSyn has two phases, so it must be known how many epochs there are"
+            )
         return max(1, round(self.autoencoder_share * epochs))
 
     @property
