@@ -1,5 +1,6 @@
 """The latent diffusion's phases, its latent vectors, and what it learns of planted structure, labels and rules."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -123,7 +124,7 @@ def test_the_diffusion_leaves_the_autoencoder_as_the_first_phase_made_it() -> No
     model = TabSyn(schema=SCHEMA, autoencoder_share=0.5, **SMALL)  # type: ignore[arg-type]
     trainer = pl.Trainer(max_epochs=4, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[Keep()])
     trainer.fit(model, DataLoader(rows.split(64), batch_size=None))  # type: ignore[arg-type]
-    changes = [[not a.equal(b) for a, b in zip(*pair, strict=True)] for pair in zip(weights, weights[1:], strict=False)]
+    changes = [[not a.equal(b) for a, b in zip(*pair, strict=True)] for pair in pairwise(weights)]
     assert changes == [[True, True, False], [False, False, True], [False, False, True]]
     assert model.diffuses
 

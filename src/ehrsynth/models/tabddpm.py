@@ -2,7 +2,7 @@
 
 Kotelnikov et al., TabDDPM: Modelling Tabular Data with Diffusion Models, ICML 2023; multinomial diffusion by Hoogeboom
 et al., NeurIPS 2021. Both kinds share the step t, the cosine schedule and one network, which is told x_t and t and
-predicts x_0 of the categories and the noise in the numbers; the loss is L_simple + sum_i L_i / C (the paper, section 3).
+predicts x_0 of the categories and the noise in the numbers; the loss is L_simple + sum_i L_i / C.
 """
 
 from collections.abc import Collection, Sequence
@@ -33,8 +33,8 @@ Numbers = Literal["quantile", "min_max"]
 class TabularMLP(nn.Module):
     """The paper's network: x = Linear(x_t) + time(t) + SiLU(Linear(labels)), then an MLP.
 
-    ``time`` is Linear, SiLU, Linear of sinusoids. Rows [n, p] hold bits and indicators as zeros and ones; the code gives
-    both states of a bit, as log(0 + 1e-30) = -69 and 0, which hundreds of columns add up to what ends in NaN.
+    ``time`` is Linear, SiLU, Linear of sinusoids. Rows [n, p] hold bits and indicators as zeros and ones; the code
+    gives logarithms of both states, -69 for 0, which over hundreds of columns add up to what ends in NaN.
     """
 
     def __init__(self, columns: int, labels: int, stem_width: int, widths: Sequence[int]) -> None:
