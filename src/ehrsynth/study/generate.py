@@ -9,7 +9,7 @@ import torch
 
 from ehrsynth.chunks import write_chunks
 from ehrsynth.data import parsing
-from ehrsynth.data.matrix import LOW_PREVALENCE, read_low_prevalence
+from ehrsynth.data.rare_codes import LOW_PREVALENCE, read_rare
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import TABLE_SUFFIXES, sha256, writable
 from ehrsynth.models.base import SyntheticModel, load_model
@@ -125,7 +125,7 @@ def _rare(folder: RunFolder) -> list[tuple[Column, float]]:
     file = Path(facts["matrix"]["folder"]) / LOW_PREVALENCE
     if not file.is_file() or sha256(file) != facts["data"]["low_prevalence"]:
         raise OptionError(f"reintroduce=true: the rare codes stay in {file}, which is gone or another one now")
-    return [(code.column, code.prevalence) for code in read_low_prevalence(file.parent)]
+    return [(one.code.column, one.code.prevalence) for one in read_rare(file.parent)[0]]
 
 
 def torch_device(name: str) -> torch.device:

@@ -25,6 +25,7 @@ class Spec:
         evaluation: the suites ``quick`` (at so many ``checkpoints``, on so many ``rows``) and ``full``, their ``seed``.
         data: ``matrix``, the folder, or None for one that ``recipe`` makes, called ``name``; ``batch_size``,
             ``drop_last``.
+        rows: which training rows the model sees, and how often: the options of ``TrainingRows``.
         recipe: the parts of a ``Recipe``.
         logger, paths: who is told, and where results go.
         seed: of weights, batches and samples.
@@ -38,6 +39,7 @@ class Spec:
     profile: Node
     evaluation: Node
     data: Node
+    rows: Node
     recipe: Node
     logger: Node
     paths: Node
@@ -76,6 +78,8 @@ class Spec:
             fingerprint: of the matrix, which stands for the folder it happens to lie in.
         """
         kept = {name: getattr(self, name) for name in IDENTITY}
+        if any(self.rows.values()):
+            kept["rows"] = self.rows
         data = {"fingerprint": fingerprint, **{key: self.data[key] for key in ("batch_size", "drop_last")}}
         return hashlib.sha256(json.dumps({**kept, "data": data}, sort_keys=True).encode()).hexdigest()[:10]
 
