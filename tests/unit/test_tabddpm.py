@@ -13,7 +13,7 @@ from ehrsynth.constraints import Rules
 from ehrsynth.constraints.rules import OnlyIf
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.quantiles import NormalQuantiles
+from ehrsynth.models.diffusion.normal_quantiles import NormalQuantiles
 from ehrsynth.models.tabddpm import TabDDPM
 from ehrsynth.schema import Column, Schema
 

@@ -104,7 +104,7 @@ def test_labels_are_met_and_guidance_moves_what_goes_with_them(told: TabSyn, mon
 
 def test_the_diffusion_sees_latent_vectors_of_the_spread_it_is_made_for(told: TabSyn) -> None:
     with torch.no_grad():
-        mean, log_variance = told.encoder(planted()).chunk(2, dim=1)
+        mean, log_variance = told.encoder(told._ranked(planted())).chunk(2, dim=1)
         latent = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=rng())
         center, spread = told._location()
         scaled = SIGMA_DATA * (latent - center) / spread

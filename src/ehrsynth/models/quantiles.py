@@ -1,74 +1,67 @@
-"""Numbers made normal: a column's values by their ranks among training rows, and back."""
+"""The law of a number as its quantile function: a place in [0, 1], drawn evenly, gives a value."""
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.special import ndtr, ndtri
+from numpy.typing import NDArray
+from torch import Tensor
 
+from ehrsynth.disclosure import LEAST
 from ehrsynth.layout import Records
-from ehrsynth.models.shared_quantiles import GRID, shared_quantiles
+from ehrsynth.models.condition import Condition
 
-TAIL = 1e-4  # ranks nearer to an end than this are moved there, to 3.7 standard deviations
+GRID = 1_001  # quantiles kept of every value column, in steps of 0.1 %
 
 
-class NormalQuantiles(nn.Module):
-    """Maps values to standard normal ones by a column's quantile function, and back; tied values to their middle rank.
+def quantiles(train: Records) -> Tensor:
+    """Return quantiles [GRID, C] of the observed values of every column; one without any becomes zero.
 
-    Values under a missing indicator do not count.
-
-    Args:
-        columns: number of value columns, C.
+    They travel with checkpoints, so the nine most extreme values of a side are not among them: rows lie evenly from the
+    tenth to the schema's bound.
     """
-
-    limit = float(ndtri(torch.tensor(1 - TAIL, dtype=torch.float64)))
-    knots: Tensor  # [C, GRID], at even ranks from 0 to 1
-
-    def __init__(self, columns: int) -> None:
-        super().__init__()
-        self.register_buffer("knots", torch.linspace(0, 1, GRID).repeat(columns, 1))
-
-    def observe(self, train: Records) -> None:
-        """Take the quantiles of all training rows."""
-        for column, values in enumerate(train.with_gaps().values.T.numpy()):
-            seen = values[~np.isnan(values)]
-            if len(seen):
-                self.knots[column] = torch.from_numpy(shared_quantiles(seen))
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return normal values [n, C] of records' values [n, C]."""
-        x, knots, last = values.T.contiguous(), self.knots, GRID - 1
-        above = torch.searchsorted(knots, x, right=True).clamp(1, last)  # between the knot before it and it
-        below = torch.searchsorted(knots, x).clamp(1, last)
-        high = above - 1 + _fraction(x, knots.gather(1, above - 1), knots.gather(1, above))
-        low = below - 1 + _fraction(x, knots.gather(1, below - 1), knots.gather(1, below))
-        high = torch.where(x >= knots[:, -1:], float(last), high)
-        low = torch.where(x <= knots[:, :1], 0.0, low)
-        return ndtri(((low + high) / (2 * last)).clamp(TAIL, 1 - TAIL)).T
-
-    def inverse(self, normal: Tensor) -> Tensor:
-        """Return values [n, C] in [0, 1]; gradients pass."""
-        at = ndtr(normal.T) * (GRID - 1)
-        before = at.detach().floor().clamp(0, GRID - 2).nan_to_num(0).long()
-        return torch.lerp(self.knots.gather(1, before), self.knots.gather(1, before + 1), at - before).T
+    values = train.with_gaps().values
+    found = torch.zeros(GRID, values.shape[1])
+    for i, column in enumerate(values.T.numpy()):
+        observed = column[~np.isnan(column)]
+        if len(observed):
+            found[:, i] = torch.from_numpy(_quantiles(observed))
+    return found
 
 
-class Centred(nn.Module):
-    """Maps values from [0, 1] to [-1, 1], and back; it learns nothing."""
-
-    limit = 1.0
-
-    def observe(self, train: Records) -> None:
-        """Look at nothing."""
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return values in [-1, 1]."""
-        return 2 * values - 1
-
-    def inverse(self, centred: Tensor) -> Tensor:
-        """Return values in [0, 1] of those in [-1, 1]."""
-        return (centred + 1) / 2
+def values_at(places: Tensor, quantiles: Tensor) -> Tensor:
+    """Return the values [n, C] at places [n, C] of 0 to 1, between two quantiles in a straight line."""
+    steps = places * (GRID - 1)
+    below = steps.long().clamp(max=GRID - 2)
+    return torch.lerp(quantiles.gather(0, below), quantiles.gather(0, below + 1), steps - below)
 
 
-def _fraction(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return where x lies from low, 0, to high, 1; between equal ones, 0."""
-    return (x - low) / (high - low).clamp_min(torch.finfo(x.dtype).tiny)
+def places_of(values: Tensor, quantiles: Tensor, right: bool) -> Tensor:
+    """Return how much of each column's law lies below values [n, C], or with ``right`` below or at them.
+
+    The two differ only where many rows share a value.
+    """
+    grid, wanted = quantiles.T.contiguous(), values.T.contiguous()
+    above = torch.searchsorted(grid, wanted, right=right)
+    high = above.clamp(1, GRID - 1)
+    start, end = grid.gather(1, high - 1), grid.gather(1, high)
+    within = ((wanted - start) / (end - start).clamp(min=torch.finfo(grid.dtype).tiny)).clamp(0, 1)
+    return torch.where(above == GRID, 1.0, (high - 1 + within) / (GRID - 1)).T
+
+
+def places_within(condition: Condition, quantiles: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the places [1 or n, C] between which the values lie that a condition asks for; 0 and 1 if it asks none."""
+    numbers = condition.layout.values
+    given = condition.given[:, numbers]
+    low = places_of(condition.low[:, numbers], quantiles, right=False).where(given, 0.0)
+    return low, places_of(condition.high[:, numbers], quantiles, right=True).where(given, 1.0)
+
+
+def _quantiles(observed: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Return quantiles of scaled values, without those that fewer than ``LEAST`` rows reach."""
+    places = np.linspace(0, 1, GRID)
+    edge = min((LEAST - 1) / max(len(observed) - 1, 1), 0.5)
+    found, (low, high) = np.quantile(observed, places), np.quantile(observed, (edge, 1 - edge))
+    if observed.min() < low:
+        found = np.where(places < edge, low * places / edge, found)
+    if observed.max() > high:
+        found = np.where(places > 1 - edge, 1 - (1 - high) * (1 - places) / edge, found)
+    return found

@@ -20,11 +20,12 @@ from ehrsynth.models import heads, options
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.diffusion.discrete_time import CosineSchedule, GaussianDiffusion, MultinomialDiffusion
+from ehrsynth.models.diffusion.embedding import Sinusoid
+from ehrsynth.models.diffusion.guidance import dropped, guided
+from ehrsynth.models.diffusion.normal_quantiles import Centred, NormalQuantiles
 from ehrsynth.models.diffusion.states import States
-from ehrsynth.models.ehrdiff import Sinusoid
 from ehrsynth.models.labels import Labels
 from ehrsynth.models.nn import mlp, moving_average
-from ehrsynth.models.quantiles import Centred, NormalQuantiles
 from ehrsynth.schema import Schema
 
 Numbers = Literal["quantile", "min_max"]
@@ -138,7 +139,7 @@ class TabDDPM(SyntheticModel):
         """Return the loss of ``batch`` [n, p] at one random step t in each row."""
         rng = self.step_rng(batch_idx)
         t = torch.randint(1, self.timesteps + 1, (len(batch), 1), generator=rng, device=self.device)
-        labels = self._dropped(self.labels.of(batch), rng)
+        labels = dropped(self.labels.of(batch), self.label_dropout, rng)
         start, log_start = self.scale(batch[:, self.layout.values]), self.states.of(batch).log()
         noise = torch.randn(start.shape, generator=rng, device=self.device)
         values = self.gaussian.noised(start, noise, t)
@@ -170,11 +171,12 @@ class TabDDPM(SyntheticModel):
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw records [n, p] by T reverse steps from uniform categories and normal numbers."""
         labels = self.labels.draw(n, generator, condition)
+        network = guided(self.network if self.average is None else self.average, labels, self.guidance)
         states = self.states.draw(self.states.log_uniform.expand(n, -1), generator)
         values = torch.randn(n, self.layout.width - self.layout.values.start, generator=generator, device=self.device)
         for step in range(self.timesteps, 0, -1):
             t = torch.full((1, 1), step, device=self.device)
-            log_estimate, noise = self._split(self._guided(self._joined(states, values), t, labels))
+            log_estimate, noise = self._split(network(self._joined(states, values), t))
             start = self.gaussian.denoised(values, noise, t).clamp(-self.scale.limit, self.scale.limit)
             values = self.gaussian.posterior_mean(values, start, t)
             log_p = self.multinomial.posterior(states.log(), log_estimate, t)
@@ -184,19 +186,6 @@ class TabDDPM(SyntheticModel):
                 states = self.states.draw(log_p, generator)
         rows = self.layout.harden(torch.cat([self.states.rows(log_p.exp()), self.scale.inverse(values)], 1), generator)
         return self.labels.imposed_on(rows, labels)
-
-    def _guided(self, x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        network = self.network if self.average is None else self.average
-        told: Tensor = network(x, t, labels)
-        if not (self.guidance and self.labels.width):
-            return told
-        return told + self.guidance * (told - network(x, t, torch.zeros_like(labels)))
-
-    def _dropped(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return labels [n, k] with zeros in place of some rows'."""
-        if not self.labels.width:
-            return labels
-        return labels * (torch.rand(len(labels), 1, generator=generator, device=self.device) >= self.label_dropout)
 
     def _joined(self, states: Tensor, values: Tensor) -> Tensor:
         return torch.cat([self.states.rows(states), values], dim=1)

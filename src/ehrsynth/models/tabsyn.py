@@ -6,8 +6,8 @@ autoencoder first, whose KL term has a weight beta that falls as training goes o
 record. Ours, for tables of two thousand columns: their encoder and decoder are transformers with a token of four
 numbers for every column, whose attention grows with the square of the columns and whose latent vector has four numbers
 for each of them. Here both are MLPs around one short latent vector; the first layer's weights are an embedding of each
-code, and the codes of a record add up, so that it is a set that is encoded. The decoder has a likelihood per kind of
-column and is drawn from, where theirs takes the likeliest level.
+code, and the codes of a record add up, so that it is a set that is encoded. Numbers are made normal by their ranks, as
+theirs are; the decoder has a likelihood per kind of column and is drawn from, where theirs takes the likeliest level.
 """
 
 from collections.abc import Collection, Sequence
@@ -25,10 +25,12 @@ from ehrsynth.layout import Records
 from ehrsynth.models import heads, options
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.diffusion.loss import edm_errors
+from ehrsynth.models.diffusion.embedding import Sinusoid
+from ehrsynth.models.diffusion.guidance import dropped, guided
+from ehrsynth.models.diffusion.loss import edm_terms
+from ehrsynth.models.diffusion.normal_quantiles import NormalQuantiles
 from ehrsynth.models.diffusion.precondition import denoise
 from ehrsynth.models.diffusion.sampler import heun, karras_schedule
-from ehrsynth.models.ehrdiff import Sinusoid
 from ehrsynth.models.labels import Labels
 from ehrsynth.models.nn import mlp
 from ehrsynth.schema import Schema
@@ -127,6 +129,7 @@ class TabSyn(SyntheticModel):
             self.encoder = mlp([layout.width, *hidden, 2 * latent_width])
             self.decoder = mlp([latent_width + self.labels.width, *reversed(hidden), layout.width])
             self.denoiser = LatentDenoiser(latent_width, self.labels.width, denoiser_width)
+        self.scale = NormalQuantiles(layout.width - layout.values.start)
         self.log_std = nn.Parameter(torch.full((layout.width - layout.binary.stop,), -2.0))
         self.register_buffer("moments", torch.tensor([[0.0], [1.0]]).repeat(1, latent_width))
         self.register_buffer("diffuses", torch.tensor(False))
@@ -134,9 +137,10 @@ class TabSyn(SyntheticModel):
     def observe(self, train: Records) -> None:
         """Start the decoder's output at the training marginals, and count labels."""
         self.labels.observe(train)
-        output = self.decoder[-1]
+        self.scale.observe(train)
+        output, binary = self.decoder[-1], self.layout.binary
         assert isinstance(output, nn.Linear)
-        output.bias.data.copy_(heads.marginal_logits(train))
+        output.bias.data.zero_()[binary] = heads.marginal_logits(train)[binary]  # ranks have their mean at one half
 
     @property
     @override
@@ -157,11 +161,11 @@ class TabSyn(SyntheticModel):
     def beta(self) -> float:
         """Weight of the KL term in this epoch."""
         share = self.current_epoch / max(1, self.autoencoder_epochs - 1)
-        return self.beta_max ** (1 - share) * self.beta_min**share
+        return float(self.beta_max ** (1 - share) * self.beta_min**share)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss of ``batch`` [n, p] in the phase of this epoch."""
-        rng, labels = self.step_rng(batch_idx), self.labels.of(batch)
+        rng, labels, batch = self.step_rng(batch_idx), self.labels.of(batch), self._ranked(batch)
         if self.current_epoch >= self.autoencoder_epochs:
             self.diffuses.fill_(True)
             losses = self._denoising(batch, labels, rng)
@@ -186,9 +190,10 @@ class TabSyn(SyntheticModel):
         scaled = SIGMA_DATA * noise
         if self.diffuses:
             sigmas = self.sigmas.to(self.device)
-            scaled = heun(lambda z, sigma: self._guided(z, sigma, labels), sigmas[0] * noise, sigmas)
+            network = guided(self.denoiser, labels, self.guidance)
+            scaled = heun(lambda z, sigma: denoise(network, z, sigma, SIGMA_DATA), sigmas[0] * noise, sigmas)
         rows = heads.draw(self.layout, self._decoded(scaled, labels), self.std, generator)
-        return self.labels.imposed_on(rows, labels)
+        return self.labels.imposed_on(self._values_of(rows), labels)
 
     @property
     def std(self) -> Tensor:
@@ -214,11 +219,8 @@ class TabSyn(SyntheticModel):
             latent = _drawn(mean, log_variance, generator) if self.posterior_draws else mean
             center, spread = self._location()
             scaled = SIGMA_DATA * (latent - center) / spread
-        told = labels
-        if self.labels.width:
-            told = labels * (torch.rand(len(batch), 1, generator=generator, device=self.device) >= self.label_dropout)
-        errors, denoised = edm_errors(
-            partial(self.denoiser, labels=told),
+        loss, denoised = edm_terms(
+            partial(self.denoiser, labels=dropped(labels, self.label_dropout, generator)),
             scaled,
             generator,
             sigma_data=SIGMA_DATA,
@@ -226,13 +228,24 @@ class TabSyn(SyntheticModel):
             log_std=LOG_SIGMA_STD,
         )
         broken = self._broken(self._decoded(denoised, labels), labels) if self.rules_weight else {}
-        return {"denoising": errors.mean(), **broken}
+        return {"denoising": loss, **broken}
 
     def _broken(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Return the penalty for broken rules, if it has a weight."""
         if not self.rules_weight:
             return {}
-        return {"rules": self.rules_penalty(self.labels.imposed_on(self.layout.activate(logits), labels))}
+        rows = self._values_of(self.layout.activate(logits))
+        return {"rules": self.rules_penalty(self.labels.imposed_on(rows, labels))}
+
+    def _ranked(self, rows: Tensor) -> Tensor:
+        """Return records [n, p] with normal scores, scaled to [0, 1], in place of the values."""
+        scores = self.scale(rows[:, self.layout.values]).clamp(-self.scale.limit, self.scale.limit)
+        return torch.cat([rows[:, self.layout.binary], (scores / self.scale.limit + 1) / 2], dim=1)
+
+    def _values_of(self, rows: Tensor) -> Tensor:
+        """Return records [n, p] with values in place of scaled normal scores."""
+        values = self.scale.inverse((2 * rows[:, self.layout.values] - 1) * self.scale.limit)
+        return torch.cat([rows[:, self.layout.binary], values], dim=1)
 
     @torch.no_grad()
     def _count(self, latent: Tensor, batch_idx: int) -> None:
@@ -252,13 +265,6 @@ class TabSyn(SyntheticModel):
     def _logits(self, latent: Tensor, labels: Tensor) -> Tensor:
         logits: Tensor = self.decoder(torch.cat([latent, labels], dim=1))
         return logits
-
-    def _guided(self, z: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
-        told = denoise(partial(self.denoiser, labels=labels), z, sigma, SIGMA_DATA)
-        if not (self.guidance and self.labels.width):
-            return told
-        untold = denoise(partial(self.denoiser, labels=torch.zeros_like(labels)), z, sigma, SIGMA_DATA)
-        return told + self.guidance * (told - untold)
 
 
 def _drawn(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:

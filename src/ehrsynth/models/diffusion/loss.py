@@ -9,7 +9,7 @@ from ehrsynth.models.diffusion.precondition import Network, denoise
 def edm_loss(
     network: Network, x: Tensor, generator: torch.Generator, *, sigma_data: float, log_mean: float, log_std: float
 ) -> Tensor:
-    """Return the weighted denoising error at one random noise level per row.
+    """Return the weighted denoising error at one random noise level per row, the mean over rows and columns.
 
     ln sigma ~ N(log_mean, log_std^2), and the weight (sigma^2 + sigma_data^2) / (sigma sigma_data)^2
     is 1 / c_out^2, so that an untrained network has a loss near one at every level.
@@ -21,19 +21,16 @@ def edm_loss(
         sigma_data: standard deviation of the data.
         log_mean: of ln sigma.
         log_std: of ln sigma.
-
-    Returns:
-        A scalar, the mean over rows and columns.
     """
-    return edm_errors(network, x, generator, sigma_data=sigma_data, log_mean=log_mean, log_std=log_std)[0].mean()
+    return edm_terms(network, x, generator, sigma_data=sigma_data, log_mean=log_mean, log_std=log_std)[0]
 
 
-def edm_errors(
+def edm_terms(
     network: Network, x: Tensor, generator: torch.Generator, *, sigma_data: float, log_mean: float, log_std: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the weighted squared errors [n, p] that ``edm_loss`` is the mean of, and the denoised rows [n, p]."""
+    """Return the loss, and the denoised rows [n, p] that it is of, for what else they should keep; see ``edm_loss``."""
     sigma = (log_mean + log_std * torch.randn(len(x), 1, generator=generator, device=x.device)).exp()
     noise = sigma * torch.randn(x.shape, generator=generator, device=x.device)
     weight = (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
     denoised = denoise(network, x + noise, sigma, sigma_data)
-    return weight * (denoised - x).square(), denoised
+    return (weight * (denoised - x).square()).mean(), denoised
