@@ -156,7 +156,11 @@ def test_a_training_without_a_number_of_epochs_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value", "wanted"),
-    [("beta_min", 0.5, "at most model.beta_max=0.01"), ("steps", 1, "a whole number, at least 2")],
+    [
+        ("beta_min", 0.5, "at most model.beta_max=0.01"),
+        ("steps", 1, "a whole number, at least 2"),
+        ("autoencoder_share", 1.5, "a share below one"),
+    ],
 )
 def test_options_that_cannot_work(option: str, value: float, wanted: str) -> None:
     with pytest.raises(OptionError, match=rf"model\.{option}={value}: {wanted}"):

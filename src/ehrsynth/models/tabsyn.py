@@ -20,7 +20,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import OptionError, expect
 from ehrsynth.layout import Records
 from ehrsynth.models import heads, options
 from ehrsynth.models.base import SyntheticModel
@@ -118,6 +118,7 @@ class TabSyn(SyntheticModel):
         options.number(0, label_dropout=label_dropout, guidance=guidance)
         options.positive(autoencoder_share=autoencoder_share, beta_max=beta_max, beta_min=beta_min)
         options.positive(learning_rate=learning_rate)
+        expect(autoencoder_share < 1, "model.autoencoder_share", autoencoder_share, "a share below one")
         if beta_min > beta_max:
             raise OptionError(f"model.beta_min={beta_min}: at most model.beta_max={beta_max} was expected")
         self.latent_width, self.posterior_draws, self.learning_rate = latent_width, posterior_draws, learning_rate
