@@ -1,7 +1,7 @@
 """Network parts that models of several papers share."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -30,11 +30,11 @@ class ResidualStack(nn.Module):
         return x
 
 
-def mlp(widths: Iterable[int]) -> nn.Sequential:
-    """Return linear layers from width to width with a ReLU between each two of them."""
+def mlp(widths: Iterable[int], activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Return linear layers from width to width with a ReLU, or another activation, between each two of them."""
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        layers += [nn.Linear(before, after), nn.ReLU()]
+        layers += [nn.Linear(before, after), activation()]
     return nn.Sequential(*layers[:-1])
 
 
