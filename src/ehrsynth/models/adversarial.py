@@ -14,7 +14,8 @@ def gradient_penalty(
     """Return the penalty that keeps a critic 1-Lipschitz between real and generated rows.
 
     Gulrajani et al. 2017, equation 3: the mean of (||grad D(x)||_2 - 1)^2 over points
-    x = e * real + (1 - e) * fake, with one e ~ U(0, 1) per row.
+    x = e * real + (1 - e) * fake, with one e ~ U(0, 1) per row. It is computed in float32 under mixed precision too:
+    a norm of slopes, and its own slope, lose what matters in sixteen bits.
 
     Args:
         critic: maps rows [n, p] to scores [n, 1] or [n]. If a score depends on other rows too, as on the mean of the
@@ -27,8 +28,9 @@ def gradient_penalty(
         A non-negative scalar whose own gradient reaches the critic's weights.
     """
     e = torch.rand(len(real), 1, generator=generator, device=real.device)
-    between = torch.lerp(fake, real, e).requires_grad_()
-    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    between = torch.lerp(fake.float(), real, e).requires_grad_()
+    with torch.autocast(real.device.type, enabled=False):
+        (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     penalty: Tensor = (torch.linalg.vector_norm(slope, dim=1) - 1).square().mean()
     return penalty
 
