@@ -11,12 +11,16 @@ from ehrsynth.study.conf import load
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
 SMALL = 8  # widths, steps, ...
+TOLD = ["sex", "code0"]  # columns that a network is told, in the schema of the contract
 
 Trial = tuple[type[SyntheticModel], dict[str, Any]]
 
 
 def discovered(folder: Path = CONF) -> dict[str, Trial]:
-    """Return class and options of each YAML, and once more for every other choice it offers, such as a decoding."""
+    """Return class and options of each YAML, and once more for every other choice it offers, such as a decoding.
+
+    A model that can be told some columns is there a further time, as ``NAME_told``.
+    """
     found: dict[str, Trial] = {}
     for path in sorted(folder.glob("*.yaml")):
         node = load("model", path)
@@ -27,6 +31,8 @@ def discovered(folder: Path = CONF) -> dict[str, Trial]:
             choices = get_args(hint) if get_origin(hint) is Literal else (True, False) if hint is bool else ()
             for choice in (choice for choice in choices if choice != options.get(name)):
                 found[f"{path.stem}_{name if hint is bool else choice}"] = cls, {**options, name: choice}
+        if "condition" in options:
+            found[f"{path.stem}_told"] = cls, {**options, "condition": TOLD}
     return dict(sorted(found.items()))
 
 

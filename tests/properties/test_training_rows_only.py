@@ -13,10 +13,10 @@ from scipy import sparse
 
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.events import make_timeline
-from ehrsynth.data.matrix import LOW_PREVALENCE
 from ehrsynth.data.plan import Prepared
 from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.proposals.propose import propose
+from ehrsynth.data.rare_codes import LOW_PREVALENCE
 from ehrsynth.data.split import BySubject
 from ehrsynth.data.store import Store
 from ehrsynth.data.wide import Wide, widen

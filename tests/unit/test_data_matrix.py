@@ -12,8 +12,9 @@ from ehrsynth.constraints import OnlyIf
 from ehrsynth.data import matrix as module
 from ehrsynth.data import prepare as preparing
 from ehrsynth.data.hospital import conditions
-from ehrsynth.data.matrix import Matrix, read_low_prevalence
+from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.plan import PLAN
+from ehrsynth.data.rare_codes import read_rare
 from ehrsynth.errors import FileError, OptionError, SchemaError, TableError
 from ehrsynth.files import aside_of, sha256, write_json
 from tests import matrices
@@ -54,7 +55,7 @@ def test_what_is_in_the_folder(prepared: Matrix) -> None:
 
 def test_rare_codes_are_kept_aside(tmp_path: Path) -> None:
     matrix = make(tmp_path / "demo", n=200, min_count=5, min_aside=1)
-    rare = read_low_prevalence(matrix.folder)
+    rare = [one.code for one in read_rare(matrix.folder)[0]]
     assert all(0 < code.prevalence < 5 / len(matrix.train) for code in rare)
     assert len({code.column.name for code in rare} - set(matrix.schema.names)) == len(rare) > 10
 
@@ -146,11 +147,11 @@ def test_a_file_without_its_key(folder: Path, name: str, key: str) -> None:
 def test_rare_codes_without_their_key(folder: Path) -> None:
     write_json(folder / "low_prevalence.json", {"version": 1})
     with pytest.raises(FileError, match=r"low_prevalence\.json: no 'codes'"):
-        read_low_prevalence(folder)
+        read_rare(folder)
     for entry in (1, {"column": {"name": "x", "kind": "binary"}}, {"column": 1, "prevalence": 0.1}):
         write_json(folder / "low_prevalence.json", {"codes": [entry]})
         with pytest.raises(FileError, match=r"low_prevalence\.json: not a list of columns"):
-            read_low_prevalence(folder)
+            read_rare(folder)
 
 
 @pytest.mark.parametrize(

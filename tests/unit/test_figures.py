@@ -11,7 +11,7 @@ from ehrsynth.layout import Layout, Records
 from ehrsynth.reporting import figures
 from ehrsynth.reporting.figure_data import Tables
 from ehrsynth.reporting.figures import log_axes, report_figures
-from ehrsynth.reporting.ranking_figures import prevalence_figure, ranking_figures
+from ehrsynth.reporting.ranking_figures import prevalence_figure, ranking_figures, use_map
 from ehrsynth.reporting.style import panels, png
 from ehrsynth.schema import Column, Schema
 from tests.scores import score_of
@@ -133,6 +133,10 @@ def test_the_comparison_shows_ranking_ranks_scores_plane_and_one_cloud_per_model
     assert shown[3].alt == "Scatter plot of utility against privacy; on the Pareto front: vae, gan."
     for figure in shown:
         assert png(figure.figure).startswith(b"\x89PNG")
+    uses = use_map(pd.DataFrame({"education": [1.5, 2.0], "ml_development": [2.0, 1.0]}, index=["vae", "gan"]))
+    bold = [text.get_text() for text in uses.figure.axes[0].texts if text.get_fontweight() == "bold"]
+    assert bold == ["1.5", "1.0"]
+    assert uses.alt == "Heat map of weighted ranks by use case; best are education: vae, ml development: gan."
     clouds = prevalence_figure(real(), {"vae": records(9, 2), "gan": records(9, 3)})
     drawn = [axis for axis in clouds.figure.axes if axis.get_visible()]
     assert [axis.get_title(loc="left") for axis in drawn] == ["vae", "gan"]

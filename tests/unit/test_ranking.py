@@ -5,7 +5,7 @@ from scipy.stats import t, ttest_rel
 
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.card import card_of
-from ehrsynth.evaluation.ranking import Profile, choose_checkpoint, metric_ranks, rank_runs
+from ehrsynth.evaluation.ranking import Profile, choose_checkpoint, metric_ranks, rank_runs, ranks_by_use
 from ehrsynth.evaluation.score_table import tabulate
 from tests.scores import score_of
 
@@ -144,3 +144,11 @@ def test_a_checkpoint_whose_score_failed_ranks_last_on_it() -> None:
 def test_profile_refuses_weights_that_rank_nothing() -> None:
     with pytest.raises(OptionError, match="must be > 0"):
         Profile("none", "", {"fidelity/a": 0.0}, "")
+
+
+def test_every_use_case_ranks_the_groups_by_its_own_metrics() -> None:
+    values = frame([0.3, 0.2, 0.1], [0.9, 0.5, 0.8])
+    a, b = (Profile(name, "", {metric: 1.0}, "") for name, metric in (("a", "fidelity/a"), ("b", "utility/b")))
+    gone = Profile("gone", "", {"privacy/c": 1.0}, "")
+    found = ranks_by_use(values, CARDS, [a, b, BOTH, gone], {"run0": "x", "run1": "y", "run2": "y"})
+    assert found.to_dict() == {"a": {"x": 3.0, "y": 1.5}, "b": {"x": 1.0, "y": 2.5}, "both": {"x": 2.5, "y": 1.75}}

@@ -12,6 +12,7 @@ from ehrsynth.words import between
 
 WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
 ALONE = ("-m", "--multirun", "--run", "-r", "--resolve", "--info", "-i", "--hydra-help", "--version")
+FREE = ("rows.oversample", "rows.only")  # below these stand columns of the data, which no file of conf/ names
 
 
 def sorted_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -47,6 +48,8 @@ def readable(argument: str, *, sweep: bool) -> str:
         OptionError: it names no option, or several values without ``sweep``.
     """
     key, given, text = argument.partition("=")
+    if key.startswith(FREE):
+        key, argument = f"++{key}", f"++{argument}"
     if not key:
         raise OptionError(f"{argument}: not readable; OPTION=VALUE was expected")
     if given and not sweep and (found := parsed(argument)) is not None and found.is_sweep_override():

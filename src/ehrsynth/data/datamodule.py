@@ -10,6 +10,7 @@ from torch import Tensor
 from ehrsynth.data.encoding import fill_missing
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.split import SPLITS
+from ehrsynth.data.training_rows import TrainingRows
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.layout import Records
 from ehrsynth.schema import Schema
@@ -70,6 +71,7 @@ class EhrDataModule(pl.LightningDataModule):
         batch_size: rows of a training step, over all processes.
         seed: of the order of the rows and of the values that stand in for missing ones.
         drop_last: leave out a last, smaller batch of an epoch.
+        rows: which of the training rows a model sees, and how often; all of them once by default.
 
     Attributes:
         schema: the columns.
@@ -77,7 +79,15 @@ class EhrDataModule(pl.LightningDataModule):
         filled: the training rows as models want them, without missing values.
     """
 
-    def __init__(self, *, matrix: Matrix, batch_size: int, seed: int, drop_last: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        matrix: Matrix,
+        batch_size: int,
+        seed: int,
+        drop_last: bool = True,
+        rows: TrainingRows = TrainingRows(),  # noqa: B008 (frozen)
+    ) -> None:
         super().__init__()
         expect(batch_size >= 1, "data.batch_size", batch_size, "a whole number above zero")
         self.matrix = matrix
@@ -85,6 +95,7 @@ class EhrDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.drop_last = drop_last
+        self.rows = rows
         self.records: dict[str, Records] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -93,7 +104,8 @@ class EhrDataModule(pl.LightningDataModule):
             return
         self.records = {part: self.matrix.records(part) for part in SPLITS}
         train = self.records["train"]
-        self.filled = fill_missing(train, train, torch_rng(self.seed, "fill missing"))
+        filled = fill_missing(train, train, torch_rng(self.seed, "fill missing"))
+        self.filled = self.rows.chosen(filled, self.schema, self.seed)
 
     def train_dataloader(self) -> IndexBatches:
         """Return the training batches, on the device of this process; without a trainer, those of epoch 0.

@@ -13,15 +13,14 @@ from ehrsynth import constraints as rules
 from ehrsynth.chunks import read_chunks
 from ehrsynth.constraints import Constraint
 from ehrsynth.data.encoding import Encoder, extremes, rescaled
-from ehrsynth.data.plan import RareCode, rare_codes
+from ehrsynth.data.rare_codes import LOW_PREVALENCE
 from ehrsynth.data.split import SPLITS, require_rows
 from ehrsynth.data.table_files import read_table
-from ehrsynth.errors import FileError, SchemaError, TableError
+from ehrsynth.errors import FileError, TableError
 from ehrsynth.files import read_object, require, sha256
 from ehrsynth.layout import Records
 from ehrsynth.schema import SUBJECT, Schema
 
-LOW_PREVALENCE = "low_prevalence.json"
 OUTPUTS = (*[f"{name}.parquet" for name in SPLITS], "schema.json", "constraints.json", LOW_PREVALENCE)
 PROVENANCE = "provenance.json"
 
@@ -139,17 +138,3 @@ class Matrix:
                     f"{self.folder / other}.parquet: the subject of row {int(shared.argmax())} is also in {one}.parquet"
                     f" ({int(shared.sum())} subjects are in both); a subject must be in one part only"
                 )
-
-
-def read_low_prevalence(folder: Path) -> tuple[RareCode, ...]:
-    """Read the codes that were too rare to train on, from a matrix folder.
-
-    Raises:
-        FileError: the file is missing or malformed.
-    """
-    path = folder / LOW_PREVALENCE
-    entries = read_object(path, codes=list)["codes"]
-    try:
-        return rare_codes(entries)
-    except (SchemaError, KeyError, TypeError, ValueError) as error:
-        raise FileError(f"{path}: not a list of columns with their prevalence ({type(error).__name__})") from None

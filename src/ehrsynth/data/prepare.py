@@ -23,11 +23,12 @@ from ehrsynth.data.events import EVENTS, make_timeline
 from ehrsynth.data.features.base import TRAINING, Feature
 from ehrsynth.data.features.outcomes import Outcome
 from ehrsynth.data.inference import infer_kinds
-from ehrsynth.data.matrix import LOW_PREVALENCE, OUTPUTS, PROVENANCE, Matrix
+from ehrsynth.data.matrix import OUTPUTS, PROVENANCE, Matrix
 from ehrsynth.data.plan import PLAN
 from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.proposals.file import write_rules
 from ehrsynth.data.proposals.propose import PROPOSE, rules_file, rules_of
+from ehrsynth.data.rare_codes import LOW_PREVALENCE, by_group, demographic_groups, save_rare
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Rows, Split, TooFewRowsError
 from ehrsynth.data.store import Store
@@ -186,7 +187,12 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
             write_chunks(aside / f"{name}.parquet", part.chunks())
         schema.save(aside / "schema.json")
         prepared.plan.save(aside / PLAN)
-        write_json(aside / LOW_PREVALENCE, {"version": 1, "codes": [asdict(code) for code in prepared.plan.rare]})
+        groups = demographic_groups(schema, parts["train"])
+        save_rare(
+            aside / LOW_PREVALENCE,
+            by_group(prepared.plan.rare, wide[rows["train"]], parts["train"], groups),
+            groups,
+        )
         write_json(aside / PROVENANCE, provenance | {"outputs": {name: sha256(aside / name) for name in OUTPUTS}})
         try:
             put_in_place(aside, out)

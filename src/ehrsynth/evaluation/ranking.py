@@ -4,7 +4,7 @@ Follows Table 3 of the JMIR tutorial (2024) and the benchmark of Yan et al. (Nat
 2022): every data set is ranked on every metric, and its score is the sum of weight times rank.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -157,6 +157,29 @@ def rank_runs(
     infinite = np.argwhere(np.isinf(values.to_numpy()))
     failed = [(str(values.index[run]), str(values.columns[metric])) for run, metric in infinite]
     return Ranking(profile, table, ranks, groups, weights, missing, failed, pairs, shown)
+
+
+def ranks_by_use(
+    values: pd.DataFrame, cards: Mapping[str, Card], profiles: Iterable[Profile], groups: Mapping[str, str]
+) -> pd.DataFrame:
+    """Return the weighted rank of every group for each use case, groups x names of profiles.
+
+    Args:
+        values: runs x metrics.
+        cards: metric -> what is known of it.
+        groups: run -> group.
+        profiles: the use cases; one of which no metric is there in all runs is left out.
+    """
+    directions = {metric: card.direction for metric, card in cards.items()}
+    found = {}
+    for profile in profiles:
+        try:
+            weights, _ = _usable(values, profile)
+        except OptionError:
+            continue
+        scores = weighted_rank(metric_ranks(values[list(weights)], directions), weights)
+        found[profile.name] = scores.groupby(pd.Series(groups)).mean()
+    return pd.DataFrame(found)
 
 
 def choose_checkpoint(rows: pd.DataFrame, directions: Mapping[str, str], profile: Profile) -> int:

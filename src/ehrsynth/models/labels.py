@@ -79,7 +79,7 @@ class Labels(nn.Module):
         """Return labels [n, k] as they occur together in training rows, given those of ``condition``."""
         if not self.width:
             return torch.zeros(n, 0, device=generator.device)
-        if condition is None:
+        if condition is None or not condition.given[:, self.places].any():
             return self.combinations[torch.multinomial(self.shares, n, replacement=True, generator=generator)]
         asked, given = condition.low[:, self.places], condition.given[:, self.places]
         fits = ((asked[:, None] == self.combinations) | ~given[:, None]).all(2)  # [1 or n, m]

@@ -87,6 +87,37 @@ def rank_map(ranking: Ranking) -> Drawing:
     return drawing, caption, f"Heat map of the ranks of {len(ranks)} groups on {ranks.shape[1]} metrics."
 
 
+@figure("uses", "Which model for which use")
+def use_map(ranks: pd.DataFrame) -> Drawing:
+    """Heat map of weighted ranks, groups x use cases, as the Nature Communications benchmark sets models against uses.
+
+    Args:
+        ranks: as ``evaluation.ranking.ranks_by_use`` returns them, in the order to be shown.
+    """
+    drawing, (axis,) = panels(1, 1, 1.4 + 0.3 * len(ranks))
+    table = ranks.to_numpy(float)
+    top = max(float(table.max()) * 1.35, 2)
+    axis.imshow(table, cmap="Blues_r", vmin=1, vmax=top, aspect="auto")
+    best = table.min(0)
+    for row, column in np.ndindex(table.shape):
+        colour = "white" if table[row, column] < 1 + (top - 1) * 0.5 else MARK
+        weight = "bold" if table[row, column] == best[column] else "normal"
+        text = f"{table[row, column]:.1f}"
+        axis.text(column, row, text, ha="center", va="center", color=colour, fontweight=weight, fontsize=8.5)
+    axis.set_yticks(range(len(ranks)), [clipped(str(group), 32) for group in ranks.index])
+    axis.set_xticks(range(ranks.shape[1]), [clipped(_spelled(use), 26) for use in ranks.columns])
+    axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, left=False)
+    axis.tick_params(axis="x", labelrotation=25)
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+    caption = (
+        "Weighted rank of each group for every use case that ships, 1 is best; the best of each is bold. A model that"
+        " leads for one use need not lead for another."
+    )
+    leaders = ", ".join(f"{_spelled(use)}: {ranks[use].idxmin()}" for use in ranks.columns)
+    return drawing, caption, f"Heat map of weighted ranks by use case; best are {leaders}."
+
+
 @figure("metrics", "Scores of the profile")
 def metric_panels(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> Drawing:
     """One panel a metric: every run that has it a dot in the row of its group, fresh real and the floor as lines."""

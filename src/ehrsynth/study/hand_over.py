@@ -20,6 +20,7 @@ from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import IDENTITY
+from ehrsynth.data.training_rows import TrainingRows
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores
 from ehrsynth.evaluation.evaluator import RealData
@@ -72,7 +73,10 @@ def hand_over(
     cache = matrix.folder / ".cache" if os.access(matrix.folder, os.W_OK) else None
     real = real_rows(matrix, "holdout", cache)
     checkpoints = pd.read_csv(folder.metrics).set_index("epoch")
-    epoch = choose_checkpoint(checkpoints, directions, profile)
+    # Scores ask about everybody: of a model of a cohort's own they say nothing.
+    cohort = spec.rows["only"]
+    epoch = int(checkpoints.index.max()) if cohort else choose_checkpoint(checkpoints, directions, profile)
+    how = "the last, for it saw a cohort only" if cohort else f"chosen for {profile.name}"
     chosen = checkpoint_path(folder.path, epoch)
 
     start = perf_counter()
@@ -99,7 +103,7 @@ def hand_over(
         "model": spec.model_name,
         "data": matrix.name,
         "seed": str(spec.seed),
-        "checkpoint": f"epoch {epoch} of {checkpoints.index.max()}, chosen for {profile.name}",
+        "checkpoint": f"epoch {epoch} of {checkpoints.index.max()}, {how}",
         "run": folder.path.name,
     }
     enforcement = _enforcement(spec, len(rules), acceptance, synthetic)
@@ -128,7 +132,9 @@ def hand_over(
         facts=about,
         rows=report["rows"],
         data=hashes,
-        choice=f"Of {len(checkpoints)} checkpoints the one of epoch {epoch} has the lowest weighted rank for"
+        choice=f"Of {len(checkpoints)} checkpoints the one of epoch {epoch} is the last; the model saw a cohort only."
+        if cohort
+        else f"Of {len(checkpoints)} checkpoints the one of epoch {epoch} has the lowest weighted rank for"
         f" {profile.name} on the validation rows.",
         scores=evaluation.scores,
         command=spec.command,
@@ -150,6 +156,11 @@ def hand_over(
             "recipe": {name: matrix.provenance[name] for name in RECIPE_FACTS if name in matrix.provenance},
         },
         "rows": report["rows"],
+        "training_rows": {
+            **spec.rows,
+            "seen": len(data.filled),
+            "cohort": len(TrainingRows(only=cohort).chosen(real.train, data.schema, spec.seed)) if cohort else None,
+        },
         "checkpoint": chosen.name,
         "epoch": epoch,
         "profile": profile.name,

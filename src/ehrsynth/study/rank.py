@@ -16,17 +16,17 @@ from ehrsynth.errors import FileError, OptionError
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.fidelity.dimension_wise_distance import published_distances
 from ehrsynth.evaluation.pareto import default_axes
-from ehrsynth.evaluation.ranking import Profile, rank_runs
+from ehrsynth.evaluation.ranking import Profile, rank_runs, ranks_by_use
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.files import TABLE_SUFFIXES
 from ehrsynth.reporting.comparison import Section, comparison_html, ranking_rows, worst_leaks
 from ehrsynth.reporting.parts import read_parts
-from ehrsynth.reporting.ranking_figures import prevalence_figure, ranking_figures
+from ehrsynth.reporting.ranking_figures import prevalence_figure, ranking_figures, use_map
 from ehrsynth.reporting.style import NamedFigure
 from ehrsynth.reporting.summary import Finding
 from ehrsynth.study.build import build
-from ehrsynth.study.conf import Choice, load
+from ehrsynth.study.conf import Choice, load, names
 from ehrsynth.study.row_sets import titles
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import whole
@@ -78,6 +78,11 @@ class Comparison:
         """Draw the ranking and, if matrix and synthetic tables are still there, the columns of one run a group."""
         ranking, runs = section.ranking, [self.runs[run] for run in section.reports]
         shown = ranking_figures(ranking, section.scores or {})
+        if len(ranking.table) > 1:
+            table = tabulate(section.scores or {})
+            uses = [build(load("profile", name), "profile") for name in names("profile")]
+            by_use = ranks_by_use(table.values, table.cards, uses, ranking.groups)
+            shown.insert(1, use_map(by_use.loc[[str(group) for group in ranking.table.index]]))
         if not all(run.trained for run in runs):
             return shown
         origin = runs[0].facts(matrix={"folder": str, "fingerprint": str})["matrix"]

@@ -29,6 +29,7 @@ class Spec:
         evaluation: the suites ``quick`` (at so many ``checkpoints``, on so many ``rows``) and ``full``, their ``seed``.
         data: ``matrix``, the folder, or None for one that ``recipe`` makes, called ``name``; ``batch_size``,
             ``drop_last``.
+        rows: which training rows the model sees, and how often: the options of ``TrainingRows``.
         recipe: the parts of a ``Recipe``.
         constraints: ``weight`` of the penalty for broken rules, and the ``policy`` of sampling.
         logger, paths: who is told, and where results go.
@@ -43,6 +44,7 @@ class Spec:
     profile: Node
     evaluation: Node
     data: Node
+    rows: Node
     recipe: Node
     constraints: Node
     logger: Node
@@ -87,6 +89,8 @@ class Spec:
         kept = {name: getattr(self, name) for name in IDENTITY}
         if unusual := {key: value for key, value in self.constraints.items() if value != UNRULED[key]}:
             kept["constraints"] = {key: value if key == "policy" else float(value) for key, value in unusual.items()}
+        if any(self.rows.values()):
+            kept["rows"] = self.rows
         data = {"fingerprint": fingerprint, **{key: self.data[key] for key in ("batch_size", "drop_last")}}
         return hashlib.sha256(json.dumps({**kept, "data": data}, sort_keys=True).encode()).hexdigest()[:10]
 

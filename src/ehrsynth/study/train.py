@@ -20,6 +20,7 @@ from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import Recipe
+from ehrsynth.data.training_rows import TrainingRows
 from ehrsynth.errors import EhrsynthError, FileError, MachineError, OptionError, TrainingError, machine_fault
 from ehrsynth.evaluation.ranking import Profile
 from ehrsynth.evaluation.required_memory import require_memory
@@ -46,6 +47,7 @@ def train(
     max_epochs: int | None = None,
     batch_size: int | None = None,
     trainer: Choice = None,
+    rows: Mapping[str, Any] | None = None,
     seed: int | None = None,
     n: int | None = None,
     experiment: str | None = None,
@@ -71,6 +73,7 @@ def train(
         max_epochs: of the training.
         batch_size: rows of a step.
         trainer: a name in ``conf/trainer``, or a mapping of further options of Lightning's Trainer.
+        rows: ``oversample``, ``reweight``, ``only``: which training rows the model sees, and how often.
         seed: of weights, batches and samples.
         n: synthetic records to hand over; as many as there are training rows by default.
         experiment: a name in ``conf/experiment``, whose budgets count where nothing else is said.
@@ -108,6 +111,7 @@ def train(
         "suite@evaluation.quick": node_of(quick, "quick"),
         "evaluation": evaluation,
         "constraints": constraints,
+        "rows": rows,
         "experiment": experiment,
     }
     choices, values = sorted_out(chosen)
@@ -190,7 +194,11 @@ def _carry_out(spec: Spec, matrix: Matrix, folder: RunFolder, watch: Watch) -> N
     ) as tracker:
         tracker.log_config(spec.config)
         data = EhrDataModule(
-            matrix=matrix, batch_size=spec.data["batch_size"], seed=spec.seed, drop_last=spec.data["drop_last"]
+            matrix=matrix,
+            batch_size=spec.data["batch_size"],
+            seed=spec.seed,
+            drop_last=spec.data["drop_last"],
+            rows=TrainingRows(**spec.rows),
         )
         try:
             model = build(spec.model, "model", late=True)(schema=matrix.schema, seed=spec.seed)
