@@ -47,7 +47,7 @@ ROWS = 48
 def test_no_model_escapes_its_trial(tmp_path: Path) -> None:
     assert {path.stem for path in CONF.glob("*.yaml")} <= set(MODELS)
     assert {"ehrdiff_prevalence", "emr_wgan_bernoulli", "emr_wgan_marginal_bias", "vae_told"} <= set(MODELS)
-    assert {"independent", "train_copy"} <= set(MODELS) - set(TRAINED)
+    assert {"chow_liu", "independent", "train_copy"} <= set(MODELS) - set(TRAINED)
     (tmp_path / "mine.yaml").write_text(
         "# @package _global_\nmodel: {_target_: tests.mixture.Mixture, classes: 90}", encoding="utf-8"
     )

@@ -2,20 +2,16 @@
 
 from collections.abc import Collection
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
 from ehrsynth.bits import ones
-from ehrsynth.disclosure import LEAST
 from ehrsynth.layout import Records
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.gradient_free import GradientFree
+from ehrsynth.models.quantiles import GRID, places_within, quantiles, values_at
 from ehrsynth.schema import Schema
-
-GRID = 1_001  # quantiles kept of every value column, in steps of 0.1 %
 
 
 class IndependentMarginals(GradientFree):
@@ -43,10 +39,7 @@ class IndependentMarginals(GradientFree):
     def observe(self, train: Records) -> None:
         """Take prevalences, shares and quantiles; a column without any observed value becomes zero."""
         self.probabilities.copy_(ones(train.bits) / len(train))
-        for i, column in enumerate(train.with_gaps().values.T.numpy()):
-            observed = column[~np.isnan(column)]
-            if len(observed):
-                self.quantiles[:, i] = torch.from_numpy(_quantiles(observed))
+        self.quantiles.copy_(quantiles(train))
 
     @property
     @override
@@ -55,21 +48,9 @@ class IndependentMarginals(GradientFree):
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p]; what is given changes nothing about the rest."""
-        columns = self.quantiles.shape[1]
-        place = torch.rand(n, columns, generator=generator, device=self.device) * (GRID - 1)
-        below = place.long().clamp(max=GRID - 2)
-        values = torch.lerp(self.quantiles.gather(0, below), self.quantiles.gather(0, below + 1), place - below)
+        places = torch.rand(n, self.quantiles.shape[1], generator=generator, device=self.device)
+        if condition is not None:
+            places = torch.lerp(*places_within(condition, self.quantiles), places)
+        values = values_at(places, self.quantiles)
         rows = self.layout.harden(torch.cat([self.probabilities.expand(n, -1), values], dim=1), generator)
         return rows if condition is None else condition.imposed_on(rows)
-
-
-def _quantiles(observed: NDArray[np.float32]) -> NDArray[np.floating]:
-    """Return quantiles of scaled values, without those that fewer than ``LEAST`` rows reach."""
-    places = np.linspace(0, 1, GRID)
-    edge = min((LEAST - 1) / max(len(observed) - 1, 1), 0.5)
-    found, (low, high) = np.quantile(observed, places), np.quantile(observed, (edge, 1 - edge))
-    if observed.min() < low:
-        found = np.where(places < edge, low * places / edge, found)
-    if observed.max() > high:
-        found = np.where(places > 1 - edge, 1 - (1 - high) * (1 - places) / edge, found)
-    return found

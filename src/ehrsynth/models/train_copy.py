@@ -3,16 +3,14 @@
 import torch
 from torch import Tensor
 
-from ehrsynth.bits import Bits, pack
-from ehrsynth.layout import Records
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.gradient_free import GradientFree
+from ehrsynth.models.kept_rows import KeptRows
 from ehrsynth.schema import Schema
 
 BLOCK = 4096  # rows unpacked at a time
 
 
-class TrainCopy(GradientFree):
+class TrainCopy(KeptRows):
     """The training rows themselves, in a random order, repeated when more are asked for than there are.
 
     Its checkpoint IS patient rows, and so is everything it generates: an anchor for the metrics, never
@@ -24,27 +22,17 @@ class TrainCopy(GradientFree):
     """
 
     sample_batch = 1_000_000  # within one call no row comes twice before each came once
-    packed: Tensor  # see Bits
-    values: Tensor
 
     def __init__(self, *, schema: Schema, seed: int = 0) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
-        binary = self.layout.binary.stop
-        self.register_buffer("packed", Bits.empty(0, binary).packed)
-        self.register_buffer("values", torch.zeros(0, self.layout.width - binary))
-
-    def observe(self, train: Records) -> None:
-        """Keep every row."""
-        self.packed = pack(train.bits).packed.to(self.device)
-        self.values = train.with_gaps().values.to(self.device)
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Return ``n`` training rows [n, p]: each once before any comes twice."""
         rows = len(self.packed)
         rounds = -(-n // rows)
         order = torch.cat([torch.randperm(rows, generator=generator, device=self.device) for _ in range(rounds)])[:n]
-        records = Records(self.layout, Bits(self.packed, self.layout.binary.stop), self.values)
+        records = self.kept
         drawn = torch.empty(n, self.layout.width, device=self.device)
         for place in range(0, n, BLOCK):
             # A missing value is filled with zero here: its indicator says that it is missing.
