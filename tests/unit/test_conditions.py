@@ -292,6 +292,14 @@ def test_given_cells_that_break_a_rule_end_in_one_line(model: IndependentMargina
         sample_records(model, 5, 0, batch_size=100, condition={"sex": "M", "code.1": 1}, ruled=ruled)
 
 
+def test_rules_that_hardly_any_record_keeps_end_in_one_line(model: IndependentMarginals) -> None:
+    ruled = Ruled(Rules([OnlyIf("sex=F", "sex=M"), OnlyIf("sex=M", "sex=F")], SCHEMA), "reject")
+    with pytest.raises(
+        OptionError, match=r"constraints.policy: only 0 of \d+ generated records keep the rules, 50 are"
+    ):
+        sample_records(model, 50, 0, batch_size=50, ruled=ruled)
+
+
 def test_a_number_of_a_column_with_one_value_can_be_asked_for() -> None:
     schema = Schema((replace(SCHEMA.by_name["age"], bounds=(40, 40)), SCHEMA.by_name["sex"]))
     assert wanted(schema, {"age": 40})["age"] == 40

@@ -13,7 +13,7 @@ from ehrsynth.sampling import sample_records
 from ehrsynth.sampling.shares import Shares, demand_of, levels_of
 
 GUIDANCE = (0.0, 0.5, 1.0, 2.0)
-ROWS = 1_000  # drawn for each label and guidance, as many of every level
+ROWS = 2_000  # drawn for each label and guidance, as many of every level
 MOST_LABELS = 3
 
 
