@@ -24,6 +24,7 @@ class Guided(IndependentMarginals):
     """Women have the first code at 0.6 and men at 0.4, the more apart the more guidance there is."""
 
     conditionable = ("sex",)  # type: ignore[assignment]
+    conditioning = "label"
 
     def __init__(self, *, schema: Schema, seed: int = 0) -> None:
         super().__init__(schema=schema, seed=seed)

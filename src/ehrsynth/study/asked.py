@@ -45,7 +45,7 @@ def guide(model: SyntheticModel, guidance: float | None) -> None:
         raise OptionError(
             f"guidance={guidance}: {type(model).__name__} has none; diffusion models that are told labels have"
         )
-    if not model.conditionable:
+    if model.conditioning != "label" or not model.conditionable:
         raise OptionError(
             f"guidance={guidance}: the run has no labels to heed; train with model.condition=[COLUMN, ...]"
         )

@@ -127,13 +127,8 @@ def generate(
         watch.say(f"{folder.path}: by a version that kept no hashes: its files were not checked")
     schema = Schema.load(folder.schema)
     table = None if conditions is None else ConditionTable(Path(conditions), schema)
-    n = (
-        table.rows
-        if table
-        else folder.facts(rows={"train": int})["rows"]["train"]
-        if n is None
-        else whole("n", n, least=1)
-    )
+    facts = folder.facts(model=str, rows={"train": int})
+    n = table.rows if table else whole("n", facts["rows"]["train"] if n is None else n, least=1)
     rare = _rare(folder) if reintroduce else []
     rules = rules_kept(folder, policy, schema)
     parts = None if post_selection is None else training_shares(folder, schema, post_selection)
@@ -145,6 +140,17 @@ def generate(
     asked: Asked = table.demand() if table else condition
     if shares.columns:
         asked = demand_of(shares, model, n, seed, condition)
+    options = {
+        "condition": {name: as_plain(value) for name, value in condition.items()},
+        "conditions": None if table is None else {"file": table.file.name, "sha256": sha256(table.file)},
+        "balance": balance,
+        "boost": shares.boost,
+        "post_selection": post_selection,
+        "guidance": guidance,
+        "constraints.policy": policy,
+        "reintroduce": reintroduce,
+        "quote_formulas": quote_formulas,
+    }
     acceptance = Acceptance()
     with watch.bar("generating", n) as advance:
         drawn = record_batches(model, n if parts is None else TIMES * n, seed, None, asked, rules, acceptance)
@@ -160,18 +166,6 @@ def generate(
     if out is None:
         return made
     written = Written(Path(out), rows, len(schema.columns) + len(rare))
-    options = {
-        "condition": {name: as_plain(value) for name, value in condition.items()},
-        "conditions": None if table is None else {"file": table.file.name, "sha256": sha256(table.file)},
-        "balance": balance,
-        "boost": shares.boost,
-        "post_selection": post_selection,
-        "guidance": guidance,
-        "constraints.policy": policy,
-        "reintroduce": reintroduce,
-        "quote_formulas": quote_formulas,
-    }
-    facts = folder.provenance
     checkpoint = {"file": folder.chosen_checkpoint.name, "sha256": sha256(folder.chosen_checkpoint)}
     provenance = {
         "run": {"run_id": folder.path.name, "model": facts["model"], "checkpoint": checkpoint},

@@ -25,11 +25,12 @@ def effect_of_guidance(model: SyntheticModel, train: Records, seed: int) -> pd.D
         train: training rows.
         seed: of the draws.
     """
-    if not hasattr(model, "guidance") or not model.conditionable:
+    labels = [name for name in model.conditionable if not model.schema.by_name[name].numeric]
+    if not hasattr(model, "guidance") or model.conditioning != "label" or not labels:
         return None
     own, rows = model.guidance, []
     try:
-        for label in list(model.conditionable)[:MOST_LABELS]:
+        for label in labels[:MOST_LABELS]:
             column, demand = model.schema.by_name[label], demand_of(Shares(label), model, ROWS, seed)
             real = _by_level(train, model, label)
             known = np.bincount(levels_of(train, column), minlength=len(real))[: len(real)] >= LEAST
