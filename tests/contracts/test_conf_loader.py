@@ -111,7 +111,7 @@ def test_a_yaml_of_ones_own_and_what_is_wrong_with_one(tmp_path: Path) -> None:
     assert (made["model"], made["trainer"]["max_epochs"]) == ({"_target_": "mine.Model", "rate": 0.001}, 3)
     own.write_text("split: 2020-01-31\n")
     assert load("x", own) == {"split": "2020-01-31"}
-    with pytest.raises(OptionError, match="model=gan: no such model; use one of ehrdiff, "):
+    with pytest.raises(OptionError, match=r"model=gan: no such model; use one of .*ehrdiff, "):
         compose("train", {"model": "gan"}, {})
     with pytest.raises(OptionError, match="modle: train has no such group"):
         compose("train", {"modle": "vae"}, {})

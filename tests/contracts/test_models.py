@@ -17,10 +17,10 @@ from ehrsynth.layout import Layout, Records
 from ehrsynth.models.base import SyntheticModel, load_model, read_checkpoint
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.gradient_free import GradientFree
+from ehrsynth.models.mixture import Mixture
 from ehrsynth.sampling import sample_records
 from ehrsynth.sampling.wanted import conditions, wanted
 from ehrsynth.schema import Column, Schema
-from tests.mixture import Mixture
 from tests.models import CONF, discovered, learns
 
 MODELS = discovered()
@@ -49,11 +49,11 @@ ROWS = 48
 def test_no_model_escapes_its_trial(tmp_path: Path) -> None:
     assert {path.stem for path in CONF.glob("*.yaml")} <= set(MODELS)
     assert {"ehrdiff_prevalence", "emr_wgan_bernoulli", "emr_wgan_marginal_bias", "vae_told"} <= set(MODELS)
-    assert {"chow_liu", "independent", "train_copy"} <= set(MODELS) - set(TRAINED)
+    assert {"chow_liu", "independent", "record_mixture", "train_copy"} <= set(MODELS) - set(TRAINED)
     (tmp_path / "mine.yaml").write_text(
-        "# @package _global_\nmodel: {_target_: tests.mixture.Mixture, classes: 90}", encoding="utf-8"
+        "# @package _global_\nmodel: {_target_: ehrsynth.models.mixture.Mixture, components: 90}", encoding="utf-8"
     )
-    assert discovered(tmp_path) == {"mine": (Mixture, {"classes": 8})}
+    assert discovered(tmp_path) == {"mine": (Mixture, {"components": 8})}
     assert learns(Mixture)
 
 
@@ -384,6 +384,10 @@ def test_a_loss_can_penalise_broken_rules_unless_nothing_is_descended(name: str)
         ("emr_wgan", "n_critic", 1.5, "a whole number, at least 1"),
         ("emr_wgan", "lr_critic", "fast", "a finite number above zero"),
         ("emr_wgan", "penalty", -1, "a finite number, at least 0"),
+        ("chow_liu", "bins", 1, "a whole number, at least 2"),
+        ("chow_liu", "smoothing", 0, "a finite number above zero"),
+        ("mixture", "components", 0, "a whole number, at least 1"),
+        ("mixture", "prior_rows", -1, "a finite number, at least 0"),
         ("vae", "latent_width", 0, "a whole number, at least 1"),
         ("vae", "latent_width", True, "a whole number, at least 1"),
         ("vae", "hidden", "512", "a list of whole numbers above zero"),

@@ -114,13 +114,18 @@ class SyntheticModel(pl.LightningModule, ABC):
         Raises:
             TrainingError: a loss is not finite. Raised before it can reach the weights.
         """
+        self.require_finite(batch_idx, **losses)
+        for name, loss in losses.items():
+            self._losses.setdefault(name, []).append(loss.detach())
+
+    def require_finite(self, batch_idx: int, **losses: Tensor) -> None:
+        """Raise a ``TrainingError`` if a loss is not finite."""
         for name, loss in losses.items():
             if not loss.isfinite():
                 raise TrainingError(
                     f"{type(self).__name__}: loss/{name} is {loss.item()} in epoch {self.current_epoch}, batch"
                     f" {batch_idx}; lower the learning rate, or check the training table for extreme values"
                 )
-            self._losses.setdefault(name, []).append(loss.detach())
 
     def on_train_epoch_start(self) -> None:
         """Start the means of the epoch."""

@@ -31,7 +31,8 @@ class GradientFree(SyntheticModel):
     def statistics(self, batch: Tensor) -> Mapping[str, Tensor]:
         """Return sums over the rows of ``batch`` [n, p], such that those of two batches can be added.
 
-        Called without gradients. In float64 they hardly depend on how rows fall into batches and processes.
+        Called without gradients. In float64 they hardly depend on how rows fall into batches and processes. Sums of one
+        number, such as a loss, must be finite.
         """
         return {}
 
@@ -47,7 +48,9 @@ class GradientFree(SyntheticModel):
     @torch.no_grad()
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         if len(batch):  # the last batch may have fewer rows than there are processes
-            for name, sums in self.statistics(batch).items():
+            found = self.statistics(batch)
+            self.require_finite(batch_idx, **{name: sums for name, sums in found.items() if not sums.ndim})
+            for name, sums in found.items():
                 self._total[name] = self._total[name] + sums if name in self._total else sums
 
     @override

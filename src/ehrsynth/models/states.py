@@ -26,7 +26,7 @@ class States:
     Attributes:
         layout: of the records.
         quantiles: [GRID, C] of each number, see ``quantiles``.
-        edges: [C, most ranges + 1], the places in a number's law at which its ranges meet, from 0 to 1; filled up with 1.
+        edges: [C, most ranges + 1], the places in a number's law where its ranges meet, from 0 to 1; filled up with 1.
     """
 
     layout: Layout

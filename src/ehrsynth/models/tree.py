@@ -112,7 +112,8 @@ class Tree:
         """Return the tree with the marginal shares that ``counts`` have, and their pairs but for the smoothing.
 
         Args:
-            parents, sizes: of the tree.
+            parents: of the tree.
+            sizes: of the tree.
             counts: of pairs of states, as ``pair_counts`` returns them.
             smoothing: rows added to each table, in which the two variables are independent.
         """
@@ -276,7 +277,8 @@ def _information(
     of_pairs += np.add.reduceat(entropy(first_left), j, 1) + np.add.reduceat(entropy(first_right), i, 0)
     alone_left = np.add.reduceat(entropy(of_left), i) + entropy(left_firsts)
     alone_right = np.add.reduceat(entropy(of_right), j) + entropy(right_firsts)
-    return np.maximum(of_pairs - alone_left[:, None] - alone_right + n * np.log(n), 0) / n
+    found: NDArray[np.float64] = of_pairs - alone_left[:, None] - alone_right + n * np.log(n)
+    return found.clip(min=0) / n
 
 
 def _rooted_in_the_middle(parents: NDArray[np.int64]) -> NDArray[np.int64]:

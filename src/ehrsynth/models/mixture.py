@@ -1,0 +1,207 @@
+"""A mixture of Bernoullis, categories and Gaussians, fitted by expectation maximisation.
+
+Dempster, Laird and Rubin, Maximum likelihood from incomplete data via the EM algorithm, 1977; for bits as in McLachlan
+and Peel, Finite Mixture Models, 2000. Within a component k of share pi_k every column is drawn alone:
+
+    p(x) = sum_k pi_k prod_j p(x_j | k),    r_nk = pi_k p(x_n | k) / p(x_n),    mean_kj = sum_n r_nk x_nj / sum_n r_nk
+"""
+
+import math
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from ehrsynth.bits import ones
+from ehrsynth.disclosure import LEAST
+from ehrsynth.layout import Records
+from ehrsynth.models import options
+from ehrsynth.models.condition import Condition
+from ehrsynth.models.gradient_free import GradientFree
+from ehrsynth.models.heads import SMALLEST_STD
+from ehrsynth.models.truncated import draw_within, log_chance
+from ehrsynth.schema import Schema
+
+TINY = 1e-12  # what is less likely counts as much where a logarithm is needed
+
+
+class Mixture(GradientFree):
+    """Components within which columns are independent; an epoch is one pass of expectation maximisation.
+
+    After each pass the mixture has the training shares of all codes, levels and missing indicators, and the mean and
+    variance of each number, whatever the number of components. A number counts where it is observed; the chance that
+    it is missing is one of a component's own. Numbers are Gaussian and, once drawn, put back into [0, 1]: what lies
+    beyond an end is that end, and conditions count it so.
+
+    What travels with a checkpoint are components of ten training rows or more: smaller ones are pooled, and so are the
+    means of a number of which components have observed less than ten.
+
+    Args:
+        schema: columns to generate.
+        seed: of what the components start with.
+        components: at most so many; passes may pool some.
+        spread: of the logits that components start with, around those of the marginals.
+        prior_rows: rows of the overall marginals added to each component, which keeps the marginals.
+
+    Raises:
+        OptionError: an option is not a value that can work.
+    """
+
+    overall: Tensor  # [B + 3 C], the training means of ``_features``
+
+    def __init__(
+        self, *, schema: Schema, seed: int = 0, components: int = 256, spread: float = 1.0, prior_rows: float = 5.0
+    ) -> None:
+        super().__init__(schema=schema, seed=seed)
+        self.save_hyperparameters(ignore=["schema"])
+        options.whole(1, components=components)
+        options.positive(spread=spread)
+        options.number(0, prior_rows=prior_rows)
+        self.spread, self.prior_rows = spread, prior_rows
+        binary, numbers = self.layout.binary.stop, self.layout.width - self.layout.binary.stop
+        self.shares = nn.Parameter(torch.full((components,), 1 / components))
+        self.chances = nn.Parameter(torch.full((components, binary), 0.5))  # of bits and levels
+        self.means = nn.Parameter(torch.full((components, numbers), 0.5))  # of numbers where they are observed
+        self.stds = nn.Parameter(torch.ones(components, numbers))
+        self.register_buffer("overall", torch.zeros(binary + 3 * numbers, dtype=torch.float64))
+
+    @torch.no_grad()
+    def observe(self, train: Records) -> None:
+        """Start every component near the marginals, apart from each other by chance."""
+        values = train.with_gaps().values.double()
+        seen = (~values.isnan()).double().mean(0)
+        moments = [values.nan_to_num(0.0).pow(power).mean(0) for power in (1, 2)]
+        self.overall.copy_(torch.cat([ones(train.bits) / len(train), seen, *moments]))
+        chances, mean, std = self._of_sums(torch.ones(1), self.overall[None])
+        with self.seeded_init():
+            around = chances.clamp(TINY, 1 - 1e-6).logit() + self.spread * torch.randn(self.chances.shape)
+            self.means.copy_((mean + std * torch.randn(self.means.shape)).clamp(0, 1))
+        self.chances.copy_(around.sigmoid())
+        for group in self.layout.groups.values():
+            self.chances[:, group] /= self.chances[:, group].sum(1, keepdim=True)
+        self.stds.copy_(std.expand_as(self.stds))
+
+    @property
+    @override
+    def conditionable(self) -> Collection[str]:
+        return self.schema.names
+
+    def log_likelihood(self, rows: Tensor) -> Tensor:
+        """Return log p(x) [n] in nats of encoded records [n, p]; of numbers the Gaussian before it is put back."""
+        return self._joint(*self._features(rows)).logsumexp(1)
+
+    @override
+    def statistics(self, batch: Tensor) -> dict[str, Tensor]:
+        bits, numbers = self._features(batch)
+        joint = self._joint(bits, numbers)
+        weights = joint.softmax(1)
+        sums = torch.cat([(weights.float().T @ bits).double(), weights.T @ numbers], dim=1)
+        surprise = -joint.logsumexp(1).sum()
+        return {"rows": torch.tensor(len(batch)), "total": surprise, "weights": weights.sum(0), "sums": sums}
+
+    @override
+    def update(self, total: Mapping[str, Tensor]) -> None:
+        self.log_losses(0, total=total["total"] / total["rows"])
+        weights, sums = _pooled(total["weights"], total["sums"])
+        chances, means, stds = self._of_sums(weights, sums)
+        shares = weights + self.prior_rows * (weights > 0)
+        for parameter, found in (
+            (self.shares, shares / shares.sum()),
+            (self.chances, chances),
+            (self.means, means),
+            (self.stds, stds),
+        ):
+            parameter.copy_(found)
+
+    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
+        """Draw hard records [n, p]: a component given what is asked for, then every column from it."""
+        logs = self.shares.double().log()[None]
+        if condition is not None:
+            logs = logs + self._chance_of(condition)
+        up_to = logs.softmax(1).cumsum(1)
+        place = torch.rand(n, 1, generator=generator, device=self.device, dtype=torch.float64)
+        chosen = (place * up_to[:, -1:] >= up_to).sum(1).clamp(max=len(self.shares) - 1)
+        means, stds = self.means[chosen], self.stds[chosen]
+        values = means + stds * torch.randn(means.shape, generator=generator, device=self.device)
+        if condition is not None and (ranges := _ranges(condition)):
+            places = torch.rand(n, len(ranges), generator=generator, device=self.device)
+            for number, place in zip(ranges, places.T, strict=True):
+                at = self.layout.values.start + number
+                low, high = condition.low[:, at].expand(n), condition.high[:, at].expand(n)
+                drawn = draw_within(low, high, means[:, number], stds[:, number], place)
+                values[:, number] = drawn.where(condition.given[:, at], values[:, number])
+        rows = self.layout.harden(torch.cat([self.chances[chosen], values], dim=1), generator)
+        return rows if condition is None else condition.imposed_on(rows)
+
+    def _features(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is added up: bits and levels [n, B]; whether numbers are observed, these, their squares."""
+        values = rows[:, self.layout.values].double()
+        observed = torch.ones_like(values)
+        for bit, value in self.layout.missing_bits():
+            observed[:, value] = 1 - rows[:, bit]
+        seen = observed * values
+        return rows[:, self.layout.binary], torch.cat([observed, seen, seen.square()], dim=1)
+
+    def _joint(self, bits: Tensor, numbers: Tensor) -> Tensor:
+        """Return log pi_k p(x | k), float64 [n, K], of ``_features``."""
+        present, absent = self._logs()
+        mean, precision = self.means.double(), self.stds.double().pow(-2)
+        of_seen = 0.5 * (precision.log() - math.log(2 * math.pi) - precision * mean.square())
+        of_numbers = numbers @ torch.cat([of_seen, precision * mean, -0.5 * precision], dim=1).T
+        of_bits = bits @ (present - absent).float().T
+        return self.shares.double().log() + absent.sum(1) + of_bits + of_numbers
+
+    def _logs(self) -> tuple[Tensor, Tensor]:
+        """Return the logs of the chances of each bit and level [K, B], and of being without; 0 for levels."""
+        chances = self.chances.double()
+        absent = (1 - chances).clamp(min=TINY).log()
+        absent[:, self.layout.bits.stop :] = 0.0
+        return chances.clamp(min=TINY).log(), absent
+
+    def _chance_of(self, condition: Condition) -> Tensor:
+        """Return the log of how likely each component meets a condition, [1 or n, K]."""
+        present, absent = self._logs()
+        binary, first = self.layout.binary, self.layout.values.start
+        given, low = condition.given[:, binary].double(), condition.low[:, binary].double()
+        found = (given * low) @ present.T + (given * (1 - low)) @ absent.T
+        for at in condition.given[:, self.layout.values].any(0).nonzero().flatten().tolist():
+            low, high = condition.low[:, first + at, None], condition.high[:, first + at, None]
+            chance = log_chance(low, high, self.means[:, at], self.stds[:, at])
+            found += chance.where(condition.given[:, first + at, None], 0.0)
+        return found
+
+    def _of_sums(self, weights: Tensor, sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return chances [K, B], means and deviations [K, C] of the features' ``sums`` over ``weights`` rows each."""
+        alive = (weights > 0)[:, None]
+        total = sums + self.prior_rows * alive * self.overall
+        chances = total[:, : self.layout.binary.stop] / (weights[:, None] + self.prior_rows * alive).clamp(min=TINY)
+        parts = total[:, self.layout.binary.stop :].unflatten(1, (3, -1))  # observed, their sum, that of their squares
+        few = sums[:, self.layout.binary.stop :].unflatten(1, (3, -1))[:, :1] < LEAST
+        seen, first, second = torch.where(few, (parts * few).sum(0), parts).clamp(min=0).unbind(1)
+        mean, square = (part / seen.clamp(min=TINY) for part in (first, second))
+        return chances, mean, (square - mean.square()).clamp(min=SMALLEST_STD**2).sqrt()
+
+
+def _pooled(weights: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the same with components of less than ``LEAST`` rows put together, until they have as many."""
+    order = weights.argsort()
+    small = int((weights < LEAST).sum())
+    if not small:
+        return weights, sums
+    enough = int((weights[order].cumsum(0) < LEAST).sum()) + 1
+    pooled = order[: max(small, enough)]
+    weights, sums = weights.clone(), sums.clone()
+    for part in (weights, sums):
+        together = part[pooled].sum(0)
+        part[pooled] = 0
+        part[pooled[-1]] = together
+    return weights, sums
+
+
+def _ranges(condition: Condition) -> list[int]:
+    """Return which numbers a condition asks for by range."""
+    numbers = condition.layout.values
+    ranged = (condition.given & ~condition.fixed)[:, numbers].any(0)
+    found: list[int] = ranged.nonzero().flatten().tolist()
+    return found
