@@ -56,7 +56,7 @@ class Numbers:
 
     def read(self, rows: Tensor) -> Tensor:
         """Return the numbers [n, k] of records [n, p], rounded as a table holds them; NaN where missing."""
-        numbers = rows[:, self.values].double() * self.width + self.start
+        numbers: Tensor = rows[:, self.values].double() * self.width + self.start
         numbers = (numbers * self.scale).round() / self.scale
         for i, gap in self.gaps:
             numbers[:, i].masked_fill_(rows[:, gap] > 0.5, torch.nan)
@@ -102,7 +102,7 @@ class Numbers:
 
     def _wrong(self, numbers: Tensor, columns: Tensor, below: Tensor) -> Tensor:
         """Return which of the numbers [n, k] do not keep limits and orders, bool [n]."""
-        outside = ((numbers < self.low[columns]) | (numbers > self.high[columns])).any(1)
+        outside: Tensor = ((numbers < self.low[columns]) | (numbers > self.high[columns])).any(1)
         return outside | _reversed(numbers, below).flatten(1).any(1)
 
     def _to_move(self, numbers: Tensor, locked: Tensor, columns: Tensor, below: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ from ehrsynth.study.spec import Spec
 from ehrsynth.study.watch import Watch
 from ehrsynth.tracking import Tracker
 
+BLOCK = 8192  # rows made dense at a time
 RECIPE_FACTS = [name for name in IDENTITY if name != "inputs"]  # what tells matrices apart, in a few words
 
 
@@ -89,7 +90,7 @@ def hand_over(
             model,
             n,
             derive(spec.seed, "hand over"),
-            ruled=ruled(spec, rules := Rules(matrix.constraints, matrix.schema)),
+            ruled=ruled(spec, Rules(matrix.constraints, matrix.schema)),
             acceptance=(acceptance := Acceptance()),
             progress=lambda done: advance(done, None),
         )
@@ -108,7 +109,7 @@ def hand_over(
         "checkpoint": f"epoch {epoch} of {checkpoints.index.max()}, {how}",
         "run": folder.path.name,
     }
-    enforcement = _enforcement(spec, len(rules), acceptance, synthetic)
+    enforcement = _enforcement(spec, Rules(real.constraints, real.schema), acceptance, synthetic)
     if enforcement["policy"] != "keep" or enforcement["weight"]:
         about["rules"] = _in_words(enforcement)
     losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
@@ -189,20 +190,21 @@ def ruled(spec: Spec, rules: Rules) -> Ruled | None:
     return Ruled(rules, policy) if len(rules) and policy != "keep" else None
 
 
-def _enforcement(spec: Spec, rules: int, acceptance: Acceptance, synthetic: Records) -> dict[str, Any]:
-    """Return what was done about the rules, and what it cost."""
-    facts = {"rules": rules, **spec.constraints}
-    if not rules or spec.constraints["policy"] == "keep":
-        return facts
-    cells = len(synthetic) * len(synthetic.layout.places)
-    broken, changed = acceptance.broken / acceptance.accepted, acceptance.changed / cells
-    return facts | {"drawn": acceptance.drawn, "share_broken": broken, "share_of_cells_changed": changed}
+def _enforcement(spec: Spec, rules: Rules, acceptance: Acceptance, synthetic: Records) -> dict[str, Any]:
+    """Return what was done about the rules, how many records broke one as they were drawn, and what it cost."""
+    if spec.constraints["policy"] == "keep":
+        broken = sum(int(rules.broken(rows.dense()).sum()) for rows in synthetic.blocks(BLOCK))
+    else:
+        broken = acceptance.broken
+    changed = acceptance.changed / (acceptance.accepted * len(synthetic.layout.places))
+    facts = {"drawn": acceptance.drawn, "share_broken": broken / acceptance.accepted, "share_of_cells_changed": changed}
+    return {"rules": len(rules), **spec.constraints, **(facts if len(rules) else {})}
 
 
 def _in_words(enforcement: dict[str, Any]) -> str:
     """Return what was done about the rules, for the head of the report."""
     said = f"{enforcement['rules']}, weight {enforcement['weight']:g} in the loss, policy {enforcement['policy']}"
-    if "drawn" not in enforcement:
+    if not enforcement["rules"]:
         return said
     cost = f"{100 * enforcement['share_broken']:.2f} % of {enforcement['drawn']:,} records drawn broke one"
     if enforcement["policy"] == "repair":

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from math import isfinite
+from math import inf
 from numbers import Integral, Real
 from typing import Any
 
@@ -59,9 +59,9 @@ class Spec:
         """Take a spec out of what ``conf/train.yaml`` composes to."""
         own = [field.name for field in fields(cls) if field.name not in ("recipe", "constraints", "command")]
         asked = config["constraints"]
-        constraints = UNRULED | (asked if isinstance(asked, Mapping) else {})
+        given = asked if isinstance(asked, Mapping) else {}
+        constraints = {**UNRULED, **{key: value for key, value in given.items() if key != "rules"}}
         recipe = {name: config[name] for name in RECIPE} | {"constraints": rules_asked_for(asked)}
-        constraints.pop("rules", None)
         return cls(**{name: config[name] for name in own}, recipe=recipe, constraints=constraints, command=command)
 
     @property
@@ -125,7 +125,7 @@ class Spec:
         if unknown := sorted(set(self.constraints) - set(UNRULED)):
             raise OptionError(f"constraints.{unknown[0]}: no such option; use one of rules, {', '.join(UNRULED)}")
         weight, policy = self.constraints["weight"], self.constraints["policy"]
-        number = isinstance(weight, Real) and not isinstance(weight, bool) and isfinite(weight) and weight >= 0
+        number = isinstance(weight, Real) and not isinstance(weight, bool) and 0 <= float(weight) < inf
         expect(number, "constraints.weight", weight, "a number, at least 0,")
         expect(policy in POLICIES, "constraints.policy", policy, f"one of {', '.join(POLICIES)}")
         measured = {card.name for card in build(self.evaluation["quick"], "evaluation.quick").cards}
