@@ -105,9 +105,9 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
     ("train", "{fit} trainer.precision=bf16-true", 2, "trainer.precision=bf16-true: one of 32-true"),
     (
         "train",
-        "{fit} model=emr_wgan trainer.precision=bf16-mixed",
+        "{fit} model=emr_wgan trainer.precision=64-true",
         2,
-        "trainer.precision=bf16-mixed: one of 32-true for EMRWGAN",
+        "trainer.precision=64-true: one of 32-true, 16-mixed, bf16-mixed for EMRWGAN",
     ),
     ("train", "{fit} model=vae trainer.precision=64-true", 2, "trainer.precision=64-true: one of 32-true"),
     (

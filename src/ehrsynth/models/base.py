@@ -3,7 +3,7 @@
 import importlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -107,6 +107,10 @@ class SyntheticModel(pl.LightningModule, ABC):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive(self.seed, "init"))
             yield
+
+    def remarks(self, steps: float) -> Iterable[str]:
+        """Yield what a user should know before a training of so many optimizer steps, a line each; mostly nothing."""
+        return ()
 
     def log_losses(self, batch_idx: int, **losses: Tensor) -> None:
         """Add to the epoch means that are logged as ``loss/NAME``; call it before the backward pass.

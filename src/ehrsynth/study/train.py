@@ -16,6 +16,7 @@ from ehrsynth import constraints as rules
 from ehrsynth.callbacks.curves import LossCurves
 from ehrsynth.callbacks.evaluate import EvaluateCheckpoints
 from ehrsynth.callbacks.progress import EpochProgress
+from ehrsynth.callbacks.remarks import Remarks
 from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
@@ -242,6 +243,7 @@ def _fit(
     suite = quick.fit(chosen_on, spec.evaluation["seed"])
     with watch.bar(f"training {spec.model_name}", None) as advance, _quiet_lightning():
         callbacks: list[pl.Callback] = [
+            Remarks(warn=watch.warn),
             LossCurves(folder=folder.path),
             EvaluateCheckpoints(
                 suite=suite,
