@@ -177,7 +177,7 @@ def near(condition: Condition) -> Condition:
 
 
 def assert_same_means(drawn: Tensor, counted: Tensor, wish: str) -> None:
-    assert len(counted) > 200, wish
+    assert len(counted) > 100, wish
     apart = (drawn.mean(0) - counted.mean(0)).abs()
     chance = (drawn.var(0) / len(drawn) + counted.var(0) / len(counted)).sqrt()
     assert (apart <= 4.5 * chance + 0.002).all(), (wish, apart / (chance + 1e-9))
