@@ -160,7 +160,7 @@ def _demand(model: SyntheticModel, n: int, asked: Asked) -> Demand:
     if len(asked) not in (1, n):
         raise OptionError(f"condition: {len(asked)} rows for n={n} records; one, or one for each was expected")
     questions = Questions(asked, np.zeros(n, np.int64) if len(asked) == 1 else np.arange(n))
-    name = f"condition {', '.join(words or sorted(asked.columns))}" if asked.columns else f"n={n}"
+    name = f"condition {', '.join(words or sorted(asked.columns))}" if asked.columns else "constraints.policy"
     return Demand(asked.columns, lambda _: iter([questions]), lambda _: name)
 
 

@@ -1,17 +1,13 @@
 """A run folder -> a synthetic table."""
 
-from collections.abc import Iterator, Mapping
-from math import isfinite
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 
-from ehrsynth.chunks import read_chunks, write_chunks
-from ehrsynth.constraints import Rules
-from ehrsynth.constraints import load as load_rules
+from ehrsynth.chunks import write_chunks
 from ehrsynth.constraints.policy import POLICIES, Policy
 from ehrsynth.data.rare_codes import LOW_PREVALENCE, read_rare
 from ehrsynth.errors import OptionError, expect
@@ -19,12 +15,20 @@ from ehrsynth.files import TABLE_SUFFIXES, sha256, writable, write_json
 from ehrsynth.layout import Records
 from ehrsynth.models.base import SyntheticModel, load_model
 from ehrsynth.reporting.report import current_versions
-from ehrsynth.sampling import Acceptance, Ruled
+from ehrsynth.sampling import Acceptance
 from ehrsynth.sampling.draw import Asked, decoded, record_batches
 from ehrsynth.sampling.shares import TIMES, Shares, demand_of, post_selected
 from ehrsynth.sampling.table import ConditionTable
-from ehrsynth.sampling.wanted import answers
 from ehrsynth.schema import Column, Schema
+from ehrsynth.study.asked import (
+    as_plain,
+    beside_patients,
+    guide,
+    require_one_question,
+    rules_kept,
+    tell,
+    training_shares,
+)
 from ehrsynth.study.build import located
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import whole
@@ -112,7 +116,7 @@ def generate(
     expect(policy in POLICIES, "constraints.policy", policy, f"one of {', '.join(POLICIES)}")
     if quote_formulas and (out is None or str(out).endswith(".parquet")):
         raise OptionError("quote_formulas=true: it is for a CSV; out=FILE.csv was expected")
-    _require_one_question(n, condition, conditions, balance, boost, post_selection)
+    require_one_question(n, condition, conditions, balance, boost, post_selection)
     if out is not None:
         writable("out", Path(out), file=True)
         writable("out", provenance_of(Path(out)), file=True)
@@ -123,41 +127,21 @@ def generate(
         watch.say(f"{folder.path}: by a version that kept no hashes: its files were not checked")
     schema = Schema.load(folder.schema)
     table = None if conditions is None else ConditionTable(Path(conditions), schema)
-    n = (
-        table.rows
-        if table
-        else folder.facts(rows={"train": int})["rows"]["train"]
-        if n is None
-        else whole("n", n, least=1)
-    )
+    facts = folder.facts(model=str, rows={"train": int})
+    n = table.rows if table else whole("n", facts["rows"]["train"] if n is None else n, least=1)
     rare = _rare(folder) if reintroduce else []
-    ruled = _ruled(folder, policy, schema)
-    parts = None if post_selection is None else _training_shares(folder, schema, post_selection)
+    rules = rules_kept(folder, policy, schema)
+    parts = None if post_selection is None else training_shares(folder, schema, post_selection)
     model = load_model(folder.chosen_checkpoint, schema, known).to(torch_device(device))
-    _guide(model, guidance)
+    guide(model, guidance)
     seed = whole("seed", seed)
     condition = {str(name): value for name, value in (condition or {}).items()}
     shares = Shares(balance, {str(name): {str(k): by for k, by in of.items()} for name, of in (boost or {}).items()})
     asked: Asked = table.demand() if table else condition
     if shares.columns:
         asked = demand_of(shares, model, n, seed, condition)
-    acceptance = Acceptance()
-    with watch.bar("generating", n) as advance:
-        drawn = record_batches(model, n if parts is None else TIMES * n, seed, None, asked, ruled, acceptance)
-        if parts is not None:
-            option = f"post_selection={post_selection}"
-            drawn = post_selected(drawn, schema.by_name[str(post_selection)], parts, n, option)
-        chunks = decoded(model, _watched(drawn, lambda done: advance(done, None)), seed, rare)
-        if out is None:
-            made = pd.concat(chunks, ignore_index=True)
-        else:
-            rows = write_chunks(Path(out), chunks, quote_formulas=quote_formulas)
-    _tell(watch, acceptance, n, policy, post_selection)
-    if out is None:
-        return made
-    written = Written(Path(out), rows, len(schema.columns) + len(rare))
     options = {
-        "condition": {name: _plain(value) for name, value in condition.items()},
+        "condition": {name: as_plain(value) for name, value in condition.items()},
         "conditions": None if table is None else {"file": table.file.name, "sha256": sha256(table.file)},
         "balance": balance,
         "boost": shares.boost,
@@ -167,7 +151,21 @@ def generate(
         "reintroduce": reintroduce,
         "quote_formulas": quote_formulas,
     }
-    facts = folder.provenance
+    acceptance = Acceptance()
+    with watch.bar("generating", n) as advance:
+        drawn = record_batches(model, n if parts is None else TIMES * n, seed, None, asked, rules, acceptance)
+        if parts is not None:
+            option = f"post_selection={post_selection}"
+            drawn = post_selected(drawn, schema.by_name[str(post_selection)], parts, n, option)
+        chunks = decoded(model, _watched(drawn, lambda done: advance(done, None)), seed, rare)
+        if out is None:
+            made = pd.concat(chunks, ignore_index=True)
+        else:
+            rows = write_chunks(Path(out), chunks, quote_formulas=quote_formulas)
+    tell(watch, acceptance, n, policy, post_selection)
+    if out is None:
+        return made
+    written = Written(Path(out), rows, len(schema.columns) + len(rare))
     checkpoint = {"file": folder.chosen_checkpoint.name, "sha256": sha256(folder.chosen_checkpoint)}
     provenance = {
         "run": {"run_id": folder.path.name, "model": facts["model"], "checkpoint": checkpoint},
@@ -183,95 +181,12 @@ def generate(
     return written
 
 
-def _require_one_question(
-    n: object, condition: object, conditions: object, balance: object, boost: object, post_selection: object
-) -> None:
-    """Raise an ``OptionError`` for options of which each says by itself what the records are to be."""
-    beside = {"condition": condition, "balance": balance, "boost": boost}
-    given = [name for name, value in beside.items() if value]
-    if conditions is not None and (n is not None or given or post_selection is not None):
-        other = [*given, *["post_selection"] * (post_selection is not None), *["n"] * (n is not None)][0]
-        raise OptionError(f"conditions={conditions}: its rows say what each record is to have; leave out {other}")
-    if post_selection is not None and given:
-        raise OptionError(
-            f"post_selection={post_selection}: it keeps of what the model draws freely; leave out {given[0]}"
-        )
-
-
-def _guide(model: SyntheticModel, guidance: float | None) -> None:
-    """Set the guidance of a model that has one."""
-    if guidance is None:
-        return
-    number = isinstance(guidance, int | float) and not isinstance(guidance, bool) and isfinite(guidance)
-    expect(number and guidance >= 0, "guidance", guidance, "a number, at least 0,")
-    if not hasattr(model, "guidance"):
-        raise OptionError(
-            f"guidance={guidance}: {type(model).__name__} has none; diffusion models that are told labels have"
-        )
-    if not model.conditionable:
-        raise OptionError(
-            f"guidance={guidance}: the run has no labels to heed; train with model.condition=[COLUMN, ...]"
-        )
-    model.guidance = float(guidance)  # type: ignore[assignment]
-
-
-def _ruled(folder: RunFolder, policy: Policy, schema: Schema) -> Ruled | None:
-    """Return the rules of the data that a run was trained on, if they are to be kept."""
-    if policy == "keep":
-        return None
-    if not folder.constraints.is_file():
-        raise OptionError(
-            f"constraints.policy={policy}: {folder.path} has no {folder.constraints.name}, for the version that trained"
-            " it kept no rules; train again"
-        )
-    folder.require(folder.constraints)
-    rules = Rules(load_rules(folder.constraints, schema), schema)
-    return Ruled(rules, policy) if len(rules) else None
-
-
-def _training_shares(folder: RunFolder, schema: Schema, name: str) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """Return how many training rows have each level of a column, missing the last; they stay with the patients."""
-    column = schema.by_name.get(name)
-    if column is None or column.numeric:
-        raise OptionError(f"post_selection={name}: no binary or categorical column of the model's schema")
-    file = _beside_patients(folder, "train.parquet", "train", f"post_selection={name}: the training rows stay")
-    levels = 2 if column.kind == "binary" else len(column.levels)
-    found = np.zeros(levels + column.missing)
-    for frame in read_chunks(file):
-        cells, _ = answers(column, frame[name], ".")
-        found += np.bincount(np.where(np.isnan(cells), levels, cells).astype(int), minlength=len(found))
-    return found
-
-
-def _watched(batches: Iterator[Records], progress: Any) -> Iterator[Records]:
+def _watched(batches: Iterator[Records], progress: Callable[[int], None]) -> Iterator[Records]:
     done = 0
     for records in batches:
         done += len(records)
         progress(done)
         yield records
-
-
-def _tell(watch: Watch, acceptance: Acceptance, n: int, policy: Policy, post_selection: str | None) -> None:
-    """Say how records came to be what was asked for."""
-    if acceptance.way != "none":
-        watch.say(f"condition: {acceptance}")
-        for line in acceptance.by_way():
-            watch.say(f"  {line}")
-    if post_selection is not None:
-        watch.say(f"post_selection={post_selection}: {n:,} of {acceptance.drawn:,} records drawn were kept")
-    if policy != "keep" and acceptance.accepted:
-        broken = (
-            f"{100 * acceptance.broken / acceptance.accepted:.2f} % of {acceptance.accepted:,} records broke a rule"
-        )
-        mended = f", {acceptance.changed:,} cells were changed" if policy == "repair" else ""
-        watch.say(f"constraints.policy={policy}: {broken}{mended}")
-
-
-def _plain(value: object) -> object:
-    """Return what was asked of a column as JSON can hold it."""
-    if isinstance(value, list | tuple):
-        return [None if end is None else str(end) for end in value]
-    return str(value)
 
 
 def _model_class(given: type | str | None) -> type[SyntheticModel] | None:
@@ -284,17 +199,8 @@ def _model_class(given: type | str | None) -> type[SyntheticModel] | None:
 
 def _rare(folder: RunFolder) -> list[tuple[Column, float]]:
     """Return the rare codes with their prevalence: they stay with the patients, a run folder does not carry them."""
-    file = _beside_patients(folder, LOW_PREVALENCE, "low_prevalence", "reintroduce=true: the rare codes stay")
+    file = beside_patients(folder, LOW_PREVALENCE, "reintroduce=true: the rare codes stay")
     return [(one.code.column, one.code.prevalence) for one in read_rare(file.parent)[0]]
-
-
-def _beside_patients(folder: RunFolder, name: str, role: str, what: str) -> Path:
-    """Return a file of the matrix folder that a run was trained on, if it is still the same."""
-    facts = folder.facts(matrix={"folder": str}, data={role: str})
-    file = Path(facts["matrix"]["folder"]) / name
-    if not file.is_file() or sha256(file) != facts["data"][role]:
-        raise OptionError(f"{what} in {file}, which is gone or another one now")
-    return file
 
 
 def torch_device(name: str) -> torch.device:
