@@ -76,7 +76,7 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
     ("train", "data.matrix=2024_10", 2, "2024_10: no such folder"),
     ("train", "{fit} model=torn", 2, "torn.yaml.*, line 3: not readable as YAML"),
     ("train", "{fit} model=tagged", 2, "tagged.yaml.*, line 1: not readable as YAML"),
-    ("train", "{fit} model=gan", 2, "'model/gan': no such option; use one of ehrdiff,"),
+    ("train", "{fit} model=gan", 2, "'model/gan': no such option; use one of .*ehrdiff,"),
     ("train", "{fit} model=vae model.hiden=[16]", 2, "'hiden': no such option; use model.hidden"),
     ("train", "{fit} model=vae model.hidden=[]", 2, r"model.hidden=\[\]: a list of whole numbers"),
     ("train", "{fit} model=vae model.learning_rate=fast", 2, "model.learning_rate=fast: a finite number"),
