@@ -4,31 +4,45 @@ from math import isfinite
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ehrsynth.chunks import read_chunks
 from ehrsynth.constraints import Rules
 from ehrsynth.constraints import load as load_rules
 from ehrsynth.constraints.policy import Policy
+from ehrsynth.data.encoding import as_decoded
+from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import sha256
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.sampling import Acceptance, Ruled
 from ehrsynth.sampling.wanted import answers
 from ehrsynth.schema import Schema
+from ehrsynth.seeding import numpy_rng
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.watch import Watch
 
 
 def require_one_question(
-    n: object, condition: object, conditions: object, balance: object, boost: object, post_selection: object
+    n: object,
+    condition: object,
+    conditions: object,
+    balance: object,
+    boost: object,
+    post_selection: object,
+    merge: object,
+    mix: object,
 ) -> None:
     """Raise an ``OptionError`` for options of which each says by itself what the records are to be."""
     beside = {"condition": condition, "balance": balance, "boost": boost}
     given = [name for name, value in beside.items() if value]
-    if conditions is not None and (n is not None or given or post_selection is not None):
-        other = [*given, *["post_selection"] * (post_selection is not None), *["n"] * (n is not None)][0]
-        raise OptionError(f"conditions={conditions}: its rows say what each record is to have; leave out {other}")
+    said = {"post_selection": post_selection, "merge": merge, "mix": mix, "n": n}
+    others = [*given, *(name for name, value in said.items() if value is not None)]
+    if conditions is not None and others:
+        raise OptionError(f"conditions={conditions}: its rows say what each record is to have; leave out {others[0]}")
+    if merge is not None and set(others) - {"merge", "mix", "n"}:
+        raise OptionError(f"merge={merge}: it brings in a cohort at the share it has; leave out {others[0]}")
     if post_selection is not None and given:
         raise OptionError(
             f"post_selection={post_selection}: it keeps of what the model draws freely; leave out {given[0]}"
@@ -78,6 +92,20 @@ def training_shares(folder: RunFolder, schema: Schema, name: str) -> NDArray[np.
         cells, _ = answers(column, frame[name], ".")
         found += np.bincount(np.where(np.isnan(cells), levels, cells).astype(int), minlength=len(found))
     return found
+
+
+def training_sample(folder: RunFolder, schema: Schema, share: float, n: int, seed: int) -> pd.DataFrame:
+    """Return training rows for a share of a table of ``n``, none twice; they stay with the patients."""
+    number = isinstance(share, int | float) and not isinstance(share, bool) and isfinite(share)
+    expect(number and 0 < share < 1, "mix", share, "a share above 0 and below 1")
+    rows = read_table(beside_patients(folder, "train.parquet", f"mix={share}: the training rows stay"))
+    wanted = round(n * share)
+    if not 0 < wanted <= min(len(rows), n - 1):
+        raise OptionError(
+            f"mix={share}: {wanted:,} of n={n:,} would be training rows, of which there are {len(rows):,}"
+        )
+    chosen = numpy_rng(seed, "training sample").choice(len(rows), wanted, replace=False)
+    return as_decoded(schema.validate(rows.iloc[chosen], "train.parquet"), schema).reset_index(drop=True)
 
 
 def tell(watch: Watch, acceptance: Acceptance, n: int, policy: Policy, post_selection: str | None) -> None:

@@ -35,9 +35,9 @@ from ehrsynth.reporting.parts import write_parts
 from ehrsynth.sampling import Acceptance, Ruled, synthesize
 from ehrsynth.seeding import derive
 from ehrsynth.study.build import build
-from ehrsynth.study.generate import torch_device
 from ehrsynth.study.guidance import effect_of_guidance
 from ehrsynth.study.judge import ROLES, History, examine, judge, real_rows
+from ehrsynth.study.loaded_run import torch_device
 from ehrsynth.study.run_folder import MANIFEST, PROVENANCE, RunFolder
 from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import Spec
