@@ -1,13 +1,15 @@
-"""Measure how many epochs of each model three minutes of one processor hold; write ``conf/budget/equal_budget``.
+"""Measure how many epochs of each model some minutes of one processor hold; write ``conf/budget/EXPERIMENT``.
 
     OMP_NUM_THREADS=1 python experiments/generator-study/budgets.py MATRIX [MODEL ...]
+        [--experiment equal_budget] [--minutes 3]
 
 Each model trains for a few batches of every phase it has, on one thread, and its epochs are what the budget divided by
 the seconds of one comes to. Batches are lowered and warm-ups shortened where the published ones would leave hardly a
-step; both stand in the file. What learns in one look, or by a few passes, keeps its own number.
+step; both stand in the file. What learns by adding up keeps its own number of passes. Files that are there are kept.
 """
 
-import sys
+import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -20,90 +22,127 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.study.build import build
-from ehrsynth.study.conf import compose, names
+from ehrsynth.study.conf import compose, conf_dir, names
 
-BUDGET = 180.0  # seconds of one processor
-PRETRAINING = 0.2  # of it, where an autoencoder comes first
-BATCH = 256  # at most: rows of a step
-BATCHES = 12  # timed in each epoch
+PRETRAINING = 0.2  # of the budget, at most, where an autoencoder comes first
+BATCH = 256  # rows of a step, at most
+BATCHES = 12  # timed in each epoch ...
+WINDOWS = 8  # ... or so many windows of a critic whose effort adapts
 WARMUP = 0.05  # of all steps, at most
-CONF = Path(__file__).parents[2] / "conf" / "budget" / "equal_budget"
+BURSTS, BETWEEN = 25, 500  # CorGAN's critic has its bursts in the first batches, and then in every 500th
 
 
 class Clock(pl.Callback):
-    """Seconds of processor that each batch takes, by epoch; the first batch of an epoch is not counted."""
+    """Seconds of processor from the start of a batch to that of the next, by epoch; the first of each is left out."""
 
     def __init__(self) -> None:
         self.start = 0.0
         self.seconds: dict[int, list[float]] = {}
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: Any, batch_idx: int) -> None:
-        self.start = process_time()
+        now = process_time()
+        if batch_idx > 1:
+            self.seconds.setdefault(trainer.current_epoch, []).append(now - self.start)
+        self.start = now
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if batch_idx:
-            self.seconds.setdefault(trainer.current_epoch, []).append(process_time() - self.start)
+    def batch(self, epoch: int) -> float:
+        """Return the mean seconds of a batch."""
+        return sum(self.seconds[epoch]) / len(self.seconds[epoch])
 
 
-def main(folder: str, *models: str) -> None:
+def main() -> None:
     """Measure the models named, or all."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("matrix", type=Path)
+    arguments.add_argument("models", nargs="*", default=names("model"))
+    arguments.add_argument("--experiment", default="equal_budget")
+    arguments.add_argument("--minutes", type=float, default=3)
+    arguments.add_argument("--out", type=Path, help="folder; conf/budget/EXPERIMENT by default")
+    asked = arguments.parse_args()
     torch.set_num_threads(1)
-    matrix = Matrix.open(Path(folder))
-    CONF.mkdir(parents=True, exist_ok=True)
-    for name in models or names("model"):
-        budget(matrix, name)
+    matrix, out = Matrix.open(asked.matrix), asked.out or conf_dir() / "budget" / asked.experiment
+    out.mkdir(parents=True, exist_ok=True)
+    for name in asked.models:
+        if not (file := out / f"{name}.yaml").exists():
+            text = budget(matrix, name, asked.minutes)
+            file.write_text(text, encoding="utf-8")
+            print(text, flush=True)
 
 
-def budget(matrix: Matrix, name: str) -> None:
-    """Measure one model and write its file."""
-    config = compose("train", {"model": name}, {})
+def budget(matrix: Matrix, name: str, minutes: float) -> str:
+    """Measure one model and return its file."""
+    config, seconds = compose("train", {"model": name}, {}), 60 * minutes
     node, rows = config["model"], min(config["data"]["batch_size"], BATCH)
-    data = EhrDataModule(matrix=matrix, batch_size=rows, seed=0)
+    whole = issubclass(build(node, "model", late=True).func, GradientFree)
+    data = EhrDataModule(matrix=matrix, batch_size=config["data"]["batch_size"] if whole else rows, seed=0)
     data.setup()
+    if whole:
+        look, passes = adding_up(node, data), config["trainer"]["max_epochs"]
+        return written(f"{name} as it is: one look and one pass take {look:.1f} s; it makes {passes}.", {}, None, None)
     changed: dict[str, Any] = {}
-    phases = "pretrain_epochs" in node
-    if phases:
-        node = {**node, "pretrain_epochs": 2}
-    model: SyntheticModel = build(node, "model", late=True)(schema=matrix.schema, seed=0)
-    if isinstance(model, GradientFree):
-        write(name, f"{name} as it is: it takes seconds.", {}, None, None)
-        return
+    clock, batches = timed(node, data), len(data.filled) // rows
+    first, last = (clock.batch(epoch) * batches for epoch in (0, max(clock.seconds)))
+    takes = f"an epoch takes {last:.2f} s"
+    if "pretrain_epochs" in node:
+        before = max(1, min(node["pretrain_epochs"], round(PRETRAINING * seconds / first)))
+        burst = max(0.0, clock.batch(2) - last / batches) if node.get("n_critic_burst", 1) > 1 else 0.0
+        rest = seconds - before * first - BURSTS * burst
+        after = max(1, round(rest / (last + burst * batches / BETWEEN)))
+        changed["pretrain_epochs"] = min(before, after)  # a model gives its autoencoder no more than a half
+        total = changed["pretrain_epochs"] + after
+        takes += f", of the autoencoder {first:.2f} s" + (f", a burst {burst:.2f} s" if burst else "")
+    elif (share := node.get("autoencoder_share")) is not None:
+        total = max(2, round(seconds / (share * first + (1 - share) * last)))
+        takes += f", of the autoencoder {first:.2f} s"
+    else:
+        total = max(1, round(seconds / last))
+    if (warmup := node.get("warmup_steps")) is not None:
+        changed["warmup_steps"] = min(warmup, int(WARMUP * total * batches))
+    return written(f"{name} for {minutes:g} minutes of one processor: {takes}.", changed, rows, total)
+
+
+def adding_up(node: Mapping[str, Any], data: EhrDataModule) -> float:
+    """Return the seconds of one look and one pass over all rows."""
+    model = build(node, "model", late=True)(schema=data.schema, seed=0)
+    start = process_time()
     model.observe(data.filled)
-    clock, epochs = Clock(), 5
-    pl.Trainer(
+    trainer(1, None).fit(model, data)
+    return process_time() - start
+
+
+def timed(node: Mapping[str, Any], data: EhrDataModule) -> Clock:
+    """Train for a few batches, in five epochs if there are phases: two of an autoencoder and three after it."""
+    phases = {"pretrain_epochs": 2} if "pretrain_epochs" in node else {}
+    model: SyntheticModel = build({**node, **phases}, "model", late=True)(schema=data.schema, seed=0)
+    model.observe(data.filled)
+    clock, batches = Clock(), max(BATCHES, WINDOWS * node.get("window", 0))
+    trainer(5 if phases or "autoencoder_share" in node else 2, batches, clock).fit(model, data)
+    return clock
+
+
+def trainer(epochs: int, batches: int | None, *callbacks: pl.Callback) -> pl.Trainer:
+    """Return a trainer that keeps nothing and says nothing."""
+    return pl.Trainer(
         max_epochs=epochs,
-        limit_train_batches=BATCHES,
+        limit_train_batches=batches,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[clock],
-    ).fit(model, data)
-    batches = len(data.filled) // rows
-    first, last = (sum(clock.seconds[e]) / len(clock.seconds[e]) * batches for e in (0, epochs - 1))
-    if phases:
-        changed["pretrain_epochs"] = max(1, round(PRETRAINING * BUDGET / first))
-        total = changed["pretrain_epochs"] + max(1, round((1 - PRETRAINING) * BUDGET / last))
-    else:
-        share = node.get("autoencoder_share", 0.0)
-        total = max(2, round(BUDGET / (share * first + (1 - share) * last)))
-    if (warmup := node.get("warmup_steps")) is not None:
-        changed["warmup_steps"] = min(warmup, int(WARMUP * total * batches))
-    seconds = f"{first:.1f} and {last:.1f}" if phases or "autoencoder_share" in node else f"{last:.1f}"
-    write(name, f"{name} for three minutes of one processor: an epoch takes {seconds} s.", changed, rows, total)
+        callbacks=list(callbacks),
+    )
 
 
-def write(name: str, words: str, model: dict[str, Any], rows: int | None, epochs: int | None) -> None:
-    """Write one budget."""
+def written(words: str, model: dict[str, Any], rows: int | None, epochs: int | None) -> str:
+    """Return one budget as YAML."""
     lines = ["# @package _global_", f"# {words}"]
     if model:
         lines += ["model:", *(f"  {key}: {value}" for key, value in model.items())]
     if rows is not None:
         lines += ["data:", f"  batch_size: {rows}", "trainer:", f"  max_epochs: {epochs}"]
-    (CONF / f"{name}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(name, *lines[1:], flush=True)
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

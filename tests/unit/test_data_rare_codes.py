@@ -38,6 +38,16 @@ def rows() -> tuple[Wide, Wide]:
     return raw, raw[kept].only({})
 
 
+def test_codes_of_a_flat_table_lie_among_its_cells() -> None:
+    raw, _ = rows()
+    old = raw.codes[:, [1]].toarray().ravel()
+    flat = Wide(
+        raw.subjects, raw.specs, raw.cells.assign(old=old), raw.codes[:, [0]], ["women"]
+    )
+    for names in (["women", "old"], ["old", "women"], ["old"], ["women"]):
+        assert (flat.having(names).toarray() == raw.having(names).toarray()).all()
+
+
 def test_a_code_follows_its_group_and_stays_as_frequent() -> None:
     raw, train = rows()
     train = Wide(train.subjects, {}, raw.cells.iloc[train.subjects.to_numpy()], train.codes, [])

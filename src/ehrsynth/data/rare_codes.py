@@ -94,8 +94,7 @@ def by_group(codes: Sequence[RareCode], raw: Wide, train: Wide, groups: Groups) 
     if not codes:
         return []
     there = pd.Index(raw.subjects).get_indexer(pd.Index(train.subjects))
-    names = {name: place for place, name in enumerate(raw.code_names)}
-    having = raw.codes[there][:, [names[code.column.name] for code in codes]].astype(np.float64)
+    having = raw.having([code.column.name for code in codes])[there]
     n, total = len(there), np.asarray(having.sum(0)).ravel()
     product = np.ones((n, len(codes)))
     factors: dict[str, NDArray[np.float64]] = {}

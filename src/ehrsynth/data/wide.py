@@ -97,6 +97,15 @@ class Wide:
         place = list(self.code_names).index(name)
         return pd.Series(self.codes[:, [place]].toarray().ravel(), index=self.cells.index, name=name)
 
+    def having(self, names: Sequence[str]) -> sparse.csr_array:
+        """Return who has each of these codes, float64 [n, len(names)]: a flat table has its codes among the cells."""
+        places = {name: place for place, name in enumerate(self.code_names)}
+        coded, dense = [n for n in names if n in places], [n for n in names if n not in places]
+        codes = self.codes[:, [places[name] for name in coded]].astype(np.float64)
+        cells = sparse.csr_array(self.cells[dense].apply(pd.to_numeric).gt(0).to_numpy(np.float64))
+        both = sparse.csr_array(sparse.hstack([codes, cells], format="csr"))
+        return both[:, [[*coded, *dense].index(name) for name in names]]
+
     def chunks(self, rows: int | None = None) -> Iterator[pd.DataFrame]:
         """Yield the rows as tables of at most that many rows; None takes as many as memory is reckoned to hold."""
         most = rows or rows_of(len(self.specs))
