@@ -9,6 +9,8 @@ step; both stand in the file. What learns by adding up keeps its own number of p
 """
 
 import argparse
+import logging
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from time import process_time
@@ -40,6 +42,7 @@ class Clock(pl.Callback):
         self.seconds: dict[int, list[float]] = {}
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: Any, batch_idx: int) -> None:
+        """Count from the start of the batch before."""
         now = process_time()
         if batch_idx > 1:
             self.seconds.setdefault(trainer.current_epoch, []).append(now - self.start)
@@ -85,11 +88,14 @@ def budget(matrix: Matrix, name: str, minutes: float) -> str:
     takes = f"an epoch takes {last:.2f} s"
     if "pretrain_epochs" in node:
         before = max(1, min(node["pretrain_epochs"], round(PRETRAINING * seconds / first)))
-        burst = max(0.0, clock.batch(2) - last / batches) if node.get("n_critic_burst", 1) > 1 else 0.0
-        rest = seconds - before * first - BURSTS * burst
-        after = max(1, round(rest / (last + burst * batches / BETWEEN)))
-        changed["pretrain_epochs"] = min(before, after)  # a model gives its autoencoder no more than a half
-        total = changed["pretrain_epochs"] + after
+        burst = 0.0
+        if node.get("n_critic_burst", 1) > 1:  # timed at twice the usual number of critic steps
+            step = max(0.0, clock.batch(2) - last / batches) / node["n_critic"]
+            burst = step * (node["n_critic_burst"] - node["n_critic"])
+        rest, epoch = seconds - BURSTS * burst, last + burst * batches / BETWEEN
+        before = max(1, min(before, int(rest / (first + epoch))))  # a model gives its autoencoder no more than a half
+        changed["pretrain_epochs"] = before
+        total = before + max(before, round((rest - before * first) / epoch))
         takes += f", of the autoencoder {first:.2f} s" + (f", a burst {burst:.2f} s" if burst else "")
     elif (share := node.get("autoencoder_share")) is not None:
         total = max(2, round(seconds / (share * first + (1 - share) * last)))
@@ -113,6 +119,8 @@ def adding_up(node: Mapping[str, Any], data: EhrDataModule) -> float:
 def timed(node: Mapping[str, Any], data: EhrDataModule) -> Clock:
     """Train for a few batches, in five epochs if there are phases: two of an autoencoder and three after it."""
     phases = {"pretrain_epochs": 2} if "pretrain_epochs" in node else {}
+    if node.get("n_critic_burst", 1) > 1:
+        phases["n_critic_burst"] = 2 * node["n_critic"]
     model: SyntheticModel = build({**node, **phases}, "model", late=True)(schema=data.schema, seed=0)
     model.observe(data.filled)
     clock, batches = Clock(), max(BATCHES, WINDOWS * node.get("window", 0))
@@ -122,6 +130,8 @@ def timed(node: Mapping[str, Any], data: EhrDataModule) -> Clock:
 
 def trainer(epochs: int, batches: int | None, *callbacks: pl.Callback) -> pl.Trainer:
     """Return a trainer that keeps nothing and says nothing."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
     return pl.Trainer(
         max_epochs=epochs,
         limit_train_batches=batches,

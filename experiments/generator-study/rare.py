@@ -14,6 +14,7 @@ runs, ``rare.csv``, ``rare-groups.csv`` and ``rare.png``. What is there is not m
 import argparse
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,15 @@ from table import line, put_into
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.hospital import RACES, Patients, conditions, draw_conditions, draw_deaths
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.training_rows import TrainingRows
 from ehrsynth.evaluation.evaluator import RealData, Value
 from ehrsynth.evaluation.suite import FittedSuite, Suite
 from ehrsynth.evaluation.utility.prediction import OutcomePrediction
+from ehrsynth.models.gradient_free import GradientFree
+from ehrsynth.schema import Schema
 from ehrsynth.seeding import numpy_rng
-from ehrsynth.study.conf import load
+from ehrsynth.study.build import located
+from ehrsynth.study.conf import compose
 from ehrsynth.study.generate import generate
 from ehrsynth.study.prepare import prepare
 from ehrsynth.study.run_folder import RunFolder
@@ -40,7 +45,7 @@ MODELS = ("emr_wgan_tuned", "vae", "masked_diffusion", "chow_liu")
 EXACT = ("masked_diffusion", "chow_liu")  # by whatever is asked for
 CODE, DEATH = "dx_011", "died"
 TIMES = 20  # how much more often its patients come when oversampled or boosted
-OWN_EPOCHS = 1000  # of a model of its about 100 patients, whose epoch is one step
+OWN_EPOCHS = 1000  # at most, of a model of its about 100 patients, whose epoch is one step
 COMMON, RELATED = 0.01, 10  # codes of this share at least count as related, and so many of them
 MIXED = (0.5, 0.9)
 AGES = [0, 40, 60, 75, 200]
@@ -88,15 +93,20 @@ class Study:
         )
 
     def run(self, model: str, how: str, matrix: Matrix | None = None, **rows: Any) -> RunFolder:
-        """Return a model that is trained on rows, chosen or repeated as said, or that was before."""
-        gradient_free = load("model", model)["_target_"].endswith("ChowLiu")
-        epochs = OWN_EPOCHS if "only" in rows and not gradient_free else None
+        """Return a model that is trained on rows, chosen or repeated as said, or that was before; equally long each."""
+        matrix, epochs = matrix or self.matrix, self.asked.max_epochs
+        config = compose("train", {"model": model, "experiment": self.asked.experiment}, {})
+        if epochs is None and not issubclass(located(config["model"]["_target_"]), GradientFree):
+            train_rows = matrix.records("train")
+            seen = TrainingRows(**rows).chosen(train_rows, matrix.schema, 0)
+            epochs = max(1, round(config["trainer"]["max_epochs"] * len(train_rows) / len(seen)))
+            epochs = min(epochs, OWN_EPOCHS) if "only" in rows else epochs
         return train(
-            matrix or self.matrix,
+            matrix,
             model,
             rows=rows or None,
             experiment=self.asked.experiment,
-            max_epochs=epochs if self.asked.max_epochs is None else self.asked.max_epochs,
+            max_epochs=epochs,
             suite="quick",
             logger="disabled",
             study=how,
@@ -109,32 +119,43 @@ class Study:
         return lift(self.truth).nlargest(RELATED)
 
     @cached_property
-    def suite(self) -> FittedSuite:
-        """What predicts death and the disease, on patients of the truth."""
-        encoder = Encoder(self.matrix.schema)
-        real = RealData(self.matrix.schema, self.matrix.records("train"), encoder.encode(self.fits(self.truth[:HOLDOUT])))
-        judge = OutcomePrediction(rounds=300, learning_rate=0.05, explained_rows=0, ratios=None)
-        return Suite(evaluators=[judge]).fit(real, 0)
+    def suites(self) -> dict[str, tuple[Encoder, FittedSuite]]:
+        """What predicts the disease, and what predicts death, from everything else, on patients of the truth."""
+        found = {}
+        for outcome, other in ((CODE, DEATH), (DEATH, CODE)):
+            columns = (replace(c, role="feature") if c.name == other else c for c in self.matrix.schema.columns)
+            encoder = Encoder(Schema(tuple(columns)))
+            sides = (encoder.encode(self.fits(rows)) for rows in (self.matrix.train, self.truth[:HOLDOUT]))
+            judge = OutcomePrediction(rounds=300, learning_rate=0.05, explained_rows=0, ratios=None)
+            found[outcome] = encoder, Suite(evaluators=[judge]).fit(RealData(encoder.schema, *sides), 0)
+        return found
+
+    def predicted(self, outcome: str, table: pd.DataFrame) -> tuple[float | None, dict[str, float]]:
+        """Return the AUROC of an outcome by what a table teaches, and that by race."""
+        encoder, suite = self.suites[outcome]
+        scores = suite.score(encoder.encode(self.fits(table)))
+        (found,) = (score for score in scores if score.metric == "utility/tstr_auroc")
+        races = {name: part.value for (_, name), part in found.parts.items() if isinstance(part, Value)}
+        return found.value, {name: value for name, value in races.items() if name.startswith("race=")}
 
     def fits(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the columns of the schema, ages within its bounds."""
         low, high = self.matrix.schema.by_name["age"].bounds or (0, 200)
         return table[list(self.matrix.schema.names)].assign(age=table["age"].clip(low, high))
 
-    def judged(self, table: pd.DataFrame, lifted: pd.DataFrame | None = None) -> dict[str, Any]:
+    def judged(self, table: pd.DataFrame) -> dict[str, Any]:
         """Return what is said of a table."""
-        scores = {score.metric: score for score in self.suite.score(Encoder(self.matrix.schema).encode(self.fits(table)))}
-        tstr = scores["utility/tstr_auroc"]
-        parts = {f"{kind} {name}": part.value for (kind, name), part in tstr.parts.items() if isinstance(part, Value)}
+        disease, _ = self.predicted(CODE, table)
+        death, races = self.predicted(DEATH, table)
         found = lift(table)[self.lifts.index]
         return {
             "patients in 100,000": 1e5 * table[CODE].mean(),
             "lift": float(found.mean()),
             "error of log lifts": float(np.abs(np.log2(found / self.lifts)).mean()),
-            "AUROC of it": parts.get(f"outcome {CODE}"),
-            "AUROC of death": parts.get(f"outcome {DEATH}"),
+            "AUROC of it": disease,
+            "AUROC of death": death,
+            **{f"death, {race}": value for race, value in races.items()},
             "by group": by_group(table),
-            **{name: value for name, value in parts.items() if name.startswith("subgroup race")},
         }
 
 

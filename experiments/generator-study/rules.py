@@ -1,6 +1,6 @@
 """What keeping the declared rules costs: a penalty in the loss of weight 0, 1, 10, rejection, and repair.
 
-    OMP_NUM_THREADS=1 python experiments/generator-study/rules.py MATRIX OUT [--models vae ...] [--experiment NAME]
+    OMP_NUM_THREADS=1 python experiments/generator-study/rules.py MATRIX OUT [--models vae ...]
 
 Each of the models that are there trains at the budget of the experiment, once for each weight if its loss takes a
 penalty; rejection and repair come from a training without one. What falls is the share of records that break a rule, as
@@ -15,19 +15,37 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from table import line, put_into
 
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.study.build import located
 from ehrsynth.study.conf import load, names
 from ehrsynth.study.train import train
 
-MODELS = ("emr_wgan", "vae", "masked_diffusion", "chow_liu")  # a GAN, the VAE, masked diffusion, the tree
+MODELS = ("emr_wgan_tuned", "vae", "masked_diffusion", "chow_liu")  # a GAN, the VAE, masked diffusion, the tree
 SETTINGS: dict[str, dict[str, Any]] = {
     "weight 0": {},
     "weight 1": {"weight": 1},
     "weight 10": {"weight": 10},
     "reject": {"policy": "reject"},
     "repair": {"policy": "repair"},
+}
+EVALUATION = "ehrsynth.evaluation"
+SUITE = {  # what the table shows, and nothing else
+    "_target_": f"{EVALUATION}.suite.Suite",
+    "_convert_": "all",
+    "evaluators": [
+        {"_target_": f"{EVALUATION}.fidelity.dimension_wise_distance.DimensionWiseDistance"},
+        {"_target_": f"{EVALUATION}.fidelity.correlation.Correlation"},
+        {
+            "_target_": f"{EVALUATION}.utility.prediction.OutcomePrediction",
+            "rounds": 300,
+            "learning_rate": 0.05,
+            "explained_rows": 0,
+            "ratios": None,
+        },
+        {"_target_": f"{EVALUATION}.validity.constraints.ConstraintViolation"},
+    ],
 }
 METRICS = {
     "validity/constraint_violation": "broken as handed over",
@@ -45,7 +63,10 @@ def main() -> None:
     arguments.add_argument("--models", nargs="+", default=[name for name in MODELS if name in names("model")])
     arguments.add_argument("--experiment", default="equal_budget")
     arguments.add_argument("--seed", type=int, default=0)
-    arguments.add_argument("--max-epochs", type=int)
+    arguments.add_argument("--max-epochs", type=int, help="for a trial")
+    arguments.add_argument(
+        "--into", type=Path, help="a file in markdown that gets the table between <!-- rules --> marks"
+    )
     asked = arguments.parse_args()
     if not Matrix.open(asked.matrix).constraints:
         raise SystemExit(
@@ -59,8 +80,11 @@ def main() -> None:
     ]
     table = pd.DataFrame(rows)
     table.to_csv(asked.out / "rules.csv", index=False)
-    print(table.to_string(index=False, float_format="{:.4f}".format))
     drawn(table, asked.out / "rules.png", asked.models)
+    text = markdown(table)
+    if asked.into:
+        put_into(asked.into, "rules", text)
+    print(text)
 
 
 def measured(asked: argparse.Namespace, model: str, setting: str, constraints: dict[str, Any]) -> dict[str, Any]:
@@ -72,6 +96,7 @@ def measured(asked: argparse.Namespace, model: str, setting: str, constraints: d
         experiment=asked.experiment,
         max_epochs=asked.max_epochs,
         seed=asked.seed,
+        suite=SUITE,
         logger="disabled",
         study="rules",
         runs=asked.out / "runs",
@@ -86,6 +111,16 @@ def measured(asked: argparse.Namespace, model: str, setting: str, constraints: d
         **{words: values.get(metric) for metric, words in METRICS.items()},
         "run": run.path.name,
     }
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return the table for people."""
+    numbers = [name for name in table if name not in ("model", "setting", "run")]
+    lines = [line("model", ["setting", *map(str, numbers)]), line("---", ["---"] * (len(numbers) + 1))]
+    for row in table.to_dict("records"):
+        cells = ["" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in numbers]
+        lines.append(line(str(row["model"]), [str(row["setting"]), *cells]))
+    return "\n".join(lines) + "\n"
 
 
 def drawn(table: pd.DataFrame, file: Path, models: Sequence[str]) -> None:

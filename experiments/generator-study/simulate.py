@@ -1,9 +1,9 @@
-"""Write 66,457 simulated patients with 1,782 codes and a sex, of whom 41,868 are trained on: as wide as EHRDiff's MIMIC-III.
+"""Write 66,457 simulated patients with 1,782 codes and a sex, 41,868 to train on: as wide as EHRDiff's MIMIC-III.
 
     python experiments/generator-study/simulate.py codes.parquet
 
-Codes have prevalences like Zipf's law, patients are of 60 types which make some codes likelier, and have more or less of
-everything; 11.7 codes a record. Nothing here is taken from patients.
+Codes have prevalences like Zipf's law, patients are of 60 types which make some codes likelier, and have more or less
+of everything; 11.7 codes a record. Nothing here is taken from patients.
 """
 
 import sys

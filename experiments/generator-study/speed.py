@@ -22,13 +22,14 @@ from typing import Any
 
 import pandas as pd
 import torch
-from budgets import BATCH, timed
+from budgets import BATCH, adding_up, timed
 from table import line, put_into
 
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.sampling import sample_records
+from ehrsynth.study.build import located
 from ehrsynth.study.conf import load
 from ehrsynth.study.generate import generate
 from ehrsynth.study.loaded_run import loaded_run
@@ -51,7 +52,8 @@ def main() -> None:
     arguments.add_argument("--into", type=Path)
     asked = arguments.parse_args()
     (asked.out / "speed").mkdir(parents=True, exist_ok=True)
-    runs = {run.provenance["model"]: run.path for run in sorted(find_runs(f"{asked.runs}/*/*"), key=lambda r: -r.provenance["seed"])}
+    finished = sorted(find_runs(f"{asked.runs}/*/*"), key=lambda run: -run.provenance["seed"])
+    runs = {run.provenance["model"]: run.path for run in finished}
     rows = []
     for name in asked.models or sorted(runs):
         kept = asked.out / "speed" / f"{name}.json"
@@ -103,25 +105,16 @@ def measured(run: Path) -> dict[str, Any]:
 
 def learned(facts: dict[str, Any]) -> float:
     """Return the training rows of a processor second: of a step, or of the look and the pass of what adds up."""
-    from budgets import adding_up  # the same measurement as that of the budgets
-
     node = load("model", facts["model"])
-    matrix = Matrix.open(Path(facts["matrix"]["folder"]))
-    data = EhrDataModule(matrix=matrix, batch_size=BATCH, seed=0)
+    whole = issubclass(located(node["_target_"]), GradientFree)
+    data = EhrDataModule(
+        matrix=Matrix.open(Path(facts["matrix"]["folder"])), batch_size=4096 if whole else BATCH, seed=0
+    )
     data.setup()
-    if issubclass(_class_of(node), GradientFree):
-        data = EhrDataModule(matrix=matrix, batch_size=4096, seed=0)
-        data.setup()
+    if whole:
         return len(data.filled) / adding_up(node, data)
     clock = timed(node, data)
     return BATCH / clock.batch(max(clock.seconds))
-
-
-def _class_of(node: dict[str, Any]) -> type:
-    from ehrsynth.study.build import located
-
-    found: type = located(node["_target_"])
-    return found
 
 
 def drawn(model: Any, seed: int, condition: Any) -> float:

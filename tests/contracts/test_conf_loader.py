@@ -63,6 +63,12 @@ def test_the_last_word_is_the_callers() -> None:
     assert (ours["source"]["n"], ours["features"]["insurance"]) == (123, None)
 
 
+def test_what_is_empty_takes_keys_of_the_users_own() -> None:
+    assert compose("train", {}, {"rows.oversample": {"E10": 20}})["rows"]["oversample"] == {"E10": 20}
+    with pytest.raises(OptionError, match=r"rows\.oversampled: no such option"):
+        compose("train", {}, {"rows.oversampled": {"E10": 20}})
+
+
 @pytest.mark.parametrize("group", ["cohort", "preprocess", "split", "suite", "profile", "faults", "vocabulary"])
 def test_every_option_builds_what_hydra_builds(group: str) -> None:
     for option in names(group):

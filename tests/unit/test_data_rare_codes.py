@@ -41,9 +41,7 @@ def rows() -> tuple[Wide, Wide]:
 def test_codes_of_a_flat_table_lie_among_its_cells() -> None:
     raw, _ = rows()
     old = raw.codes[:, [1]].toarray().ravel()
-    flat = Wide(
-        raw.subjects, raw.specs, raw.cells.assign(old=old), raw.codes[:, [0]], ["women"]
-    )
+    flat = Wide(raw.subjects, raw.specs, raw.cells.assign(old=old), raw.codes[:, [0]], ["women"])
     for names in (["women", "old"], ["old", "women"], ["old"], ["women"]):
         assert (flat.having(names).toarray() == raw.having(names).toarray()).all()
 
