@@ -28,7 +28,9 @@ from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.hospital import RACES, Patients, conditions, draw_conditions, draw_deaths
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.training_rows import TrainingRows
-from ehrsynth.evaluation.evaluator import RealData, Value
+from ehrsynth.evaluation.evaluator import Evaluator, RealData, Value
+from ehrsynth.evaluation.fidelity.rare_codes import RarePairLift, RarePrevalence
+from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.suite import FittedSuite, Suite
 from ehrsynth.evaluation.utility.prediction import OutcomePrediction
 from ehrsynth.models.gradient_free import GradientFree
@@ -48,6 +50,11 @@ TIMES = 20  # how much more often its patients come when oversampled or boosted
 OWN_EPOCHS = 1000  # at most, of a model of its about 100 patients, whose epoch is one step
 COMMON, RELATED = 0.01, 10  # codes of this share at least count as related, and so many of them
 MIXED = (0.5, 0.9)
+BANDS = {  # of prevalence, over all codes
+    "codes < 1 %": "rare_prevalence_error_1pct",
+    "codes < 0.1 %": "rare_prevalence_error_01pct",
+    "pairs of codes < 1 %": "rare_pair_lift_error_1pct",
+}
 AGES = [0, 40, 60, 75, 200]
 HOLDOUT, BLOCK = 100_000, 50_000
 
@@ -126,17 +133,16 @@ class Study:
             columns = (replace(c, role="feature") if c.name == other else c for c in self.matrix.schema.columns)
             encoder = Encoder(Schema(tuple(columns)))
             sides = (encoder.encode(self.fits(rows)) for rows in (self.matrix.train, self.truth[:HOLDOUT]))
-            judge = OutcomePrediction(rounds=300, learning_rate=0.05, explained_rows=0, ratios=None)
-            found[outcome] = encoder, Suite(evaluators=[judge]).fit(RealData(encoder.schema, *sides), 0)
+            judges: list[Evaluator] = [OutcomePrediction(rounds=300, learning_rate=0.05, explained_rows=0, ratios=None)]
+            if outcome == CODE:
+                judges += [RarePrevalence(below=0.01), RarePrevalence(below=0.001), RarePairLift(below=0.01)]
+            found[outcome] = encoder, Suite(evaluators=judges).fit(RealData(encoder.schema, *sides), 0)
         return found
 
-    def predicted(self, outcome: str, table: pd.DataFrame) -> tuple[float | None, dict[str, float]]:
-        """Return the AUROC of an outcome by what a table teaches, and that by race."""
+    def scored(self, outcome: str, table: pd.DataFrame) -> dict[str, Score]:
+        """Return the scores of a table, those of prediction being of this outcome."""
         encoder, suite = self.suites[outcome]
-        scores = suite.score(encoder.encode(self.fits(table)))
-        (found,) = (score for score in scores if score.metric == "utility/tstr_auroc")
-        races = {name: part.value for (_, name), part in found.parts.items() if isinstance(part, Value)}
-        return found.value, {name: value for name, value in races.items() if name.startswith("race=")}
+        return {score.metric: score for score in suite.score(encoder.encode(self.fits(table)))}
 
     def fits(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the columns of the schema, ages within its bounds."""
@@ -145,16 +151,17 @@ class Study:
 
     def judged(self, table: pd.DataFrame) -> dict[str, Any]:
         """Return what is said of a table."""
-        disease, _ = self.predicted(CODE, table)
-        death, races = self.predicted(DEATH, table)
+        disease, death = self.scored(CODE, table), self.scored(DEATH, table)["utility/tstr_auroc"]
+        races = {name: part.value for (_, name), part in death.parts.items() if isinstance(part, Value)}
         found = lift(table)[self.lifts.index]
         return {
             "patients in 100,000": 1e5 * table[CODE].mean(),
             "lift": float(found.mean()),
             "error of log lifts": float(np.abs(np.log2(found / self.lifts)).mean()),
-            "AUROC of it": disease,
-            "AUROC of death": death,
-            **{f"death, {race}": value for race, value in races.items()},
+            "AUROC of it": disease["utility/tstr_auroc"].value,
+            **{words: disease[f"fidelity/{metric}"].value for words, metric in BANDS.items()},
+            "AUROC of death": death.value,
+            **{f"death, {name}": value for name, value in races.items() if name.startswith("race=")},
             "by group": by_group(table),
         }
 
