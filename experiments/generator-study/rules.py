@@ -124,19 +124,22 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def drawn(table: pd.DataFrame, file: Path, models: Sequence[str]) -> None:
-    """Draw one panel for each number, one line for each model, over the settings."""
+    """Draw one panel for each number over the settings, a dot a model; the weights of a penalty are joined."""
     numbers = ["broken as drawn", *METRICS.values()]
-    figure = Figure(figsize=(3.2 * len(numbers), 3.2), layout="constrained")
-    settings = list(SETTINGS)
-    for axes, number in zip(figure.subplots(1, len(numbers)), numbers, strict=True):
-        for model in models:
+    figure = Figure(figsize=(2.9 * len(numbers), 3.4), layout="constrained")
+    settings, weights = list(SETTINGS), [name for name, how in SETTINGS.items() if "policy" not in how]
+    all_axes = figure.subplots(1, len(numbers))
+    for axes, number in zip(all_axes, numbers, strict=True):
+        for place, model in enumerate(models):
             mine = table[table["model"] == model].set_index("setting")[number]
-            places = [settings.index(setting) for setting in mine.index]
-            axes.plot(places, mine.to_numpy(float), marker="o", label=model)
+            axes.plot([settings.index(name) for name in mine.index], mine, "o", color=f"C{place}", label=model)
+            joined = mine[[name for name in mine.index if name in weights]]
+            axes.plot([settings.index(name) for name in joined.index], joined, color=f"C{place}")
         axes.set_xticks(range(len(settings)), settings, rotation=45, ha="right")
+        axes.set_xlim(-0.5, len(settings) - 0.5)
         axes.set_title(number, fontsize=9)
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize=8)
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(models), fontsize=8)
     figure.savefig(file, dpi=150)
 
 
