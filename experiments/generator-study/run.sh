@@ -10,7 +10,7 @@
 #   run.sh tables                    results into README.md and figures beside it
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-out=${OUT:-out/generator-study}
+out=${OUT:-runs/generator-study}
 python=${PYTHON:-python}
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
@@ -60,10 +60,14 @@ rules) "$python" "$here/rules.py" "$out/diabetes130" "$out" --into "$here/README
 speed) "$python" "$here/speed.py" "$out/runs/equal" "$out" --into "$here/README.md" ;;
 rare) "$python" "$here/rare.py" "$out/rare" --into "$here/README.md" ;;
 tables)
+    mkdir -p "$here/results"
     for study in equal eight wide; do
         peers=$([ "$study" = wide ] || echo --peers)
         [ ! -d "$out/runs/$study" ] || "$python" "$here/table.py" "$out/runs/$study" "$here/results" \
             --name "$study" --into "$here/README.md" $peers
+    done
+    for file in "$out"/{rules,speed}.{csv,png} "$out"/rare/rare{,-groups}.{csv,png}; do
+        [ ! -f "$file" ] || cp "$file" "$here/results/"
     done
     ;;
 *) sed -n '2,13s/^# \{0,1\}//p' "$0" ;;
