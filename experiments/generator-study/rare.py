@@ -13,7 +13,7 @@ runs, ``rare.csv``, ``rare-groups.csv`` and ``rare.png``. What is there is not m
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -123,7 +123,9 @@ class Study:
     @cached_property
     def lifts(self) -> "pd.Series[float]":
         """The codes that are likeliest in its patients, by how much likelier than in anybody, in truth."""
-        return lift(self.truth).nlargest(RELATED)
+        codes = [name for name in self.truth if str(name).startswith("dx_") and name != CODE]
+        codes = [name for name in codes if self.truth[name].mean() >= COMMON]
+        return lift(self.truth, codes).nlargest(RELATED)
 
     @cached_property
     def suites(self) -> dict[str, tuple[Encoder, FittedSuite]]:
@@ -153,7 +155,7 @@ class Study:
         """Return what is said of a table."""
         disease, death = self.scored(CODE, table), self.scored(DEATH, table)["utility/tstr_auroc"]
         races = {name: part.value for (_, name), part in death.parts.items() if isinstance(part, Value)}
-        found = lift(table)[self.lifts.index]
+        found = lift(table, list(self.lifts.index))
         return {
             "patients in 100,000": 1e5 * table[CODE].mean(),
             "lift": float(found.mean()),
@@ -166,10 +168,9 @@ class Study:
         }
 
 
-def lift(table: pd.DataFrame) -> "pd.Series[float]":
-    """Return how much likelier each common code is in patients with the disease than in all, with one patient added."""
-    codes = [name for name in table if str(name).startswith("dx_") and name != CODE and table[name].mean() >= COMMON]
-    share, having = table[codes].mean(), table.loc[table[CODE] == 1, codes]
+def lift(table: pd.DataFrame, codes: Sequence[str]) -> "pd.Series[float]":
+    """Return how much likelier each code is in patients with the disease than in all; one such patient is added."""
+    share, having = (table[codes].sum() + 0.5) / len(table), table.loc[table[CODE] == 1, codes]
     return (having.sum() + share) / (len(having) + 1) / share
 
 
