@@ -112,6 +112,8 @@ def hand_over(
     enforcement = _enforcement(spec, Rules(real.constraints, real.schema), acceptance, synthetic)
     if enforcement["policy"] != "keep" or enforcement["weight"]:
         about["rules"] = _in_words(enforcement)
+    if rows := TrainingRows(**spec.rows).described():
+        about["training rows"] = f"{len(data.filled):,} seen, by {rows}"
     losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
     evaluation = judge(
         evidence,

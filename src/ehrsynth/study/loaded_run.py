@@ -1,7 +1,7 @@
 """The model of a finished run, ready to draw."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,6 +28,13 @@ class Loaded(NamedTuple):
     model: SyntheticModel
     rows: int
     about: dict[str, object]
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What was done to its training rows; nothing, by a version that could not."""
+        return (
+            self.folder.facts(training_rows=dict)["training_rows"] if "training_rows" in self.folder.provenance else {}
+        )
 
 
 def loaded_run(
