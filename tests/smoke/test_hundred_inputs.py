@@ -155,7 +155,7 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
         "rows.oversample.sex.F=2,3: several values; -m makes a run of each",
     ),
     ("train", "{fit} rows.oversample.250.01=2", 2, "rows.oversample.250.01: no binary or categorical column"),
-    ("train", "{fit} 'rows.only.heart rate (1/min)=70'", 2, r"rows.only.heart rate \(1/min\): no binary or"),
+    ("train", "{fit} 'rows.only.heart rate (1/min)=70'", 2, r"rows.only.heart rate \(1/min\).70: no binary or"),
     ("train", "{fit} rows.only.sex=true", 2, "rows.only.sex=true: one of F, M was expected"),
     ("train", "{fit} rows.only.sex=F study=cohort", 0, "^report     runs/cohort/independent/"),
     ("train", "{fit} model.condition=[sex]", 2, "'condition': no such option"),

@@ -38,7 +38,7 @@ def _axes(pareto: Any) -> tuple[str, str]:
 
 
 def show(comparison: Comparison) -> None:
-    """Print each ranking, a line for every group that leaks, and one for every pair that cannot be told apart."""
+    """Print each ranking, a line for every group that leaks, and those that cannot be told apart."""
     for section in comparison.sections:
         out.print(ranking_table(section.ranking, section.title))
         for group, finding in comparison.leaks(section).items():

@@ -44,6 +44,9 @@ class Profile:
             raise OptionError(f"profile {self.name!r}: weights {dict(self.weights)}; some must be > 0 and none below")
 
 
+MOST_WARNINGS = 12  # pairs that are named one by one
+
+
 @dataclass(frozen=True)
 class Ranking:
     """The outcome of ``rank_runs``.
@@ -74,7 +77,13 @@ class Ranking:
 
     @property
     def warnings(self) -> list[str]:
-        """One sentence for every pair of groups that cannot be told apart."""
+        """One sentence for every pair of groups that cannot be told apart; of many pairs, one for every group."""
+        apart: dict[str, list[str]] = {}
+        for pair in self.pairs:
+            if not pair.told_apart:
+                apart.setdefault(pair.first, []).append(pair.second)
+        if sum(map(len, apart.values())) > MOST_WARNINGS:
+            return [f"{first} is not distinguishable from {', '.join(others)}" for first, others in apart.items()]
         return [
             f"{pair.first} and {pair.second} are not distinguishable: weighted ranks differ by {pair.difference:.2f}, "
             + ("and nothing says how much is chance" if pair.p is None else f"p = {pair.p:.2g} ({pair.test})")
