@@ -100,6 +100,13 @@ def test_codes_of_one_sex_come_back_with_it(aside: Path, runs: dict[str, Path]) 
     assert sum(table[name].sum() for name, _ in never) > 0
 
 
+def test_in_python_rows_are_chosen_by_the_names_of_columns_too(aside: Path, runs: dict[str, Path]) -> None:
+    with pytest.raises(OptionError, match=r"rows\.only\.250\.01\.1: no binary or categorical column of the schema"):
+        ehrsynth.train(aside, "independent", rows={"only": {"250.01": 1}}, runs=aside.parent, logger="disabled")
+    with pytest.raises(OptionError, match="oversmaple: no such option; use one of oversample, reweight, only"):
+        ehrsynth.train(aside, "independent", rows={"oversmaple": {"sex.F": 2}}, runs=aside.parent)
+
+
 @pytest.mark.parametrize(
     ("run", "options", "message"),
     [

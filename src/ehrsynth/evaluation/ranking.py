@@ -21,6 +21,7 @@ from ehrsynth.evaluation.score_table import signed, worst_value
 from ehrsynth.seeding import numpy_rng
 
 DRAWS = 1000
+MOST_WARNINGS = 12  # pairs that are named one by one
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,6 @@ class Profile:
     def __post_init__(self) -> None:
         if not self.weights or min(self.weights.values()) < 0 or not sum(self.weights.values()) > 0:
             raise OptionError(f"profile {self.name!r}: weights {dict(self.weights)}; some must be > 0 and none below")
-
-
-MOST_WARNINGS = 12  # pairs that are named one by one
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,12 @@ def _merge(base: Node, over: Mapping[str, Any]) -> None:
 
 
 def _require_known(config: Node, over: Mapping[str, Any], where: str) -> None:
-    """Raise an ``OptionError`` for a key that is not there; what a class takes, and what is made of one, it knows."""
+    """Raise an ``OptionError`` for a key that is not there; what a class takes, and what is made of one, it knows.
+
+    Below an empty mapping, such as ``rows.oversample``, stands what no file of ``conf/`` names: columns of the data.
+    """
+    if not config:
+        return
     for key, value in over.items():
         new = isinstance(value, Mapping) and "_target_" in value
         if key not in config and not new and "_target_" not in config:

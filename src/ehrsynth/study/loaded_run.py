@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import sha256
 from ehrsynth.models.base import SyntheticModel, load_model
 from ehrsynth.schema import Schema
@@ -45,6 +45,7 @@ def loaded_run(
     Raises:
         InputError: there is no such run, a file of it is not as it was written, or an option is wrong.
     """
+    expect(isinstance(run, RunFolder | str | Path), "run", run, "a run, or its folder,")
     folder = RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run))
     known = _model_class(model_class)
     folder.require(folder.path / PROVENANCE)
