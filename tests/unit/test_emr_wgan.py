@@ -168,13 +168,14 @@ def test_marginal_logits_give_the_smoothed_training_means() -> None:
 def test_drawn_rows_pass_the_gradient_straight_through() -> None:
     schema = Schema((Column("a", "binary"), Column("b", "binary")))
     model = EMRWGAN(schema=schema, width=4, depth=1, decoding="bernoulli")
-    rows = model._rows(torch.zeros(32, 0), torch.Generator().manual_seed(0))
+    rng = torch.Generator().manual_seed(0)
+    rows = model.shown(model.chances(torch.zeros(32, 0), rng), rng)
     assert set(rows.detach().round(decimals=5).abs().unique().tolist()) == {0.0, 1.0}
     rows.sum().backward()
     assert model.generator.heads.bias.grad is not None
     assert model.generator.heads.bias.grad.abs().min() > 0
     published = EMRWGAN(schema=schema, width=4, depth=1)
-    assert published._rows(torch.zeros(32, 0), torch.Generator().manual_seed(0)).detach().unique().numel() > 2
+    assert published.shown(published.chances(torch.zeros(32, 0), rng), rng).detach().unique().numel() > 2
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -283,7 +284,7 @@ def test_mixed_precision_trains_almost_the_same_and_penalises_in_float32(decodin
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_the_average_generates_if_there_is_one() -> None:
     rows = (torch.rand(64, 2, generator=torch.Generator().manual_seed(0)) < 0.5).float()
-    model = fitted(EMRWGAN(schema=bits(2), width=8, depth=2, lr_generator=0.01, ema_decay=0.999), rows)
+    model = fitted(EMRWGAN(schema=bits(2), width=8, depth=2, lr_generator=0.01, ema_decay=0.999), rows).eval()
     assert model.average is not None
     means = model.average.module.heads.bias
     assert not torch.equal(means, model.generator.heads.bias)

@@ -39,8 +39,6 @@ class MedWGAN(MedGAN):
         OptionError: an option is not a value that can work.
     """
 
-    precisions = ("32-true",)  # the gradient penalty mixes the critic's slopes with the rows
-
     def __init__(
         self,
         *,
