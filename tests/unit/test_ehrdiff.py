@@ -8,7 +8,8 @@ import torch
 
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.ehrdiff import Decoding, DenoisingMLP, EHRDiff, RandomFourier, Sinusoid, _largest
+from ehrsynth.models.diffusion.embedding import RandomFourier, Sinusoid
+from ehrsynth.models.ehrdiff import Decoding, DenoisingMLP, EHRDiff, _largest
 from ehrsynth.models.nn import _warmed_up_average, moving_average, warmup_cosine
 from ehrsynth.schema import Column, Schema
 

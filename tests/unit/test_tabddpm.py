@@ -5,7 +5,6 @@ import math
 import pytest
 import pytorch_lightning as pl
 import torch
-from scipy.stats import kstest, norm
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -13,7 +12,6 @@ from ehrsynth.constraints import Rules
 from ehrsynth.constraints.rules import OnlyIf
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.diffusion.normal_quantiles import NormalQuantiles
 from ehrsynth.models.tabddpm import TabDDPM
 from ehrsynth.schema import Column, Schema
 
@@ -135,30 +133,6 @@ def test_filled_in_numbers_do_not_count() -> None:
     assert slope is not None
     assert slope[7] == 0
     assert slope[6] != 0
-
-
-def test_quantiles_make_a_skewed_column_normal_and_come_back() -> None:
-    values = torch.rand(5000, 1, generator=rng()) ** 4
-    records = Records(
-        Layout.of(Schema((Column("x", "continuous", bounds=(0, 1)),))), torch.zeros(5000, 0, dtype=torch.uint8), values
-    )
-    scale = NormalQuantiles(1)
-    scale.observe(records)
-    normal = scale(values)
-    assert kstest(normal[:, 0].numpy(), norm.cdf).statistic < 0.01
-    assert (scale.inverse(normal) - values).abs().max() < 5e-3
-
-
-def test_tied_numbers_go_to_the_middle_of_their_ranks_and_come_back_exactly() -> None:
-    values = torch.tensor([0.0] * 400 + [0.25] * 400 + [1.0] * 200)[:, None]
-    records = Records(
-        Layout.of(Schema((Column("x", "count", bounds=(0, 4)),))), torch.zeros(1000, 0, dtype=torch.uint8), values
-    )
-    scale = NormalQuantiles(1)
-    scale.observe(records)
-    normal = scale(torch.tensor([[0.0], [0.25], [1.0]]))
-    torch.testing.assert_close(normal[:, 0], torch.tensor(norm.ppf([0.2, 0.6, 0.9])).float(), rtol=0, atol=0.01)
-    torch.testing.assert_close(scale.inverse(normal), torch.tensor([[0.0], [0.25], [1.0]]))
 
 
 @pytest.mark.parametrize(
