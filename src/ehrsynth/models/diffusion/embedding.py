@@ -24,8 +24,8 @@ class Sinusoid(nn.Module):
         super().__init__()
         half = width // 2
         self.odd = width % 2
-        falling = torch.arange(half) / max(half - endpoint, 1)
-        self.register_buffer("frequencies", torch.exp(-math.log(1e4) * falling), persistent=False)
+        falling = -math.log(1e4) * torch.arange(half) / max(half - endpoint, 1)
+        self.register_buffer("frequencies", falling.exp(), persistent=False)
 
     def forward(self, noise: Tensor) -> Tensor:
         """Return the embedding of ``noise``."""
