@@ -4,10 +4,8 @@ import math
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import distributed, multiprocessing, nn
-from torch.utils.data import DataLoader
 
 from ehrsynth.callbacks.curves import LossCurves
 from ehrsynth.errors import OptionError
@@ -17,6 +15,7 @@ from ehrsynth.models.emr_wgan import EMRWGAN
 from ehrsynth.models.heads import marginal_logits
 from ehrsynth.models.nn import BatchNorm, ResidualStack, glorot_, glorot_heads_, mlp
 from ehrsynth.schema import Column, Schema
+from tests.training import fit
 
 
 def count(module: nn.Module) -> int:
@@ -183,16 +182,8 @@ def test_drawn_rows_pass_the_gradient_straight_through() -> None:
 def test_a_batch_of_one_row_is_the_users_to_mend(sizes: tuple[int, int], option: str) -> None:
     model = EMRWGAN(schema=Schema((Column("a", "binary"), Column("b", "binary"))), width=4, depth=1)
     batches = torch.zeros(sum(sizes), 2).split(sizes)
-    trainer = pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
     with pytest.raises(OptionError, match=f"^{option}: at least 2 rows"):
-        trainer.fit(model, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
+        fit(model, batches, 1)
 
 
 class Turns(EMRWGAN):
@@ -217,36 +208,18 @@ def test_the_generators_turn_is_counted_over_epochs(
     model.before = model.generator.heads.weight.detach().clone()
     rows = torch.ones(4 * batches, 2).split(4)
     curves = LossCurves(folder=tmp_path)
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        callbacks=[curves],
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
     if turns is None:
         with pytest.raises(OptionError, match=r"^model.n_critic=5: at most 2, the batches of the whole training, was"):
-            trainer.fit(model, DataLoader(rows, batch_size=None))  # type: ignore[arg-type]
+            fit(model, rows, epochs, callbacks=[curves])
         return
-    trainer.fit(model, DataLoader(rows, batch_size=None))  # type: ignore[arg-type]
+    fit(model, rows, epochs, callbacks=[curves])
     assert "".join("-X"[turn] for turn in model.turns) == turns
     trained = ["X" in turns[start : start + batches] for start in range(0, len(turns), batches)]
     assert ["loss/generator" in epoch for epoch in curves.epochs] == trained
 
 
 def fitted(model: EMRWGAN, rows: torch.Tensor, precision: str = "32-true") -> EMRWGAN:
-    trainer = pl.Trainer(
-        max_epochs=3,
-        accelerator="cpu",
-        precision=precision,  # type: ignore[arg-type]
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, DataLoader(rows.split(16), batch_size=None))  # type: ignore[arg-type]
+    fit(model, rows.split(16), 3, precision=precision)
     return model.eval()
 
 

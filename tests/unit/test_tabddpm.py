@@ -3,10 +3,8 @@
 import math
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ehrsynth.constraints import Rules
 from ehrsynth.constraints.rules import OnlyIf
@@ -14,6 +12,7 @@ from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.tabddpm import TabDDPM
 from ehrsynth.schema import Column, Schema
+from tests.training import fit
 
 SCHEMA = Schema(
     (
@@ -49,15 +48,7 @@ def fitted(rows: Tensor, epochs: int = 30, rules: Rules | None = None, **options
     model.observe(Records.of_dense(LAYOUT, rows))
     if rules is not None:
         model.rules, model.rules_weight = rules, 10.0
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, DataLoader(rows.split(256), batch_size=None))  # type: ignore[arg-type]
+    fit(model, rows.split(256), epochs)
     return model.eval()
 
 

@@ -7,7 +7,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ehrsynth.constraints import Rules
 from ehrsynth.constraints.rules import OnlyIf
@@ -16,6 +15,7 @@ from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.tabsyn import SIGMA_DATA, TabSyn, _falling_after
 from ehrsynth.schema import Column, Schema
+from tests.training import fit
 
 SCHEMA = Schema(
     (
@@ -51,15 +51,7 @@ def fitted(rows: Tensor, epochs: int, rules: Rules | None = None, **options: obj
     model.observe(Records.of_dense(LAYOUT, rows))
     if rules is not None:
         model.rules, model.rules_weight = rules, 20.0
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, DataLoader(rows.split(256), batch_size=None))  # type: ignore[arg-type]
+    fit(model, rows.split(256), epochs)
     return model.eval()
 
 
@@ -122,8 +114,7 @@ def test_the_diffusion_leaves_the_autoencoder_as_the_first_phase_made_it() -> No
             weights.append([part.detach().clone() for part in parts])
 
     model = TabSyn(schema=SCHEMA, autoencoder_share=0.5, **SMALL)  # type: ignore[arg-type]
-    trainer = pl.Trainer(max_epochs=4, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[Keep()])
-    trainer.fit(model, DataLoader(rows.split(64), batch_size=None))  # type: ignore[arg-type]
+    fit(model, rows.split(64), 4, callbacks=[Keep()])
     changes = [[not a.equal(b) for a, b in zip(*pair, strict=True)] for pair in pairwise(weights)]
     assert changes == [[True, True, False], [False, False, True], [False, False, True]]
     assert model.diffuses
