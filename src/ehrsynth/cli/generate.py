@@ -18,6 +18,7 @@ OPTIONS = (
     "balance",
     "post_selection",
     "guidance",
+    "mix",
     "device",
     "reintroduce",
     "quote_formulas",
@@ -40,6 +41,7 @@ def task(config: Mapping[str, Any]) -> None:
         conditions=optional_path(config, "conditions"),
         boost=boost,
         policy=_policy(config["constraints"]),
+        merge=optional_path(config, "merge"),
         watch=WATCH,
         **options,
     )

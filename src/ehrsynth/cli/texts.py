@@ -17,7 +17,7 @@ Words = Mapping[str, str]  # what was typed, by how Hydra reads it
 # Texts, or lists of them, that no class takes: places, columns, and the names of things. What a class takes, its
 # signature says.
 TEXTS = {
-    *("out", "run", "runs", "train", "holdout", "synthetic", "schema", "constraints", "cache", "sex_table"),
+    *("out", "run", "merge", "runs", "train", "holdout", "synthetic", "schema", "constraints", "cache", "sex_table"),
     *(
         "population",
         "subject",

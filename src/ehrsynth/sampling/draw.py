@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ehrsynth.chunks import rows_of
@@ -23,6 +24,7 @@ from ehrsynth.schema import Column
 from ehrsynth.seeding import numpy_rng, torch_rng
 
 Asked = Mapping[str, object] | Condition | Demand | None
+Chances = float | Callable[[pd.DataFrame], NDArray[np.float64]]
 
 MOST_DRAWS = 200  # generated rows per wanted row before a condition counts as too rare
 PACKED = 4096  # rows of a batch made compact at a time
@@ -84,14 +86,14 @@ def synthesize(
     condition: Asked = None,
     ruled: Ruled | None = None,
     acceptance: Acceptance | None = None,
-    low_prevalence: Sequence[tuple[Column, float]] = (),
+    low_prevalence: Sequence[tuple[Column, Chances]] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Generator[pd.DataFrame]:
     """Draw ``n`` records and yield them decoded to tables with the model's schema, some rows at a time.
 
     Args:
         low_prevalence: binary columns that preprocessing removed as too rare to learn, with their training
-            prevalence; each is added at the end, drawn independently of everything else.
+            prevalence, or with what gives each row's chance; each is added at the end, drawn alone.
         model: see ``sample_records``, as for all other arguments and errors.
         n: records.
         seed: of the draws.
@@ -106,7 +108,7 @@ def synthesize(
 
 
 def decoded(
-    model: SyntheticModel, batches: Iterable[Records], seed: int, low_prevalence: Sequence[tuple[Column, float]] = ()
+    model: SyntheticModel, batches: Iterable[Records], seed: int, low_prevalence: Sequence[tuple[Column, Chances]] = ()
 ) -> Iterator[pd.DataFrame]:
     """Yield records as tables of even size, with the rare codes; see ``synthesize``."""
     encoder = Encoder(model.schema)
@@ -114,7 +116,8 @@ def decoded(
     rows = rows_of(len(model.schema.columns) + len(streams))
     for records in _even(batches, rows):
         frame = encoder.decode(records)
-        rare = {name: (stream.random(len(frame)) < share).astype("int8") for name, share, stream in streams}
+        chances = {name: share(frame) if callable(share) else share for name, share, _ in streams}
+        rare = {name: (stream.random(len(frame)) < chances[name]).astype("int8") for name, _, stream in streams}
         yield pd.concat([frame, pd.DataFrame(rare, index=frame.index)], axis=1) if rare else frame
 
 
@@ -160,7 +163,7 @@ def _demand(model: SyntheticModel, n: int, asked: Asked) -> Demand:
     if len(asked) not in (1, n):
         raise OptionError(f"condition: {len(asked)} rows for n={n} records; one, or one for each was expected")
     questions = Questions(asked, np.zeros(n, np.int64) if len(asked) == 1 else np.arange(n))
-    name = f"condition {', '.join(words or sorted(asked.columns))}" if asked.columns else f"n={n}"
+    name = f"condition {', '.join(words or sorted(asked.columns))}" if asked.columns else "constraints.policy"
     return Demand(asked.columns, lambda _: iter([questions]), lambda _: name)
 
 

@@ -69,9 +69,8 @@ def demand_of(
             if not there.any():
                 raise OptionError(f"boost.{name}.{level}={by:g}: none of {PILOT:,} records that the model drew has it")
             weights = np.where(there, weights * by, weights)
-    if shares.balance is not None and boosted:
-        cells, weights = _balanced(shares, model.schema, cells, weights)
-    order = numpy_rng(seed, "shares").permutation(np.repeat(np.arange(len(cells)), counts(weights, n)))
+    numbers = _balanced(shares, model.schema, cells, weights, n) if shares.balance and boosted else counts(weights, n)
+    order = numpy_rng(seed, "shares").permutation(np.repeat(np.arange(len(cells)), numbers))
     asked: dict[str, Answers | Range] = {**base, **{name: cells[:, i] for name, i in place.items()}}
 
     def windows(rows: int) -> Iterator[Questions]:
@@ -183,17 +182,17 @@ def _seen(
 
 
 def _balanced(
-    shares: Shares, schema: Schema, cells: NDArray[np.float64], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return groups with equal weights of the levels of the last column; those of one level keep their proportions."""
-    levels, _ = _levels(schema, shares.columns[-1])
-    for level in levels[:, 0]:
+    shares: Shares, schema: Schema, cells: NDArray[np.float64], weights: NDArray[np.float64], n: int
+) -> Indices:
+    """Return how many of ``n`` each group gets: every level of the last column as many, its groups by their weights."""
+    levels, equal = _levels(schema, shares.columns[-1])
+    found = np.zeros(len(cells), np.int64)  # missing is no level
+    for level, number in zip(levels[:, 0], counts(equal, n), strict=True):
         there = cells[:, -1] == level
         if not there.any():
             raise OptionError(
                 f"{shares}: none of {PILOT:,} records that the model drew has one of the levels of {shares.balance};"
                 " leave out boost, or balance"
             )
-        weights = np.where(there, weights / weights[there].sum(), weights)
-    known = cells[:, -1] < len(levels)  # missing is no level
-    return cells[known], weights[known]
+        found[there] = counts(weights[there], int(number))
+    return found

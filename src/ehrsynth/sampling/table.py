@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ehrsynth.data.table_files import cell_chunks, column_names, decimal_of_table
 from ehrsynth.errors import TableError
+from ehrsynth.files import require
 from ehrsynth.sampling.questions import Demand, Questions, distinct_rows
 from ehrsynth.sampling.wanted import MISSING, OPEN, answers, conditions
 from ehrsynth.schema import SUBJECT, Schema, in_words
@@ -30,7 +31,7 @@ class ConditionTable:
 
     def __init__(self, file: Path, schema: Schema) -> None:
         self.file, self.schema = file, schema
-        names = column_names(file)
+        names = column_names(require(file))
         if extra := [name for name in names if name not in schema.by_name and name != SUBJECT]:
             raise TableError(f"{file}: extra columns {in_words(extra)}; the model's schema does not have them")
         self.columns = [column for column in schema.columns if column.name in names]

@@ -1,31 +1,38 @@
 """A run folder -> a synthetic table."""
 
-from collections.abc import Iterator, Mapping
-from math import isfinite
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-import torch
 
-from ehrsynth.chunks import read_chunks, write_chunks
-from ehrsynth.constraints import Rules
-from ehrsynth.constraints import load as load_rules
+from ehrsynth.chunks import write_chunks
 from ehrsynth.constraints.policy import POLICIES, Policy
 from ehrsynth.data.rare_codes import LOW_PREVALENCE, read_rare
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import TABLE_SUFFIXES, sha256, writable, write_json
 from ehrsynth.layout import Records
-from ehrsynth.models.base import SyntheticModel, load_model
+from ehrsynth.models.base import SyntheticModel
 from ehrsynth.reporting.report import current_versions
-from ehrsynth.sampling import Acceptance, Ruled
-from ehrsynth.sampling.draw import Asked, decoded, record_batches
+from ehrsynth.sampling import Acceptance
+from ehrsynth.sampling.draw import Asked, Chances, decoded, record_batches
 from ehrsynth.sampling.shares import TIMES, Shares, demand_of, post_selected
 from ehrsynth.sampling.table import ConditionTable
-from ehrsynth.sampling.wanted import answers
-from ehrsynth.schema import Column, Schema
-from ehrsynth.study.build import located
+from ehrsynth.schema import Column
+from ehrsynth.seeding import derive
+from ehrsynth.study.asked import (
+    as_plain,
+    beside_patients,
+    guide,
+    require_one_question,
+    rules_kept,
+    tell,
+    training_sample,
+    training_shares,
+)
+from ehrsynth.study.blend import cohort_of, interleaved, outside
+from ehrsynth.study.loaded_run import loaded_run
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import whole
 from ehrsynth.study.watch import NOBODY, Watch
@@ -63,8 +70,10 @@ def generate(
     post_selection: str | None = None,
     guidance: float | None = None,
     policy: Policy = "keep",
+    merge: RunFolder | str | Path | None = None,
+    mix: float | None = None,
     device: str = "auto",
-    reintroduce: bool = False,
+    reintroduce: bool | str = False,
     quote_formulas: bool = False,
     model_class: type[SyntheticModel] | str | None = None,
     watch: Watch = NOBODY,
@@ -89,8 +98,12 @@ def generate(
         guidance: of a diffusion model that was told labels: how much more than the calibrated 0 to heed them.
         policy: of records that break the rules of the run's data: they are kept, others drawn for them (``reject``), or
             as few cells as possible changed (``repair``).
+        merge: a run on the same matrix that saw a rare cohort only (``rows.only``): its records come in at the cohort's
+            share of the training rows, in place of those that this run would draw of it.
+        mix: share of the table, below 1, that are training rows themselves, drawn at random: REAL PATIENTS.
         device: ``auto`` takes a GPU if there is one; or ``cpu``, ``cuda``.
-        reintroduce: add codes that were too rare to train on, drawn at their training prevalence.
+        reintroduce: add codes that were too rare to train on, drawn at their training prevalence; ``"demographics"``
+            draws them where they belong by age, sex and the like.
         quote_formulas: in a CSV, put an apostrophe before texts that a spreadsheet would take for a formula.
         model_class: of the run, if it is not one of this package; a name is imported, so it must be one you trust.
         watch: who is told what happens.
@@ -99,78 +112,79 @@ def generate(
         InputError: there is no such run, a file of it is not as it was written, an option is wrong, or hardly any
             record that the model draws has what is asked for.
     """
-    folder = RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run))
-    if out is not None and not str(out).endswith(TABLE_SUFFIXES):
-        raise OptionError(f"out={out}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
-    for name, flag in (("reintroduce", reintroduce), ("quote_formulas", quote_formulas)):
-        expect(isinstance(flag, bool), name, flag, "true or false")
+    _check_output(out, quote_formulas)
     expect(
         condition is None or isinstance(condition, Mapping), "condition", condition, "a mapping of columns to values"
     )
     fits = isinstance(boost or {}, Mapping) and all(isinstance(levels, Mapping) for levels in (boost or {}).values())
     expect(fits, "boost", boost, "a mapping of columns to levels, and of these to numbers")
     expect(policy in POLICIES, "constraints.policy", policy, f"one of {', '.join(POLICIES)}")
-    if quote_formulas and (out is None or str(out).endswith(".parquet")):
-        raise OptionError("quote_formulas=true: it is for a CSV; out=FILE.csv was expected")
-    _require_one_question(n, condition, conditions, balance, boost, post_selection)
-    if out is not None:
-        writable("out", Path(out), file=True)
-        writable("out", provenance_of(Path(out)), file=True)
-    known = _model_class(model_class)
-    folder.require(folder.path / PROVENANCE)
-    folder.require(folder.chosen_checkpoint, folder.schema)
-    if folder.hashes is None:
-        watch.say(f"{folder.path}: by a version that kept no hashes: its files were not checked")
-    schema = Schema.load(folder.schema)
-    table = None if conditions is None else ConditionTable(Path(conditions), schema)
-    n = (
-        table.rows
-        if table
-        else folder.facts(rows={"train": int})["rows"]["train"]
-        if n is None
-        else whole("n", n, least=1)
-    )
-    rare = _rare(folder) if reintroduce else []
-    ruled = _ruled(folder, policy, schema)
-    parts = None if post_selection is None else _training_shares(folder, schema, post_selection)
-    model = load_model(folder.chosen_checkpoint, schema, known).to(torch_device(device))
-    _guide(model, guidance)
+    expect(reintroduce in (True, False, "demographics"), "reintroduce", reintroduce, "true, false or demographics")
     seed = whole("seed", seed)
+    require_one_question(n, condition, conditions, balance, boost, post_selection, merge, mix)
+    loaded = loaded_run(run, device, model_class, watch)
+    folder, schema, model = loaded.folder, loaded.model.schema, loaded.model
+    table = None if conditions is None else ConditionTable(Path(conditions), schema)
+    n = table.rows if table else whole("n", loaded.rows if n is None else n, least=1)
+    rare = _rare(folder, reintroduce)
+    rules = rules_kept(folder, policy, schema)
+    parts = None if post_selection is None else training_shares(folder, schema, post_selection)
+    guide(model, guidance)
     condition = {str(name): value for name, value in (condition or {}).items()}
     shares = Shares(balance, {str(name): {str(k): by for k, by in of.items()} for name, of in (boost or {}).items()})
-    asked: Asked = table.demand() if table else condition
-    if shares.columns:
-        asked = demand_of(shares, model, n, seed, condition)
-    acceptance = Acceptance()
-    with watch.bar("generating", n) as advance:
-        drawn = record_batches(model, n if parts is None else TIMES * n, seed, None, asked, ruled, acceptance)
-        if parts is not None:
-            option = f"post_selection={post_selection}"
-            drawn = post_selected(drawn, schema.by_name[str(post_selection)], parts, n, option)
-        chunks = decoded(model, _watched(drawn, lambda done: advance(done, None)), seed, rare)
-        if out is None:
-            made = pd.concat(chunks, ignore_index=True)
-        else:
-            rows = write_chunks(Path(out), chunks, quote_formulas=quote_formulas)
-    _tell(watch, acceptance, n, policy, post_selection)
-    if out is None:
-        return made
-    written = Written(Path(out), rows, len(schema.columns) + len(rare))
+    real = None if mix is None else training_sample(folder, schema, mix, n, seed)
+    own = n - (0 if real is None else len(real))
+    cohort = (
+        None if merge is None else cohort_of(loaded, loaded_run(merge, device, model_class, watch), own, seed, rules)
+    )
     options = {
-        "condition": {name: _plain(value) for name, value in condition.items()},
+        "condition": {name: as_plain(value) for name, value in condition.items()},
         "conditions": None if table is None else {"file": table.file.name, "sha256": sha256(table.file)},
         "balance": balance,
         "boost": shares.boost,
         "post_selection": post_selection,
         "guidance": guidance,
         "constraints.policy": policy,
+        "merge": None if cohort is None else cohort.about,
+        "mix": None if real is None else {"share": mix, "training_rows": len(real)},
         "reintroduce": reintroduce,
         "quote_formulas": quote_formulas,
     }
-    facts = folder.provenance
-    checkpoint = {"file": folder.chosen_checkpoint.name, "sha256": sha256(folder.chosen_checkpoint)}
+    acceptance = Acceptance()
+    with watch.bar("generating", own) as advance:
+
+        def draw(rows: int, seed: int) -> Iterator[pd.DataFrame]:
+            asked: Asked = table.demand() if table else condition
+            if shares.columns:
+                asked = demand_of(shares, model, rows, seed, condition)
+            drawn = record_batches(
+                model, rows * (TIMES if parts is not None else 1), seed, None, asked, rules, acceptance
+            )
+            if parts is not None:
+                option = f"post_selection={post_selection}"
+                drawn = post_selected(drawn, schema.by_name[str(post_selection)], parts, rows, option)
+            return decoded(model, _watched(drawn, lambda done: advance(done, None)), seed, rare)
+
+        if cohort is None:
+            chunks = draw(own, seed)
+        else:
+            others = own - len(cohort.records)
+            chunks = outside(lambda seed: draw(others, seed), cohort.only, others, seed)
+            chunks = interleaved(chunks, cohort.records, own, derive(seed, "merge"))
+        if real is not None:
+            chunks = interleaved(chunks, real, n, derive(seed, "mix"))
+        if out is None:
+            made = pd.concat(chunks, ignore_index=True)
+        else:
+            rows = write_chunks(Path(out), chunks, quote_formulas=quote_formulas)
+    tell(watch, acceptance, n, policy, post_selection)
+    if real is not None:
+        watch.warn(f"mix={mix}: {len(real):,} of {n:,} rows are training patients themselves; share them as such")
+    if out is None:
+        return made
+    written = Written(Path(out), rows, len(schema.columns) + len(rare))
     provenance = {
-        "run": {"run_id": folder.path.name, "model": facts["model"], "checkpoint": checkpoint},
+        "run": loaded.about,
         "n": n,
         "seed": seed,
         "device": model.device.type,
@@ -183,67 +197,18 @@ def generate(
     return written
 
 
-def _require_one_question(
-    n: object, condition: object, conditions: object, balance: object, boost: object, post_selection: object
-) -> None:
-    """Raise an ``OptionError`` for options of which each says by itself what the records are to be."""
-    beside = {"condition": condition, "balance": balance, "boost": boost}
-    given = [name for name, value in beside.items() if value]
-    if conditions is not None and (n is not None or given or post_selection is not None):
-        other = [*given, *["post_selection"] * (post_selection is not None), *["n"] * (n is not None)][0]
-        raise OptionError(f"conditions={conditions}: its rows say what each record is to have; leave out {other}")
-    if post_selection is not None and given:
-        raise OptionError(
-            f"post_selection={post_selection}: it keeps of what the model draws freely; leave out {given[0]}"
-        )
+def _check_output(out: str | Path | None, quote_formulas: bool) -> None:
+    if out is not None and not str(out).endswith(TABLE_SUFFIXES):
+        raise OptionError(f"out={out}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
+    expect(isinstance(quote_formulas, bool), "quote_formulas", quote_formulas, "true or false")
+    if quote_formulas and (out is None or str(out).endswith(".parquet")):
+        raise OptionError("quote_formulas=true: it is for a CSV; out=FILE.csv was expected")
+    if out is not None:
+        writable("out", Path(out), file=True)
+        writable("out", provenance_of(Path(out)), file=True)
 
 
-def _guide(model: SyntheticModel, guidance: float | None) -> None:
-    """Set the guidance of a model that has one."""
-    if guidance is None:
-        return
-    number = isinstance(guidance, int | float) and not isinstance(guidance, bool) and isfinite(guidance)
-    expect(number and guidance >= 0, "guidance", guidance, "a number, at least 0,")
-    if not hasattr(model, "guidance"):
-        raise OptionError(
-            f"guidance={guidance}: {type(model).__name__} has none; diffusion models that are told labels have"
-        )
-    if not model.conditionable:
-        raise OptionError(
-            f"guidance={guidance}: the run has no labels to heed; train with model.condition=[COLUMN, ...]"
-        )
-    model.guidance = float(guidance)  # type: ignore[assignment]
-
-
-def _ruled(folder: RunFolder, policy: Policy, schema: Schema) -> Ruled | None:
-    """Return the rules of the data that a run was trained on, if they are to be kept."""
-    if policy == "keep":
-        return None
-    if not folder.constraints.is_file():
-        raise OptionError(
-            f"constraints.policy={policy}: {folder.path} has no {folder.constraints.name}, for the version that trained"
-            " it kept no rules; train again"
-        )
-    folder.require(folder.constraints)
-    rules = Rules(load_rules(folder.constraints, schema), schema)
-    return Ruled(rules, policy) if len(rules) else None
-
-
-def _training_shares(folder: RunFolder, schema: Schema, name: str) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """Return how many training rows have each level of a column, missing the last; they stay with the patients."""
-    column = schema.by_name.get(name)
-    if column is None or column.numeric:
-        raise OptionError(f"post_selection={name}: no binary or categorical column of the model's schema")
-    file = _beside_patients(folder, "train.parquet", "train", f"post_selection={name}: the training rows stay")
-    levels = 2 if column.kind == "binary" else len(column.levels)
-    found = np.zeros(levels + column.missing)
-    for frame in read_chunks(file):
-        cells, _ = answers(column, frame[name], ".")
-        found += np.bincount(np.where(np.isnan(cells), levels, cells).astype(int), minlength=len(found))
-    return found
-
-
-def _watched(batches: Iterator[Records], progress: Any) -> Iterator[Records]:
+def _watched(batches: Iterator[Records], progress: Callable[[int], None]) -> Iterator[Records]:
     done = 0
     for records in batches:
         done += len(records)
@@ -251,63 +216,14 @@ def _watched(batches: Iterator[Records], progress: Any) -> Iterator[Records]:
         yield records
 
 
-def _tell(watch: Watch, acceptance: Acceptance, n: int, policy: Policy, post_selection: str | None) -> None:
-    """Say how records came to be what was asked for."""
-    if acceptance.way != "none":
-        watch.say(f"condition: {acceptance}")
-        for line in acceptance.by_way():
-            watch.say(f"  {line}")
-    if post_selection is not None:
-        watch.say(f"post_selection={post_selection}: {n:,} of {acceptance.drawn:,} records drawn were kept")
-    if policy != "keep" and acceptance.accepted:
-        broken = (
-            f"{100 * acceptance.broken / acceptance.accepted:.2f} % of {acceptance.accepted:,} records broke a rule"
-        )
-        mended = f", {acceptance.changed:,} cells were changed" if policy == "repair" else ""
-        watch.say(f"constraints.policy={policy}: {broken}{mended}")
-
-
-def _plain(value: object) -> object:
-    """Return what was asked of a column as JSON can hold it."""
-    if isinstance(value, list | tuple):
-        return [None if end is None else str(end) for end in value]
-    return str(value)
-
-
-def _model_class(given: type | str | None) -> type[SyntheticModel] | None:
-    """Return the class that the user gives or names; that of this package needs none."""
-    found = located(given, "model_class") if isinstance(given, str) else given
-    if found is not None and not (isinstance(found, type) and issubclass(found, SyntheticModel)):
-        raise OptionError(f"model_class={given}: no model; a subclass of ehrsynth.models.base.SyntheticModel is one")
-    return found
-
-
-def _rare(folder: RunFolder) -> list[tuple[Column, float]]:
-    """Return the rare codes with their prevalence: they stay with the patients, a run folder does not carry them."""
-    file = _beside_patients(folder, LOW_PREVALENCE, "low_prevalence", "reintroduce=true: the rare codes stay")
-    return [(one.code.column, one.code.prevalence) for one in read_rare(file.parent)[0]]
-
-
-def _beside_patients(folder: RunFolder, name: str, role: str, what: str) -> Path:
-    """Return a file of the matrix folder that a run was trained on, if it is still the same."""
-    facts = folder.facts(matrix={"folder": str}, data={role: str})
-    file = Path(facts["matrix"]["folder"]) / name
-    if not file.is_file() or sha256(file) != facts["data"][role]:
-        raise OptionError(f"{what} in {file}, which is gone or another one now")
-    return file
-
-
-def torch_device(name: str) -> torch.device:
-    """Return the device to sample on: ``auto`` takes a GPU if there is one.
-
-    Raises:
-        OptionError: no such device, or not on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(name)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError):
-        raise OptionError(f"device={name}: not on this machine; use auto, cpu or cuda") from None
-    return found
+def _rare(folder: RunFolder, how: bool | str) -> list[tuple[Column, Chances]]:
+    """Return the rare codes with their chances: they stay with the patients, a run folder does not carry them."""
+    if not how:
+        return []
+    file = beside_patients(folder, LOW_PREVALENCE, f"reintroduce={str(how).lower()}: the rare codes stay")
+    rare, groups = read_rare(file.parent)
+    if how is True:
+        return [(one.code.column, one.code.prevalence) for one in rare]
+    if rare and groups is None:
+        raise OptionError(f"reintroduce={how}: {file} knows prevalences only, by an older version; prepare it again")
+    return [(one.code.column, partial(one.chances, groups=groups)) for one in rare]

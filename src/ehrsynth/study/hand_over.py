@@ -35,8 +35,9 @@ from ehrsynth.reporting.parts import write_parts
 from ehrsynth.sampling import Acceptance, Ruled, synthesize
 from ehrsynth.seeding import derive
 from ehrsynth.study.build import build
-from ehrsynth.study.generate import torch_device
+from ehrsynth.study.guidance import effect_of_guidance
 from ehrsynth.study.judge import ROLES, History, examine, judge, real_rows
+from ehrsynth.study.loaded_run import torch_device
 from ehrsynth.study.run_folder import MANIFEST, PROVENANCE, RunFolder
 from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import Spec
@@ -94,6 +95,7 @@ def hand_over(
             progress=lambda done: advance(done, None),
         )
         synthetic = _written(folder.synthetic, chunks, Encoder(real.schema))
+    guidance = effect_of_guidance(model, data.records["train"], derive(spec.seed, "guidance"))
     seconds["generate"] = perf_counter() - start
 
     start = perf_counter()
@@ -120,7 +122,7 @@ def hand_over(
         title=f"{spec.model_name} on {matrix.name}",
         about=about,
         command=spec.command,
-        history=History(losses, checkpoints, epoch),
+        history=History(losses, checkpoints, epoch, guidance),
     )
     seconds["evaluate"] = perf_counter() - start - seconds["anchors"]
 
@@ -170,6 +172,11 @@ def hand_over(
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": report["versions"],
         "data": hashes,
+        **(
+            {}
+            if guidance is None
+            else {"guidance": guidance.astype(object).where(guidance.notna(), None).to_dict("records")}
+        ),
         "manifest": MANIFEST,
     }
     write_json(folder.path / PROVENANCE, provenance)
