@@ -90,7 +90,7 @@ class EHRDiff(DiffusionModel, GuidedModel):
             error shrinks what is uncertain towards zero; this one keeps their order and mends the number.
         condition: columns that the network is told, so that it can be asked for them.
         label_dropout: share of training rows whose labels it is not told, as guidance needs.
-        guidance: how much further than calibrated the samples follow their labels.
+        guidance: w in F + w (F - F without labels), F being the output of the network; 0 is calibrated.
 
     Raises:
         OptionError: an option is not a value that can work.

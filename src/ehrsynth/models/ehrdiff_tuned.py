@@ -54,8 +54,8 @@ class EHRDiffTuned(DiffusionModel, GuidedModel):
         rho: spacing of the noise levels.
         decoding: draws of bits and levels ``calibrated`` to the training prevalence, or ``bernoulli``, as they are.
         condition: columns that the network is told, so that it can be asked for them.
-        label_dropout: share of training rows whose labels it is not told.
-        guidance: how much further than calibrated the samples follow their labels.
+        label_dropout: share of training rows whose labels it is not told, as guidance needs.
+        guidance: w in F + w (F - F without labels), F being the output of the network; 0 is calibrated.
 
     Raises:
         OptionError: an option is not a value that can work.

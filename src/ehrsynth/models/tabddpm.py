@@ -72,8 +72,8 @@ class TabDDPM(DiffusionModel, GuidedModel):
             they keep an average too.
         marginal_bias: start the output for bits and groups at the training marginals.
         condition: columns that the network is told, so that it can be asked for them.
-        label_dropout: share of training rows whose labels it is not told.
-        guidance: w in output + w (output - output without labels); 0 is calibrated.
+        label_dropout: share of training rows whose labels it is not told, as guidance needs.
+        guidance: w in F + w (F - F without labels), F being the output of the network; 0 is calibrated.
 
     Raises:
         OptionError: an option is not a value that can work.

@@ -80,8 +80,8 @@ class TabSyn(GuidedModel):
         learning_rate: of Adam; in the second phase it falls linearly to zero.
         steps: of Heun's method.
         condition: columns that denoiser and decoder are told, so that they can be asked for them.
-        label_dropout: share of training rows whose labels the denoiser is not told.
-        guidance: w in D + w (D - D without labels); 0 is calibrated.
+        label_dropout: share of training rows whose labels the denoiser is not told, as guidance needs.
+        guidance: w in F + w (F - F without labels), F being the output of the network; 0 is calibrated.
 
     Raises:
         OptionError: an option is not a value that can work.

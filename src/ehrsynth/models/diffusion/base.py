@@ -37,7 +37,7 @@ class GuidedModel(LabelledModel):
         seed: of weights and draws.
         condition: columns that the network is told, so that it can be asked for them.
         label_dropout: share of training rows whose labels it is not told, as guidance needs.
-        guidance: w in D + w (D - D without labels); 0 is calibrated.
+        guidance: w in F + w (F - F without labels), F being the output of the network; 0 is calibrated.
 
     Attributes:
         guidance: may be changed between draws.
