@@ -118,20 +118,21 @@ def normalised(norm: nn.BatchNorm1d, x: torch.Tensor, weight: torch.Tensor) -> l
     return [y.detach(), x.grad, norm.running_mean.clone(), norm.running_var.clone()]
 
 
-def one_of_two(rank: int, folder: str) -> None:
+def one_of_two(rank: int, folder: str, shape: tuple[int, ...]) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     rng = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(8, 3, generator=rng), torch.randn(8, 3, generator=rng)
+    x, weight = torch.randn(shape, generator=rng), torch.randn(shape, generator=rng)
     torch.save(normalised(BatchNorm(3), x[rank::2], weight[rank::2]), f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_two_processes_normalise_a_batch_as_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(8, 3), (8, 3, 5)])
+def test_two_processes_normalise_a_batch_as_one_does(shape: tuple[int, ...], tmp_path: Path) -> None:
     rng = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(8, 3, generator=rng), torch.randn(8, 3, generator=rng)
+    x, weight = torch.randn(shape, generator=rng), torch.randn(shape, generator=rng)
     y, slope, mean, variance = normalised(nn.BatchNorm1d(3), x, weight)
-    multiprocessing.start_processes(one_of_two, (str(tmp_path),), nprocs=2, start_method="fork")
+    multiprocessing.start_processes(one_of_two, (str(tmp_path), shape), nprocs=2, start_method="fork")
     for rank in (0, 1):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         # The slope of a process's mean over half of the rows is twice that of the mean over all, and DDP takes means.

@@ -52,7 +52,7 @@ class MaskedDiffusion(DiffusionModel):
         seed: of weights and draws.
         width: of the network that reveals codes and groups.
         depth: of its residual layers.
-        number_width: of the network that denoises numbers.
+        number_width: of the network that denoises numbers, an even number.
         number_depth: of its residual layers.
         spread: exponent of the variable of largest entropy; one of no entropy has 1, and with 1 all are alike.
         learning_rate: of AdamW after warm-up.
@@ -88,7 +88,8 @@ class MaskedDiffusion(DiffusionModel):
     ) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
-        options.whole(1, width=width, depth=depth, number_width=number_width, number_depth=number_depth, steps=steps)
+        options.whole(1, width=width, depth=depth, number_depth=number_depth, steps=steps)
+        options.even(2, number_width=number_width)
         options.whole(2, number_steps=number_steps)
         options.number(1, spread=spread)
         self.spread, self.steps = spread, steps

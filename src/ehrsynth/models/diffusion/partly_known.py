@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ehrsynth.models.diffusion.embedding import FourierFeatures
 from ehrsynth.models.diffusion.precondition import Network
 from ehrsynth.models.nn import ResidualStack
 
@@ -28,7 +29,7 @@ class Denoiser(nn.Module):
     def __init__(self, seen: int, numbers: int, width: int, depth: int) -> None:
         super().__init__()
         self.context = nn.Linear(seen, width) if seen else None
-        self.noise = nn.Sequential(nn.Linear(1, width), nn.SiLU(), nn.Linear(width, width))
+        self.noise = nn.Sequential(FourierFeatures(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.first = nn.Linear(2 * numbers, width)
         self.stack = _residual(width, width, depth)
         self.output = nn.Linear(width, numbers)
