@@ -18,42 +18,19 @@ from ehrsynth.models.condition import Condition
 from ehrsynth.models.diffusion.base import DiffusionModel, GuidedModel
 from ehrsynth.models.diffusion.categories import Categories
 from ehrsynth.models.diffusion.discrete_time import CosineSchedule, GaussianDiffusion, MultinomialDiffusion
-from ehrsynth.models.diffusion.embedding import Sinusoid
 from ehrsynth.models.diffusion.guidance import guided
 from ehrsynth.models.diffusion.normal_scores import Centred, NormalScores
-from ehrsynth.models.nn import mlp
+from ehrsynth.models.diffusion.told_mlp import ToldMLP
 from ehrsynth.schema import Schema
 
 Numbers = Literal["quantile", "min_max"]
 
 
-class TabularMLP(nn.Module):
-    """The paper's network: x = Linear(x_t) + time(t) + SiLU(Linear(labels)), then an MLP.
-
-    ``time`` is Linear, SiLU, Linear of sinusoids. Rows [n, p] hold bits and indicators as zeros and ones; the code
-    gives logarithms of both states, -69 for 0, which over hundreds of columns add up to what ends in NaN.
-    """
-
-    def __init__(self, columns: int, labels: int, stem_width: int, widths: Sequence[int]) -> None:
-        super().__init__()
-        self.time = nn.Sequential(
-            Sinusoid(stem_width), nn.Linear(stem_width, stem_width), nn.SiLU(), nn.Linear(stem_width, stem_width)
-        )
-        self.label = nn.Sequential(nn.Linear(labels, stem_width), nn.SiLU()) if labels else None
-        self.stem = nn.Linear(columns, stem_width)
-        self.body = mlp([stem_width, *widths, columns])
-
-    def forward(self, x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        """Map rows [n, p], steps [n, 1] or [1, 1] and labels [n, k] to [n, p]."""
-        x = self.stem(x) + self.time(t)
-        if self.label is not None:
-            x = x + self.label(labels)
-        output: Tensor = self.body(x)
-        return output.float()
-
-
 class TabDDPM(DiffusionModel, GuidedModel):
     """Multinomial diffusion of bits and groups, Gaussian diffusion of numbers, by one MLP.
+
+    The network sees bits and indicators as zeros and ones; the paper's code gives it logarithms of both states, -69 for
+    0, which over hundreds of columns add up to what ends in NaN.
 
     A bit is a category of two states. No column has a loop of its own, in loss or sampler. Labels are the paper's class
     condition for any columns; dropping them, guidance and the average of the weights are ours, as is that a number
@@ -80,7 +57,7 @@ class TabDDPM(DiffusionModel, GuidedModel):
     """
 
     penalises_rules = True
-    network: TabularMLP
+    network: ToldMLP
 
     def __init__(
         self,
@@ -111,7 +88,7 @@ class TabDDPM(DiffusionModel, GuidedModel):
         self.gaussian = GaussianDiffusion(self.schedule)
         self.multinomial = MultinomialDiffusion(self.schedule, self.categories)
         with self.seeded_init():
-            network = TabularMLP(columns, self.labels.width, stem_width, widths)
+            network = ToldMLP(columns, self.labels.width, stem_width, widths)
         self.follow(network, learning_rate=learning_rate, warmup_steps=0, ema_decay=ema_decay)
 
     @override

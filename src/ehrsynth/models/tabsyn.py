@@ -26,40 +26,18 @@ from ehrsynth.models import heads, options
 from ehrsynth.models.autoencoder import kl_of_normal, normal_draw
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.diffusion.base import GuidedModel
-from ehrsynth.models.diffusion.embedding import Sinusoid
 from ehrsynth.models.diffusion.guidance import guided
 from ehrsynth.models.diffusion.loss import edm_errors
 from ehrsynth.models.diffusion.normal_scores import NormalScores
 from ehrsynth.models.diffusion.precondition import denoise
 from ehrsynth.models.diffusion.sampler import heun, karras_schedule
+from ehrsynth.models.diffusion.told_mlp import ToldMLP
 from ehrsynth.models.nn import mlp
 from ehrsynth.schema import Schema
 
 SIGMA_DATA = 0.5  # of the latent vectors as the diffusion sees them
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
-
-
-class LatentDenoiser(nn.Module):
-    """F of the preconditioning: Linear(z) + noise(c) + SiLU(Linear(labels)), then layers of SiLU, w to 2 w to 2 w to w.
-
-    Labels are ours, as TabDDPM has them.
-    """
-
-    def __init__(self, latent_width: int, labels: int, width: int) -> None:
-        super().__init__()
-        self.noise = nn.Sequential(Sinusoid(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.label = nn.Sequential(nn.Linear(labels, width), nn.SiLU()) if labels else None
-        self.stem = nn.Linear(latent_width, width)
-        self.body = mlp([width, 2 * width, 2 * width, width, latent_width], nn.SiLU)
-
-    def forward(self, z: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
-        """Map latent vectors [n, d], noise conditions [n, 1] or [1, 1] and labels [n, k] to [n, d]."""
-        x = self.stem(z) + self.noise(noise)
-        if self.label is not None:
-            x = x + self.label(labels)
-        output: Tensor = self.body(x)
-        return output
 
 
 class TabSyn(GuidedModel):
@@ -72,7 +50,7 @@ class TabSyn(GuidedModel):
         seed: of weights, latent draws and noise.
         latent_width: d, dimensions of the latent vector.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
-        denoiser_width: w, of the denoising MLP; its two widest layers have twice as many units.
+        denoiser_width: w, of the denoising MLP, whose layers have w, 2 w, 2 w and w units.
         autoencoder_share: of the epochs that the autoencoder takes; at least one.
         beta_max: weight of the KL term in the first epoch, 1 being the evidence lower bound.
         beta_min: in the autoencoder's last epoch; in between it falls by the same factor from epoch to epoch.
@@ -122,11 +100,11 @@ class TabSyn(GuidedModel):
         self.latent_width, self.posterior_draws, self.learning_rate = latent_width, posterior_draws, learning_rate
         self.autoencoder_share, self.beta_max, self.beta_min = autoencoder_share, beta_max, beta_min
         self.sigmas = karras_schedule(steps, sigma_max=SIGMA_MAX, sigma_min=SIGMA_MIN, rho=RHO)
-        layout = self.layout
+        layout, widths = self.layout, [2 * denoiser_width, 2 * denoiser_width, denoiser_width]
         with self.seeded_init():
             self.encoder = mlp([layout.width, *hidden, 2 * latent_width])
             self.decoder = mlp([latent_width + self.labels.width, *reversed(hidden), layout.width])
-            self.denoiser = LatentDenoiser(latent_width, self.labels.width, denoiser_width)
+            self.denoiser = ToldMLP(latent_width, self.labels.width, denoiser_width, widths, nn.SiLU)
         self.scale = NormalScores(layout.width - layout.values.start)
         self.log_std = nn.Parameter(torch.full((layout.width - layout.binary.stop,), -2.0))
         self.register_buffer("moments", torch.tensor([[0.0], [1.0]]).repeat(1, latent_width))
