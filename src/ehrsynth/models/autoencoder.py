@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ehrsynth.kinds import bits_nll, levels_nll
 from ehrsynth.layout import Layout
+from ehrsynth.models.heads import observed
 
 
 class DenseAutoencoder(nn.Module):
@@ -31,10 +32,7 @@ def reconstruction_loss(layout: Layout, rows: Tensor, logits: Tensor) -> Tensor:
     total = bits_nll(rows[:, bits], logits[:, bits]).sum(1)
     for group in layout.groups.values():
         total = total + levels_nll(rows[:, group], logits[:, group])
-    of_values = bits_nll(rows[:, values], logits[:, values])
-    for bit, value in layout.missing_bits():
-        of_values[:, value] = of_values[:, value] * (1 - rows[:, bit])
-    return total + of_values.sum(1)
+    return total + (observed(layout, rows) * bits_nll(rows[:, values], logits[:, values])).sum(1)
 
 
 def pretraining(wanted: int, epochs: int | None) -> int:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.special import ndtr, ndtri
 
 from ehrsynth.layout import Layout, Records
+from ehrsynth.models.heads import observed
 from ehrsynth.models.quantiles import GRID, places_of, quantiles, values_at
 
 EDGE = 1e-4  # ranks nearer to 0 or 1 are moved here: scores lie within 3.7 of zero
@@ -63,7 +64,7 @@ class NormalRecords(NormalScores):
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout.width - layout.values.start)
-        self.values, self.pairs = layout.values, layout.missing_bits()
+        self.layout = layout
         self.register_buffer("gaps", torch.zeros(layout.width - layout.values.start))
 
     def observe(self, train: Records) -> None:
@@ -73,12 +74,12 @@ class NormalRecords(NormalScores):
 
     def of(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return scores of records [n, p]; of shared values drawn, or without a generator those in their middle."""
-        values = rows[:, self.values]
+        values = rows[:, self.layout.values]
         share = torch.full_like(values, 0.5)
         if generator is not None:
             share = torch.rand(values.shape, generator=generator, device=values.device)
         rank = self.rank(values, share) * (1 - self.gaps)
-        return score(rank.lerp(1 - self.gaps * share, self._missing(rows)))
+        return score(rank.lerp(1 - self.gaps * share, 1 - observed(self.layout, rows)))
 
     def back(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return values [n, C] in [0, 1], differentiable, and bool [n, C]: which of them are missing."""
@@ -87,17 +88,11 @@ class NormalRecords(NormalScores):
 
     def written(self, rows: Tensor, scores: Tensor, where: Tensor) -> Tensor:
         """Return records [n, p] with the numbers that scores [n, C] stand for, or that these are missing, ``where``."""
-        values, missing = self.back(scores)
-        rows = torch.cat([rows[:, : self.values.start], values.where(where, rows[:, self.values])], dim=1)
-        for bit, value in self.pairs:
+        (values, missing), binary = self.back(scores), rows[:, self.layout.binary]
+        rows = torch.cat([binary, values.where(where, rows[:, self.layout.values])], dim=1)
+        for bit, value in self.layout.missing_bits():
             rows[:, bit] = torch.where(where[:, value], missing[:, value].to(rows.dtype), rows[:, bit])
         return rows
-
-    def _missing(self, rows: Tensor) -> Tensor:
-        missing = rows.new_zeros(len(rows), len(self.gaps))
-        for bit, value in self.pairs:
-            missing[:, value] = rows[:, bit]
-        return missing
 
 
 class Centred(nn.Module):
