@@ -21,24 +21,29 @@ from ehrsynth.models import options
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.models.quantiles import GRID, places_of, places_within, quantiles, values_at
+from ehrsynth.models.told import EXPECTED
 from ehrsynth.models.truncated import draw_within, log_chance
 from ehrsynth.schema import Schema
 
+FITTED = 10  # steps of proportional fitting
 TINY = 1e-12  # what is less likely counts as much where a logarithm is needed
 OUTERMOST = 0.5 / GRID  # place of the least value in a law
-SMALLEST_STD = 0.1  # of normal scores: below it a density only rewards reproducing ties
+SMALLEST_STD = 0.3  # of normal scores: below it a density only rewards reproducing ties
 
 
 class Mixture(GradientFree):
     """Components within which columns are independent; an epoch is one pass of expectation maximisation.
 
     After each pass the mixture has the training shares of all codes, levels and missing indicators, and the mean and
-    variance of each number, whatever the number of components. A number counts where it is observed; the chance that
-    it is missing is one of a component's own. A number is Gaussian on the scale of normal scores, Phi^-1 of its place in
-    its training law: so counts and values that many rows share come back as they are, and conditions are exact.
+    variance of each number's scores, whatever the number of components. A number counts where it is observed; the
+    chance that it is missing is one of a component's own. A number is Gaussian on the scale of normal scores, Phi^-1 of
+    its place in its training law: so counts and values that many rows share come back as they are, and conditions are
+    exact.
 
-    What travels with a checkpoint are components of ten training rows or more: smaller ones are pooled, and so are the
-    means of a number of which components have observed less than ten.
+    What travels with a checkpoint are sums over ten training rows or more, as far as rows are of one component. Smaller
+    components are pooled. So are, of each column, the components in which less than ten rows have a code or level, or
+    lack a code, or have a number observed; that hardly any has it, where five or more were to be expected, stays. Thus
+    a pass need not make the training rows likelier. Of a column alone travels what ``independent`` keeps.
 
     Args:
         schema: columns to generate.
@@ -96,7 +101,7 @@ class Mixture(GradientFree):
         return self.schema.names
 
     def scores_of(self, values: Tensor) -> Tensor:
-        """Return the normal scores [n, C] of numbers, float64; of a value that many rows share, that of their middle."""
+        """Return normal scores [n, C] of numbers, float64; of a value that many rows share, that of their middle."""
         below, up_to = (places_of(values, self.quantiles, right).double() for right in (False, True))
         return ndtri(((below + up_to) / 2).clamp(OUTERMOST, 1 - OUTERMOST))
 
@@ -194,14 +199,27 @@ class Mixture(GradientFree):
 
     def _of_sums(self, weights: Tensor, sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return chances [K, B], means and deviations [K, C] of the features' ``sums`` over ``weights`` rows each."""
-        alive = (weights > 0)[:, None]
-        total = sums + self.prior_rows * alive * self.overall
-        chances = total[:, : self.layout.binary.stop] / (weights[:, None] + self.prior_rows * alive).clamp(min=TINY)
-        parts = total[:, self.layout.binary.stop :].unflatten(1, (3, -1))  # observed, their sum, that of their squares
-        few = sums[:, self.layout.binary.stop :].unflatten(1, (3, -1))[:, :1] < LEAST
-        seen, first, second = torch.where(few, (parts * few).sum(0), parts).clamp(min=0).unbind(1)
+        binary = self.layout.binary.stop
+        prior = self.prior_rows * (weights > 0)[:, None]
+        present = self._told(weights[:, None], sums[:, :binary]) + prior * self.overall[:binary]
+        chances = present / (weights[:, None] + prior).clamp(min=TINY)
+        parts = sums[:, binary:].unflatten(1, (3, -1))  # observed, their sum, that of their squares
+        few = _few(parts[:, 0])[:, None]
+        parts = parts + prior[:, None] * self.overall[binary:].unflatten(0, (3, -1))
+        seen, first, second = torch.where(few, (parts * few).sum(0), parts).unbind(1)
         mean, square = (part / seen.clamp(min=TINY) for part in (first, second))
         return chances, mean, (square - mean.square()).clamp(min=SMALLEST_STD**2).sqrt()
+
+    def _told(self, weights: Tensor, present: Tensor) -> Tensor:
+        """Return how many rows of each component have each bit and level [K, B], those of few rows put together."""
+        found = _spread(present, weights)
+        bits = self.layout.bits
+        found[:, bits] = weights - _spread(weights - found[:, bits], weights)
+        for group in self.layout.groups.values():
+            for _ in range(FITTED):  # until the levels of each component add up again
+                found[:, group] *= weights / found[:, group].sum(1, keepdim=True).clamp(min=TINY)
+                found[:, group] *= present[:, group].sum(0) / found[:, group].sum(0).clamp(min=TINY)
+        return found
 
 
 def _pooled(weights: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,6 +236,31 @@ def _pooled(weights: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
         part[pooled] = 0
         part[pooled[-1]] = together
     return weights, sums
+
+
+def _few(rows: Tensor) -> Tensor:
+    """Return which components have less than ``LEAST`` of ``rows`` [K, ...], and more until they have as many."""
+    values, order = rows.sort(0)
+    number = (values < LEAST).sum(0)
+    enough = (values.cumsum(0) < LEAST).sum(0) + 1
+    number = torch.where((values < LEAST).any(0), number.maximum(enough), 0)
+    return order.argsort(0) < number
+
+
+def _spread(rows: Tensor, weights: Tensor) -> Tensor:
+    """Return ``rows`` [K, B] of components of so many ``weights`` [K, 1], those of few at the share they have together.
+
+    If these are few together too, the other components have them; and if there are no others, all have one share. Where
+    hardly any are found, though five or more were to be expected, that stays.
+    """
+    total = rows.sum(0)
+    alone = weights * total / weights.sum().clamp(min=TINY)
+    few = (rows < LEAST) & ~((rows < 0.5) & (alone >= EXPECTED))
+    together = (rows * few).sum(0)
+    share = (together / (weights * few).sum(0).clamp(min=TINY)).where(together >= LEAST, 0.0)
+    found = torch.where(few, weights * share, rows)
+    left = found.sum(0)
+    return torch.where(left < LEAST, alone, found * total / left.clamp(min=TINY))
 
 
 def _ranges(condition: Condition) -> list[int]:
