@@ -22,11 +22,14 @@ def discovered(folder: Path = CONF) -> dict[str, Trial]:
     A model that can be told some columns is there a further time, as ``NAME_told``.
     """
     found: dict[str, Trial] = {}
-    for path in sorted(folder.glob("*.yaml")):
-        node = load("model", path)
+    nodes = {path: load("model", path) for path in sorted(folder.glob("*.yaml"))}
+    own = {node["_target_"] for node in nodes.values() if "_name_" not in node}
+    for path, node in nodes.items():
         cls = get_class(node["_target_"])
         options = {str(name): _small(value) for name, value in node.items() if not str(name).startswith("_")}
         found[path.stem] = cls, options
+        if "_name_" in node and node["_target_"] in own:  # its choices are tried under the class's own name
+            continue
         for name, hint in get_type_hints(cls.__init__).items():
             choices = get_args(hint) if get_origin(hint) is Literal else (True, False) if hint is bool else ()
             for choice in (choice for choice in choices if choice != options.get(name)):

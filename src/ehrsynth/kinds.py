@@ -108,8 +108,12 @@ def unscaled(column: Column, scaled: ArrayLike | Tensor) -> NDArray[np.float64]:
     They are rounded to the decimals of the training data, since records hold float32: 45 years come back as 44.999998.
     """
     low, width = span(column)
-    decimals = 0 if column.kind == "count" else MOST_DECIMALS if column.decimals is None else column.decimals
-    return np.round(np.asarray(scaled, dtype=np.float64) * width + low, decimals) + 0.0  # no minus zero
+    return np.round(np.asarray(scaled, dtype=np.float64) * width + low, decimals_of(column)) + 0.0  # no minus zero
+
+
+def decimals_of(column: Column) -> int:
+    """Return how many digits after the point a table shows of a number."""
+    return 0 if column.kind == "count" else MOST_DECIMALS if column.decimals is None else column.decimals
 
 
 def harden_bits(x: Tensor, generator: torch.Generator | None) -> Tensor:

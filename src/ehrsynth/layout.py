@@ -26,6 +26,15 @@ BLOCKS: tuple[FieldKind, ...] = ("bit", "missing", "level", "value")  # in this 
 DIGESTED = 65_536  # rows hashed at a time
 
 
+def refuse_nan(x: Tensor) -> None:
+    """Raise a ``TrainingError`` if what a network says about records to be drawn is not all numbers."""
+    if x.isnan().any():
+        raise TrainingError(
+            "the model draws NaN, so its training diverged; lower the learning rate, or check the training table"
+            " for extreme values"
+        )
+
+
 @dataclass(frozen=True)
 class Layout:
     """The order of the encoded columns and the blocks they form."""
@@ -103,11 +112,7 @@ class Layout:
         Raises:
             TrainingError: some are NaN, for the weights have left what numbers can hold, though no loss had.
         """
-        if x.isnan().any():
-            raise TrainingError(
-                "the model draws NaN, so its training diverged; lower the learning rate, or check the training table"
-                " for extreme values"
-            )
+        refuse_nan(x)
         parts = [harden_bits(x[:, self.bits], generator)]
         parts += [harden_levels(x[:, group], generator) for group in self.groups.values()]
         return torch.cat([*parts, x[:, self.values].clamp(0, 1)], dim=1)

@@ -19,6 +19,7 @@ from ehrsynth.models.condition import Condition
 from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.models.mixture import Mixture
 from ehrsynth.sampling import sample_records
+from ehrsynth.sampling.wanted import conditions, wanted
 from ehrsynth.schema import Column, Schema
 from tests.models import CONF, discovered, learns
 
@@ -29,6 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
 ]
+EXACT = [name for name, (cls, _) in MODELS.items() if cls.conditioning == "exact" and "conditionable" in vars(cls)]
 each = pytest.mark.parametrize("name", MODELS)
 each_trained = pytest.mark.parametrize("name", TRAINED)
 
@@ -132,6 +134,53 @@ def test_a_model_keeps_what_it_can_be_conditioned_on_and_the_rest_as_it_was(name
             assert condition.met_by(model.sample(ROWS, torch.Generator().manual_seed(1), condition)).all()
             nothing = Condition.of(rows, [])
             assert torch.equal(model.sample(ROWS, torch.Generator().manual_seed(1), nothing), free)
+
+
+WISHES: dict[str, dict[str, object]] = {
+    "bit": {"code1": 1},
+    "level": {"sex": "F"},
+    "no level": {"race": "missing"},
+    "value": {"age": 44},
+    "range": {"age": (30, 60)},
+    "gap": {"bmi": "missing"},
+    "some": {"code1": 0, "sex": "M", "age": (40, None), "bmi": (None, 50)},
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_conditions_are_those_that_counting_finds(name: str) -> None:
+    """Of what a model draws freely, those who have it: as many, and with the same means, as under the condition."""
+    model = trained(name)
+    wishes = {wish: asked for wish, asked in WISHES.items() if set(asked) <= set(model.conditionable)}
+    everyone = sample_records(model, 60_000, seed=1).dense().nan_to_num(0.0)
+    asked = {wish: conditions(SCHEMA, 1, wanted(SCHEMA, wishes[wish])) for wish in wishes}
+    for wish, condition in asked.items():
+        drawn = sample_records(model, 20_000, seed=2, condition=condition).dense().nan_to_num(0.0)
+        assert condition.met_by(drawn).all(), wish
+        assert_same_means(drawn, everyone[near(condition).met_by(everyone)], wish)
+    if {"bit", "range"} <= set(asked):  # one after another, each of its own
+        parts = [
+            torch.cat([getattr(asked[wish], part) for wish in ("bit", "range")]) for part in ("low", "high", "given")
+        ]
+        both = Condition(model.layout, *(part.repeat(10_000, 1) for part in parts))
+        drawn = sample_records(model, 20_000, seed=3, condition=both).dense().nan_to_num(0.0)
+        for i, wish in enumerate(("bit", "range")):
+            assert_same_means(drawn[i::2], everyone[asked[wish].met_by(everyone)], f"{wish}, row by row")
+
+
+def near(condition: Condition) -> Condition:
+    """Return a condition whose values are ranges of half a year to either side: nobody is exactly as old."""
+    numbers, half = torch.arange(condition.layout.width) >= condition.layout.values.start, 0.5 / 72
+    point = condition.fixed & numbers
+    low, high = (condition.low - half).where(point, condition.low), (condition.high + half).where(point, condition.high)
+    return Condition(condition.layout, low, high, condition.given)
+
+
+def assert_same_means(drawn: Tensor, counted: Tensor, wish: str) -> None:
+    assert len(counted) > 100, wish
+    apart = (drawn.mean(0) - counted.mean(0)).abs()
+    chance = (drawn.var(0) / len(drawn) + counted.var(0) / len(counted)).sqrt()
+    assert (apart <= 4.5 * chance + 0.002).all(), (wish, apart / (chance + 1e-9))
 
 
 @each_trained

@@ -76,7 +76,7 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
     ("train", "data.matrix=2024_10", 2, "2024_10: no such folder"),
     ("train", "{fit} model=torn", 2, "torn.yaml.*, line 3: not readable as YAML"),
     ("train", "{fit} model=tagged", 2, "tagged.yaml.*, line 1: not readable as YAML"),
-    ("train", "{fit} model=gan", 2, "'model/gan': no such option; use one of ehrdiff,"),
+    ("train", "{fit} model=gan", 2, "'model/gan': no such option; use one of .*ehrdiff,"),
     ("train", "{fit} model=vae model.hiden=[16]", 2, "'hiden': no such option; use model.hidden"),
     ("train", "{fit} model=vae model.hidden=[]", 2, r"model.hidden=\[\]: a list of whole numbers"),
     ("train", "{fit} model=vae model.learning_rate=fast", 2, "model.learning_rate=fast: a finite number"),
@@ -105,9 +105,9 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
     ("train", "{fit} trainer.precision=bf16-true", 2, "trainer.precision=bf16-true: one of 32-true"),
     (
         "train",
-        "{fit} model=emr_wgan trainer.precision=bf16-mixed",
+        "{fit} model=emr_wgan trainer.precision=64-true",
         2,
-        "trainer.precision=bf16-mixed: one of 32-true for EMRWGAN",
+        "trainer.precision=64-true: one of 32-true, 16-mixed, bf16-mixed for EMRWGAN",
     ),
     ("train", "{fit} model=vae trainer.precision=64-true", 2, "trainer.precision=64-true: one of 32-true"),
     (
@@ -167,7 +167,32 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
         2,
         r"condition.sex=\$\{oc.env:HOME\}: one of F, M",
     ),
-    ("generate", "run={run} out=s.csv condition.age=50", 2, "condition.age=50: only binary and categorical"),
+    (
+        "generate",
+        "run={run} out=s.csv condition.age=5000",
+        2,
+        "condition.age=5000: a whole number from .* to .*, a range",
+    ),
+    ("generate", "run={run} out=s.csv condition.age=[60,50]", 2, r"condition.age=\[60,50\]: a whole number from"),
+    ("generate", "run={run} out=s.csv n=9 condition.age=[50,null]", 0, "^  rejection: 'age'$"),
+    ("generate", "run={run} out=s.csv conditions=gone.csv", 2, "gone.csv: no such file"),
+    ("generate", "run={run} out=s.csv conditions={tables}/train.csv", 2, "train.csv: extra columns 'patient'"),
+    ("generate", "run={run} out=s.csv conditions={tables}/asked.csv n=3", 2, "asked.csv: its rows say .*; leave out n"),
+    ("generate", "run={run} out=s.csv conditions={tables}/asked.csv", 0, "^2 records .* s.csv$"),
+    ("generate", "run={run} out=s.csv balance=age", 2, "balance=age: no binary or categorical column"),
+    ("generate", "run={independent} out=s.csv n=8 balance=sex", 0, "^condition: by the model$"),
+    ("generate", "run={run} out=s.csv boost.sex.F=much", 2, "boost.sex.F=much: a number above zero"),
+    ("generate", "run={run} out=s.csv boost.sex.X=2", 2, "boost.sex.X: one of F, M was expected"),
+    ("generate", "run={independent} out=s.csv n=8 boost.sex.F=2", 0, "^8 records"),
+    ("generate", "run={run} out=s.csv post_selection=age", 2, "post_selection=age: no binary or categorical column"),
+    ("generate", "run={run} out=s.csv guidance=1", 2, "guidance=1: VAE has none"),
+    (
+        "generate",
+        "run={run} out=s.csv constraints.policy=mend",
+        2,
+        "constraints.policy=mend: one of keep, reject, repair",
+    ),
+    ("generate", "run={run} out=s.csv n=20 constraints.policy=repair", 0, "^constraints.policy=repair: "),
     ("generate", "run={run} out=s.csv condition=F", 2, "condition=F: a mapping of columns"),
     ("generate", "run={independent} out=s.csv +condition.sex=F n=5", 0, "^condition: by the model$"),
     ("generate", "run={run} out=s.csv reintroduce=maybe", 2, "reintroduce=maybe: true or false"),
@@ -242,6 +267,7 @@ def places(tmp_path_factory: pytest.TempPathFactory, matrix: Path, study: Path) 
         patients(seed).to_csv(tables / f"{role}.csv", index=False)
     for name in ("größe.csv", "a=b.csv", "with space (1).csv", "2024", "x~1.csv", "data[1].csv"):
         shutil.copy(tables / "train.csv", tables / name)
+    (tables / "asked.csv").write_text("age,sex\n,F\n,M\n", encoding="utf-8")
     (tables / "3.1").mkdir()
     (tables / "folder.csv").mkdir()
     (tables / "conf" / "suite").mkdir(parents=True)

@@ -12,10 +12,14 @@ import pandas as pd
 import pytest
 import torch
 
+import ehrsynth
+from ehrsynth.constraints import Rules, load
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.ranking import choose_checkpoint
 from ehrsynth.files import sha256
+from ehrsynth.schema import Schema
 from ehrsynth.study.run_folder import RunFolder
 from tests.conftest import WITHOUT_FIGURES, Cli, small
 
@@ -164,6 +168,47 @@ def test_generate_with_a_condition_and_the_rare_codes(study: Path, matrix: Path,
     rare = json.loads((matrix / "low_prevalence.json").read_text(encoding="utf-8"))["codes"]
     assert rare
     assert {code["column"]["name"] for code in rare} <= set(women.columns)
+    made = json.loads((tmp_path / "women.provenance.json").read_text(encoding="utf-8"))
+    assert made["run"]["run_id"] == run.path.name
+    assert made["run"]["checkpoint"]["sha256"] == sha256(run.chosen_checkpoint)
+    assert made["table"] == {"file": "women.parquet", "sha256": sha256(out), "columns": len(women.columns)}
+    assert made["how"]["ways"] == {"sex": "rejection"}
+    assert made["how"]["share"] == made["how"]["accepted"] / made["how"]["drawn"]
+    assert made["asked"]["condition"] == {"sex": "F"}
+    assert made["asked"]["reintroduce"] is True
+
+
+def test_generate_with_the_outcome_as_often_as_in_training(study: Path, matrix: Path, tmp_path: Path) -> None:
+    run, (outcome, *_) = runs_of(study)["independent"], Matrix.open(matrix).schema.outcomes
+    said: list[str] = []
+    table = ehrsynth.generate(run, 500, post_selection=outcome.name, watch=ehrsynth.Watch(say=said.append))
+    assert isinstance(table, pd.DataFrame)
+    train = pd.read_parquet(matrix / "train.parquet")[outcome.name]
+    assert table[outcome.name].sum() == pytest.approx(500 * train.mean(), abs=0.5)
+    assert said == [f"post_selection={outcome.name}: 500 of 1,500 records drawn were kept"]
+    with pytest.raises(OptionError, match="it keeps of what the model draws freely; leave out condition"):
+        ehrsynth.generate(run, 5, post_selection=outcome.name, condition={"sex": "F"})
+
+
+def test_partial_records_and_rules(study: Path, tmp_path: Path) -> None:
+    run = runs_of(study)["vae"]
+    schema = Schema.load(run.schema)
+    asked = pd.read_parquet(run.synthetic).head(40)[["sex", "age"]].astype({"age": object})
+    asked.loc[::2, "age"] = None
+    asked.to_csv(tmp_path / "asked.csv", index=False)
+    written = ehrsynth.generate(run, out=tmp_path / "s.parquet", conditions=tmp_path / "asked.csv", policy="reject")
+    found = pd.read_parquet(tmp_path / "s.parquet")
+    assert found["sex"].tolist() == asked["sex"].tolist()
+    assert found["age"][1::2].tolist() == asked["age"][1::2].tolist()
+    rules = Rules(load(run.constraints, schema), schema)
+    assert len(rules)
+    assert not rules.broken(Encoder(schema).encode(found).dense().nan_to_num(0.0)).any()
+    made = json.loads(written.provenance.read_text(encoding="utf-8"))
+    assert made["asked"]["conditions"] == {"file": "asked.csv", "sha256": sha256(tmp_path / "asked.csv")}
+    shutil.copytree(run.path, tmp_path / "run")
+    (tmp_path / "run" / "constraints.json").unlink()
+    with pytest.raises(OptionError, match=r"constraints.policy=reject: .* has no constraints.json, for the version"):
+        ehrsynth.generate(tmp_path / "run", 5, policy="reject")
 
 
 @pytest.mark.usefixtures("no_figures")

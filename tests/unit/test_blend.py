@@ -1,8 +1,13 @@
 """Other records among generated ones."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
+import pytest
 
+from ehrsynth.errors import OptionError
+from ehrsynth.seeding import derive
 from ehrsynth.study.blend import interleaved, outside
 
 
@@ -32,12 +37,13 @@ def test_places_are_spread_evenly() -> None:
 def test_who_belongs_to_a_cohort_is_left_out_and_no_more_is_drawn_than_needed() -> None:
     asked = []
 
-    def drawn() -> object:
-        for part in range(9):
-            asked.append(part)
-            yield pd.DataFrame({"E10": [0, 1, 0], "sex": ["F", "F", "M"]})
+    def draw(seed: int) -> Iterator[pd.DataFrame]:
+        asked.append(seed)
+        yield pd.DataFrame({"E10": [0, 1, 0], "sex": ["F", "F", "M"]})
 
-    rows = pd.concat(outside(drawn(), {"E10": 1, "sex": "F"}, 5))  # type: ignore[arg-type]
+    rows = pd.concat(outside(draw, {"E10": 1, "sex": "F"}, 5, 7))
     assert len(rows) == 5
     assert rows["E10"].sum() == 0
-    assert asked == [0, 1, 2]
+    assert asked == [7, derive(7, "outside", 1), derive(7, "outside", 2)]
+    with pytest.raises(OptionError, match="merge: only 0 of 100 records are outside the cohort of that run"):
+        list(outside(lambda seed: [pd.DataFrame({"E10": [1, 1]})], {"E10": 1}, 2, 7))

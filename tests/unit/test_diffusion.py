@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from ehrsynth.models.diffusion.guidance import dropped, guided
 from ehrsynth.models.diffusion.loss import edm_loss
 from ehrsynth.models.diffusion.precondition import coefficients, denoise
 from ehrsynth.models.diffusion.sampler import heun, karras_schedule
@@ -103,3 +104,22 @@ def test_noise_levels_are_log_normal() -> None:
     assert log_sigma.shape == (20_000, 1)
     assert log_sigma.mean().item() == pytest.approx(-1.2, abs=0.03)
     assert log_sigma.std().item() == pytest.approx(1.2, abs=0.03)
+
+
+def test_guidance_goes_beyond_what_labels_say() -> None:
+    def network(x: torch.Tensor, noise: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return x + labels.sum(1, keepdim=True)
+
+    x, noise, labels = torch.zeros(2, 3), torch.zeros(1, 1), torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    assert guided(network, labels, 0.0)(x, noise).tolist() == [[1.0] * 3, [0.0] * 3]
+    assert guided(network, labels, 2.0)(x, noise).tolist() == [[3.0] * 3, [0.0] * 3]
+
+
+def test_a_share_of_rows_is_told_no_label() -> None:
+    rng = torch.Generator().manual_seed(0)
+    kept = dropped(torch.ones(10_000, 2), 0.1, rng)
+    assert (kept[:, 0] == kept[:, 1]).all()
+    assert kept.mean().item() == pytest.approx(0.9, abs=0.01)
+    state = rng.get_state()
+    assert dropped(torch.ones(5, 0), 0.1, rng).shape == (5, 0)
+    assert torch.equal(rng.get_state(), state)  # without labels training draws what it did without them

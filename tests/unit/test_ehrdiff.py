@@ -1,12 +1,15 @@
 """EHRDiff: the paper's size, its embedding, averages, learning rate and decoding."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 
-from ehrsynth.models.ehrdiff import DenoisingMLP, EHRDiff, Sinusoid, _largest, _warmup_cosine
-from ehrsynth.models.nn import _warmed_up_average
+from ehrsynth.layout import Layout, Records
+from ehrsynth.models.condition import Condition
+from ehrsynth.models.ehrdiff import Decoding, DenoisingMLP, EHRDiff, RandomFourier, Sinusoid, _largest
+from ehrsynth.models.nn import _warmed_up_average, moving_average, warmup_cosine
 from ehrsynth.schema import Column, Schema
 
 
@@ -54,7 +57,7 @@ def test_activation_comes_before_every_linear_layer() -> None:
 
 
 def test_learning_rate_warms_up_then_falls_along_a_cosine() -> None:
-    rates = [_warmup_cosine(10, 110, step) for step in (0, 5, 10, 60, 110, 120)]
+    rates = [warmup_cosine(10, 110, step) for step in (0, 5, 10, 60, 110, 120)]
     assert rates == pytest.approx([0, 0.5, 1, 0.5, 0, 0])
 
 
@@ -82,6 +85,56 @@ def test_prevalence_decoding_of_few_records_ranks_them_in_a_full_batch() -> None
     assert torch.equal(few, full[:30])
     assert torch.equal(one, full[:1])
     torch.testing.assert_close(full.mean(0), model.prevalence, rtol=0, atol=1 / model.sample_batch)
+
+
+def test_random_fourier_features_turn_as_often_as_drawn() -> None:
+    embedding = RandomFourier(4)
+    embedding.turns.copy_(torch.tensor([0.25, 1.0]))
+    assert embedding(torch.tensor([[0.5]]))[0].tolist() == pytest.approx([0.5, 0.5**0.5, 0.0, 0.5**0.5, -1.0], abs=1e-6)
+
+
+def test_the_average_counts_from_one_and_holds_the_initial_weights() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    network.weight.data.fill_(1.0)
+    average = moving_average(network, 0.999)
+    for weight, expected in ((0.0, 2 / 11), (1.0, 2 / 11 * 3 / 12 + 9 / 12)):
+        network.weight.data.fill_(weight)
+        average.update_parameters(network)
+        assert average.module.weight.item() == pytest.approx(expected)  # type: ignore[operator, union-attr]
+
+
+def test_a_warm_up_longer_than_the_training_is_remarked_on() -> None:
+    model = EHRDiff(schema=codes(6), widths=[8], time_width=4, warmup_steps=200, learning_rate=1e-3)
+    assert list(model.remarks(201)) == []
+    (line,) = model.remarks(50)
+    assert line.startswith(
+        "model.warmup_steps=200: the training has 50 steps, so its learning rate never gets beyond 25 %"
+    )
+
+
+def test_records_are_given_the_labels_that_are_asked_for() -> None:
+    schema = codes(6)
+    rows = (torch.rand(200, 6, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    train = Records.of_dense(Layout.of(schema), rows)
+    for decoding in get_args(Decoding):
+        model = EHRDiff(
+            schema=schema, widths=[8], time_width=4, steps=2, condition=["c1", "c4"], guidance=1.0, decoding=decoding
+        ).eval()
+        model.sample_batch = 64
+        model.observe(train)
+        assert tuple(model.conditionable) == ("c1", "c4")
+        with torch.no_grad():
+            for asked in (train[:1], train[:50]):
+                condition = Condition.of(asked, ["c4"])
+                assert condition.met_by(model.sample(50, torch.Generator().manual_seed(1), condition)).all()
+            assert model.sample(50, torch.Generator().manual_seed(1)).shape == (50, 6)
+
+
+def test_records_under_a_condition_are_ranked_among_usual_ones() -> None:
+    usual = torch.arange(10.0).unsqueeze(1)
+    hard = _largest(torch.tensor([[9.5], [8.0], [7.9]]), torch.tensor([0.2]), torch.Generator().manual_seed(0), usual)
+    assert hard.flatten().tolist() == [1, 1, 0]
+    assert _largest(usual, torch.tensor([0.0]), torch.Generator().manual_seed(0), usual.clone()).sum() == 0
 
 
 def test_prevalence_decoding_takes_the_largest_scores() -> None:

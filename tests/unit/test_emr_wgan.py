@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import distributed, multiprocessing, nn
 from torch.utils.data import DataLoader
 
 from ehrsynth.callbacks.curves import LossCurves
@@ -15,7 +15,7 @@ from ehrsynth.layout import Layout, Records
 from ehrsynth.models.adversarial import gradient_penalty
 from ehrsynth.models.emr_wgan import EMRWGAN
 from ehrsynth.models.heads import marginal_logits
-from ehrsynth.models.nn import ResidualStack, glorot_, mlp
+from ehrsynth.models.nn import BatchNorm, ResidualStack, glorot_, glorot_heads_, mlp
 from ehrsynth.schema import Column, Schema
 
 
@@ -83,6 +83,63 @@ def test_keras_start_values() -> None:
     assert 0.95 * limit < layer.weight.abs().max() <= limit
 
 
+def test_heads_start_as_one_layer_for_each_group_and_one_for_the_rest() -> None:
+    layout = mimic_like_layout()
+    heads = nn.Linear(384, layout.width)
+    glorot_heads_(heads, layout)
+    race = layout.groups["race"]
+    alone = torch.cat([heads.weight[: race.start], heads.weight[race.stop :]])
+    for weights, outputs in ((heads.weight[race], 6), (alone, 1454)):
+        limit = math.sqrt(6 / (384 + outputs))
+        assert 0.99 * limit < weights.abs().max() <= limit * (1 + 1e-6)
+        assert weights.std().item() == pytest.approx(limit / math.sqrt(3), rel=0.05)
+    plain, same = nn.Linear(8, 5), nn.Linear(8, 5)
+    for layer, start in ((plain, glorot_), (same, lambda it: glorot_heads_(it, Layout.of(bits(5))))):
+        torch.manual_seed(0)
+        start(layer)
+    assert torch.equal(plain.weight, same.weight), "without groups it is one layer"
+
+
+def mimic_like_layout() -> Layout:
+    return Layout.of(mimic_like())
+
+
+def bits(n: int) -> Schema:
+    return Schema(tuple(Column(f"b{i}", "binary") for i in range(n)))
+
+
+def normalised(norm: nn.BatchNorm1d, x: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]:
+    """Return the output, the gradient of its weighted mean, and what was learned of the rows."""
+    x = x.clone().requires_grad_()
+    y = norm(x)
+    (y * weight).sum(1).mean().backward()
+    assert x.grad is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return [y.detach(), x.grad, norm.running_mean.clone(), norm.running_var.clone()]
+
+
+def one_of_two(rank: int, folder: str) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    rng = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(8, 3, generator=rng), torch.randn(8, 3, generator=rng)
+    torch.save(normalised(BatchNorm(3), x[rank::2], weight[rank::2]), f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_two_processes_normalise_a_batch_as_one_does(tmp_path: Path) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(8, 3, generator=rng), torch.randn(8, 3, generator=rng)
+    y, slope, mean, variance = normalised(nn.BatchNorm1d(3), x, weight)
+    multiprocessing.start_processes(one_of_two, (str(tmp_path),), nprocs=2, start_method="fork")
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        # The slope of a process's mean over half of the rows is twice that of the mean over all, and DDP takes means.
+        for ours, theirs in zip(found, [y[rank::2], 2 * slope[rank::2], mean, variance], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
 def test_mlp_ends_without_activation() -> None:
     assert [type(layer).__name__ for layer in mlp([4, 3, 2])] == ["Linear", "ReLU", "Linear"]
 
@@ -111,13 +168,13 @@ def test_marginal_logits_give_the_smoothed_training_means() -> None:
 def test_drawn_rows_pass_the_gradient_straight_through() -> None:
     schema = Schema((Column("a", "binary"), Column("b", "binary")))
     model = EMRWGAN(schema=schema, width=4, depth=1, decoding="bernoulli")
-    rows = model._rows(32, torch.Generator().manual_seed(0))
+    rows = model._rows(torch.zeros(32, 0), torch.Generator().manual_seed(0))
     assert set(rows.detach().round(decimals=5).abs().unique().tolist()) == {0.0, 1.0}
     rows.sum().backward()
     assert model.generator.heads.bias.grad is not None
     assert model.generator.heads.bias.grad.abs().min() > 0
     published = EMRWGAN(schema=schema, width=4, depth=1)
-    assert published._rows(32, torch.Generator().manual_seed(0)).detach().unique().numel() > 2
+    assert published._rows(torch.zeros(32, 0), torch.Generator().manual_seed(0)).detach().unique().numel() > 2
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -176,3 +233,60 @@ def test_the_generators_turn_is_counted_over_epochs(
     assert "".join("-X"[turn] for turn in model.turns) == turns
     trained = ["X" in turns[start : start + batches] for start in range(0, len(turns), batches)]
     assert ["loss/generator" in epoch for epoch in curves.epochs] == trained
+
+
+def fitted(model: EMRWGAN, rows: torch.Tensor, precision: str = "32-true") -> EMRWGAN:
+    trainer = pl.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        precision=precision,  # type: ignore[arg-type]
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, DataLoader(rows.split(16), batch_size=None))  # type: ignore[arg-type]
+    return model.eval()
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec.* is deprecated:FutureWarning")
+@pytest.mark.parametrize("decoding", ["threshold", "bernoulli"])
+def test_mixed_precision_trains_almost_the_same_and_penalises_in_float32(decoding: str) -> None:
+    layout, rng = small_records().layout, torch.Generator().manual_seed(0)
+    rows = layout.harden(torch.rand(64, layout.width, generator=rng), rng)
+    schema = Schema(
+        (
+            Column("half", "binary"),
+            Column("none", "binary"),
+            Column("sex", "categorical", ("F", "M")),
+            Column("age", "continuous", bounds=(0, 1), missing=True),
+        )
+    )
+    options = {"width": 16, "depth": 2, "lr_generator": 1e-3, "lr_critic": 1e-3, "decoding": decoding}
+    full = fitted(EMRWGAN(schema=schema, **options), rows)  # type: ignore[arg-type]
+    mixed = fitted(EMRWGAN(schema=schema, **options), rows, "bf16-mixed")  # type: ignore[arg-type]
+    for a, b in zip(full.parameters(), mixed.parameters(), strict=True):
+        assert a.dtype == b.dtype == torch.float32
+        assert (a - b).abs().mean() < 0.01
+    seen: list[torch.dtype] = []
+
+    def critic(x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = full.critic(x)
+        seen.append(scores.dtype)
+        return scores
+
+    with torch.autocast("cpu", torch.bfloat16):
+        gradient_penalty(critic, rows, rows.bfloat16(), rng).backward()
+    assert seen == [torch.float32]
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_the_average_generates_if_there_is_one() -> None:
+    rows = (torch.rand(64, 2, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    model = fitted(EMRWGAN(schema=bits(2), width=8, depth=2, lr_generator=0.01, ema_decay=0.999), rows)
+    assert model.average is not None
+    means = model.average.module.heads.bias
+    assert not torch.equal(means, model.generator.heads.bias)
+    before = model.sample(200, torch.Generator().manual_seed(0))
+    torch.nn.init.constant_(model.generator.heads.bias, 50.0)
+    assert torch.equal(model.sample(200, torch.Generator().manual_seed(0)), before)

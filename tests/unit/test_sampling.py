@@ -1,5 +1,6 @@
 """Sampling: batches, seeds, conditions, and the model's mode afterwards."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -15,8 +16,8 @@ from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.independent import IndependentMarginals
 from ehrsynth.sampling import Acceptance, sample_records, synthesize
+from ehrsynth.sampling.wanted import wanted
 from ehrsynth.schema import Column, Kind, Schema
-from ehrsynth.study.generate import _level
 
 SCHEMA = Schema(
     (
@@ -103,7 +104,11 @@ def test_a_condition_holds_for_every_row(kind: str, request: pytest.FixtureReque
         ({"age": "1"}, "condition.age: no such column"),
         ({"sex": "X"}, "condition.sex=X: one of F, M"),
         ({"code": "yes"}, "condition.code=yes: 0 or 1"),
-        ({"bmi": "22"}, "condition.bmi=22: only binary and categorical"),
+        ({"bmi": "9"}, r"condition.bmi=9: a number from 10 to 60, a range of them such as \[10, null\], or missing"),
+        ({"bmi": "[30, 20]"}, r"condition.bmi=\[30, 20\]: a number from 10 to 60"),
+        ({"bmi": (50, 61)}, r"condition.bmi=\[50, 61\]: a number from 10 to 60"),
+        ({"bmi": (None, "x")}, r"condition.bmi=\[null, x\]: a number"),
+        ({"sex": "missing"}, "condition.sex=missing: one of F, M was expected"),
     ],
 )
 def test_bad_conditions_are_named(other: IndependentMarginals, condition: dict[str, str], message: str) -> None:
@@ -148,17 +153,19 @@ def test_a_condition_holds_numbers_and_a_row_for_each_record(model: IndependentM
     assert sample_records(model, 30, seed=0, condition=one).values.eq(0.2).all()
 
 
-def test_what_neither_model_nor_rejection_can_do_is_named(
+def test_what_a_model_cannot_be_given_is_met_by_rejection_row_by_row(
     model: IndependentMarginals, other: IndependentMarginals
 ) -> None:
+    schema = Schema((*SCHEMA.columns[:3], replace(SCHEMA.columns[3], decimals=0)))
     frame = pd.DataFrame({"code": 0, "never": 0, "sex": ["F", "M"], "bmi": [20.0, 45.0]})
-    encoded = Encoder(SCHEMA).encode(frame)
+    encoded = Encoder(schema).encode(frame)
+    rounded = taught(Unconditional(schema=schema, seed=0))
     assert sample_records(other, 9, seed=0, condition=Condition.of(encoded[:1], ["sex"])).bits[:, 3].all()
     assert len(sample_records(other, 9, seed=0, condition=Condition.of(encoded[:1], []))) == 9
-    with pytest.raises(OptionError, match="Unconditional cannot be conditioned on the number 'bmi', nor can rejection"):
-        sample_records(other, 9, seed=0, condition=Condition.of(encoded[:1], ["bmi"]))
-    with pytest.raises(OptionError, match="on 'sex' by one value for each record"):
-        sample_records(other, 2, seed=0, condition=Condition.of(encoded, ["sex"]))
+    drawn = pd.concat(synthesize(rounded, 2, seed=0, condition=Condition.of(encoded, ["sex", "bmi"])))
+    assert drawn[["sex", "bmi"]].to_numpy().tolist() == [["F", 20.0], ["M", 45.0]]
+    with pytest.raises(OptionError, match="condition bmi: only 0 of 81920 generated records meet it, 9 are wanted"):
+        sample_records(other, 9, seed=0, condition=Condition.of(encoded[:1], ["bmi"]))  # 20.000000
     with pytest.raises(OptionError, match="2 rows for n=3"):
         sample_records(model, 3, seed=0, condition=Condition.of(encoded, ["sex"]))
 
@@ -219,7 +226,7 @@ def test_the_model_is_left_as_it_was_even_if_nobody_takes_the_rest(model: Indepe
         ("binary", (), True, "1"),
         ("binary", (), "False", "0"),
         ("binary", (), 1.0, "1"),
-        ("binary", (), "yes", "yes"),  # refused by whoever draws
+        ("binary", (), "yes", "yes"),  # refused
         ("categorical", ("False", "True"), "true", "True"),
         ("categorical", ("False", "True", "unknown"), True, "True"),
         ("categorical", ("0", "1"), "TRUE", "1"),
@@ -229,4 +236,9 @@ def test_the_model_is_left_as_it_was_even_if_nobody_takes_the_rest(model: Indepe
 def test_a_condition_names_a_level_in_the_words_that_tables_may_use(
     kind: Kind, levels: tuple[str, ...], given: object, level: str
 ) -> None:
-    assert _level(Column("flag", kind, levels), given) == level
+    schema = Schema((Column("flag", kind, levels),))
+    if level == "yes":
+        with pytest.raises(OptionError, match=r"condition.flag=yes: 0 or 1 was expected"):
+            wanted(schema, {"flag": given})
+    else:
+        assert wanted(schema, {"flag": given})["flag"] == (levels or ("0", "1")).index(level)

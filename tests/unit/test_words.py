@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from ehrsynth.chunks import write_chunks
 from ehrsynth.cli import console
 from ehrsynth.cli.console import Terminal
-from ehrsynth.cli.generate import named
+from ehrsynth.cli.generate import boosts, named
 from ehrsynth.cli.overrides import readable, sorted_flags
 from ehrsynth.cli.texts import keep_words
 from ehrsynth.errors import OptionError
@@ -89,6 +89,17 @@ def test_a_condition_may_have_equals_signs_in_its_column_and_in_its_value() -> N
     columns = ["sex", "sex=F", "race=white", "unit"]
     asked = ["sex=F", "sex=F=1", "race=white=1", "unit=a=b", "dose=3"]
     assert named(asked, columns) == {"sex": "F", "sex=F": "1", "race=white": "1", "unit": "a=b", "dose": "3"}
+
+
+def test_a_boost_may_have_points_and_equals_signs_in_its_column_and_level() -> None:
+    columns = ["race", "phe_250.2", "phe_250", "unit=a.b"]
+    asked = ["race.hispanic=3", "race.a=b=2", "phe_250.2.1=1.5", "unit=a.b.x.y=2", "dose.high=much"]
+    assert boosts(asked, columns) == {
+        "race": {"hispanic": 3.0, "a=b": 2.0},
+        "phe_250.2": {"1": 1.5},
+        "unit=a.b": {"x.y": 2.0},
+        "dose": {"high": "much"},
+    }
 
 
 def test_names_cannot_steer_a_terminal() -> None:

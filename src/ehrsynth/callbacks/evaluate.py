@@ -14,10 +14,11 @@ from typing_extensions import override
 
 from ehrsynth.chunks import write_table
 from ehrsynth.data.encoding import rescaled
+from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.suite import FittedSuite
 from ehrsynth.files import aside_of, put_in_place
 from ehrsynth.models.base import SyntheticModel
-from ehrsynth.sampling import sample_records
+from ehrsynth.sampling import Ruled, sample_records
 
 
 class EvaluateCheckpoints(pl.Callback):
@@ -33,6 +34,8 @@ class EvaluateCheckpoints(pl.Callback):
         every: epochs between evaluations; the last epoch is always evaluated.
         folder: the run folder.
         show: called with the row just scored, for people who watch.
+        ruled: rules that the records must keep. Of a model that hardly keeps any yet, they are taken as they come.
+        say: takes a line about that.
     """
 
     def __init__(
@@ -44,6 +47,8 @@ class EvaluateCheckpoints(pl.Callback):
         every: int,
         folder: Path,
         show: Callable[[Mapping[str, Any]], None],
+        ruled: Ruled | None = None,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.suite = suite
         self.rows = rows
@@ -51,6 +56,7 @@ class EvaluateCheckpoints(pl.Callback):
         self.every = every
         self.folder = folder
         self.show = show
+        self.ruled, self.say = ruled, say
         self.scored: list[dict[str, Any]] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -82,7 +88,13 @@ class EvaluateCheckpoints(pl.Callback):
 
     def _score(self, model: SyntheticModel, epoch: int, path: Path) -> dict[str, Any]:
         start = perf_counter()
-        synthetic = sample_records(model, self.rows, self.seed)
+        try:
+            synthetic = sample_records(model, self.rows, self.seed, ruled=self.ruled)
+        except OptionError as error:
+            if self.ruled is None:
+                raise
+            self.say(f"epoch {epoch}: {error}; scored with the records that break rules")
+            synthetic = sample_records(model, self.rows, self.seed)
         scores = self.suite.score(rescaled(synthetic, model.schema, self.suite.real.schema))
         row: dict[str, Any] = {"epoch": epoch, "checkpoint": path.name, "seconds": perf_counter() - start}
         row |= {score.metric: score.value for score in scores}

@@ -6,34 +6,81 @@ from typing import Any
 
 from ehrsynth.cli.console import WATCH, say
 from ehrsynth.cli.main import run
-from ehrsynth.cli.options import path
+from ehrsynth.cli.options import optional_path, path
+from ehrsynth.errors import expect
 from ehrsynth.schema import Schema
 from ehrsynth.study.generate import Written, generate
 from ehrsynth.study.run_folder import RunFolder
 
-OPTIONS = ("n", "seed", "device", "reintroduce", "quote_formulas", "model_class")
+OPTIONS = (
+    "n",
+    "seed",
+    "balance",
+    "post_selection",
+    "guidance",
+    "mix",
+    "device",
+    "reintroduce",
+    "quote_formulas",
+    "model_class",
+)
 
 
 def task(config: Mapping[str, Any]) -> None:
     """Draw records from the chosen checkpoint of ``run`` and write them to ``out``."""
     options = {name: config[name] for name in OPTIONS}
-    run, condition = path(config, "run"), config["condition"]
-    if config["conditions"]:
+    run, condition, boost, typed = path(config, "run"), config["condition"], config["boost"], config["typed"]
+    if typed["condition"] or typed["boost"]:
         columns = Schema.load(RunFolder.open(run).schema).names
-        condition = {**(condition or {}), **named(config["conditions"], columns)}
-    written = generate(run, out=path(config, "out"), condition=condition, watch=WATCH, **options)
+        condition = {**(condition or {}), **named(typed["condition"], columns)} if typed["condition"] else condition
+        boost = {**(boost or {}), **boosts(typed["boost"], columns)} if typed["boost"] else boost
+    written = generate(
+        run,
+        out=path(config, "out"),
+        condition=condition,
+        conditions=optional_path(config, "conditions"),
+        boost=boost,
+        policy=_policy(config["constraints"]),
+        merge=optional_path(config, "merge"),
+        watch=WATCH,
+        **options,
+    )
     assert isinstance(written, Written)
     say(f"{written.rows:,} records x {written.columns} columns  {written.file}")
 
 
 def named(conditions: Iterable[str], columns: Iterable[str]) -> dict[str, str]:
     """Split ``COLUMN=VALUE``, where either may hold further equals signs: the longest name of a column counts."""
-    longest = sorted(columns, key=len, reverse=True)
-    found = {}
-    for condition in conditions:
-        column = next((name for name in longest if condition.startswith(f"{name}=")), condition.partition("=")[0])
-        found[column] = condition[len(column) + 1 :]
+    return dict(_split(condition, "=", columns) for condition in conditions)
+
+
+def boosts(asked: Iterable[str], columns: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Split ``COLUMN.LEVEL=NUMBER``, where column and level may hold further points and equals signs."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in asked:
+        column, rest = _split(text, ".", columns)
+        level, _, number = rest.rpartition("=")
+        found.setdefault(column, {})[level] = _number(number)
     return found
+
+
+def _split(text: str, sign: str, columns: Iterable[str]) -> tuple[str, str]:
+    """Return the longest name of a column with which a text begins, before a sign, and what stands behind that."""
+    begun = [name for name in columns if text.startswith(f"{name}{sign}")]
+    column = max(begun, key=len) if begun else text.partition(sign)[0]
+    return column, text[len(column) + 1 :]
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # whoever asks for a number says what is wrong
+
+
+def _policy(constraints: Any) -> Any:
+    expect(isinstance(constraints, Mapping), "constraints", constraints, "constraints.policy=keep, reject or repair")
+    return constraints["policy"]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ehrsynth.cli.messages import one_line, users_fault
-from ehrsynth.cli.overrides import readable, sorted_flags
+from ehrsynth.cli.overrides import readable, rules_below, sorted_flags
 from ehrsynth.cli.texts import keep_words
 from ehrsynth.errors import EhrsynthError, OptionError, machine_fault
 from ehrsynth.files import sweep_scratch
@@ -21,7 +21,7 @@ from ehrsynth.study.conf import conf_dir
 
 Task = Callable[[dict[str, Any]], object]
 
-CONDITION = re.compile(r"\+{0,2}condition\.")
+NAMED = re.compile(r"\+{0,2}(condition|boost)\.")  # options that name columns of the data
 
 
 def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], None] = lambda: None) -> int:
@@ -43,7 +43,7 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
     sweep_scratch()  # patients may lie in what a killed process has left
     failure: list[Exception] = []
     options: list[str] = []
-    conditions: list[str] = []
+    typed: dict[str, list[str]] = {"condition": [], "boost": []}
 
     def checked(cfg: DictConfig) -> object:
         try:
@@ -64,14 +64,18 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
             raise OptionError(f"{listed} not given; see ehrsynth {verb} --help")
         config = plain(cfg)
         if verb == "generate":  # what is asked of the data is nothing to look up
-            config |= {"condition": unresolved(cfg.condition), "conditions": conditions}
+            config |= {"condition": unresolved(cfg.condition), "boost": unresolved(cfg.boost), "typed": typed}
         return task(config)
 
     try:
         options, flags = sorted_flags(arguments)
         if verb == "generate":  # past Hydra's grammar, which would split a column's name at its dots
-            conditions = [option.partition(".")[2] for option in options if CONDITION.match(option)]
-            options = [option for option in options if not CONDITION.match(option)]
+            for option in options:
+                if (found := NAMED.match(option)) is not None:
+                    typed[found[1]].append(option[found.end() :])
+            options = [option for option in options if not NAMED.match(option)]
+        if verb == "train":
+            options = [rules_below(option) for option in options]
         sweep = bool({"-m", "--multirun"} & set(flags))
         sys.argv = [f"ehrsynth {verb}", *(readable(option, sweep=sweep) for option in options), *flags]
         try:

@@ -1,5 +1,6 @@
 """The command line in Hydra's grammar: options and flags in any order, and what the grammar cannot read as texts."""
 
+import re
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -58,6 +59,11 @@ def readable(argument: str, *, sweep: bool) -> str:
         return argument
     parts = [part if parsed(f"{key}={part}") else between(part, "'") for part in (text.split(",") if sweep else [text])]
     return f"{key}={','.join(parts)}"
+
+
+def rules_below(argument: str) -> str:
+    """Return an option of ``train``, whose ``constraints`` are more than their rules: a value alone names these."""
+    return re.sub(r"^(\+{0,2})constraints=(?!\{)", r"\1constraints.rules=", argument)
 
 
 def parsed(argument: str) -> Override | None:

@@ -17,9 +17,22 @@ Words = Mapping[str, str]  # what was typed, by how Hydra reads it
 # Texts, or lists of them, that no class takes: places, columns, and the names of things. What a class takes, its
 # signature says.
 TEXTS = {
-    *("out", "run", "runs", "train", "holdout", "synthetic", "schema", "constraints", "cache", "sex_table"),
-    *("population", "subject", "drop", "outcomes", "sensitive", "device", "study", "data.matrix", "data.name"),
-    *("paths.runs", "paths.matrices", "logger.mode", "logger.project", "logger.entity"),
+    *("out", "run", "merge", "runs", "train", "holdout", "synthetic", "schema", "constraints", "cache", "sex_table"),
+    *(
+        "population",
+        "subject",
+        "drop",
+        "outcomes",
+        "sensitive",
+        "device",
+        "conditions",
+        "balance",
+        "post_selection",
+        "study",
+        "data.matrix",
+        "data.name",
+    ),
+    *("paths.runs", "paths.matrices", "constraints.rules", "logger.mode", "logger.project", "logger.entity"),
     *("evaluation.sensitive", "evaluation.sex_table", "evaluation.population", "pareto.utility", "pareto.privacy"),
 }
 

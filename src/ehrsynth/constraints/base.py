@@ -3,11 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields
+from functools import cached_property
+from itertools import chain
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
+from ehrsynth.constraints.numbers import Limit, Numbers, Order
+from ehrsynth.constraints.propositions import Clause, Propositions
 from ehrsynth.layout import Layout
 from ehrsynth.schema import Schema
 
@@ -54,6 +58,18 @@ class Constraint(ABC):
     def describe(self, say: Say = str) -> str:
         """Return the rule in plain words; ``say`` gives those of a column."""
 
+    def clauses(self, layout: Layout) -> Iterable[Clause]:
+        """Return what the rule asks of 0/1 columns, for those who mend records."""
+        return ()
+
+    def limits(self) -> Iterable[Limit]:
+        """Return what the rule asks of single numbers."""
+        return ()
+
+    def orders(self) -> Iterable[Order]:
+        """Return what the rule asks of pairs of numbers."""
+        return ()
+
     def bound_to(self, schema: Schema) -> Self:
         """Return the rule with the bounds of the numbers in ``schema``, as ``constraints.json`` notes them."""
         return self
@@ -79,8 +95,20 @@ class Rules:
     """
 
     def __init__(self, constraints: Iterable[Constraint], schema: Schema) -> None:
-        layout = Layout.of(schema)
-        self.compiled = tuple(rule.compile(schema, layout) for rule in constraints)
+        self.schema, self.layout = schema, Layout.of(schema)
+        self.compiled = tuple(rule.compile(schema, self.layout) for rule in constraints)
+
+    @cached_property
+    def propositions(self) -> Propositions:
+        """What the rules ask of 0/1 columns, taken together."""
+        return Propositions(chain.from_iterable(c.rule.clauses(self.layout) for c in self), self.layout)
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """What the rules ask of numbers, taken together."""
+        limits = chain.from_iterable(c.rule.limits() for c in self)
+        orders = chain.from_iterable(c.rule.orders() for c in self)
+        return Numbers(limits, orders, self.schema)
 
     def __len__(self) -> int:
         return len(self.compiled)
@@ -91,6 +119,10 @@ class Rules:
     def violation(self, x: Tensor) -> Tensor:
         """Return how far each of the records [n, p] breaks each rule [n, r]; see ``Compiled``."""
         return torch.stack([rule.violation(x) for rule in self], dim=1) if len(self) else x[:, :0]
+
+    def broken(self, x: Tensor) -> Tensor:
+        """Return which of the hard records [n, p] break a rule, bool [n]."""
+        return (self.violation(x) > 0).any(1)
 
     def support(self, x: Tensor) -> Tensor:
         """Return which of the hard records [n, p] could break each rule, bool [n, r]."""

@@ -1,7 +1,9 @@
 """The kinds of rules that ``constraints.json`` may hold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import combinations
+from math import inf
 from typing import ClassVar, Self
 
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from ehrsynth.constraints.base import Compiled, Constraint, Say
+from ehrsynth.constraints.numbers import Limit, Order
+from ehrsynth.constraints.propositions import Clause
 from ehrsynth.kinds import span
 from ehrsynth.layout import Layout
 from ehrsynth.schema import Schema
@@ -27,6 +31,11 @@ class _Requires(Constraint):
     def compile(self, schema: Schema, layout: Layout) -> Compiled:
         first, second = map(layout.names.index, self.names)
         return Compiled(self, lambda x: x[:, first] * (1 - x[:, second]), lambda x: x[:, first] > 0)
+
+    @override
+    def clauses(self, layout: Layout) -> Iterable[Clause]:
+        first, second = map(layout.names.index, self.names)
+        return [((first, False), (second, True))]
 
     @override
     def describe(self, say: Say = str) -> str:
@@ -94,6 +103,11 @@ class Exclusive(Constraint):
         return Compiled(self, pairs, lambda x: (x[:, places] > 0).any(1))
 
     @override
+    def clauses(self, layout: Layout) -> Iterable[Clause]:
+        places = [layout.names.index(name) for name in self.columns]
+        return [((one, False), (other, False)) for one, other in combinations(places, 2)]
+
+    @override
     def describe(self, say: Say = str) -> str:
         return f"at most one of {', '.join(map(say, self.columns))}"
 
@@ -119,6 +133,10 @@ class OneHot(Constraint):
         return Compiled(
             self, lambda x: (x[:, group].sum(1) - 1).abs(), lambda x: torch.ones(len(x), dtype=torch.bool).to(x.device)
         )
+
+    @override
+    def clauses(self, layout: Layout) -> Iterable[Clause]:
+        return [tuple((place, True) for place in layout.places[self.group])]
 
     @override
     def describe(self, say: Say = str) -> str:
@@ -159,6 +177,10 @@ class Range(Constraint):
             return there * (below + above)
 
         return Compiled(self, outside, lambda x: number(x)[1] > 0)
+
+    @override
+    def limits(self) -> Iterable[Limit]:
+        return [(self.column, -inf if self.low is None else self.low, inf if self.high is None else self.high)]
 
     @override
     def describe(self, say: Say = str) -> str:
@@ -204,6 +226,10 @@ class AtMost(Constraint):
             return there * than_there * (scaled - than * (than_width / width) + shift - slack).clamp(min=0)
 
         return Compiled(self, excess, lambda x: (one(x)[1] > 0) & (other(x)[1] > 0))
+
+    @override
+    def orders(self) -> Iterable[Order]:
+        return [(self.column, self.than)]
 
     @override
     def describe(self, say: Say = str) -> str:

@@ -79,14 +79,7 @@ def csv_text(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     with _unpacked(path) as stream:
         try:
-            table = pyarrow.csv.read_csv(
-                stream,
-                pyarrow.csv.ReadOptions(column_names=names, skip_rows_after_names=1, block_size=1 << 22),
-                pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                pyarrow.csv.ConvertOptions(
-                    column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
-                ),
-            )
+            table = pyarrow.csv.read_csv(stream, *_as_text(delimiter, names))
         except pa.ArrowInvalid:
             _require_rectangle(path, delimiter)
             raise
@@ -95,6 +88,33 @@ def csv_text(path: Path) -> pd.DataFrame:
         raise FileError(f"{path}: not readable as a table (a quote is opened and never closed)")
     frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def csv_text_chunks(path: Path) -> Iterator[pd.DataFrame]:
+    """Yield the cells of a CSV file as ``csv_text`` returns them, some rows at a time."""
+    delimiter, _, names = csv_style(path)
+    if not names:
+        return
+    with _unpacked(path) as stream:
+        try:
+            with pyarrow.csv.open_csv(stream, *_as_text(delimiter, names)) as reader:
+                yield from (batch.to_pandas() for batch in reader if batch.num_rows)
+        except pa.ArrowInvalid:
+            _require_rectangle(path, delimiter)
+            raise
+
+
+def _as_text(
+    delimiter: str, names: list[str]
+) -> tuple[pyarrow.csv.ReadOptions, pyarrow.csv.ParseOptions, pyarrow.csv.ConvertOptions]:
+    """Return how a CSV file is read as the text that stands there."""
+    return (
+        pyarrow.csv.ReadOptions(column_names=names, skip_rows_after_names=1, block_size=1 << 22),
+        pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
+        ),
+    )
 
 
 def csv_memory(path: Path) -> int:

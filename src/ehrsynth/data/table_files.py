@@ -8,14 +8,15 @@ Files are opened here and handed over open, since libraries take ``d:1/x.parquet
 
 import glob
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrsynth.data.csv_files import csv_memory, csv_style, csv_text, readable
+from ehrsynth.chunks import ROWS
+from ehrsynth.data.csv_files import csv_memory, csv_style, csv_text, csv_text_chunks, readable
 from ehrsynth.data.parsing import decimal_sign, typed, zeros_and_ones
 from ehrsynth.errors import FileError, MachineError
 from ehrsynth.files import require
@@ -167,6 +168,27 @@ def read_text(path: Path) -> pd.DataFrame:
     return frame
 
 
+def cell_chunks(path: Path) -> Iterator[pd.DataFrame]:
+    """Yield a table some rows at a time, with cells as ``read_text`` has them.
+
+    Raises:
+        FileError: as ``read_text``.
+    """
+    require(path)
+    rows = 0
+    with readable(path):
+        for frame in csv_text_chunks(path) if is_csv(path) else _parquet_chunks(path):
+            rows += len(frame)
+            yield frame
+    if not rows:
+        raise FileError(f"{path}: the table is empty; at least one row is needed")
+
+
+def decimal_of_table(path: Path, numbers: Collection[str]) -> str:
+    """Return the decimal sign that the first rows of a table show in columns of ``numbers``; Parquet has a point."""
+    return csv_style(path, [name.lower() for name in numbers])[1] if is_csv(path) and numbers else "."
+
+
 def least_memory(path: Path) -> int:
     """Return the bytes that a table takes in memory at least."""
     if is_csv(path):
@@ -183,6 +205,13 @@ def _parquet_cells(path: Path) -> pd.DataFrame:
         table = pq.read_table(stream)
     frame: pd.DataFrame = table.to_pandas()
     return with_index(frame)
+
+
+def _parquet_chunks(path: Path) -> Iterator[pd.DataFrame]:
+    with path.open("rb") as stream, pq.ParquetFile(stream) as file:
+        for batch in file.iter_batches(ROWS):
+            frame: pd.DataFrame = batch.to_pandas()
+            yield with_index(frame)
 
 
 def with_index(frame: pd.DataFrame) -> pd.DataFrame:

@@ -45,13 +45,13 @@ class TrainingRows:
             OptionError: a column or level is not in the schema or a number, a factor is none, or no two rows are left.
         """
         weights = torch.ones(len(train), dtype=torch.float64)
-        for name, value in _leaves(self.oversample):
+        for name, value in leaves(self.oversample):
             fits = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= 0
             expect(fits, f"rows.oversample.{name}", value, "a factor, zero or above,")
             weights *= torch.where(_having(train, schema, "rows.oversample", name), float(value), 1.0)
         if self.reweight:
             weights *= self._balanced(train, schema)
-        for name, value in _leaves(self.only):
+        for name, value in leaves(self.only):
             weights *= _having(train, schema, "rows.only", f"{name}.{value}")
         if (weights == 1).all():
             return train
@@ -91,10 +91,10 @@ def _known(schema: Schema, option: str, name: str) -> Column:
     return schema.by_name[name]
 
 
-def _leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Yield dotted names with their values: the command line nests ``250.01`` and ``race.hispanic`` alike."""
     for key, value in node.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{above}{key}.")
+            yield from leaves(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value

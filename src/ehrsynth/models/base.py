@@ -3,7 +3,7 @@
 import importlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -89,7 +89,8 @@ class SyntheticModel(pl.LightningModule, ABC):
     def rules_penalty(self, rows: Tensor) -> Tensor:
         """Return ``rules_weight`` times how far records [n, p], of probabilities too, break the rules on average.
 
-        A model whose ``penalises_rules`` is true adds it to the loss that its generating network descends.
+        A model whose ``penalises_rules`` is true adds it to the loss that its generating network descends. It sees the
+        numbers of ``rows``, not the noise that a draw may add to them.
         """
         if not self.rules_weight:
             return rows.new_zeros(())
@@ -109,6 +110,10 @@ class SyntheticModel(pl.LightningModule, ABC):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive(self.seed, "init"))
             yield
+
+    def remarks(self, steps: float) -> Iterable[str]:
+        """Yield what a user should know before a training of so many optimizer steps, a line each; mostly nothing."""
+        return ()
 
     def log_losses(self, batch_idx: int, **losses: Tensor) -> None:
         """Add to the epoch means that are logged as ``loss/NAME``; call it before the backward pass.

@@ -2,28 +2,27 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from typing_extensions import override
 
 from ehrsynth.bits import ones
-from ehrsynth.errors import OptionError
 from ehrsynth.layout import Records
 from ehrsynth.models import options
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.diffusion.loss import edm_loss
+from ehrsynth.models.diffusion.base import DiffusionModel, noise_levels
+from ehrsynth.models.diffusion.guidance import guided
+from ehrsynth.models.diffusion.loss import edm_errors
 from ehrsynth.models.diffusion.precondition import denoise
-from ehrsynth.models.diffusion.sampler import heun, karras_schedule
-from ehrsynth.models.nn import moving_average
+from ehrsynth.models.diffusion.sampler import heun
 from ehrsynth.schema import Schema
 
 Decoding = Literal["threshold", "bernoulli", "prevalence"]
+Embedding = Literal["sinusoid", "fourier"]
 
 
 class Sinusoid(nn.Module):
@@ -38,7 +37,7 @@ class Sinusoid(nn.Module):
         super().__init__()
         half = width // 2
         self.odd = width % 2
-        self.register_buffer("frequencies", torch.exp(-math.log(1e4) * torch.arange(half) / max(half, 1)), False)
+        self.register_buffer("frequencies", torch.exp(-math.log(1e4) * torch.arange(half) / max(half - 1, 1)), False)
 
     def forward(self, noise: Tensor) -> Tensor:
         """Return the embedding of ``noise``."""
@@ -46,31 +45,56 @@ class Sinusoid(nn.Module):
         return nn.functional.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, self.odd))
 
 
+class RandomFourier(nn.Module):
+    """Noise conditions [n, 1] to [n, 1 + width]: themselves, sines and cosines of random frequencies, never trained."""
+
+    turns: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("turns", torch.randn(width // 2))
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """Return the embedding of ``noise``."""
+        angles = 2 * math.pi * noise * self.turns
+        return torch.cat([noise, angles.sin(), angles.cos()], dim=1)
+
+
 class DenoisingMLP(nn.Module):
     """The paper's network: each layer adds its own projection of the noise level, then ReLU, then Linear.
 
     Followed from the code, since the paper gives only the widths: activation before every linear layer
-    (the noisy input included), no normalisation, no residuals, an embedding as wide as the data.
+    (the noisy input included), no normalisation, no residuals, an embedding as wide as the data, or random
+    Fourier features (CinC). Labels, if there are any, are embedded and added to the embedded noise level.
     """
 
-    def __init__(self, columns: int, widths: Sequence[int], time_width: int) -> None:
+    def __init__(
+        self, columns: int, widths: Sequence[int], time_width: int, *, fourier: int = 0, labels: int = 0
+    ) -> None:
         super().__init__()
         sizes = [columns, *widths, columns]
+        embedding = RandomFourier(fourier) if fourier else Sinusoid(columns)
+        embedded = fourier + 1 if fourier else columns
         self.time = nn.Sequential(
-            Sinusoid(columns), nn.Linear(columns, time_width), nn.SiLU(), nn.Linear(time_width, time_width)
+            embedding, nn.Linear(embedded, time_width), nn.SiLU(), nn.Linear(time_width, time_width)
         )
         self.shifts = nn.ModuleList(nn.Linear(time_width, size) for size in sizes[:-1])
         self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
+        self.labels = None
+        if labels:
+            self.labels = nn.Sequential(nn.Linear(labels, time_width), nn.SiLU(), nn.Linear(time_width, time_width))
 
-    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Map rows [n, p] and their noise conditions [n, 1] or [1, 1] to [n, p]."""
+    def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map rows [n, p], noise conditions [n, 1] or [1, 1], and labels [n, k] if it has any, to [n, p]."""
         time = self.time(noise)
+        if self.labels is not None:
+            time = time + self.labels(labels)
         for shift, layer in zip(self.shifts, self.layers, strict=True):
             x = layer((x + shift(time)).relu())
         return x
 
 
-class EHRDiff(SyntheticModel):
+class EHRDiff(DiffusionModel):
     """EDM preconditioning, loss and Heun sampler around an MLP, sampled from averaged weights.
 
     The paper treats codes as real numbers and rounds at the end; one-hot groups (largest level) and
@@ -83,12 +107,14 @@ class EHRDiff(SyntheticModel):
         seed: of weights, noise levels and noise.
         widths: hidden layers of the network.
         time_width: width of the embedded noise level.
+        embedding: of the noise level: ``sinusoid``, or ``fourier``, random features, as for CinC.
+        fourier_width: of the latter, an even number.
         sigma_data: standard deviation of the data assumed by the preconditioning.
         log_sigma_mean: of ln sigma during training.
         log_sigma_std: of ln sigma during training.
         learning_rate: of AdamW after warm-up.
         warmup_steps: batches until then; a cosine to zero over the rest of the budget follows.
-        ema_decay: of the averaged weights, less at first: (1 + n) / (10 + n) after n steps.
+        ema_decay: of the averaged weights, less at first: (1 + n) / (10 + n) in step n.
         steps: N of the sampler, 2 N - 1 network calls.
         sigma_max: noise level sampling starts from.
         sigma_min: last noise level above zero.
@@ -97,6 +123,9 @@ class EHRDiff(SyntheticModel):
             or ``prevalence``: as many of a column's largest scores as its training prevalence asks for, among
             ``sample_batch`` records or more. Rounding at one half makes most codes too rare, since a squared
             error shrinks what is uncertain towards zero; this one keeps their order and mends the number.
+        condition: columns that the network is told, so that it can be asked for them.
+        label_dropout: share of training rows whose labels it is not told, as guidance needs.
+        guidance: how much further than calibrated the samples follow their labels.
 
     Raises:
         OptionError: an option is not a value that can work.
@@ -112,6 +141,8 @@ class EHRDiff(SyntheticModel):
         seed: int = 0,
         widths: Sequence[int] = (1024, 384, 384, 384, 1024),
         time_width: int = 384,
+        embedding: Embedding = "sinusoid",
+        fourier_width: int = 32,
         sigma_data: float = 0.14,
         log_sigma_mean: float = -1.2,
         log_sigma_std: float = 1.2,
@@ -123,83 +154,92 @@ class EHRDiff(SyntheticModel):
         sigma_min: float = 0.02,
         rho: float = 7.0,
         decoding: Decoding = "threshold",
+        condition: Sequence[str] = (),
+        label_dropout: float = 0.1,
+        guidance: float = 0.0,
     ) -> None:
-        super().__init__(schema=schema, seed=seed)
+        super().__init__(
+            schema=schema,
+            seed=seed,
+            learning_rate=learning_rate,
+            warmup_steps=warmup_steps,
+            ema_decay=ema_decay,
+            condition=condition,
+            label_dropout=label_dropout,
+            guidance=guidance,
+        )
         self.save_hyperparameters(ignore=["schema"])
         options.widths(widths=widths)
         options.whole(1, time_width=time_width)
-        options.whole(0, warmup_steps=warmup_steps)
-        options.whole(2, steps=steps)
+        options.choice(get_args(Embedding), embedding=embedding)
+        options.even(2, fourier_width=fourier_width)
         options.number(log_sigma_mean=log_sigma_mean)
-        options.number(0, ema_decay=ema_decay)
-        options.positive(sigma_data=sigma_data, log_sigma_std=log_sigma_std, learning_rate=learning_rate)
-        options.positive(sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)
+        options.positive(sigma_data=sigma_data, log_sigma_std=log_sigma_std)
         options.choice(get_args(Decoding), decoding=decoding)
-        if sigma_min >= sigma_max:
-            raise OptionError(f"model.sigma_min={sigma_min}: less than model.sigma_max={sigma_max} was expected")
         self.sigma_data, self.log_sigma_mean, self.log_sigma_std = sigma_data, log_sigma_mean, log_sigma_std
         self.register_buffer("prevalence", torch.full((self.layout.bits.stop,), 0.5))
-        self.learning_rate, self.warmup_steps, self.decoding = learning_rate, warmup_steps, decoding
-        self.sigmas = karras_schedule(steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)
+        self.decoding = decoding
+        self.sigmas = noise_levels(steps=steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)
+        fourier = fourier_width if embedding == "fourier" else 0
         with self.seeded_init():
-            self.network = DenoisingMLP(self.layout.width, widths, time_width)
-        self.average = moving_average(self.network, ema_decay)
+            network = DenoisingMLP(self.layout.width, widths, time_width, fourier=fourier, labels=self.labels.width)
+        self.follow(network)
 
+    @override
     def observe(self, train: Records) -> None:
-        """Take the training prevalences of the bits, which only ``decoding="prevalence"`` uses."""
+        """Take the training prevalences of the bits, which only ``decoding="prevalence"`` uses, and count labels."""
+        super().observe(train)
         self.prevalence.copy_(ones(train.bits)[self.layout.bits].to(torch.float32) / len(train))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Return the EDM loss of ``batch`` [n, p]."""
-        total = edm_loss(
-            self.network,
+        """Return the EDM loss of ``batch`` [n, p], and the penalty for rules that the denoised rows break."""
+        rng = self.step_rng(batch_idx)
+        errors, denoised = edm_errors(
+            guided(self.network, self.told(batch, rng), 0.0),
             batch,
-            self.step_rng(batch_idx),
+            rng,
             sigma_data=self.sigma_data,
             log_mean=self.log_sigma_mean,
             log_std=self.log_sigma_std,
         )
+        total = errors.mean() + self.rules_penalty(self.labels.imposed_on(denoised.clamp(0, 1), self.labels.of(batch)))
         self.log_losses(batch_idx, total=total)
         return total
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then average: here and not at the end of the batch, when checkpoints are already written."""
-        super().optimizer_step(*args, **kwargs)
-        self.average.update_parameters(self.network)
-
-    def configure_optimizers(self) -> Any:
-        """AdamW without weight decay; linear warm-up, then a cosine to zero at the end of the budget."""
-        optimizer: Optimizer = AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=0.0, fused=True)
-        total = self.trainer.estimated_stepping_batches
-        schedule = LambdaLR(optimizer, partial(_warmup_cosine, self.warmup_steps, total))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p] by solving the probability flow from pure noise, in float32.
 
         With ``decoding="prevalence"`` a record's codes depend on its ranks among those drawn with it, and among
         few records ranks say little: at least ``sample_batch`` are solved for and the first ``n`` returned, so
-        that a few cost as much as a full batch, and are the first of it.
+        that a few cost as much as a full batch, and are the first of it. Records under a condition are ranked among
+        as many without one, since training prevalences are of these.
         """
+        labels = self.labels.draw(n, generator, condition)
+        asked = condition is not None and bool(condition.given.any())
+        if self.decoding == "prevalence":
+            more = self.sample_batch if asked else max(0, self.sample_batch - n)
+            labels = torch.cat([labels, self.labels.draw(more, generator)]) if more else labels
         sigmas = self.sigmas.to(self.device)
-        solved = max(n, self.sample_batch) if self.decoding == "prevalence" else n
-        noise = sigmas[0] * torch.randn(solved, self.layout.width, generator=generator, device=self.device)
-        rows = heun(lambda x, sigma: denoise(self.average, x, sigma, self.sigma_data), noise, sigmas)
+        network = guided(self.average, labels, self.guidance)
+        noise = sigmas[0] * torch.randn(len(labels), self.layout.width, generator=generator, device=self.device)
+        rows = heun(lambda x, sigma: denoise(network, x, sigma, self.sigma_data), noise, sigmas)
         if self.decoding == "prevalence":
             bits = self.layout.bits
-            rows[:, bits] = _largest(rows[:, bits], self.prevalence, generator)
-        return self.layout.harden(rows[:n], generator if self.decoding == "bernoulli" else None)
+            usual = rows[n:, bits] if asked else rows[:, bits]
+            rows[:, bits] = _largest(rows[:, bits], self.prevalence, generator, usual)
+        rows = self.layout.harden(rows[:n], generator if self.decoding == "bernoulli" else None)
+        return self.labels.imposed_on(rows, labels[:n])
 
 
-def _largest(scores: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
-    """Set the ``share`` [p] of largest scores [n, p] in each column to one, rounding the number by chance."""
-    n = len(scores)
-    ones = (n * share + torch.rand(share.shape, generator=generator, device=share.device)).floor().long()
-    ranks = scores.argsort(0, descending=True).argsort(0)
-    return (ranks < ones).to(scores.dtype)
+def _largest(scores: Tensor, share: Tensor, generator: torch.Generator, usual: Tensor | None = None) -> Tensor:
+    """Set scores [n, p] to one that are among the ``share`` [p] of largest usual ones, rounding the number by chance.
 
-
-def _warmup_cosine(warmup: int, total: float, step: int) -> float:
-    if step < warmup:
-        return step / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+    The usual ones [m, p] are the scores themselves unless they are given.
+    """
+    usual = scores if usual is None else usual
+    number = (len(usual) * share + torch.rand(share.shape, generator=generator, device=share.device)).floor().long()
+    if usual is scores:
+        ranks = scores.argsort(0, descending=True).argsort(0)
+        return (ranks < number).to(scores.dtype)
+    least = usual.sort(0, descending=True).values.gather(0, (number - 1).clamp_min(0).unsqueeze(0))
+    return ((scores >= least) & (number > 0)).to(scores.dtype)

@@ -4,11 +4,13 @@ Zhang et al., Ensuring electronic medical record simulation through better train
 evaluation, JAMIA 2020; here in the form of the tutorial of Yan et al., JMIR AI 2024, and its code.
 """
 
+from collections.abc import Collection, Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, RMSprop
+from typing_extensions import override
 
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.layout import Layout, Records
@@ -17,14 +19,15 @@ from ehrsynth.models.adversarial import gradient_penalty
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.heads import marginal_logits, straight_through
-from ehrsynth.models.nn import ResidualStack, glorot_
+from ehrsynth.models.labels import Labels
+from ehrsynth.models.nn import BatchNorm, ResidualStack, glorot_, glorot_heads_, moving_average
 from ehrsynth.schema import Schema
 
 Decoding = Literal["threshold", "bernoulli"]
 
 
 class Generator(nn.Module):
-    """Noise [n, z] to rows [n, p] in [0, 1]: Dense, BatchNorm, ReLU layers with residuals, then the heads."""
+    """Noise and labels [n, z + k] to rows [n, p] in [0, 1]: residual Dense, BatchNorm, ReLU layers, then the heads."""
 
     def __init__(self, layout: Layout, noise_width: int, width: int, depth: int) -> None:
         super().__init__()
@@ -32,14 +35,16 @@ class Generator(nn.Module):
         inputs = [noise_width] + [width] * (depth - 1)
         # Keras keeps 0.99 of the running statistics per step, which torch writes as momentum 0.01.
         self.trunk = ResidualStack(
-            nn.Sequential(nn.Linear(before, width), nn.BatchNorm1d(width, eps=1e-5, momentum=0.01), nn.ReLU())
+            nn.Sequential(nn.Linear(before, width), BatchNorm(width, eps=1e-5, momentum=0.01), nn.ReLU())
             for before in inputs
         )
         self.heads = nn.Linear(width, layout.width)
+        self.trunk.apply(glorot_)
+        glorot_heads_(self.heads, layout)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Return a softmax per one-hot group and a sigmoid elsewhere."""
-        return self.layout.activate(self.heads(self.trunk(noise)))
+        """Return a softmax per one-hot group and a sigmoid elsewhere, in float32."""
+        return self.layout.activate(self.heads(self.trunk(noise)).float())
 
 
 class Critic(nn.Module):
@@ -62,6 +67,9 @@ class Critic(nn.Module):
 class EMRWGAN(SyntheticModel):
     """Residual BatchNorm generator against a LayerNorm critic under the gradient penalty.
 
+        critic:     E D(G(z)) - E D(x) + penalty * E (||grad D(between x and G(z))||_2 - 1)^2
+        generator:  -E D(G(z))
+
     The paper describes the networks and the loss; sizes, learning rates and the order of updates are
     those of the tutorial's code: each batch trains the critic, with the generator's BatchNorm in
     inference mode, and every ``n_critic``-th batch of the whole training the generator.
@@ -79,12 +87,17 @@ class EMRWGAN(SyntheticModel):
         marginal_bias: start the heads at the training prevalences instead of one half; not in the paper.
         decoding: ``threshold`` at one half, as published, or ``bernoulli``: bits and levels are drawn from the
             outputs, for the critic too (with a straight-through gradient), so that it judges what is generated.
+        ema_decay: of the moving average of the generator's weights that generates; 0 generates with the last weights,
+            as published.
+        condition: columns that the generator is told, so that it can be asked for them; the critic sees them in the
+            row. Not in the paper.
 
     Raises:
         OptionError: an option is not a value that can work.
     """
 
-    precisions = ("32-true",)  # the gradient penalty mixes the critic's slopes with the rows
+    penalises_rules = True
+    conditioning = "label"
 
     def __init__(
         self,
@@ -100,23 +113,33 @@ class EMRWGAN(SyntheticModel):
         penalty: float = 10.0,
         marginal_bias: bool = False,
         decoding: Decoding = "threshold",
+        ema_decay: float = 0.0,
+        condition: Sequence[str] = (),
     ) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
         options.whole(1, noise_width=noise_width, width=width, depth=depth, n_critic=n_critic)
         options.positive(lr_generator=lr_generator, lr_critic=lr_critic)
-        options.number(0, penalty=penalty)
+        options.number(0, penalty=penalty, ema_decay=ema_decay)
         options.choice(get_args(Decoding), decoding=decoding)
         self.automatic_optimization = False
         self.noise_width, self.n_critic, self.penalty = noise_width, n_critic, penalty
         self.lr_generator, self.lr_critic = lr_generator, lr_critic
         self.marginal_bias, self.decoding = marginal_bias, decoding
+        self.labels = Labels(schema, condition)
         with self.seeded_init():
-            self.generator = Generator(self.layout, noise_width, width, depth).apply(glorot_)
+            self.generator = Generator(self.layout, noise_width + self.labels.width, width, depth)
             self.critic = Critic(self.layout.width, width, depth).apply(glorot_)
+        self.average = moving_average(self.generator, ema_decay) if ema_decay else None
+
+    @property
+    @override
+    def conditionable(self) -> Collection[str]:
+        return self.labels.columns
 
     def observe(self, train: Records) -> None:
-        """Start the heads at the training prevalences if ``marginal_bias`` asks for it."""
+        """Count labels, and start the heads at the training prevalences if ``marginal_bias`` asks for it."""
+        self.labels.observe(train)
         if self.marginal_bias:
             self.generator.heads.bias.data.copy_(marginal_logits(train))
 
@@ -141,27 +164,46 @@ class EMRWGAN(SyntheticModel):
         assert isinstance(optimizers, list)
         of_generator, of_critic = optimizers
 
+        labels = self.labels.of(batch)
+
         self.generator.eval()
         with torch.no_grad():
-            fake = self._rows(len(batch), rng)
-        gap = self.critic(fake).mean() - self.critic(batch).mean()
-        loss = gap + self.penalty * gradient_penalty(self.critic, batch, fake, rng)
-        self.log_losses(batch_idx, critic=loss, wasserstein=-gap)
+            fake = self._rows(labels, rng)
+        loss = self.critic_loss(batch, fake, rng, batch_idx)
         of_critic.zero_grad()
         self.manual_backward(loss)
         of_critic.step()
 
-        done = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx + 1
-        if done % self.n_critic:
+        if not self.generators_turn(batch_idx):
             return
         self.generator.train()
         self.toggle_optimizer(of_generator)
-        loss = -self.critic(self._rows(len(batch), rng)).mean()
+        rows = self._rows(labels, rng)
+        loss = self.generator_loss(rows, rng)
         self.log_losses(batch_idx, generator=loss)
         of_generator.zero_grad()
-        self.manual_backward(loss)
+        self.manual_backward(loss + self.rules_penalty(rows))
         of_generator.step()
+        if self.average is not None:
+            self.average.update_parameters(self.generator)
         self.untoggle_optimizer(of_generator)
+
+    def critic_loss(self, batch: Tensor, fake: Tensor, rng: torch.Generator, batch_idx: int) -> Tensor:
+        """Return the loss of the critic on training rows and generated ones, both [n, p]."""
+        gap = self.critic(fake).mean() - self.critic(batch).mean()
+        loss: Tensor = gap + self.penalty * gradient_penalty(self.critic, batch, fake, rng)
+        self.log_losses(batch_idx, critic=loss, wasserstein=-gap)
+        return loss
+
+    def generators_turn(self, batch_idx: int) -> bool:
+        """Return whether the generator is trained after this batch."""
+        done = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx + 1
+        return done % self.n_critic == 0
+
+    def generator_loss(self, rows: Tensor, rng: torch.Generator) -> Tensor:
+        """Return the loss of the generator, which made ``rows`` [n, p]."""
+        loss: Tensor = -self.critic(rows).mean()
+        return loss
 
     def configure_optimizers(self) -> list[Optimizer]:
         """RMSprop for both networks, with the decay 0.9 and epsilon 1e-7 of Keras (torch: 0.99 and 1e-8)."""
@@ -172,15 +214,19 @@ class EMRWGAN(SyntheticModel):
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p], by threshold and largest level or by chance as ``decoding`` says."""
-        rows = self.generator(self._noise(n, generator))
-        return self.layout.harden(rows, generator if self.decoding == "bernoulli" else None)
+        labels = self.labels.draw(n, generator, condition)
+        rows = self._activated(labels, generator, self.average or self.generator)
+        hard = self.layout.harden(rows, generator if self.decoding == "bernoulli" else None)
+        return self.labels.imposed_on(hard, labels)
 
-    def _rows(self, n: int, rng: torch.Generator) -> Tensor:
-        """Return what the critic is shown: the outputs themselves, as published, or draws from them."""
-        rows: Tensor = self.generator(self._noise(n, rng))
-        if self.decoding == "threshold":
-            return rows
-        return straight_through(self.layout, rows, rng)
+    def _rows(self, labels: Tensor, rng: torch.Generator) -> Tensor:
+        """Return records with ``labels`` [n, k]: the outputs themselves, as published, or draws from them."""
+        rows = self._activated(labels, rng, self.generator)
+        if self.decoding == "bernoulli":
+            rows = straight_through(self.layout, rows, rng)
+        return self.labels.imposed_on(rows, labels)
 
-    def _noise(self, n: int, rng: torch.Generator) -> Tensor:
-        return torch.randn(n, self.noise_width, generator=rng, device=self.device)
+    def _activated(self, labels: Tensor, rng: torch.Generator, network: nn.Module) -> Tensor:
+        noise = torch.randn(len(labels), self.noise_width, generator=rng, device=self.device)
+        rows: Tensor = network(torch.cat([noise, labels], dim=1))
+        return rows

@@ -46,10 +46,16 @@ def negative_log_likelihood(layout: Layout, rows: Tensor, logits: Tensor, std: T
     for group in layout.groups.values():
         total = total + levels_nll(rows[..., group], logits[..., group])
     density = values_nll(rows[..., layout.values], logits[..., layout.values], std)
-    observed = torch.ones_like(density)
-    for bit, value in layout.missing_bits():
-        observed[..., value] = 1 - rows[..., bit]
-    return total + (observed * density).sum(-1)
+    return total + (observed(layout, rows) * density).sum(-1)
+
+
+def observed(layout: Layout, rows: Tensor) -> Tensor:
+    """Return which values of records [..., p] are not filled in: 0 under a set missing indicator, else 1, [..., C]."""
+    found = torch.ones_like(rows[..., layout.values])
+    if pairs := layout.missing_bits():
+        bits, values = zip(*pairs, strict=True)
+        found[..., list(values)] = 1 - rows[..., list(bits)]
+    return found
 
 
 def draw(layout: Layout, logits: Tensor, std: Tensor, generator: torch.Generator) -> Tensor:

@@ -50,8 +50,9 @@ class Labels(nn.Module):
                 raise OptionError(f"model.condition: {name!r} is no binary or categorical column of the schema")
         self.layout, self.columns = layout, tuple(dict.fromkeys(columns))
         self.places = [place for name in self.columns for place in layout.places[name]]
-        self.register_buffer("combinations", torch.zeros(0, len(self.places)))
-        self.register_buffer("shares", torch.zeros(0))
+        kept = bool(self.places)  # so that checkpoints from before there were labels fit a model without them
+        self.register_buffer("combinations", torch.zeros(0, len(self.places)), persistent=kept)
+        self.register_buffer("shares", torch.zeros(0), persistent=kept)
 
     @property
     def width(self) -> int:

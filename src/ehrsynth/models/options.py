@@ -17,6 +17,11 @@ def whole(least: int, /, **options: object) -> None:
     _require(options, f"a whole number, at least {least},", lambda value: _whole(value, least))
 
 
+def even(least: int, /, **options: object) -> None:
+    """Raise an ``OptionError`` unless every option is an even number, at least ``least``."""
+    _require(options, f"an even number, at least {least},", lambda value: _whole(value, least) and value % 2 == 0)
+
+
 def widths(**options: object) -> None:
     """Raise an ``OptionError`` unless every option is a list of one or more layer widths."""
     _require(
@@ -30,6 +35,11 @@ def number(least: float = -math.inf, /, **options: object) -> None:
     """Raise an ``OptionError`` unless every option is a finite number, at least ``least``."""
     wanted = "a finite number" if least == -math.inf else f"a finite number, at least {least:g},"
     _require(options, wanted, lambda value: _finite(value) and value >= least)
+
+
+def share(**options: object) -> None:
+    """Raise an ``OptionError`` unless every option is a number from 0 to below 1."""
+    _require(options, "a number from 0 to below 1", lambda value: _finite(value) and 0 <= value < 1)
 
 
 def positive(**options: object) -> None:

@@ -46,6 +46,7 @@ def report_figures(
     losses: pd.DataFrame | None = None,
     scores: pd.DataFrame | None = None,
     chosen: int | None = None,
+    guidance: pd.DataFrame | None = None,
 ) -> list[NamedFigure]:
     """Draw the figures of one run's report; those the data cannot fill are left out.
 
@@ -56,6 +57,7 @@ def report_figures(
         losses: mean losses indexed by epoch; columns ``loss/...``.
         scores: metrics at the checkpoints indexed by epoch; columns ``family/metric``, others are ignored.
         chosen: epoch of the chosen checkpoint.
+        guidance: ``error`` and ``slope`` within the groups of each ``label``, by ``guidance``.
     """
     layout, shown = real.layout, []
     if layout.binary.stop:
@@ -72,6 +74,8 @@ def report_figures(
         scores = scores.loc[:, scores.max() > scores.min()]
     if not (losses.empty and scores.empty):
         shown.append(training_curves(losses, scores, chosen))
+    if guidance is not None:
+        shown.append(guidance_lines(guidance))
     return shown
 
 
@@ -279,6 +283,29 @@ def training_curves(losses: pd.DataFrame, scores: pd.DataFrame, chosen: int | No
     )
     alt = f"Curves of losses and {scores.shape[1]} scores over epochs"
     return drawing, caption, alt + ("." if chosen is None else f"; the checkpoint of epoch {chosen} was chosen.")
+
+
+@figure("guidance", "What more guidance does")
+def guidance_lines(effect: pd.DataFrame) -> Drawing:
+    """Error of the prevalences within the groups of each label, and how much the label says, by guidance."""
+    drawing, axes = panels(2, 2, 2.6)
+    for axis, name, title in zip(axes, ("error", "slope"), ("error of prevalences", "calibration"), strict=True):
+        for label, rows in effect.groupby("label", sort=False):
+            axis.plot(rows["guidance"], rows[name], marker="o", markersize=3.5, label=clipped(str(label), 24))
+        axis.set(title=title, xlabel="guidance")
+    axes[0].set_ylim(bottom=0)
+    axes[1].axhline(1, color=MARK, linestyle="--", linewidth=0.9)
+    axes[0].legend(fontsize=8)
+    caption = (
+        "Records drawn for every level of a label alike, under more and more guidance. Left: how far the prevalences of"
+        " the other columns are, on average, from those of the training rows with that level. Right: how much a level"
+        " says of the other columns, against what it says of them in training rows; on the dashed line it says just as"
+        " much, above it too much. generate guidance= asks for another one than the calibrated 0."
+    )
+    said = "; ".join(
+        f"{row.label} at {row.guidance:g}: error {row.error:.4f}, slope {row.slope:.2f}" for row in effect.itertuples()
+    )
+    return drawing, caption, f"Two line plots over guidance. {said}."
 
 
 def _measured(frame: pd.DataFrame | None) -> pd.DataFrame:

@@ -1,12 +1,20 @@
 """Other records among generated ones: patients themselves, or what a rare cohort's own model draws."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ehrsynth.seeding import numpy_rng
+from ehrsynth.data.encoding import Encoder
+from ehrsynth.data.training_rows import leaves
+from ehrsynth.errors import OptionError
+from ehrsynth.sampling import Ruled, sample_records
+from ehrsynth.seeding import derive, numpy_rng
+from ehrsynth.study.loaded_run import Loaded
+
+ROUNDS = 50  # draws of as many rows as are wanted, before the model counts as drawing hardly anybody else
 
 
 def interleaved(chunks: Iterable[pd.DataFrame], others: pd.DataFrame, n: int, seed: int) -> Iterator[pd.DataFrame]:
@@ -31,20 +39,62 @@ def interleaved(chunks: Iterable[pd.DataFrame], others: pd.DataFrame, n: int, se
         own, used = own + len(chunk), up_to
 
 
-def outside(chunks: Iterable[pd.DataFrame], cohort: Mapping[str, Any], n: int) -> Iterator[pd.DataFrame]:
-    """Yield ``n`` rows that do not belong to a cohort, out of as many tables as that takes.
+def outside(
+    draw: Callable[[int], Iterable[pd.DataFrame]], cohort: Mapping[str, Any], n: int, seed: int
+) -> Iterator[pd.DataFrame]:
+    """Yield ``n`` rows that do not belong to a cohort.
 
     Args:
-        chunks: tables; no more of them are asked for than needed.
+        draw: returns tables of ``n`` rows in all for a seed; asked again until enough are found.
         cohort: value by column: who has them all belongs to it.
         n: rows wanted.
+        seed: of the first draw; the others derive theirs.
+
+    Raises:
+        OptionError: hardly any row is outside.
     """
     left = n
-    for chunk in chunks:
-        inside = np.logical_and.reduce([chunk[name].astype(str) == str(value) for name, value in cohort.items()])
-        kept = chunk[~inside].head(left)
-        left -= len(kept)
-        if len(kept):
-            yield kept
-        if not left:
-            break
+    for number in count():
+        if number == ROUNDS:
+            raise OptionError(f"merge: only {n - left} of {ROUNDS * n} records are outside the cohort of that run")
+        for chunk in draw(derive(seed, "outside", number) if number else seed):
+            inside = np.logical_and.reduce([chunk[name].astype(str) == str(value) for name, value in cohort.items()])
+            kept = chunk[~inside].head(left)
+            left -= len(kept)
+            if len(kept):
+                yield kept
+            if not left:
+                return
+
+
+class Cohort(NamedTuple):
+    """Records of a cohort, by the model of its own.
+
+    Attributes:
+        only: value by column: who has them all belongs to it.
+        records: its part of the table.
+        about: what names it in the provenance.
+    """
+
+    only: dict[str, object]
+    records: pd.DataFrame
+    about: dict[str, object]
+
+
+def cohort_of(main: Loaded, own: Loaded, n: int, seed: int, rules: Ruled | None) -> Cohort:
+    """Draw a cohort's share of ``n`` records from the run that saw nobody else.
+
+    Raises:
+        OptionError: that run saw everybody, is of another matrix, or its part is nobody or all.
+    """
+    seen = own.folder.provenance.get("training_rows", {})
+    if not seen.get("only"):
+        raise OptionError(f"merge={own.folder.path}: a run that saw a cohort only was expected; train with rows.only")
+    if own.model.schema != main.model.schema:
+        raise OptionError(f"merge={own.folder.path}: of another matrix; train both on one")
+    size = round(n * seen["cohort"] / own.rows)
+    if not 0 < size < n:
+        raise OptionError(f"merge={own.folder.path}: the cohort's part of n={n} is {size}; ask for more records")
+    drawn = sample_records(own.model, size, derive(seed, "cohort"), condition=dict(leaves(seen["only"])), ruled=rules)
+    records = Encoder(own.model.schema).decode(drawn)
+    return Cohort(dict(leaves(seen["only"])), records, {**own.about, "only": seen["only"], "records": size})

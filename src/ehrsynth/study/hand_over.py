@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pandas as pd
 import torch
 
 from ehrsynth.callbacks.evaluate import checkpoint_path
 from ehrsynth.chunks import write_chunks
+from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
@@ -30,17 +32,19 @@ from ehrsynth.layout import Records
 from ehrsynth.models.base import SyntheticModel, load_model
 from ehrsynth.reporting.model_card import card_md
 from ehrsynth.reporting.parts import write_parts
-from ehrsynth.sampling import synthesize
+from ehrsynth.sampling import Acceptance, Ruled, synthesize
 from ehrsynth.seeding import derive
 from ehrsynth.study.build import build
-from ehrsynth.study.generate import torch_device
+from ehrsynth.study.guidance import effect_of_guidance
 from ehrsynth.study.judge import ROLES, History, examine, judge, real_rows
+from ehrsynth.study.loaded_run import torch_device
 from ehrsynth.study.run_folder import MANIFEST, PROVENANCE, RunFolder
 from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.watch import Watch
 from ehrsynth.tracking import Tracker
 
+BLOCK = 8192  # rows made dense at a time
 RECIPE_FACTS = [name for name in IDENTITY if name != "inputs"]  # what tells matrices apart, in a few words
 
 
@@ -82,8 +86,16 @@ def hand_over(
     device = torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
     model = load_model(chosen, data.schema, model_class).to(device)
     with watch.bar("generating", n) as advance:
-        chunks = synthesize(model, n, derive(spec.seed, "hand over"), progress=lambda done: advance(done, None))
+        chunks = synthesize(
+            model,
+            n,
+            derive(spec.seed, "hand over"),
+            ruled=ruled(spec, Rules(matrix.constraints, matrix.schema)),
+            acceptance=(acceptance := Acceptance()),
+            progress=lambda done: advance(done, None),
+        )
         synthetic = _written(folder.synthetic, chunks, Encoder(real.schema))
+    guidance = effect_of_guidance(model, data.records["train"], derive(spec.seed, "guidance"))
     seconds["generate"] = perf_counter() - start
 
     start = perf_counter()
@@ -97,6 +109,9 @@ def hand_over(
         "checkpoint": f"epoch {epoch} of {checkpoints.index.max()}, {how}",
         "run": folder.path.name,
     }
+    enforcement = _enforcement(spec, Rules(real.constraints, real.schema), acceptance, synthetic)
+    if enforcement["policy"] != "keep" or enforcement["weight"]:
+        about["rules"] = _in_words(enforcement)
     losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
     evaluation = judge(
         evidence,
@@ -107,7 +122,7 @@ def hand_over(
         title=f"{spec.model_name} on {matrix.name}",
         about=about,
         command=spec.command,
-        history=History(losses, checkpoints, epoch),
+        history=History(losses, checkpoints, epoch, guidance),
     )
     seconds["evaluate"] = perf_counter() - start - seconds["anchors"]
 
@@ -152,15 +167,49 @@ def hand_over(
         "checkpoint": chosen.name,
         "epoch": epoch,
         "profile": profile.name,
+        "constraints": enforcement,
         "seconds": {step: round(value, 2) for step, value in seconds.items()},
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": report["versions"],
         "data": hashes,
+        **(
+            {}
+            if guidance is None
+            else {"guidance": guidance.astype(object).where(guidance.notna(), None).to_dict("records")}
+        ),
         "manifest": MANIFEST,
     }
     write_json(folder.path / PROVENANCE, provenance)
     write_parts(folder.path / "report.parquet", evaluation.scores)
     folder.finish(evaluation.to_dict())
+
+
+def ruled(spec: Spec, rules: Rules) -> Ruled | None:
+    """Return the rules that sampled records must keep; None if what breaks some is kept too."""
+    policy = spec.constraints["policy"]
+    return Ruled(rules, policy) if len(rules) and policy != "keep" else None
+
+
+def _enforcement(spec: Spec, rules: Rules, acceptance: Acceptance, synthetic: Records) -> dict[str, Any]:
+    """Return what was done about the rules, how many records broke one as they were drawn, and what it cost."""
+    if spec.constraints["policy"] == "keep":
+        broken = sum(int(rules.broken(rows.dense()).sum()) for rows in synthetic.blocks(BLOCK))
+    else:
+        broken = acceptance.broken
+    changed = acceptance.changed / (acceptance.accepted * len(synthetic.layout.places))
+    facts = {"drawn": acceptance.drawn, "share_broken": broken / acceptance.accepted, "share_of_cells_changed": changed}
+    return {"rules": len(rules), **spec.constraints, **(facts if len(rules) else {})}
+
+
+def _in_words(enforcement: dict[str, Any]) -> str:
+    """Return what was done about the rules, for the head of the report."""
+    said = f"{enforcement['rules']}, weight {enforcement['weight']:g} in the loss, policy {enforcement['policy']}"
+    if not enforcement["rules"]:
+        return said
+    cost = f"{100 * enforcement['share_broken']:.2f} % of {enforcement['drawn']:,} records drawn broke one"
+    if enforcement["policy"] == "repair":
+        cost += f", {100 * enforcement['share_of_cells_changed']:.3f} % of the cells were changed"
+    return f"{said}: {cost}"
 
 
 def _shared_anchors(

@@ -63,11 +63,13 @@ class History(NamedTuple):
         losses: by epoch.
         scores: of the checkpoints, by epoch.
         chosen: epoch of the checkpoint that drew S.
+        guidance: what more guidance does within the groups of labels, of a model that has it.
     """
 
     losses: pd.DataFrame | None = None
     scores: pd.DataFrame | None = None
     chosen: int | None = None
+    guidance: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True, repr=False)

@@ -19,7 +19,7 @@ from ehrsynth.reporting.cohort_report import COHORT_PAGE, write_cohort_report
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import Choice, compose, sorted_out
 from ehrsynth.study.shared import owned
-from ehrsynth.study.spec import RECIPE
+from ehrsynth.study.spec import RECIPE, rules_asked_for
 from ehrsynth.study.watch import NOBODY, Watch
 
 OBJECTS: dict[str, type | tuple[()]] = {
@@ -102,7 +102,7 @@ def recipe_of(parts: Mapping[str, Any]) -> Recipe:
     """Build a recipe from the parts of a configuration; parts that are objects already are taken as they are."""
     return Recipe(
         **{name: build(parts[name], name) for name in RECIPE if name != "constraints"},
-        constraints=str(parts["constraints"]),
+        constraints=rules_asked_for(parts["constraints"]),
     )
 
 

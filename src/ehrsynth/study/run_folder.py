@@ -68,6 +68,7 @@ class RunFolder:
     metrics = _File("metrics.csv", "One row of scores a checkpoint.")
     losses = _File("losses.csv", "One row of mean losses an epoch; models without a loss have none.")
     schema = _File("schema.json", "The columns of the synthetic table.")
+    constraints = _File("constraints.json", "The rules of its data.")
     synthetic = _File("synthetic.parquet", "The synthetic table.")
     manifest = _File(MANIFEST, "The SHA-256 of every other file.")
 

@@ -4,9 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from numbers import Integral
+from math import inf
+from numbers import Integral, Real
 from typing import Any
 
+from ehrsynth.constraints.policy import POLICIES
+from ehrsynth.data.proposals.propose import PROPOSE
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import Node
@@ -14,6 +17,7 @@ from ehrsynth.study.conf import Node
 RECIPE = ("source", "cohort", "features", "preprocess", "split", "constraints")
 # Where results go and who is told of them does not change what they are; the matrix stands in for its recipe.
 IDENTITY = ("model", "trainer", "profile", "evaluation", "seed", "n")
+UNRULED: Node = {"weight": 0, "policy": "keep"}  # what is done about the rules of the matrix, unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Spec:
             ``drop_last``.
         rows: which training rows the model sees, and how often: the options of ``TrainingRows``.
         recipe: the parts of a ``Recipe``.
+        constraints: ``weight`` of the penalty for broken rules, and the ``policy`` of sampling.
         logger, paths: who is told, and where results go.
         seed: of weights, batches and samples.
         n: synthetic records; None takes as many as there are training rows.
@@ -41,6 +46,7 @@ class Spec:
     data: Node
     rows: Node
     recipe: Node
+    constraints: Node
     logger: Node
     paths: Node
     seed: int
@@ -51,9 +57,12 @@ class Spec:
     @classmethod
     def of(cls, config: Mapping[str, Any], command: str) -> "Spec":
         """Take a spec out of what ``conf/train.yaml`` composes to."""
-        own = [field.name for field in fields(cls) if field.name not in ("recipe", "command")]
-        recipe = {name: config[name] for name in RECIPE}
-        return cls(**{name: config[name] for name in own}, recipe=recipe, command=command)
+        own = [field.name for field in fields(cls) if field.name not in ("recipe", "constraints", "command")]
+        asked = config["constraints"]
+        given = asked if isinstance(asked, Mapping) else {}
+        constraints = {**UNRULED, **{key: value for key, value in given.items() if key != "rules"}}
+        recipe = {name: config[name] for name in RECIPE} | {"constraints": rules_asked_for(asked)}
+        return cls(**{name: config[name] for name in own}, recipe=recipe, constraints=constraints, command=command)
 
     @property
     def config(self) -> Node:
@@ -61,7 +70,7 @@ class Spec:
         content = asdict(self)
         del content["command"]
         recipe: Node = content.pop("recipe")
-        return content | recipe
+        return {**content, **recipe, "constraints": {"rules": recipe["constraints"], **self.constraints}}
 
     @property
     def model_name(self) -> str:
@@ -78,6 +87,8 @@ class Spec:
             fingerprint: of the matrix, which stands for the folder it happens to lie in.
         """
         kept = {name: getattr(self, name) for name in IDENTITY}
+        if unusual := {key: value for key, value in self.constraints.items() if value != UNRULED[key]}:
+            kept["constraints"] = {key: value if key == "policy" else float(value) for key, value in unusual.items()}
         if any(self.rows.values()):
             kept["rows"] = self.rows
         data = {"fingerprint": fingerprint, **{key: self.data[key] for key in ("batch_size", "drop_last")}}
@@ -111,12 +122,23 @@ class Spec:
                 f"trainer.devices={self.trainer['devices']}: several processes need a strategy; use trainer=ddp, or"
                 " trainer.strategy=ddp_fork_find_unused_parameters_true"
             )
+        if unknown := sorted(set(self.constraints) - set(UNRULED)):
+            raise OptionError(f"constraints.{unknown[0]}: no such option; use one of rules, {', '.join(UNRULED)}")
+        weight, policy = self.constraints["weight"], self.constraints["policy"]
+        number = isinstance(weight, Real) and not isinstance(weight, bool) and 0 <= float(weight) < inf
+        expect(number, "constraints.weight", weight, "a number, at least 0,")
+        expect(policy in POLICIES, "constraints.policy", policy, f"one of {', '.join(POLICIES)}")
         measured = {card.name for card in build(self.evaluation["quick"], "evaluation.quick").cards}
         if not measured & set(self.profile["weights"]):
             raise OptionError(
                 f"profile={self.profile['name']}: the suite at the checkpoints measures none of its metrics, so it"
                 " could not choose one; use another profile or suite@evaluation.quick"
             )
+
+
+def rules_asked_for(constraints: Any) -> str:
+    """Return which rules a matrix is to have: a text says just that, a mapping under ``rules``."""
+    return str(constraints.get("rules", PROPOSE) if isinstance(constraints, Mapping) else constraints)
 
 
 def whole(key: str, value: Any, *, least: int | None = None) -> int:

@@ -12,9 +12,11 @@ import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from ehrsynth import constraints as rules
 from ehrsynth.callbacks.curves import LossCurves
 from ehrsynth.callbacks.evaluate import EvaluateCheckpoints
 from ehrsynth.callbacks.progress import EpochProgress
+from ehrsynth.callbacks.remarks import Remarks
 from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
@@ -27,12 +29,12 @@ from ehrsynth.files import sweep_leftovers, writable, write_text
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.study.build import build, node_of
 from ehrsynth.study.conf import Choice, compose, dumped, sorted_out
-from ehrsynth.study.hand_over import hand_over
+from ehrsynth.study.hand_over import hand_over, ruled
 from ehrsynth.study.judge import real_rows, shared_rows
 from ehrsynth.study.prepare import data_name, made, matrix_folder, readable_name, recipe_of
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.shared import owned
-from ehrsynth.study.spec import Spec
+from ehrsynth.study.spec import UNRULED, Spec
 from ehrsynth.study.trainer import made_trainer, require_options
 from ehrsynth.study.watch import NOBODY, Watch
 from ehrsynth.tracking import Tracker, require_login, tracking
@@ -53,6 +55,7 @@ def train(
     suite: Choice = None,
     quick: Choice = None,
     evaluation: Mapping[str, Any] | None = None,
+    constraints: Mapping[str, Any] | None = None,
     profile: Profile | Choice = None,
     logger: str | None = None,
     study: str | None = None,
@@ -78,6 +81,8 @@ def train(
         suite: for the chosen checkpoint: a name in ``conf/suite``, a YAML file of one's own, or its content.
         quick: likewise, for every checkpoint.
         evaluation: ``checkpoints``, ``rows``, ``seed`` and what else ``conf/train.yaml`` has under this name.
+        constraints: what is done about the rules of the data: ``weight`` of the penalty for what breaks them in the
+            loss, and ``policy`` of sampling, ``"keep"``, ``"reject"`` or ``"repair"``.
         profile: the use case whose weights choose the checkpoint.
         logger: of W&B: ``"offline"``, ``"online"`` or ``"disabled"``.
         study: the folder below ``runs``; the name of the data by default.
@@ -106,6 +111,7 @@ def train(
         "suite@evaluation.full": node_of(suite, "suite"),
         "suite@evaluation.quick": node_of(quick, "quick"),
         "evaluation": evaluation,
+        "constraints": constraints,
         "rows": rows,
         "experiment": experiment,
     }
@@ -179,6 +185,7 @@ def _carry_out(spec: Spec, matrix: Matrix, folder: RunFolder, watch: Watch) -> N
     folder.report.unlink(missing_ok=True)  # until everything is there again
     write_text(folder.config, dumped(spec.config))
     matrix.schema.save(folder.schema)
+    rules.save(folder.constraints, matrix.constraints)
     with tracking(
         **spec.logger,
         group=folder.path.parents[1].name,
@@ -199,8 +206,21 @@ def _carry_out(spec: Spec, matrix: Matrix, folder: RunFolder, watch: Watch) -> N
         except (TypeError, ValueError, RuntimeError) as error:
             raise OptionError(f"model={spec.model_name}: its options do not fit ({error})") from error
         require_options(spec.trainer, model)
+        _require_penalty(spec, matrix, model, watch)
         seconds = {"train": _fit(spec, model, data, folder, tracker, watch)}
         hand_over(spec, type(model), folder, data, tracker, watch, seconds)
+
+
+def _require_penalty(spec: Spec, matrix: Matrix, model: SyntheticModel, watch: Watch) -> None:
+    """Raise an ``OptionError`` if broken rules are to cost in a loss that does not ask for them."""
+    weight, policy = spec.constraints["weight"], spec.constraints["policy"]
+    if not matrix.constraints and spec.constraints != UNRULED:
+        watch.say(f"constraints.weight={weight} constraints.policy={policy}: {matrix.name} has no rules to keep")
+    elif weight and not model.penalises_rules:
+        raise OptionError(
+            f"constraints.weight={weight}: {spec.model_name} has no loss that rules could be part of; use"
+            " constraints.policy=reject or constraints.policy=repair"
+        )
 
 
 def _fit(
@@ -213,6 +233,7 @@ def _fit(
     files = {part: str(data.matrix.folder / f"{part}.parquet") for part in data.records}
     shared_rows(data.schema, train_records, data.records["holdout"], files)  # now, or hours of training end in an error
     model.rules = Rules(data.matrix.constraints, data.schema)
+    model.rules_weight = float(spec.constraints["weight"]) if len(model.rules) else 0.0
     model.observe(data.filled)
     chosen_on = real_rows(data.matrix, "validation")
     quick, full = (build(spec.evaluation[name], f"evaluation.{name}") for name in ("quick", "full"))
@@ -222,6 +243,7 @@ def _fit(
     suite = quick.fit(chosen_on, spec.evaluation["seed"])
     with watch.bar(f"training {spec.model_name}", None) as advance, _quiet_lightning():
         callbacks: list[pl.Callback] = [
+            Remarks(warn=watch.warn),
             LossCurves(folder=folder.path),
             EvaluateCheckpoints(
                 suite=suite,
@@ -230,6 +252,8 @@ def _fit(
                 every=max(1, -(-spec.trainer["max_epochs"] // spec.evaluation["checkpoints"])),
                 folder=folder.path,
                 show=watch.checkpoint,
+                ruled=ruled(spec, model.rules),
+                say=watch.say,
             ),
             progress := EpochProgress(advance=advance),
             tracker.callback(),

@@ -25,7 +25,15 @@ def edm_loss(
     Returns:
         A scalar, the mean over rows and columns.
     """
+    return edm_errors(network, x, generator, sigma_data=sigma_data, log_mean=log_mean, log_std=log_std)[0].mean()
+
+
+def edm_errors(
+    network: Network, x: Tensor, generator: torch.Generator, *, sigma_data: float, log_mean: float, log_std: float
+) -> tuple[Tensor, Tensor]:
+    """Return the weighted squared errors [n, p] that ``edm_loss`` is the mean of, and the denoised rows [n, p]."""
     sigma = (log_mean + log_std * torch.randn(len(x), 1, generator=generator, device=x.device)).exp()
     noise = sigma * torch.randn(x.shape, generator=generator, device=x.device)
     weight = (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
-    return (weight * (denoise(network, x + noise, sigma, sigma_data) - x).square()).mean()
+    denoised = denoise(network, x + noise, sigma, sigma_data)
+    return weight * (denoised - x).square(), denoised

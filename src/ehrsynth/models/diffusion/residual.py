@@ -1,0 +1,81 @@
+"""A denoiser for rows of many sparse columns: linear stem, residual blocks modulated by the noise level, linear head.
+
+Layer normalisation modulated by a condition as in Peebles and Xie, Scalable Diffusion Models with Transformers, 2023;
+noise levels by Fourier features as in Tancik et al., 2020.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+LOWEST, HIGHEST = -2.0, 2.0  # octaves around one turn per unit of ln sigma / 4, which spans about -1 to 1
+
+
+class FourierFeatures(nn.Module):
+    """Noise conditions [n, 1] to [n, width]: sines and cosines of fixed frequencies, spaced by equal ratios."""
+
+    frequencies: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        octaves = torch.linspace(LOWEST, HIGHEST, width // 2)
+        self.register_buffer("frequencies", 2 * math.pi * 2**octaves, persistent=False)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """Return the features of ``noise``; the width is even."""
+        angles = noise * self.frequencies
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class ModulatedBlock(nn.Module):
+    """x + W2 drop(silu(W1 (norm(x) (1 + scale) + shift))), scale and shift linear in the context."""
+
+    def __init__(self, width: int, context: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = nn.Linear(context, 2 * width)
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Map [n, width] and its context [n, c] or [1, c] to [n, width]."""
+        scale, shift = self.modulation(context).chunk(2, dim=1)
+        changed: Tensor = self.layers(self.norm(x) * (1 + scale) + shift)
+        return x + changed
+
+
+class ResidualDenoiser(nn.Module):
+    """F of the preconditioning, [n, p] to [n, p], told the noise level and labels. Its head starts at zero.
+
+    Args:
+        columns: p.
+        width: of stem and blocks.
+        depth: number of blocks.
+        context: width of what blocks are modulated by; an even number.
+        labels: k, numbers that it is told beside the noise level.
+        dropout: within blocks, in training.
+    """
+
+    def __init__(
+        self, columns: int, *, width: int, depth: int, context: int, labels: int = 0, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.context = nn.Sequential(FourierFeatures(context), nn.Linear(context, context), nn.SiLU())
+        self.labels = nn.Linear(labels, context, bias=False) if labels else None
+        self.stem = nn.Linear(columns, width)
+        self.blocks = nn.ModuleList(ModulatedBlock(width, context, dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, columns)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
+        """Map scaled rows [n, p], noise conditions [n, 1] or [1, 1] and labels [n, k] to [n, p]."""
+        context = self.context(noise)
+        if self.labels is not None:
+            context = context + self.labels(labels)
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x, context)
+        out: Tensor = self.head(self.norm(x))
+        return out
