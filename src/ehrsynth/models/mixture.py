@@ -103,7 +103,8 @@ class Mixture(GradientFree):
     def scores_of(self, values: Tensor) -> Tensor:
         """Return normal scores [n, C] of numbers, float64; of a value that many rows share, that of their middle."""
         below, up_to = (places_of(values, self.quantiles, right).double() for right in (False, True))
-        return ndtri(((below + up_to) / 2).clamp(OUTERMOST, 1 - OUTERMOST))
+        scores: Tensor = ndtri(((below + up_to) / 2).clamp(OUTERMOST, 1 - OUTERMOST))
+        return scores.where(~values.isnan(), torch.nan)
 
     def log_likelihood(self, rows: Tensor) -> Tensor:
         """Return log p(x) [n] in nats of encoded records [n, p]; of numbers that of their normal scores."""
@@ -148,7 +149,7 @@ class Mixture(GradientFree):
             drawn = draw_within(low, high, means[:, ranges], stds[:, ranges], places).float()
             given = condition.given[:, self.layout.values][:, ranges]
             scores[:, ranges] = drawn.where(given, scores[:, ranges])
-        values = values_at(ndtr(scores), self.quantiles)
+        values = values_at(ndtr(scores).nan_to_num(), self.quantiles).where(~scores.isnan(), torch.nan)
         rows = self.layout.harden(torch.cat([self.chances[chosen], values], dim=1), generator)
         return rows if condition is None else condition.imposed_on(rows)
 
