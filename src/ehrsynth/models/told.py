@@ -61,7 +61,8 @@ def _put_together(counts: Floats) -> Floats:
     parts = [
         margin / np.maximum(np.bincount(group, margin), 1)[group] for margin, group in zip(margins, groups, strict=True)
     ]
-    return counts[np.ix_(*groups)] * np.outer(*parts)
+    found: Floats = counts[np.ix_(*groups)] * np.outer(*parts)
+    return found
 
 
 def _cheapest(counts: Floats, untold: NDArray[np.bool_]) -> tuple[float, int, int]:
