@@ -195,7 +195,7 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
     ("generate", "run={run} out=s.csv n=20 constraints.policy=repair", 0, "^constraints.policy=repair: "),
     ("generate", "run={run} out=s.csv condition=F", 2, "condition=F: a mapping of columns"),
     ("generate", "run={independent} out=s.csv +condition.sex=F n=5", 0, "^condition: by the model$"),
-    ("generate", "run={run} out=s.csv reintroduce=maybe", 2, "reintroduce=maybe: true or false"),
+    ("generate", "run={run} out=s.csv reintroduce=maybe", 2, "reintroduce=maybe: true, false or demographics"),
     ("generate", "run={run} out=s.parquet quote_formulas=true", 2, "quote_formulas=true: it is for a CSV"),
     ("generate", "run={run} out=s.csv rows=5", 2, "'rows': no such option; use one of run,"),
     ("evaluate", "", 2, "holdout=, out=, synthetic=, train= are required"),
