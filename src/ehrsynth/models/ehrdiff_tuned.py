@@ -152,6 +152,10 @@ class EHRDiffTuned(DiffusionModel, GuidedModel):
                 self.shift += correction(self.layout, drawn, self.columns.mean[binary], self.columns.pools)
         self.shifted_at.copy_(updates)
 
+    def on_train_end(self) -> None:
+        """Find the shift, so that a model nobody has looked at is as one that was."""
+        self.calibrate()
+
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the shift of these weights beside them."""
