@@ -143,7 +143,7 @@ def hand_over(
         f" {profile.name} on the validation rows.",
         scores=evaluation.scores,
         command=spec.command,
-        is_train_copy=spec.model_name == "train_copy",
+        keeps_rows=model_class.keeps_rows,
     )
     write_text(folder.path / "card.md", card)
     tracker.log_final({s.metric: s.value for s in evaluation.scores if s.value is not None}, pictures, folder.html)
