@@ -67,9 +67,8 @@ def bare(model: SyntheticModel, table: torch.Tensor) -> float:
     model.log = MethodType(lambda self, *args, **kwargs: None, model)
     model.manual_backward = MethodType(lambda self, loss: loss.backward(), model)
     model.toggle_optimizer = model.untoggle_optimizer = MethodType(lambda self, optimizer: None, model)
-    model._trainer = type(
-        "Budget", (), {"estimated_stepping_batches": steps * EPOCHS, "current_epoch": 0, "global_rank": 0}
-    )()
+    budget = {"estimated_stepping_batches": steps * EPOCHS, "num_training_batches": steps, "current_epoch": 0}
+    model._trainer = type("Budget", (), {**budget, "global_rank": 0, "world_size": 1})()
     made = model.configure_optimizers()
     optimizers = made if isinstance(made, list) else [made["optimizer"] if isinstance(made, dict) else made]
     model.optimizers = MethodType(lambda self: optimizers, model)

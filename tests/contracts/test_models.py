@@ -1,5 +1,6 @@
 """What every model must keep, whichever paper it is from. A new model is on trial by its YAML in ``conf/model``."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from ehrsynth.sampling import sample_records
 from ehrsynth.sampling.wanted import conditions, wanted
 from ehrsynth.schema import Column, Schema
 from tests.models import CONF, discovered, learns
+from tests.training import fit, quiet_trainer
 
 MODELS = discovered()
+YAMLS = [path.stem for path in sorted(CONF.glob("*.yaml"))]
 TRAINED = [name for name, (cls, _) in MODELS.items() if learns(cls)]
 # Lightning's own use of a spelling that torch has since deprecated; and small tensors need no worker processes.
 pytestmark = [
@@ -44,10 +47,11 @@ SCHEMA = Schema(
     )
 )
 ROWS = 48
+EPOCHS = 2  # a model of two phases has both in them
 
 
 def test_no_model_escapes_its_trial(tmp_path: Path) -> None:
-    assert {path.stem for path in CONF.glob("*.yaml")} <= set(MODELS)
+    assert set(YAMLS) <= set(MODELS)
     assert {"ehrdiff_prevalence", "emr_wgan_bernoulli", "emr_wgan_marginal_bias", "vae_told"} <= set(MODELS)
     assert {"chow_liu", "independent", "record_mixture", "train_copy"} <= set(MODELS) - set(TRAINED)
     (tmp_path / "mine.yaml").write_text(
@@ -67,9 +71,9 @@ def filled(records: Records) -> Tensor:
     return records.dense().nan_to_num(0.5)
 
 
-def batches(rows: Tensor | None = None) -> DataLoader[Tensor]:
+def batches(rows: Tensor | None = None) -> tuple[Tensor, ...]:
     rows = filled(toy_records()) if rows is None else rows
-    return DataLoader(rows.split(16), batch_size=None)  # type: ignore[arg-type]
+    return rows.split(16)
 
 
 def make(name: str, seed: int = 0, **more: Any) -> SyntheticModel:
@@ -79,22 +83,22 @@ def make(name: str, seed: int = 0, **more: Any) -> SyntheticModel:
     return model
 
 
-def trainer(epochs: int, **more: Any) -> pl.Trainer:
-    return pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **more,
-    )
-
-
-def trained(name: str, seed: int = 0, epochs: int = 2) -> SyntheticModel:
+def trained(name: str, seed: int = 0, epochs: int = EPOCHS) -> SyntheticModel:
     model = make(name, seed)
-    trainer(epochs).fit(model, batches())
+    fit(model, batches(), epochs)
     return model
+
+
+@cache
+def training(name: str) -> pl.Trainer:
+    """One training of ``EPOCHS`` epochs, for all tests that only look at what it leaves behind."""
+    return fit(make(name), batches(), EPOCHS)
+
+
+def of_training(name: str) -> SyntheticModel:
+    model = training(name).lightning_module
+    assert isinstance(model, SyntheticModel)
+    return model.eval()
 
 
 def assert_same_weights(a: SyntheticModel, b: SyntheticModel) -> None:
@@ -106,9 +110,8 @@ def assert_same_weights(a: SyntheticModel, b: SyntheticModel) -> None:
 
 @each
 def test_samples_are_hard_records_of_the_schema(name: str) -> None:
-    model = trained(name)
+    model = of_training(name)
     layout = model.layout
-    model.eval()
     with torch.inference_mode():
         rows = model.sample(100, torch.Generator().manual_seed(1))
     assert rows.shape == (100, layout.width)
@@ -123,7 +126,7 @@ def test_samples_are_hard_records_of_the_schema(name: str) -> None:
 
 @each
 def test_a_model_keeps_what_it_can_be_conditioned_on_and_the_rest_as_it_was(name: str) -> None:
-    model = trained(name).eval()
+    model = of_training(name)
     assert set(model.conditionable) <= set(SCHEMA.names)
     for rows in (toy_records()[:1], toy_records()):  # the same for all, and a row for each
         condition = Condition.of(rows, model.conditionable)
@@ -189,7 +192,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others(name: str
     first = trained(name)
     torch.manual_seed(2)
     assert_same_weights(first, trained(name))
-    other = trained(name, seed=1).state_dict()
+    other = trained(name, seed=1, epochs=1).state_dict()
     assert any(not tensor.equal(other[key]) for key, tensor in first.state_dict().items())
 
 
@@ -199,7 +202,7 @@ def test_building_training_and_sampling_leave_the_global_stream_alone(name: str)
     before, of_numpy = torch.get_rng_state(), np.random.get_state()[1:3]  # noqa: NPY002
     model = make(name)
     assert torch.equal(torch.get_rng_state(), before)
-    trainer(1).fit(model, batches())
+    fit(model, batches(), 1)
     sample_records(model, 5, seed=0)
     after_fit = torch.get_rng_state()
     sample_records(model, 5, seed=0)
@@ -209,17 +212,17 @@ def test_building_training_and_sampling_leave_the_global_stream_alone(name: str)
 
 @each_trained
 def test_training_changes_the_samples(name: str) -> None:
-    before, after = sample_records(make(name), 40, seed=0), sample_records(trained(name, epochs=8), 40, seed=0)
-    assert not torch.equal(before.dense().nan_to_num(-1), after.dense().nan_to_num(-1))
+    def drawn(model: SyntheticModel) -> Tensor:
+        return sample_records(model, 40, seed=0).dense().nan_to_num(-1)
+
+    before = drawn(make(name))
+    assert not drawn(of_training(name)).equal(before) or not drawn(trained(name, epochs=8)).equal(before)
 
 
 @each
 def test_checkpoint_round_trip(name: str, tmp_path: Path) -> None:
-    model = make(name)
-    fit = trainer(2)
-    fit.fit(model, batches())
-    path = tmp_path / "model.ckpt"
-    fit.save_checkpoint(path)
+    model, path = of_training(name), tmp_path / "model.ckpt"
+    training(name).save_checkpoint(path)
     loaded = load_model(path, SCHEMA)  # read_checkpoint loads with weights_only=True
     assert type(loaded) is type(model)
     assert not loaded.training
@@ -235,10 +238,8 @@ def test_checkpoint_round_trip(name: str, tmp_path: Path) -> None:
 
 @each
 def test_a_checkpoint_of_another_version_is_refused(name: str, tmp_path: Path) -> None:
-    path, model = tmp_path / "model.ckpt", make(name)
-    fit = trainer(1)
-    fit.fit(model, batches())
-    fit.save_checkpoint(path)
+    path = tmp_path / "model.ckpt"
+    training(name).save_checkpoint(path)
     content = torch.load(path, weights_only=True)
     weights = dict(content["state_dict"])
     weights["renamed"] = weights.pop(next(iter(weights)))
@@ -262,19 +263,16 @@ def test_weights_that_left_the_numbers_end_in_one_line(name: str) -> None:
 def test_resuming_equals_an_uninterrupted_training(name: str, tmp_path: Path) -> None:
     path = tmp_path / "half.ckpt"
 
-    class SaveAfterSecond(pl.Callback):
+    class SaveAfterFirst(pl.Callback):
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            if trainer.current_epoch == 1:
+            if trainer.current_epoch == 0:
                 trainer.save_checkpoint(path)
 
-    whole = make(name)
-    fit = trainer(4)
-    fit.callbacks.append(SaveAfterSecond())  # type: ignore[attr-defined]
-    fit.fit(whole, batches())
-    resumed = make(name)
-    again = trainer(4)
-    again.fit(resumed, batches(), ckpt_path=path, weights_only=True)
-    assert again.current_epoch == 4
+    whole, resumed = make(name), make(name)
+    fit(whole, batches(), 3, callbacks=[SaveAfterFirst()])
+    again = quiet_trainer(3)
+    again.fit(resumed, DataLoader(batches(), batch_size=None), ckpt_path=path, weights_only=True)  # type: ignore[arg-type]
+    assert again.current_epoch == 3
     assert_same_weights(whole, resumed)
 
 
@@ -283,19 +281,16 @@ def test_a_diverging_loss_stops_training_before_it_reaches_the_weights(name: str
     model = make(name)
     poisoned = filled(toy_records())
     poisoned[20, -1] = torch.nan  # in the second batch
-    fit = trainer(1)
     with pytest.raises(TrainingError, match=r"loss/\w+ is nan in epoch 0, batch 1"):
-        fit.fit(model, batches(poisoned))
+        fit(model, batches(poisoned), 1)
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
 @each_trained
 def test_losses_are_logged_as_epoch_means(name: str) -> None:
-    model = make(name)
-    fit = trainer(1)
-    fit.fit(model, batches())
-    assert fit.callback_metrics
-    assert all(metric.startswith("loss/") and value.isfinite() for metric, value in fit.callback_metrics.items())
+    metrics = training(name).callback_metrics
+    assert metrics
+    assert all(metric.startswith("loss/") and value.isfinite() for metric, value in metrics.items())
 
 
 def shape(bits: int = 0, levels: int = 0, numbers: int = 0, *, missing: bool = False) -> Schema:
@@ -320,28 +315,38 @@ def shape(bits: int = 0, levels: int = 0, numbers: int = 0, *, missing: bool = F
         pytest.param(shape(bits=1_990, levels=2, numbers=4, missing=True), id="2,000_columns"),
     ],
 )
-@pytest.mark.parametrize("name", [path.stem for path in sorted(CONF.glob("*.yaml"))])
+@pytest.mark.parametrize("name", YAMLS)
 def test_a_table_of_any_shape_is_learned_and_drawn(name: str, schema: Schema) -> None:
     cls, options = MODELS[name]
     layout, rng = Layout.of(schema), torch.Generator().manual_seed(0)
     records = Records.of_dense(layout, layout.harden(torch.rand(ROWS, layout.width, generator=rng) * 0.8, rng))
     model = cls(schema=schema, seed=0, **options)
     model.observe(records)
-    trainer(2).fit(model, batches(filled(records)))
+    fit(model, batches(filled(records)), EPOCHS)
     rows = sample_records(model, 30, seed=0).dense()
     assert rows.shape == (30, layout.width)
     assert torch.equal(layout.harden(rows.nan_to_num(0.0)), rows.nan_to_num(0.0))
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINED if name in {path.stem for path in CONF.glob("*.yaml")}])
+@pytest.mark.parametrize("name", [name for name in TRAINED if name in YAMLS])
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_two_processes_train_one_model(name: str) -> None:
     model = make(name)
     if not any(weights.requires_grad for weights in model.parameters()):
         pytest.skip("nothing that several processes could share")
-    trainer(2, devices=2, strategy="ddp_fork_find_unused_parameters_true").fit(model, Shares())
+    trainer = quiet_trainer(EPOCHS, devices=2, strategy="ddp_fork_find_unused_parameters_true")
+    trainer.fit(model, Shares())
     assert any(not tensor.equal(model.state_dict()[key]) for key, tensor in make(name).state_dict().items())
     assert sample_records(model, 20, seed=0).values.nan_to_num(0.0).isfinite().all()
+
+
+@pytest.mark.parametrize("name", YAMLS)
+def test_every_precision_that_a_model_allows_trains_it(name: str) -> None:
+    for precision in set(MODELS[name][0].precisions) - {"32-true", "16-mixed"}:  # sixteen bits need a GPU
+        model = make(name)
+        metrics = fit(model, batches(), EPOCHS, precision=precision).callback_metrics
+        assert all(value.isfinite() for value in metrics.values())
+        assert sample_records(model, 20, seed=0).values.nan_to_num(0.0).isfinite().all()
 
 
 class Shares(pl.LightningDataModule):
@@ -355,16 +360,14 @@ class Shares(pl.LightningDataModule):
 
 @each_trained
 def test_a_loss_can_penalise_broken_rules_unless_nothing_is_descended(name: str) -> None:
-    def weights(of: float) -> list[Tensor]:
-        model = make(name)
-        model.rules, model.rules_weight = Rules([Exclusive(("code1", "code2", "code3"))], SCHEMA), of
-        trainer(3).fit(model, batches())
-        return [*model.parameters()]
-
     cls, _ = MODELS[name]
     assert cls.penalises_rules == (not issubclass(cls, GradientFree))
     if cls.penalises_rules:
-        assert any(not torch.equal(a, b) for a, b in zip(weights(0.0), weights(10.0), strict=True))
+        model = make(name)
+        model.rules, model.rules_weight = Rules([Exclusive(("code1", "code2", "code3"))], SCHEMA), 10.0
+        fit(model, batches(), EPOCHS)
+        without = of_training(name).parameters()
+        assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), without, strict=True))
 
 
 @pytest.mark.parametrize(

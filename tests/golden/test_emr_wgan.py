@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ehrsynth.models.emr_wgan import EMRWGAN
 from ehrsynth.schema import Column, Schema
+from tests.training import fit
 
 WIDTH, NOISE, ROWS = 6, 3, 6
 THEIRS = json.loads(Path(__file__).with_name("emr_wgan.json").read_text(encoding="utf-8"))
@@ -85,15 +84,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> EMRWGAN:
     with monkeypatch.context() as patch:
         patch.setattr(torch, "randn", lambda *_, **__: next(noise))
         patch.setattr(torch, "rand", lambda *_, **__: 1 - share(103))
-        fit = pl.Trainer(
-            max_epochs=1,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        fit.fit(made, DataLoader([rows()], batch_size=None))  # type: ignore[arg-type]
+        fit(made, [rows()], 1)
     assert next(noise, None) is None
     return made
 

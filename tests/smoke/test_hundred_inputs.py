@@ -140,6 +140,29 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
     ("train", "{fit} trainer.devices=0", 2, "trainer.devices=0: at least one device"),
     ("train", "{fit} trainer.accelerator=foo", 2, "trainer: .*accelerator='foo'"),
     ("train", "{fit} trainer.strategy=ddp", 2, "trainer.strategy=ddp: IndependentMarginals has no weights"),
+    ("train", "{fit} rows=5", 2, "rows=5: rows.oversample, rows.reweight or rows.only was expected"),
+    ("train", "{fit} rows.oversample=5", 2, "rows.oversample=5: rows.oversample.COLUMN=VALUE was expected"),
+    ("train", "{fit} rows.only=sex", 2, "rows.only=sex: rows.only.COLUMN=VALUE was expected"),
+    ("train", "{fit} rows.onyl.sex=F", 2, "'onyl': no such option; use rows.only$"),
+    ("train", "{fit} rows.reweight=sex", 2, r"rows.reweight=sex: a list of columns"),
+    ("train", "{fit} rows.reweight=[age]", 2, "rows.reweight.age: no binary or categorical column"),
+    ("train", "{fit} rows.oversample.sex.F=-1", 2, "rows.oversample.sex.F=-1: a factor, zero or above"),
+    ("train", "{fit} rows.oversample.sex.X=2", 2, "rows.oversample.sex=X: one of F, M was expected"),
+    (
+        "train",
+        "{fit} rows.oversample.sex.F=2,3",
+        2,
+        "rows.oversample.sex.F=2,3: several values; -m makes a run of each",
+    ),
+    ("train", "{fit} rows.oversample.250.01=2", 2, "rows.oversample.250.01: no binary or categorical column"),
+    ("train", "{fit} 'rows.only.heart rate (1/min)=70'", 2, r"rows.only.heart rate \(1/min\).70: no binary or"),
+    ("train", "{fit} rows.only.sex=true", 2, "rows.only.sex=true: one of F, M was expected"),
+    ("train", "{fit} rows.only.sex=F study=cohort", 0, "^report     runs/cohort/independent/"),
+    ("train", "{fit} model.condition=[sex]", 2, "'condition': no such option"),
+    ("train", "{fit} model=vae model.condition=sex", 2, "model.condition=sex: a list of columns"),
+    ("train", "{fit} model=vae model.condition=[age]", 2, "model.condition: 'age' is no binary or categorical"),
+    ("train", "{fit} constraints.weight=-1", 2, "constraints.weight=-1: a number, at least 0"),
+    ("train", "{fit} constraints.policy=mend", 2, "constraints.policy=mend: one of keep, reject, repair"),
     ("train", "{fit} condition.sex=F", 2, "'condition': no such option"),
     ("train", "{fit} data.matrix=null source.n=50", 2, "source.n=50: a whole number of at least 100"),
     ("generate", "", 2, "out=, run= are required"),
@@ -195,7 +218,27 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
     ("generate", "run={run} out=s.csv n=20 constraints.policy=repair", 0, "^constraints.policy=repair: "),
     ("generate", "run={run} out=s.csv condition=F", 2, "condition=F: a mapping of columns"),
     ("generate", "run={independent} out=s.csv +condition.sex=F n=5", 0, "^condition: by the model$"),
-    ("generate", "run={run} out=s.csv reintroduce=maybe", 2, "reintroduce=maybe: true or false"),
+    ("generate", "run={run} out=s.csv condition.sex=F condition.sex=M", 2, "condition.sex=M: F was asked for already"),
+    ("generate", "run={run} out=s.csv boost.sex.F=2 boost.sex.F=3", 2, "boost.sex.F=3: another number was given"),
+    ("generate", "run={run} out=s.csv boost.sex=2", 2, "boost.sex=2: no level named; boost.COLUMN.LEVEL=NUMBER"),
+    ("generate", "run={run} out=s.csv boost.sex.F=0", 2, "boost.sex.F=0: a number above zero"),
+    ("generate", "run={run} out=s.csv balance=sex condition.sex=F", 2, "balance=sex: condition.sex says already"),
+    ("generate", "run={run} out=s.csv conditions={tables}/empty.csv", 2, "empty.csv: no column of the model's schema"),
+    (
+        "generate",
+        "run={run} out=s.csv conditions={tables}/odd.csv",
+        2,
+        "odd.csv: column 'sex', row 1: one of the schema's",
+    ),
+    ("generate", "run={run} out=s.csv mix=1", 2, "mix=1: a share above 0 and below 1"),
+    ("generate", "run={run} out=s.csv mix=0.5 n=999999", 2, "mix=0.5: 500,000 of n=999,999 would be training rows"),
+    ("generate", "run={run} out=s.csv mix=0.5 n=10", 0, "^WARNING: mix=0.5: 5 of 10 rows are training patients"),
+    ("generate", "run={run} out=s.csv mix=0.5 reintroduce=true", 2, "mix=0.5: training rows have lost the codes"),
+    ("generate", "run={run} out=s.csv merge={independent}", 2, "merge=.*: a run that saw a cohort only was expected"),
+    ("generate", "run={run} out=s.csv merge=gone", 2, "gone: no run there"),
+    ("generate", "run={run} out=s.csv merge=gone balance=sex", 2, "merge=gone: .*; leave out balance"),
+    ("generate", "run={independent} out=s.csv n=9 reintroduce=demographics", 0, "^9 records"),
+    ("generate", "run={run} out=s.csv reintroduce=maybe", 2, "reintroduce=maybe: true, false or demographics"),
     ("generate", "run={run} out=s.parquet quote_formulas=true", 2, "quote_formulas=true: it is for a CSV"),
     ("generate", "run={run} out=s.csv rows=5", 2, "'rows': no such option; use one of run,"),
     ("evaluate", "", 2, "holdout=, out=, synthetic=, train= are required"),
@@ -267,6 +310,8 @@ def places(tmp_path_factory: pytest.TempPathFactory, matrix: Path, study: Path) 
         patients(seed).to_csv(tables / f"{role}.csv", index=False)
     for name in ("größe.csv", "a=b.csv", "with space (1).csv", "2024", "x~1.csv", "data[1].csv"):
         shutil.copy(tables / "train.csv", tables / name)
+    (tables / "empty.csv").write_text("", encoding="utf-8")
+    (tables / "odd.csv").write_text("age,sex\n,F\n,X\n", encoding="utf-8")
     (tables / "asked.csv").write_text("age,sex\n,F\n,M\n", encoding="utf-8")
     (tables / "3.1").mkdir()
     (tables / "folder.csv").mkdir()

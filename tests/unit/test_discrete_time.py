@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal, kl_divergence
 
 from ehrsynth.layout import Layout
+from ehrsynth.models.diffusion.categories import Categories
 from ehrsynth.models.diffusion.discrete_time import CosineSchedule, GaussianDiffusion, MultinomialDiffusion
-from ehrsynth.models.diffusion.states import States
 from ehrsynth.schema import Column, Schema
 
 SCHEMA = Schema(
@@ -33,11 +33,11 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def multinomial(steps: int = STEPS) -> MultinomialDiffusion:
-    return MultinomialDiffusion(CosineSchedule(steps), States(LAYOUT))
+    return MultinomialDiffusion(CosineSchedule(steps), Categories(LAYOUT))
 
 
 def test_every_variable_has_its_states_side_by_side_and_rows_come_back() -> None:
-    states = States(LAYOUT)
+    states = Categories(LAYOUT)
     assert states.variables == 5
     assert states.shapes == [(3, 2), (2, 3)]  # two bits and sex, then ward and race
     found = states.of(ROWS)
@@ -47,13 +47,13 @@ def test_every_variable_has_its_states_side_by_side_and_rows_come_back() -> None
 
 
 def test_a_bits_two_states_are_a_sigmoid_and_a_group_is_a_softmax() -> None:
-    states, output = States(LAYOUT), torch.randn(3, LAYOUT.width, generator=rng())
+    states, output = Categories(LAYOUT), torch.randn(3, LAYOUT.width, generator=rng())
     p = states.rows(states.log_softmax(states.logits_of(output)).exp())
     torch.testing.assert_close(p, LAYOUT.activate(output)[:, LAYOUT.binary])
 
 
 def test_draws_are_one_state_of_each_variable_as_often_as_its_probability() -> None:
-    states = States(LAYOUT)
+    states = Categories(LAYOUT)
     log_p = states.log_softmax(torch.randn(1, 12, generator=rng())).expand(40_000, -1)
     drawn = states.draw(log_p, rng())
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
@@ -67,14 +67,14 @@ def test_draws_are_one_state_of_each_variable_as_often_as_its_probability() -> N
 @pytest.mark.parametrize("columns", [SCHEMA.columns[2:3], SCHEMA.columns[:1], SCHEMA.columns[1:2]])
 def test_states_of_tables_of_one_column(columns: tuple[Column, ...]) -> None:
     layout = Layout.of(Schema(columns))
-    states, rows = States(layout), torch.eye(layout.width)
+    states, rows = Categories(layout), torch.eye(layout.width)
     assert torch.equal(states.rows(states.of(rows)), rows[:, layout.binary])
     drawn = states.draw(states.log_softmax(states.logits_of(rows)), rng())
     assert drawn.shape == states.of(rows).shape
 
 
 def test_two_thousand_bits_are_one_block() -> None:
-    states = States(Layout.of(Schema(tuple(Column(f"c{i}", "binary") for i in range(2000)))))
+    states = Categories(Layout.of(Schema(tuple(Column(f"c{i}", "binary") for i in range(2000)))))
     assert states.shapes == [(2000, 2)]
 
 
@@ -100,7 +100,7 @@ def test_noised_is_what_single_steps_add_up_to(t: int) -> None:
     kernel = torch.eye(3)
     for step in range(1, t + 1):
         kernel = kernel @ transitions(diffusion.schedule, step, 3)
-    found = diffusion.noised(diffusion.states.of(ROWS).log(), torch.tensor([[t], [t]])).exp()
+    found = diffusion.noised(diffusion.categories.of(ROWS).log(), torch.tensor([[t], [t]])).exp()
     torch.testing.assert_close(found[0, 6:9], kernel[1])  # ward is b
     torch.testing.assert_close(found[1, 9:12], kernel[1])  # race is y
 
@@ -116,7 +116,7 @@ def test_the_posterior_is_bayes_over_all_states(t: int) -> None:
         joint = before[start] * step[:, now]  # over x_{t-1}
         rows = torch.zeros(2, 1, LAYOUT.width)
         rows[0, 0, 2 + start] = rows[1, 0, 2 + now] = 1
-        log_start, log_now = (diffusion.states.of(part).log() for part in rows)
+        log_start, log_now = (diffusion.categories.of(part).log() for part in rows)
         found = diffusion.posterior(log_now, log_start, torch.tensor([[t]])).exp()
         torch.testing.assert_close(found[0, 6:9], joint / joint.sum())
 
@@ -124,9 +124,9 @@ def test_the_posterior_is_bayes_over_all_states(t: int) -> None:
 @pytest.mark.parametrize("t", range(2, STEPS + 1))
 def test_the_divergence_is_that_of_torch_summed_over_variables(t: int) -> None:
     diffusion, at = multinomial(), torch.tensor([[t], [t]])
-    log_start = diffusion.states.of(ROWS).log()
-    log_now = diffusion.states.draw(diffusion.noised(log_start, at), rng()).log()
-    estimate = diffusion.states.log_softmax(torch.randn(2, 12, generator=rng()))
+    log_start = diffusion.categories.of(ROWS).log()
+    log_now = diffusion.categories.draw(diffusion.noised(log_start, at), rng()).log()
+    estimate = diffusion.categories.log_softmax(torch.randn(2, 12, generator=rng()))
     q, p = (diffusion.posterior(log_now, log, at).exp() for log in (log_start, estimate))
     wanted = torch.zeros(2)
     for shape, part in (((-1, 3, 2), slice(0, 6)), ((-1, 2, 3), slice(6, 12))):
@@ -136,12 +136,12 @@ def test_the_divergence_is_that_of_torch_summed_over_variables(t: int) -> None:
 
 def test_at_the_first_step_the_divergence_is_the_likelihood_of_the_record_and_trains() -> None:
     diffusion, at = multinomial(), torch.ones(2, 1, dtype=torch.long)
-    log_start = diffusion.states.of(ROWS).log()
+    log_start = diffusion.categories.of(ROWS).log()
     logits = torch.randn(2, 12, generator=rng()).requires_grad_()
-    estimate = diffusion.states.log_softmax(logits)
+    estimate = diffusion.categories.log_softmax(logits)
     found = diffusion.divergence(log_start, log_start, estimate, at)
     posterior = diffusion.posterior(log_start, estimate, at)
-    wanted = -posterior[diffusion.states.of(ROWS) == 1].view(2, -1).sum(1)
+    wanted = -posterior[diffusion.categories.of(ROWS) == 1].view(2, -1).sum(1)
     torch.testing.assert_close(found, wanted)
     (slope,) = torch.autograd.grad(found.sum(), logits)
     assert slope.isfinite().all()

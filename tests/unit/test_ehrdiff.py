@@ -8,7 +8,8 @@ import torch
 
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.ehrdiff import Decoding, DenoisingMLP, EHRDiff, RandomFourier, Sinusoid, _largest
+from ehrsynth.models.diffusion.embedding import RandomFourier, Sinusoid
+from ehrsynth.models.ehrdiff import Decoding, DenoisingMLP, EHRDiff, _largest
 from ehrsynth.models.nn import _warmed_up_average, moving_average, warmup_cosine
 from ehrsynth.schema import Column, Schema
 
@@ -29,7 +30,7 @@ def test_parameter_count_at_the_width_of_mimic() -> None:
 
 @pytest.mark.parametrize("width", [1, 2, 7, 8])
 def test_sinusoid_of_any_width(width: int) -> None:
-    embedded = Sinusoid(width)(torch.tensor([[0.5], [-1.0]]))
+    embedded = Sinusoid(width, endpoint=True)(torch.tensor([[0.5], [-1.0]]))
     assert embedded.shape == (2, width)
     if width > 1:
         half = width // 2
@@ -37,6 +38,11 @@ def test_sinusoid_of_any_width(width: int) -> None:
         assert embedded[0, half].item() == pytest.approx(math.sin(0.5))
     if width % 2:
         assert (embedded[:, -1] == 0).all()
+
+
+def test_frequencies_end_in_a_ten_thousandth_or_a_step_before() -> None:
+    assert Sinusoid(8, endpoint=True).frequencies.log10().tolist() == pytest.approx([0, -4 / 3, -8 / 3, -4])
+    assert Sinusoid(8).frequencies.log10().tolist() == pytest.approx([0, -1, -2, -3])
 
 
 def test_the_network_takes_one_noise_level_for_all_rows() -> None:

@@ -1,17 +1,16 @@
 """The tuned EHRDiff: Bayes' rule by hand, calibrated draws, what leaves with the weights, what it learns."""
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.distributions import Normal
-from torch.utils.data import DataLoader
 
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.calibration import correction, moved, shareable_prevalences
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.ehrdiff_tuned import EHRDiffTuned
 from ehrsynth.schema import Column, Schema
+from tests.training import fit
 
 SCHEMA = Schema(
     (
@@ -36,15 +35,7 @@ def drawn(chance: list[float], n: int = 3000) -> Tensor:
 
 def fitted(model: EHRDiffTuned, rows: Tensor, epochs: int) -> None:
     model.observe(records(rows))
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, DataLoader(rows.split(250), batch_size=None))  # type: ignore[arg-type]
+    fit(model, rows.split(250), epochs)
     model.eval()
 
 

@@ -4,10 +4,8 @@ import math
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import distributed, multiprocessing, nn
-from torch.utils.data import DataLoader
 
 from ehrsynth.callbacks.curves import LossCurves
 from ehrsynth.errors import OptionError
@@ -17,6 +15,7 @@ from ehrsynth.models.emr_wgan import EMRWGAN
 from ehrsynth.models.heads import marginal_logits
 from ehrsynth.models.nn import BatchNorm, ResidualStack, glorot_, glorot_heads_, mlp
 from ehrsynth.schema import Column, Schema
+from tests.training import fit
 
 
 def count(module: nn.Module) -> int:
@@ -119,20 +118,21 @@ def normalised(norm: nn.BatchNorm1d, x: torch.Tensor, weight: torch.Tensor) -> l
     return [y.detach(), x.grad, norm.running_mean.clone(), norm.running_var.clone()]
 
 
-def one_of_two(rank: int, folder: str) -> None:
+def one_of_two(rank: int, folder: str, shape: tuple[int, ...]) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     rng = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(8, 3, generator=rng), torch.randn(8, 3, generator=rng)
+    x, weight = torch.randn(shape, generator=rng), torch.randn(shape, generator=rng)
     torch.save(normalised(BatchNorm(3), x[rank::2], weight[rank::2]), f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_two_processes_normalise_a_batch_as_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(8, 3), (8, 3, 5)])
+def test_two_processes_normalise_a_batch_as_one_does(shape: tuple[int, ...], tmp_path: Path) -> None:
     rng = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(8, 3, generator=rng), torch.randn(8, 3, generator=rng)
+    x, weight = torch.randn(shape, generator=rng), torch.randn(shape, generator=rng)
     y, slope, mean, variance = normalised(nn.BatchNorm1d(3), x, weight)
-    multiprocessing.start_processes(one_of_two, (str(tmp_path),), nprocs=2, start_method="fork")
+    multiprocessing.start_processes(one_of_two, (str(tmp_path), shape), nprocs=2, start_method="fork")
     for rank in (0, 1):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         # The slope of a process's mean over half of the rows is twice that of the mean over all, and DDP takes means.
@@ -168,13 +168,14 @@ def test_marginal_logits_give_the_smoothed_training_means() -> None:
 def test_drawn_rows_pass_the_gradient_straight_through() -> None:
     schema = Schema((Column("a", "binary"), Column("b", "binary")))
     model = EMRWGAN(schema=schema, width=4, depth=1, decoding="bernoulli")
-    rows = model._rows(torch.zeros(32, 0), torch.Generator().manual_seed(0))
+    rng = torch.Generator().manual_seed(0)
+    rows = model.shown(model.chances(torch.zeros(32, 0), rng), rng)
     assert set(rows.detach().round(decimals=5).abs().unique().tolist()) == {0.0, 1.0}
     rows.sum().backward()
     assert model.generator.heads.bias.grad is not None
     assert model.generator.heads.bias.grad.abs().min() > 0
     published = EMRWGAN(schema=schema, width=4, depth=1)
-    assert published._rows(torch.zeros(32, 0), torch.Generator().manual_seed(0)).detach().unique().numel() > 2
+    assert published.shown(published.chances(torch.zeros(32, 0), rng), rng).detach().unique().numel() > 2
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -182,16 +183,8 @@ def test_drawn_rows_pass_the_gradient_straight_through() -> None:
 def test_a_batch_of_one_row_is_the_users_to_mend(sizes: tuple[int, int], option: str) -> None:
     model = EMRWGAN(schema=Schema((Column("a", "binary"), Column("b", "binary"))), width=4, depth=1)
     batches = torch.zeros(sum(sizes), 2).split(sizes)
-    trainer = pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
     with pytest.raises(OptionError, match=f"^{option}: at least 2 rows"):
-        trainer.fit(model, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
+        fit(model, batches, 1)
 
 
 class Turns(EMRWGAN):
@@ -216,36 +209,18 @@ def test_the_generators_turn_is_counted_over_epochs(
     model.before = model.generator.heads.weight.detach().clone()
     rows = torch.ones(4 * batches, 2).split(4)
     curves = LossCurves(folder=tmp_path)
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        callbacks=[curves],
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
     if turns is None:
         with pytest.raises(OptionError, match=r"^model.n_critic=5: at most 2, the batches of the whole training, was"):
-            trainer.fit(model, DataLoader(rows, batch_size=None))  # type: ignore[arg-type]
+            fit(model, rows, epochs, callbacks=[curves])
         return
-    trainer.fit(model, DataLoader(rows, batch_size=None))  # type: ignore[arg-type]
+    fit(model, rows, epochs, callbacks=[curves])
     assert "".join("-X"[turn] for turn in model.turns) == turns
     trained = ["X" in turns[start : start + batches] for start in range(0, len(turns), batches)]
     assert ["loss/generator" in epoch for epoch in curves.epochs] == trained
 
 
 def fitted(model: EMRWGAN, rows: torch.Tensor, precision: str = "32-true") -> EMRWGAN:
-    trainer = pl.Trainer(
-        max_epochs=3,
-        accelerator="cpu",
-        precision=precision,  # type: ignore[arg-type]
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, DataLoader(rows.split(16), batch_size=None))  # type: ignore[arg-type]
+    fit(model, rows.split(16), 3, precision=precision)
     return model.eval()
 
 
@@ -283,7 +258,7 @@ def test_mixed_precision_trains_almost_the_same_and_penalises_in_float32(decodin
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_the_average_generates_if_there_is_one() -> None:
     rows = (torch.rand(64, 2, generator=torch.Generator().manual_seed(0)) < 0.5).float()
-    model = fitted(EMRWGAN(schema=bits(2), width=8, depth=2, lr_generator=0.01, ema_decay=0.999), rows)
+    model = fitted(EMRWGAN(schema=bits(2), width=8, depth=2, lr_generator=0.01, ema_decay=0.999), rows).eval()
     assert model.average is not None
     means = model.average.module.heads.bias
     assert not torch.equal(means, model.generator.heads.bias)

@@ -133,7 +133,7 @@ def test_an_absent_interval_is_a_dash() -> None:
     assert interval(None) == "\N{EN DASH}"
 
 
-def card(is_train_copy: bool) -> str:
+def card(keeps_rows: bool) -> str:
     return card_md(
         title="Card",
         facts={"model": "train_copy"},
@@ -142,7 +142,7 @@ def card(is_train_copy: bool) -> str:
         choice="The only checkpoint.",
         scores=SCORES,
         command="ehrsynth train model=train_copy",
-        is_train_copy=is_train_copy,
+        keeps_rows=keeps_rows,
     )
 
 

@@ -4,16 +4,15 @@ import math
 from functools import cache
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.masked_diffusion import MaskedDiffusion
 from ehrsynth.schema import Column, Schema
+from tests.training import fit
 
 CODES = (
     Column("died", "binary"),
@@ -52,15 +51,7 @@ def fitted(columns: tuple[Column, ...], rows: Tensor, epochs: int, **options: fl
     small = {"width": 48, "number_width": 48, "learning_rate": 3e-3, "warmup_steps": 20, "ema_decay": 0.98} | options
     model = MaskedDiffusion(schema=Schema(columns), **small)  # type: ignore[arg-type]
     model.observe(Records.of_dense(model.layout, rows))
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, DataLoader(rows.split(500), batch_size=None))  # type: ignore[arg-type]
+    fit(model, rows.split(500), epochs)
     return model.eval()
 
 

@@ -7,7 +7,6 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical
-from torch.utils.data import DataLoader
 
 from ehrsynth.constraints import Rules
 from ehrsynth.constraints.rules import Implies
@@ -25,6 +24,7 @@ from ehrsynth.models.medwgan import MedWGAN
 from ehrsynth.models.wgan_gp import WGANGP
 from ehrsynth.sampling import sample_records
 from ehrsynth.schema import Column, Schema
+from tests.training import fit
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
@@ -64,18 +64,8 @@ def table(n: int = 32, seed: int = 0) -> Records:
     return Records.of_dense(layout, layout.harden(torch.rand(n, layout.width, generator=rng), rng))
 
 
-def fit(model: SyntheticModel, rows: Tensor, epochs: int, batch: int = 16, *callbacks: pl.Callback) -> pl.Trainer:
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=list(callbacks),
-    )
-    trainer.fit(model, DataLoader(rows.split(batch), batch_size=None))  # type: ignore[arg-type]
-    return trainer
+def filled(records: Records, batch: int = 16) -> tuple[Tensor, ...]:
+    return records.dense().nan_to_num(0.5).split(batch)
 
 
 def test_parameter_counts_of_the_code_on_mimic() -> None:
@@ -178,14 +168,14 @@ class Changed(pl.Callback):
 @pytest.mark.parametrize("cls", FAMILY)
 def test_the_autoencoder_is_trained_first_and_its_decoder_goes_on_with_the_generator(cls: type[MedGAN]) -> None:
     model = cls(schema=SCHEMA, **SMALL, **FEW.get(cls, {}))
-    fit(model, table().dense().nan_to_num(0.5), 3, 16, changed := Changed(model))
+    fit(model, filled(table()), 3, callbacks=[changed := Changed(model)])
     learned = {"generator", "decoder", "discriminator"}
     assert changed.epochs == [{"encoder", "decoder"}, learned, learned]
 
 
 def test_a_decoder_without_a_learning_rate_stays_as_it_was_pretrained() -> None:
     model = MedGAN(schema=SCHEMA, **SMALL, lr_decoder=0.0)
-    fit(model, table().dense().nan_to_num(0.5), 2, 16, changed := Changed(model))
+    fit(model, filled(table()), 2, callbacks=[changed := Changed(model)])
     assert changed.epochs[1] == {"generator", "discriminator"}
 
 
@@ -196,13 +186,13 @@ def test_weights_are_clamped_after_every_update() -> None:
     torch.testing.assert_close(layer.weight.detach(), before.clamp(-0.2, 0.2))
     for cls, bound in ((CorGAN, 0.01), (MedWGAN, 0.02)):
         model = cls(schema=SCHEMA, **SMALL, **FEW.get(cls, {}), clamp=bound, penalty=0.0)
-        fit(model, table().dense().nan_to_num(0.5), 2)
+        fit(model, filled(table()), 2)
         assert max(weights.abs().max().item() for weights in model.discriminator.parameters()) == pytest.approx(bound)
 
 
 def test_a_single_row_is_the_users_to_mend() -> None:
     with pytest.raises(OptionError, match=r"^data.batch_size=1: at least 2 rows"):
-        fit(MedGAN(schema=SCHEMA, **SMALL), table(3).dense().nan_to_num(0.5), 1, 1)
+        fit(MedGAN(schema=SCHEMA, **SMALL), filled(table(3), 1), 1)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +261,7 @@ def test_every_width_has_its_convolutions(columns: int, padded: int) -> None:
 
 def test_bursts_of_the_critic(monkeypatch: pytest.MonkeyPatch) -> None:
     model = CorGAN(schema=SCHEMA, **SMALL, n_critic_burst=9)
-    trainer = fit(model, table().dense().nan_to_num(0.5), 2)
+    trainer = fit(model, filled(table()), 2)
     monkeypatch.setattr(CorGAN, "pretraining", trainer.current_epoch)  # as if the autoencoder were done just now
     assert [model.turns(batch) for batch in (0, 24, 25, 499, 500, 501)] == [9, 9, 5, 5, 9, 5]
 
@@ -289,7 +279,7 @@ def test_told_columns_can_be_asked_for(cls: type[SyntheticModel]) -> None:
     model = made(cls, condition=["sex", "a"], decoding="bernoulli")
     train = table()
     model.observe(train)
-    fit(model, train.dense().nan_to_num(0.5), 2)
+    fit(model, filled(train), 2)
     assert set(model.conditionable) == {"sex", "a"}
     condition = Condition.of(train, ["sex"])
     with torch.inference_mode():
@@ -303,7 +293,7 @@ def test_broken_rules_cost_the_generator(cls: type[SyntheticModel]) -> None:
     for weight in (0.0, 1000.0):
         model = made(cls)
         model.rules, model.rules_weight = Rules((Implies("a", "b"),), SCHEMA), weight
-        fit(model, table().dense().nan_to_num(0.5), 2)
+        fit(model, filled(table()), 2)
         weights.append(torch.cat([w.detach().flatten() for w in model.parameters()]))
     assert not weights[0].equal(weights[1])
 
@@ -320,7 +310,7 @@ def test_it_learns_that_two_codes_go_together(cls: type[SyntheticModel], more: d
     if cls is MedGAN:
         small |= {"latent_width": 8, "discriminator": [32, 32], "pretrain_epochs": 4, "n_critic": 1}
     model = cls(schema=schema, **small, decoding="bernoulli", **more)
-    fit(model, rows, 24, 64)
+    fit(model, rows.split(64), 24)
     found = sample_records(model, 2000, seed=0).dense()
     agree = (found[:, 0] == found[:, 1]).float().mean()
     assert agree > 0.6  # by chance 0.52

@@ -6,7 +6,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models import medgan_2025
@@ -14,6 +13,7 @@ from ehrsynth.models.adversarial import gradient_penalty
 from ehrsynth.models.medgan_2025 import MedGAN2025, SetAside
 from ehrsynth.schema import Column, Schema
 from tests.models import SMALL
+from tests.training import fit
 
 SCHEMA = Schema(
     (
@@ -36,18 +36,6 @@ def records(x: Tensor) -> Records:
 
 def model(**more: Any) -> MedGAN2025:
     return MedGAN2025(schema=SCHEMA, width=SMALL, depth=2, noise_width=SMALL, **more)
-
-
-def fit(it: MedGAN2025, x: Tensor, epochs: int = 1) -> None:
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(it, DataLoader(x.split(20), batch_size=None))  # type: ignore[arg-type]
 
 
 def rng() -> torch.Generator:
@@ -87,7 +75,7 @@ def test_the_critic_learns_from_no_row_that_is_set_aside(adaptive: str, monkeypa
     monkeypatch.setattr(medgan_2025, "gradient_penalty", noted)
     it = model(adaptive=adaptive, window=3)
     it.observe(records(x))
-    fit(it, x, epochs=2)
+    fit(it, x.split(20), epochs=2)
     assert sum(map(len, learned)) == 2 * 90
     assert not it.aside.among(torch.cat(learned), rng()).any()
     assert it.updates == 10

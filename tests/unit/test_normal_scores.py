@@ -1,10 +1,11 @@
 """Numbers with ties and gaps as normal scores, and back."""
 
 import torch
+from scipy.stats import kstest, norm
 from torch import Tensor
 
 from ehrsynth.layout import Layout, Records
-from ehrsynth.models.diffusion.normal_scores import NormalScores
+from ehrsynth.models.diffusion.normal_scores import NormalRecords, NormalScores
 from ehrsynth.schema import Column, Schema
 
 SCHEMA = Schema(
@@ -27,13 +28,13 @@ def rows(n: int) -> Tensor:
     return torch.stack([(uniform[:, 0] < 0.3).float(), uniform[:, 1] ** 4, counts, uniform[:, 3]], dim=1)
 
 
-def fitted(x: Tensor) -> NormalScores:
-    scores = NormalScores(LAYOUT)
+def fitted(x: Tensor) -> NormalRecords:
+    scores = NormalRecords(LAYOUT)
     scores.observe(Records.of_dense(LAYOUT, x))
     return scores
 
 
-def written(scores: NormalScores, drawn: Tensor) -> Tensor:
+def written(scores: NormalRecords, drawn: Tensor) -> Tensor:
     return scores.written(torch.zeros(len(drawn), LAYOUT.width), drawn, torch.ones_like(drawn, dtype=torch.bool))
 
 
@@ -85,3 +86,27 @@ def test_what_is_known_is_not_written_over() -> None:
     back = fitted(x).written(x, torch.randn(100, 3, generator=rng()), where)
     assert torch.equal(back[:, [0, 1, 3]], x[:, [0, 1, 3]])
     assert not torch.equal(back[:, 2], x[:, 2])
+
+
+def test_quantiles_make_a_skewed_column_normal_and_come_back() -> None:
+    values = torch.rand(5000, 1, generator=rng()) ** 4
+    records = Records(
+        Layout.of(Schema((Column("x", "continuous", bounds=(0, 1)),))), torch.zeros(5000, 0, dtype=torch.uint8), values
+    )
+    scale = NormalScores(1)
+    scale.observe(records)
+    normal = scale(values)
+    assert kstest(normal[:, 0].numpy(), norm.cdf).statistic < 0.01
+    assert (scale.inverse(normal) - values).abs().max() < 5e-3
+
+
+def test_tied_numbers_go_to_the_middle_of_their_ranks_and_come_back_exactly() -> None:
+    values = torch.tensor([0.0] * 400 + [0.25] * 400 + [1.0] * 200)[:, None]
+    records = Records(
+        Layout.of(Schema((Column("x", "count", bounds=(0, 4)),))), torch.zeros(1000, 0, dtype=torch.uint8), values
+    )
+    scale = NormalScores(1)
+    scale.observe(records)
+    normal = scale(torch.tensor([[0.0], [0.25], [1.0]]))
+    torch.testing.assert_close(normal[:, 0], torch.tensor(norm.ppf([0.2, 0.6, 0.9])).float(), rtol=0, atol=0.01)
+    torch.testing.assert_close(scale.inverse(normal), torch.tensor([[0.0], [0.25], [1.0]]))

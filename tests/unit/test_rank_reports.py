@@ -9,7 +9,7 @@ import pytest
 from ehrsynth.evaluation.evaluator import Value
 from ehrsynth.files import read_json, write_json
 from ehrsynth.reporting.parts import write_parts
-from ehrsynth.study.rank import group_names, rank
+from ehrsynth.study.rank import group_names, options_apart, rank
 from ehrsynth.study.run_folder import RunFolder
 from tests.scores import score_of
 
@@ -171,3 +171,20 @@ def test_a_folder_whose_name_is_not_utf_8_is_ranked(tmp_path: Path) -> None:
     assert compared.frame["group"].tolist() == [str(tmp_path / "a"), f"{tmp_path}/b\N{REPLACEMENT CHARACTER}"]
     compared.save(tmp_path / "r.parquet")
     assert len(pd.read_parquet(tmp_path / "r.parquet")) == 2
+
+
+def test_variants_of_a_model_are_told_by_the_options_in_which_they_differ() -> None:
+    plain = {
+        "model": {"width": 8},
+        "rows": {"oversample": {}},
+        "constraints": {"weight": 0, "policy": "keep"},
+        "seed": 0,
+    }
+    other = {
+        **plain,
+        "rows": {"oversample": {"sex": {"F": 2}}},
+        "constraints": {"weight": 1, "policy": "keep"},
+        "seed": 1,
+    }
+    assert options_apart([plain]) == [""]
+    assert options_apart([plain, other]) == ["constraints.weight=0", "constraints.weight=1, rows.oversample.sex.F=2"]

@@ -3,47 +3,20 @@
 import math
 
 import pytest
-import pytorch_lightning as pl
 import torch
-from scipy.stats import kstest, norm
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ehrsynth.constraints import Rules
 from ehrsynth.constraints.rules import OnlyIf
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.diffusion.normal_quantiles import NormalQuantiles
 from ehrsynth.models.tabddpm import TabDDPM
 from ehrsynth.schema import Column, Schema
+from tests.planted import LAYOUT, SCHEMA, planted, rng
+from tests.training import fit
 
-SCHEMA = Schema(
-    (
-        Column("code", "binary"),
-        Column("other", "binary"),
-        Column("sex", "categorical", ("F", "M", "X")),
-        Column("age", "continuous", bounds=(0, 1)),
-        Column("bmi", "continuous", bounds=(0, 1), missing=True),
-    )
-)  # encoded: code, other, bmi:missing, sex=F, sex=M, sex=X, age, bmi
-LAYOUT = Layout.of(SCHEMA)
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 SMALL = {"widths": [64, 64], "stem_width": 32, "timesteps": 20, "learning_rate": 3e-3}
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def planted(n: int = 2048) -> Tensor:
-    """Rows in which other follows code, sex is F for most who have code, and age is 0.8 or 0.2."""
-    code = (torch.rand(n, generator=rng(1)) < 0.3).float()
-    sex = torch.multinomial(torch.tensor([[0.1, 0.6, 0.3], [0.8, 0.1, 0.1]])[code.long()], 1, generator=rng(2))[:, 0]
-    age = 0.2 + 0.6 * code + 0.02 * torch.randn(n, generator=rng(3))
-    bmi = torch.rand(n, generator=rng(4))
-    missing = (torch.rand(n, generator=rng(5)) < 0.4).float()
-    sexes = torch.nn.functional.one_hot(sex, 3).float()
-    return torch.cat([torch.stack([code, code, missing], 1), sexes, torch.stack([age, bmi], 1)], 1)
 
 
 def fitted(rows: Tensor, epochs: int = 30, rules: Rules | None = None, **options: object) -> TabDDPM:
@@ -51,15 +24,7 @@ def fitted(rows: Tensor, epochs: int = 30, rules: Rules | None = None, **options
     model.observe(Records.of_dense(LAYOUT, rows))
     if rules is not None:
         model.rules, model.rules_weight = rules, 10.0
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, DataLoader(rows.split(256), batch_size=None))  # type: ignore[arg-type]
+    fit(model, rows.split(256), epochs)
     return model.eval()
 
 
@@ -135,30 +100,6 @@ def test_filled_in_numbers_do_not_count() -> None:
     assert slope is not None
     assert slope[7] == 0
     assert slope[6] != 0
-
-
-def test_quantiles_make_a_skewed_column_normal_and_come_back() -> None:
-    values = torch.rand(5000, 1, generator=rng()) ** 4
-    records = Records(
-        Layout.of(Schema((Column("x", "continuous", bounds=(0, 1)),))), torch.zeros(5000, 0, dtype=torch.uint8), values
-    )
-    scale = NormalQuantiles(1)
-    scale.observe(records)
-    normal = scale(values)
-    assert kstest(normal[:, 0].numpy(), norm.cdf).statistic < 0.01
-    assert (scale.inverse(normal) - values).abs().max() < 5e-3
-
-
-def test_tied_numbers_go_to_the_middle_of_their_ranks_and_come_back_exactly() -> None:
-    values = torch.tensor([0.0] * 400 + [0.25] * 400 + [1.0] * 200)[:, None]
-    records = Records(
-        Layout.of(Schema((Column("x", "count", bounds=(0, 4)),))), torch.zeros(1000, 0, dtype=torch.uint8), values
-    )
-    scale = NormalQuantiles(1)
-    scale.observe(records)
-    normal = scale(torch.tensor([[0.0], [0.25], [1.0]]))
-    torch.testing.assert_close(normal[:, 0], torch.tensor(norm.ppf([0.2, 0.6, 0.9])).float(), rtol=0, atol=0.01)
-    torch.testing.assert_close(scale.inverse(normal), torch.tensor([[0.0], [0.25], [1.0]]))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ehrsynth.constraints import Rules
 from ehrsynth.constraints.rules import OnlyIf
@@ -16,34 +15,11 @@ from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.tabsyn import SIGMA_DATA, TabSyn, _falling_after
 from ehrsynth.schema import Column, Schema
+from tests.planted import LAYOUT, SCHEMA, planted, rng
+from tests.training import fit
 
-SCHEMA = Schema(
-    (
-        Column("code", "binary"),
-        Column("other", "binary"),
-        Column("sex", "categorical", ("F", "M", "X")),
-        Column("age", "continuous", bounds=(0, 1)),
-        Column("bmi", "continuous", bounds=(0, 1), missing=True),
-    )
-)  # encoded: code, other, bmi:missing, sex=F, sex=M, sex=X, age, bmi
-LAYOUT = Layout.of(SCHEMA)
 SMALL = {"latent_width": 4, "hidden": [32], "denoiser_width": 32, "learning_rate": 3e-3, "steps": 8}
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def planted(n: int = 2048) -> Tensor:
-    """Rows in which other follows code, sex is F for most who have code, and age is 0.8 or 0.2."""
-    code = (torch.rand(n, generator=rng(1)) < 0.3).float()
-    sex = torch.multinomial(torch.tensor([[0.1, 0.6, 0.3], [0.8, 0.1, 0.1]])[code.long()], 1, generator=rng(2))[:, 0]
-    age = 0.2 + 0.6 * code + 0.02 * torch.randn(n, generator=rng(3))
-    missing = (torch.rand(n, generator=rng(5)) < 0.4).float()
-    sexes = torch.nn.functional.one_hot(sex, 3).float()
-    bmi = torch.rand(n, generator=rng(4))
-    return torch.cat([torch.stack([code, code, missing], 1), sexes, torch.stack([age, bmi], 1)], 1)
 
 
 def fitted(rows: Tensor, epochs: int, rules: Rules | None = None, **options: object) -> TabSyn:
@@ -51,15 +27,7 @@ def fitted(rows: Tensor, epochs: int, rules: Rules | None = None, **options: obj
     model.observe(Records.of_dense(LAYOUT, rows))
     if rules is not None:
         model.rules, model.rules_weight = rules, 20.0
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, DataLoader(rows.split(256), batch_size=None))  # type: ignore[arg-type]
+    fit(model, rows.split(256), epochs)
     return model.eval()
 
 
@@ -122,8 +90,7 @@ def test_the_diffusion_leaves_the_autoencoder_as_the_first_phase_made_it() -> No
             weights.append([part.detach().clone() for part in parts])
 
     model = TabSyn(schema=SCHEMA, autoencoder_share=0.5, **SMALL)  # type: ignore[arg-type]
-    trainer = pl.Trainer(max_epochs=4, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[Keep()])
-    trainer.fit(model, DataLoader(rows.split(64), batch_size=None))  # type: ignore[arg-type]
+    fit(model, rows.split(64), 4, callbacks=[Keep()])
     changes = [[not a.equal(b) for a, b in zip(*pair, strict=True)] for pair in pairwise(weights)]
     assert changes == [[True, True, False], [False, False, True], [False, False, True]]
     assert model.diffuses

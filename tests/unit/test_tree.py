@@ -52,6 +52,15 @@ def test_mutual_information_is_that_of_scikit_learn(block: int, monkeypatch: pyt
         assert found[i, j] == pytest.approx(expected, abs=1e-9)
 
 
+def test_what_few_rows_share_makes_no_two_variables_near() -> None:
+    rows = torch.zeros(1000, 4, dtype=torch.int64)
+    rows[:30, 0] = rows[10:40, 1] = 1  # 20 in common
+    rows[:9, 2] = rows[:9, 3] = 1
+    found = pairwise_information(lambda: [rows], [2] * 4)
+    assert found[0, 1] > 0.05
+    assert found[2, 3] < 1e-4 < mutual_info_score(rows[:, 2], rows[:, 3])
+
+
 def test_the_tree_is_the_best_of_all_trees() -> None:
     weights = np.random.default_rng(1).random((5, 5))
     weights += weights.T

@@ -7,7 +7,7 @@ from typing import Any
 from ehrsynth.cli.console import WATCH, say
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import optional_path, path
-from ehrsynth.errors import expect
+from ehrsynth.errors import OptionError, expect
 from ehrsynth.schema import Schema
 from ehrsynth.study.generate import Written, generate
 from ehrsynth.study.run_folder import RunFolder
@@ -51,7 +51,13 @@ def task(config: Mapping[str, Any]) -> None:
 
 def named(conditions: Iterable[str], columns: Iterable[str]) -> dict[str, str]:
     """Split ``COLUMN=VALUE``, where either may hold further equals signs: the longest name of a column counts."""
-    return dict(_split(condition, "=", columns) for condition in conditions)
+    found: dict[str, str] = {}
+    for text in conditions:
+        column, value = _split(text, "=", columns)
+        if column in found:
+            raise OptionError(f"condition.{column}={value}: {found[column]} was asked for already; once was expected")
+        found[column] = value
+    return found
 
 
 def boosts(asked: Iterable[str], columns: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -60,6 +66,10 @@ def boosts(asked: Iterable[str], columns: Iterable[str]) -> dict[str, dict[str, 
     for text in asked:
         column, rest = _split(text, ".", columns)
         level, _, number = rest.rpartition("=")
+        if not level:
+            raise OptionError(f"boost.{text}: no level named; boost.COLUMN.LEVEL=NUMBER was expected")
+        if level in found.get(column, {}):
+            raise OptionError(f"boost.{text}: another number was given already; once was expected")
         found.setdefault(column, {})[level] = _number(number)
     return found
 

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ehrsynth.cli.messages import one_line, users_fault
-from ehrsynth.cli.overrides import readable, rules_below, sorted_flags
+from ehrsynth.cli.overrides import FREE, keyed, readable, rules_below, sorted_flags, written
 from ehrsynth.cli.texts import keep_words
 from ehrsynth.errors import EhrsynthError, OptionError, machine_fault
 from ehrsynth.files import sweep_scratch
@@ -63,6 +63,9 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
             listed = f"{', '.join(f'{key}=' for key in absent)} {'is' if len(absent) == 1 else 'are'} required and"
             raise OptionError(f"{listed} not given; see ehrsynth {verb} --help")
         config = plain(cfg)
+        if verb == "train" and isinstance(rows := config["rows"], dict):
+            for name in (free.partition(".")[2] for free in FREE):
+                rows[name] = _written(rows.get(name))
         if verb == "generate":  # what is asked of the data is nothing to look up
             config |= {"condition": unresolved(cfg.condition), "boost": unresolved(cfg.boost), "typed": typed}
         return task(config)
@@ -75,7 +78,7 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
                     typed[found[1]].append(option[found.end() :])
             options = [option for option in options if not NAMED.match(option)]
         if verb == "train":
-            options = [rules_below(option) for option in options]
+            options = [keyed(rules_below(option)) for option in options]
         sweep = bool({"-m", "--multirun"} & set(flags))
         sys.argv = [f"ehrsynth {verb}", *(readable(option, sweep=sweep) for option in options), *flags]
         try:
@@ -101,6 +104,10 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
         return 1 if message is None else 2
     finally:
         os.environ["HYDRA_FULL_ERROR"] = asked
+
+
+def _written(node: Any) -> Any:
+    return {written(str(key)): below for key, below in node.items()} if isinstance(node, dict) else node
 
 
 def unresolved(node: Any) -> Any:

@@ -48,17 +48,33 @@ def readable(argument: str, *, sweep: bool) -> str:
         OptionError: it names no option, or several values without ``sweep``.
     """
     key, given, text = argument.partition("=")
-    if key.startswith(FREE):
-        key, argument = f"++{key}", f"++{argument}"
     if not key:
         raise OptionError(f"{argument}: not readable; OPTION=VALUE was expected")
     if given and not sweep and (found := parsed(argument)) is not None and found.is_sweep_override():
-        how = f"-m makes a run of each, {key}=[...] is a list, and a text with commas needs quotes"
-        raise OptionError(f"{argument}: several values; {how}")
+        how = f"-m makes a run of each, {written(key)}=[...] is a list, and a text with commas needs quotes"
+        raise OptionError(f"{written(argument)}: several values; {how}")
     if not given or parsed(argument) or (text[:1] + text[-1:]) in ("[]", "{}", "''", '""'):
         return argument
     parts = [part if parsed(f"{key}={part}") else between(part, "'") for part in (text.split(",") if sweep else [text])]
     return f"{key}={','.join(parts)}"
+
+
+def keyed(argument: str) -> str:
+    """Return an option that names a column of the data as one that Hydra can add, and read: else its name in digits."""
+    plain = argument.lstrip("+")
+    group = next((free for free in FREE if plain.startswith(f"{free}.") and "=" in plain), None)
+    if group is None:
+        return argument
+    key, _, text = plain.rpartition("=") if group == "rows.oversample" else plain.partition("=")
+    if key != f"{group}." and parsed(f"{key}=0") is None:
+        key = f"{group}.x_{key.removeprefix(f'{group}.').encode().hex()}_x"
+    return f"++{key}={text}"
+
+
+def written(text: str) -> str:
+    """Return an option, or its last name, as it was before ``keyed``."""
+    found = re.sub(r"(?<![^.])x_((?:[0-9a-f]{2})+)_x(?=$|=)", lambda name: bytes.fromhex(name[1]).decode(), text)
+    return found.lstrip("+") if found.lstrip("+").startswith(FREE) else found
 
 
 def rules_below(argument: str) -> str:

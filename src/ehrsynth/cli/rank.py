@@ -38,9 +38,11 @@ def _axes(pareto: Any) -> tuple[str, str]:
 
 
 def show(comparison: Comparison) -> None:
-    """Print each ranking, a line for every group that leaks, and one for every pair that cannot be told apart."""
+    """Print each ranking, a line for every group that leaks, and those that cannot be told apart."""
     for section in comparison.sections:
         out.print(ranking_table(section.ranking, section.title))
+        for group, options in section.options.items():
+            say(f"{group}: {options}")
         for group, finding in comparison.leaks(section).items():
             if finding.level == "poor":
                 warn(f"{group}: does it leak? {finding.answer} {finding.detail}")

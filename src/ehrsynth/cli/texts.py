@@ -53,12 +53,17 @@ def keep_words(cfg: DictConfig, arguments: Iterable[str]) -> None:
         for depth, name in enumerate(keys, start=1):
             if not isinstance(above, DictConfig) or name not in above or OmegaConf.is_interpolation(above, name):
                 break
-            hint = str | Sequence[str] if ".".join(keys[:depth]) in TEXTS else _hint_below(above, name, hint)
+            hint = str | Sequence[str] if _names(keys[:depth], above[name]) else _hint_below(above, name, hint)
             if depth == len(keys):
                 if text.startswith("{") or not isinstance(above[name], DictConfig):  # that is no option of a group
                     _restore(above, name, hint, words)
             else:
                 above = above._get_node(name)
+
+
+def _names(keys: Sequence[str], value: object) -> bool:
+    """Whether an option is a text, or a level of the data that Hydra takes for something else than a whole number."""
+    return ".".join(keys) in TEXTS or (keys[:2] == ["rows", "only"] and isinstance(value, bool | float))
 
 
 def _restore(above: DictConfig | ListConfig, name: Any, hint: Hint, words: Words) -> None:

@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from ehrsynth.cli.console import WATCH, err, out, say
 from ehrsynth.cli.main import run
 from ehrsynth.cli.messages import users_fault
+from ehrsynth.cli.overrides import written
 from ehrsynth.cli.study import StudyEnd, finish_sweep
 from ehrsynth.cli.tables import score_table
 from ehrsynth.study import train
@@ -22,7 +23,7 @@ finish = finish_sweep
 
 def task(config: Mapping[str, Any]) -> None:
     """Train one run, or return the finished one, and print its scores and its three paths."""
-    overrides = HydraConfig.get().overrides.task
+    overrides = [written(override) for override in HydraConfig.get().overrides.task]
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         folder = train.run(Spec.of(config, f"ehrsynth train {shlex.join(overrides)}"), WATCH)

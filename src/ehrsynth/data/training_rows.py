@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ehrsynth.bits import unpack
@@ -69,6 +72,21 @@ class TrainingRows:
         _, group, counts = torch.unique(unpack(train.bits)[:, places], dim=0, return_inverse=True, return_counts=True)
         times: Tensor = counts.max().double() / counts[group]
         return times
+
+    def described(self) -> str:
+        """Say what is done, as one would type it; nothing is an empty text."""
+        asked = [*leaves({"rows.oversample": self.oversample}), *leaves({"rows.only": self.only})]
+        more = [f"rows.reweight=[{','.join(self.reweight)}]"] if self.reweight else []
+        return ", ".join([*(f"{name}={value}" for name, value in asked), *more])
+
+
+def of_cohort(frame: pd.DataFrame, only: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Return which rows of a decoded table belong to the cohort that ``TrainingRows.only`` says."""
+    found = np.ones(len(frame), bool)
+    for name, value in leaves(only):
+        cells = frame[name].astype(object)
+        found &= (cells.where(cells.notna(), "missing").astype(str) == str(value)).to_numpy(bool)
+    return found
 
 
 def _having(train: Records, schema: Schema, option: str, name: str) -> Tensor:

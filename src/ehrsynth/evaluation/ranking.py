@@ -21,6 +21,7 @@ from ehrsynth.evaluation.score_table import signed, worst_value
 from ehrsynth.seeding import numpy_rng
 
 DRAWS = 1000
+MOST_WARNINGS = 12  # pairs that are named one by one
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,13 @@ class Ranking:
 
     @property
     def warnings(self) -> list[str]:
-        """One sentence for every pair of groups that cannot be told apart."""
+        """One sentence for every pair of groups that cannot be told apart; of many pairs, one for every group."""
+        apart: dict[str, list[str]] = {}
+        for pair in self.pairs:
+            if not pair.told_apart:
+                apart.setdefault(pair.first, []).append(pair.second)
+        if sum(map(len, apart.values())) > MOST_WARNINGS:
+            return [f"{first} is not distinguishable from {', '.join(others)}" for first, others in apart.items()]
         return [
             f"{pair.first} and {pair.second} are not distinguishable: weighted ranks differ by {pair.difference:.2f}, "
             + ("and nothing says how much is chance" if pair.p is None else f"p = {pair.p:.2g} ({pair.test})")

@@ -1,11 +1,70 @@
 """What adversarial models share, whatever their networks."""
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ehrsynth.errors import OptionError
+from ehrsynth.models import options
+from ehrsynth.models.condition import Condition
+from ehrsynth.models.heads import straight_through
+from ehrsynth.models.labels import LabelledModel
+from ehrsynth.schema import Schema
+
+Decoding = Literal["threshold", "bernoulli"]
+
+
+class AdversarialModel(LabelledModel):
+    """A generator of noise and labels against a network that judges its rows; they take turns.
+
+    A subclass says in ``generated`` what its generator is, and in ``training_step`` whose turn it is.
+
+    Args:
+        schema: columns to generate.
+        seed: of weights and noise.
+        noise_width: z, dimensions of the standard normal input.
+        decoding: ``threshold`` at one half, or ``bernoulli``: bits and levels are drawn from the outputs, for the
+            judge too (with a straight-through gradient), so that it judges what is generated.
+        condition: columns that the generator is told, so that it can be asked for them; the judge sees them in the row.
+    """
+
+    penalises_rules = True
+
+    def __init__(
+        self, *, schema: Schema, seed: int, noise_width: int, decoding: Decoding, condition: Sequence[str]
+    ) -> None:
+        super().__init__(schema=schema, seed=seed, condition=condition)
+        options.whole(1, noise_width=noise_width)
+        options.choice(get_args(Decoding), decoding=decoding)
+        self.automatic_optimization = False
+        self.noise_width, self.decoding = noise_width, decoding
+
+    @abstractmethod
+    def generated(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Return rows [n, p] of probabilities and values, in float32, from noise [n, z] and labels [n, k]."""
+
+    def chances(self, labels: Tensor, rng: torch.Generator) -> Tensor:
+        """Return generated rows [n, p] of probabilities and values, with their labels [n, k]."""
+        noise = torch.randn(len(labels), self.noise_width, generator=rng, device=self.device)
+        return self.labels.imposed_on(self.generated(noise, labels), labels)
+
+    def shown(self, chances: Tensor, rng: torch.Generator) -> Tensor:
+        """Return what the judge is shown of generated rows: the outputs themselves, or draws from them."""
+        return chances if self.decoding == "threshold" else straight_through(self.layout, chances, rng)
+
+    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
+        """Draw hard records [n, p], by threshold and largest level or by chance as ``decoding`` says."""
+        chances = self.chances(self.labels.draw(n, generator, condition), generator)
+        return self.layout.harden(chances, generator if self.decoding == "bernoulli" else None)
+
+    def descend(self, optimizer: Any, loss: Tensor) -> None:
+        """Take one step of an optimizer against a loss."""
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
 
 
 def gradient_penalty(

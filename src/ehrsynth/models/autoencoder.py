@@ -1,9 +1,11 @@
-"""An autoencoder that is trained before the model in its latent space: first epochs, networks and loss."""
+"""Autoencoders: one that is trained before the model in its latent space, and the normal codes of variational ones."""
 
+import torch
 from torch import Tensor, nn
 
 from ehrsynth.kinds import bits_nll, levels_nll
 from ehrsynth.layout import Layout
+from ehrsynth.models.heads import observed
 
 
 class DenseAutoencoder(nn.Module):
@@ -30,10 +32,7 @@ def reconstruction_loss(layout: Layout, rows: Tensor, logits: Tensor) -> Tensor:
     total = bits_nll(rows[:, bits], logits[:, bits]).sum(1)
     for group in layout.groups.values():
         total = total + levels_nll(rows[:, group], logits[:, group])
-    of_values = bits_nll(rows[:, values], logits[:, values])
-    for bit, value in layout.missing_bits():
-        of_values[:, value] = of_values[:, value] * (1 - rows[:, bit])
-    return total + of_values.sum(1)
+    return total + (observed(layout, rows) * bits_nll(rows[:, values], logits[:, values])).sum(1)
 
 
 def pretraining(wanted: int, epochs: int | None) -> int:
@@ -44,3 +43,14 @@ def pretraining(wanted: int, epochs: int | None) -> int:
         epochs: of the whole training; None or below zero is without end.
     """
     return wanted if epochs is None or epochs < 0 else min(wanted, epochs // 2)
+
+
+def normal_draw(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw latent vectors [n, d] of which gradients reach mean and variance."""
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+    return mean + (0.5 * log_variance).exp() * noise
+
+
+def kl_of_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return the divergence [n] of normal latent vectors [n, d] from standard normal ones, in nats."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)

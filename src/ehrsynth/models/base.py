@@ -45,6 +45,7 @@ class SyntheticModel(pl.LightningModule, ABC):
         rules: that hold in the training rows, given before training and not kept with the weights.
         rules_weight: of the penalty for what breaks them in the loss, ``constraints.weight``; also given then.
         penalises_rules: whether its loss has that penalty, ``rules_penalty``.
+        keeps_rows: whether its checkpoint IS patient rows, and so is what it generates; the card then says so first.
         conditioning: how it meets what ``conditionable`` names: ``exact``, by the conditional distribution of what it
             has learned, or ``label``, by columns that it was told in training.
     """
@@ -53,6 +54,7 @@ class SyntheticModel(pl.LightningModule, ABC):
     precisions: Collection[str] = ("32-true", "16-mixed", "bf16-mixed")
     sample_batch = 4096
     penalises_rules = False
+    keeps_rows = False
     conditioning: Literal["exact", "label"] = "exact"
 
     def __init__(self, *, schema: Schema, seed: int) -> None:

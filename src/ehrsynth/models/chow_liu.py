@@ -2,7 +2,7 @@
 
 Chow and Liu, Approximating discrete probability distributions with dependence trees, IEEE Transactions on Information
 Theory 14(3), 1968: among all trees, the one of the largest sum of mutual information I(x_i; x_parent(i)) has the
-largest likelihood, and its tables are those of the training rows.
+largest likelihood, and its tables are those of the training rows. Here both are those of what may be told of them.
 """
 
 from collections.abc import Collection
@@ -18,6 +18,7 @@ from ehrsynth.models.condition import Condition
 from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.models.quantiles import GRID, quantiles
 from ehrsynth.models.states import States, edges_of
+from ehrsynth.models.told import told
 from ehrsynth.models.tree import Tree, pair_counts, pairwise_information, spanning_tree
 from ehrsynth.schema import Schema
 
@@ -29,8 +30,8 @@ class ChowLiu(GradientFree):
 
     A vocabulary is one variable of many states. A number is one of its ranges, missing among them; within a range it
     is drawn from its law there, alone. So every column has its training marginal, and each pair that the tree joins its
-    joint one. What travels with a checkpoint are shares of such pairs, of few rows too, as shares of rare codes are;
-    of numbers, what ``independent`` keeps.
+    joint one, as far as that may be told: what travels with a checkpoint of such a pair are counts of ten training rows
+    or more, and that there are none (see ``told``); of a column alone what ``independent`` keeps.
 
     Args:
         schema: columns to generate.
@@ -66,7 +67,9 @@ class ChowLiu(GradientFree):
         states = self.states
         sizes, rows = torch.tensor(states.sizes), partial(states.blocks, train)
         self.parents = torch.from_numpy(spanning_tree(pairwise_information(rows, states.sizes)))
-        counts = pair_counts(rows, self.parents, sizes)
+        counts = pair_counts(rows, self.parents, sizes).double()
+        for step in Tree.empty(self.parents, sizes).steps:
+            counts[step.table] = told(counts[step.table])
         self.tables = Tree.of_counts(self.parents, sizes, counts, self.smoothing).tables
 
     @property

@@ -15,8 +15,9 @@ from torch.nn.functional import pad
 from typing_extensions import override
 
 from ehrsynth.models import options
-from ehrsynth.models.medgan import Decoding
+from ehrsynth.models.adversarial import Decoding
 from ehrsynth.models.medwgan import MedWGAN
+from ehrsynth.models.nn import BatchNorm
 from ehrsynth.schema import Schema
 
 
@@ -38,11 +39,11 @@ class ConvAutoencoder(nn.Module):
         up = zip((5, 5, 7, 7, 7, stride + 1), (1, 4, 4, 3, 2, stride), strict=True)
         encoder: list[nn.Module] = []
         for place, ((before, after), (kernel, step)) in enumerate(zip(pairwise(channels), down, strict=True)):
-            norm = [nn.BatchNorm1d(after)] if place else []
+            norm = [BatchNorm(after)] if place else []
             encoder += [nn.Conv1d(before, after, kernel, step), *norm, nn.LeakyReLU(0.2)]
         decoder: list[nn.Module] = []
         for place, ((before, after), (kernel, step)) in enumerate(zip(pairwise(channels[::-1]), up, strict=True)):
-            norm = [nn.BatchNorm1d(after)] if place else []
+            norm = [BatchNorm(after)] if place else []
             decoder += [nn.ConvTranspose1d(before, after, kernel, step), *norm, nn.ReLU()]
         self.encoder = nn.Sequential(*encoder[:-2], nn.Tanh())  # the last layer has no BatchNorm
         self.decoder = nn.Sequential(nn.Unflatten(1, (latent_width, 1)), *decoder[:-2], Cropped(columns))

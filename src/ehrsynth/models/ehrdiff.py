@@ -1,6 +1,5 @@
 """EHRDiff: EDM diffusion on the rows of the EHR matrix. Yuan, Zhou and Yu, TMLR 2024."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, get_args
@@ -14,7 +13,8 @@ from ehrsynth.layout import Records
 from ehrsynth.models import options
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.diffusion.base import DiffusionModel, noise_levels
+from ehrsynth.models.diffusion.base import DiffusionModel, GuidedModel, noise_levels
+from ehrsynth.models.diffusion.embedding import RandomFourier, Sinusoid
 from ehrsynth.models.diffusion.guidance import guided
 from ehrsynth.models.diffusion.loss import edm_errors
 from ehrsynth.models.diffusion.precondition import denoise
@@ -23,41 +23,6 @@ from ehrsynth.schema import Schema
 
 Decoding = Literal["threshold", "bernoulli", "prevalence"]
 Embedding = Literal["sinusoid", "fourier"]
-
-
-class Sinusoid(nn.Module):
-    """Noise conditions [n, 1] to [n, width]: cosines and sines of frequencies from 1 down to 1e-4.
-
-    An odd width ends in a zero, where the paper's code fails.
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        half = width // 2
-        self.odd = width % 2
-        self.register_buffer("frequencies", torch.exp(-math.log(1e4) * torch.arange(half) / max(half - 1, 1)), False)
-
-    def forward(self, noise: Tensor) -> Tensor:
-        """Return the embedding of ``noise``."""
-        angles = noise * self.frequencies
-        return nn.functional.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, self.odd))
-
-
-class RandomFourier(nn.Module):
-    """Noise conditions [n, 1] to [n, 1 + width]: themselves, sines and cosines of random frequencies, never trained."""
-
-    turns: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("turns", torch.randn(width // 2))
-
-    def forward(self, noise: Tensor) -> Tensor:
-        """Return the embedding of ``noise``."""
-        angles = 2 * math.pi * noise * self.turns
-        return torch.cat([noise, angles.sin(), angles.cos()], dim=1)
 
 
 class DenoisingMLP(nn.Module):
@@ -73,7 +38,7 @@ class DenoisingMLP(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [columns, *widths, columns]
-        embedding = RandomFourier(fourier) if fourier else Sinusoid(columns)
+        embedding = RandomFourier(fourier) if fourier else Sinusoid(columns, endpoint=True)
         embedded = fourier + 1 if fourier else columns
         self.time = nn.Sequential(
             embedding, nn.Linear(embedded, time_width), nn.SiLU(), nn.Linear(time_width, time_width)
@@ -94,7 +59,7 @@ class DenoisingMLP(nn.Module):
         return x
 
 
-class EHRDiff(DiffusionModel):
+class EHRDiff(DiffusionModel, GuidedModel):
     """EDM preconditioning, loss and Heun sampler around an MLP, sampled from averaged weights.
 
     The paper treats codes as real numbers and rounds at the end; one-hot groups (largest level) and
@@ -125,12 +90,13 @@ class EHRDiff(DiffusionModel):
             error shrinks what is uncertain towards zero; this one keeps their order and mends the number.
         condition: columns that the network is told, so that it can be asked for them.
         label_dropout: share of training rows whose labels it is not told, as guidance needs.
-        guidance: how much further than calibrated the samples follow their labels.
+        guidance: w in F + w (F - F without labels), F being the output of the network; 0 is calibrated.
 
     Raises:
         OptionError: an option is not a value that can work.
     """
 
+    penalises_rules = True
     precisions = (*SyntheticModel.precisions, "64-true")
     prevalence: Tensor
 
@@ -158,16 +124,7 @@ class EHRDiff(DiffusionModel):
         label_dropout: float = 0.1,
         guidance: float = 0.0,
     ) -> None:
-        super().__init__(
-            schema=schema,
-            seed=seed,
-            learning_rate=learning_rate,
-            warmup_steps=warmup_steps,
-            ema_decay=ema_decay,
-            condition=condition,
-            label_dropout=label_dropout,
-            guidance=guidance,
-        )
+        super().__init__(schema=schema, seed=seed, condition=condition, label_dropout=label_dropout, guidance=guidance)
         self.save_hyperparameters(ignore=["schema"])
         options.widths(widths=widths)
         options.whole(1, time_width=time_width)
@@ -183,7 +140,7 @@ class EHRDiff(DiffusionModel):
         fourier = fourier_width if embedding == "fourier" else 0
         with self.seeded_init():
             network = DenoisingMLP(self.layout.width, widths, time_width, fourier=fourier, labels=self.labels.width)
-        self.follow(network)
+        self.follow(network, learning_rate=learning_rate, warmup_steps=warmup_steps, ema_decay=ema_decay)
 
     @override
     def observe(self, train: Records) -> None:

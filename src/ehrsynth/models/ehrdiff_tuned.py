@@ -19,7 +19,7 @@ from ehrsynth.layout import Records
 from ehrsynth.models import options
 from ehrsynth.models.calibration import correction, moved
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.diffusion.base import DiffusionModel, noise_levels
+from ehrsynth.models.diffusion.base import DiffusionModel, GuidedModel, noise_levels
 from ehrsynth.models.diffusion.columns import Loss, NoisyColumns
 from ehrsynth.models.diffusion.guidance import guided
 from ehrsynth.models.diffusion.residual import ResidualDenoiser
@@ -32,7 +32,7 @@ Decoding = Literal["calibrated", "bernoulli"]
 ROUNDS = (1024, 4096)  # records drawn to move the shift, coarsely and then finely
 
 
-class EHRDiffTuned(DiffusionModel):
+class EHRDiffTuned(DiffusionModel, GuidedModel):
     """Residual denoiser, likelihood of every column given the noisy row, calibrated draws.
 
     Args:
@@ -54,13 +54,14 @@ class EHRDiffTuned(DiffusionModel):
         rho: spacing of the noise levels.
         decoding: draws of bits and levels ``calibrated`` to the training prevalence, or ``bernoulli``, as they are.
         condition: columns that the network is told, so that it can be asked for them.
-        label_dropout: share of training rows whose labels it is not told.
-        guidance: how much further than calibrated the samples follow their labels.
+        label_dropout: share of training rows whose labels it is not told, as guidance needs.
+        guidance: w in F + w (F - F without labels), F being the output of the network; 0 is calibrated.
 
     Raises:
         OptionError: an option is not a value that can work.
     """
 
+    penalises_rules = True
     shift: Tensor  # [B]
     shifted_at: Tensor  # updates of the average when ``shift`` was found
 
@@ -88,16 +89,7 @@ class EHRDiffTuned(DiffusionModel):
         label_dropout: float = 0.1,
         guidance: float = 0.0,
     ) -> None:
-        super().__init__(
-            schema=schema,
-            seed=seed,
-            learning_rate=learning_rate,
-            warmup_steps=warmup_steps,
-            ema_decay=ema_decay,
-            condition=condition,
-            label_dropout=label_dropout,
-            guidance=guidance,
-        )
+        super().__init__(schema=schema, seed=seed, condition=condition, label_dropout=label_dropout, guidance=guidance)
         self.save_hyperparameters(ignore=["schema"])
         options.whole(1, width=width, depth=depth)
         options.even(2, context=context)
@@ -116,7 +108,7 @@ class EHRDiffTuned(DiffusionModel):
             network = ResidualDenoiser(
                 self.layout.width, width=width, depth=depth, context=context, labels=self.labels.width, dropout=dropout
             )
-        self.follow(network)
+        self.follow(network, learning_rate=learning_rate, warmup_steps=warmup_steps, ema_decay=ema_decay)
 
     @override
     def observe(self, train: Records) -> None:
@@ -159,6 +151,10 @@ class EHRDiffTuned(DiffusionModel):
                 drawn = self._solved(self.labels.draw(records, rng), rng, guidance=0.0)[:, binary]
                 self.shift += correction(self.layout, drawn, self.columns.mean[binary], self.columns.pools)
         self.shifted_at.copy_(updates)
+
+    def on_train_end(self) -> None:
+        """Find the shift, so that a model nobody has looked at is as one that was."""
+        self.calibrate()
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

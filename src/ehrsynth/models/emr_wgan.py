@@ -4,26 +4,20 @@ Zhang et al., Ensuring electronic medical record simulation through better train
 evaluation, JAMIA 2020; here in the form of the tutorial of Yan et al., JMIR AI 2024, and its code.
 """
 
-from collections.abc import Collection, Sequence
-from typing import Literal, get_args
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, RMSprop
 from typing_extensions import override
 
-from ehrsynth.errors import OptionError, expect
+from ehrsynth.errors import expect
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models import options
-from ehrsynth.models.adversarial import gradient_penalty
-from ehrsynth.models.base import SyntheticModel
-from ehrsynth.models.condition import Condition
-from ehrsynth.models.heads import marginal_logits, straight_through
-from ehrsynth.models.labels import Labels
+from ehrsynth.models.adversarial import AdversarialModel, Decoding, gradient_penalty, require_two_rows
+from ehrsynth.models.heads import marginal_logits
 from ehrsynth.models.nn import BatchNorm, ResidualStack, glorot_, glorot_heads_, moving_average
 from ehrsynth.schema import Schema
-
-Decoding = Literal["threshold", "bernoulli"]
 
 
 class Generator(nn.Module):
@@ -64,7 +58,7 @@ class Critic(nn.Module):
         return score
 
 
-class EMRWGAN(SyntheticModel):
+class EMRWGAN(AdversarialModel):
     """Residual BatchNorm generator against a LayerNorm critic under the gradient penalty.
 
         critic:     E D(G(z)) - E D(x) + penalty * E (||grad D(between x and G(z))||_2 - 1)^2
@@ -96,9 +90,6 @@ class EMRWGAN(SyntheticModel):
         OptionError: an option is not a value that can work.
     """
 
-    penalises_rules = True
-    conditioning = "label"
-
     def __init__(
         self,
         *,
@@ -116,30 +107,22 @@ class EMRWGAN(SyntheticModel):
         ema_decay: float = 0.0,
         condition: Sequence[str] = (),
     ) -> None:
-        super().__init__(schema=schema, seed=seed)
+        super().__init__(schema=schema, seed=seed, noise_width=noise_width, decoding=decoding, condition=condition)
         self.save_hyperparameters(ignore=["schema"])
-        options.whole(1, noise_width=noise_width, width=width, depth=depth, n_critic=n_critic)
+        options.whole(1, width=width, depth=depth, n_critic=n_critic)
         options.positive(lr_generator=lr_generator, lr_critic=lr_critic)
         options.number(0, penalty=penalty, ema_decay=ema_decay)
-        options.choice(get_args(Decoding), decoding=decoding)
-        self.automatic_optimization = False
-        self.noise_width, self.n_critic, self.penalty = noise_width, n_critic, penalty
+        self.n_critic, self.penalty, self.marginal_bias = n_critic, penalty, marginal_bias
         self.lr_generator, self.lr_critic = lr_generator, lr_critic
-        self.marginal_bias, self.decoding = marginal_bias, decoding
-        self.labels = Labels(schema, condition)
         with self.seeded_init():
             self.generator = Generator(self.layout, noise_width + self.labels.width, width, depth)
             self.critic = Critic(self.layout.width, width, depth).apply(glorot_)
         self.average = moving_average(self.generator, ema_decay) if ema_decay else None
 
-    @property
     @override
-    def conditionable(self) -> Collection[str]:
-        return self.labels.columns
-
     def observe(self, train: Records) -> None:
         """Count labels, and start the heads at the training prevalences if ``marginal_bias`` asks for it."""
-        self.labels.observe(train)
+        super().observe(train)
         if self.marginal_bias:
             self.generator.heads.bias.data.copy_(marginal_logits(train))
 
@@ -156,34 +139,27 @@ class EMRWGAN(SyntheticModel):
         Raises:
             OptionError: a single row, which has no variance for the generator's BatchNorm.
         """
-        if len(batch) < 2:
-            option = "data.drop_last=false" if batch_idx else f"data.batch_size={self.trainer.world_size}"
-            raise OptionError(f"{option}: at least 2 rows per batch and process were expected, for BatchNorm; found 1")
+        require_two_rows(batch, batch_idx, self.trainer.world_size)
         rng = self.step_rng(batch_idx)
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
         of_generator, of_critic = optimizers
-
         labels = self.labels.of(batch)
 
         self.generator.eval()
         with torch.no_grad():
-            fake = self._rows(labels, rng)
+            fake = self.shown(self.chances(labels, rng), rng)
         loss = self.critic_loss(batch, fake, rng, batch_idx)
-        of_critic.zero_grad()
-        self.manual_backward(loss)
-        of_critic.step()
+        self.descend(of_critic, loss)
 
         if not self.generators_turn(batch_idx):
             return
         self.generator.train()
         self.toggle_optimizer(of_generator)
-        rows = self._rows(labels, rng)
+        rows = self.shown(self.chances(labels, rng), rng)
         loss = self.generator_loss(rows, rng)
         self.log_losses(batch_idx, generator=loss)
-        of_generator.zero_grad()
-        self.manual_backward(loss + self.rules_penalty(rows))
-        of_generator.step()
+        self.descend(of_generator, loss + self.rules_penalty(rows))
         if self.average is not None:
             self.average.update_parameters(self.generator)
         self.untoggle_optimizer(of_generator)
@@ -212,21 +188,9 @@ class EMRWGAN(SyntheticModel):
             RMSprop(self.critic.parameters(), lr=self.lr_critic, alpha=0.9, eps=1e-7),
         ]
 
-    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
-        """Draw hard records [n, p], by threshold and largest level or by chance as ``decoding`` says."""
-        labels = self.labels.draw(n, generator, condition)
-        rows = self._activated(labels, generator, self.average or self.generator)
-        hard = self.layout.harden(rows, generator if self.decoding == "bernoulli" else None)
-        return self.labels.imposed_on(hard, labels)
-
-    def _rows(self, labels: Tensor, rng: torch.Generator) -> Tensor:
-        """Return records with ``labels`` [n, k]: the outputs themselves, as published, or draws from them."""
-        rows = self._activated(labels, rng, self.generator)
-        if self.decoding == "bernoulli":
-            rows = straight_through(self.layout, rows, rng)
-        return self.labels.imposed_on(rows, labels)
-
-    def _activated(self, labels: Tensor, rng: torch.Generator, network: nn.Module) -> Tensor:
-        noise = torch.randn(len(labels), self.noise_width, generator=rng, device=self.device)
+    @override
+    def generated(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Return the generator's rows; outside training those of its averaged weights, if there are any."""
+        network = self.generator if self.training or self.average is None else self.average
         rows: Tensor = network(torch.cat([noise, labels], dim=1))
         return rows

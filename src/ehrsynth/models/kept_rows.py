@@ -12,6 +12,7 @@ from ehrsynth.schema import Schema
 class KeptRows(GradientFree):
     """The training rows, kept. A missing value stays missing."""
 
+    keeps_rows = True
     packed: Tensor  # see Bits
     values: Tensor
 

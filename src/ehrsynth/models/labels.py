@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ehrsynth.disclosure import LEAST
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.layout import Layout, Records
+from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
 from ehrsynth.schema import Schema
 
@@ -95,3 +97,29 @@ class Labels(nn.Module):
             if (kept := state_dict.get(prefix + name)) is not None:
                 setattr(self, name, getattr(self, name).new_empty(kept.shape))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class LabelledModel(SyntheticModel):
+    """A model whose networks are told the columns of ``model.condition``; a subclass uses ``labels``.
+
+    Args:
+        schema: columns to generate.
+        seed: of weights and draws.
+        condition: columns that the model is told, so that it can be asked for them.
+    """
+
+    conditioning = "label"
+
+    def __init__(self, *, schema: Schema, seed: int, condition: Sequence[str]) -> None:
+        super().__init__(schema=schema, seed=seed)
+        self.labels = Labels(schema, condition)
+
+    @override
+    def observe(self, train: Records) -> None:
+        """Count labels."""
+        self.labels.observe(train)
+
+    @property
+    @override
+    def conditionable(self) -> Collection[str]:
+        return self.labels.columns

@@ -12,28 +12,24 @@ given them, so that ranges of numbers can be asked for and nothing is approximat
 """
 
 from collections.abc import Collection
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
 from ehrsynth.bits import ones
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Records, refuse_nan
 from ehrsynth.models import options
-from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
+from ehrsynth.models.diffusion.base import DiffusionModel
 from ehrsynth.models.diffusion.loss import edm_errors
 from ehrsynth.models.diffusion.masking import Masking, spread_times
-from ehrsynth.models.diffusion.normal_scores import NormalScores
-from ehrsynth.models.diffusion.precondition import Network, denoise
+from ehrsynth.models.diffusion.normal_scores import NormalRecords
+from ehrsynth.models.diffusion.partly_known import Denoiser, Networks, Revealer
+from ehrsynth.models.diffusion.precondition import denoise
 from ehrsynth.models.diffusion.sampler import heun, karras_schedule
 from ehrsynth.models.heads import marginal_logits
-from ehrsynth.models.nn import ResidualStack, moving_average, warmup_cosine
 from ehrsynth.schema import Schema
 
 TRIES = 200  # times that numbers are drawn before the ranges asked for count as too rare
@@ -42,63 +38,10 @@ LOG_SIGMA_MEAN, LOG_SIGMA_STD = -0.5, 1.2  # EDM's -1.2 is for data of half this
 SIGMA_MIN, SIGMA_MAX, RHO = 0.01, 20.0, 7.0  # narrower than EDM, whose data are images
 
 
-class Revealer(nn.Module):
-    """Logits of codes and levels, given those that are not hidden, the numbers, and which of these are missing."""
-
-    def __init__(self, seen: int, numbers: int, columns: int, width: int, depth: int) -> None:
-        super().__init__()
-        self.stack = _residual(seen + numbers, width, depth)
-        self.output = nn.Linear(width, columns)
-        nn.init.zeros_(self.output.weight)
-
-    def forward(self, seen: Tensor, scores: Tensor) -> Tensor:
-        """Map what ``Masking.seen`` shows and the scores of numbers [n, C] to logits [n, B]."""
-        logits: Tensor = self.output(self.stack(torch.cat([seen, scores], dim=1)))
-        return logits
-
-
-class Denoiser(nn.Module):
-    """EDM's F for the scores of numbers, given those that are known and the codes and levels that are not hidden."""
-
-    def __init__(self, seen: int, numbers: int, width: int, depth: int) -> None:
-        super().__init__()
-        self.context = nn.Linear(seen, width) if seen else None
-        self.noise = nn.Sequential(nn.Linear(1, width), nn.SiLU(), nn.Linear(width, width))
-        self.first = nn.Linear(2 * numbers, width)
-        self.stack = _residual(width, width, depth)
-        self.output = nn.Linear(width, numbers)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
-
-    def forward(self, seen: Tensor) -> Tensor:
-        """Return what all calls for these records share, whatever the noise: a context [n, width]."""
-        context: Tensor = seen.new_zeros(len(seen), 1) if self.context is None else self.context(seen)
-        return context
-
-    def given(self, context: Tensor, scores: Tensor, known: Tensor) -> Network:
-        """Return F for records with this context, whose ``known`` [n, C] scores are these."""
-
-        def network(noisy: Tensor, noise: Tensor) -> Tensor:
-            at = torch.where(known, scores, noisy)
-            x = self.first(torch.cat([at, known.to(at.dtype)], dim=1)) + context + self.noise(noise)
-            out: Tensor = self.output(self.stack(x))
-            return out
-
-        return network
-
-
-class Networks(nn.Module):
-    """Both networks; of a table without codes and groups, or without numbers, only the other."""
-
-    def __init__(self, codes: Revealer | None, numbers: Denoiser | None) -> None:
-        super().__init__()
-        self.codes, self.numbers = codes, numbers
-
-
-class MaskedDiffusion(SyntheticModel):
+class MaskedDiffusion(DiffusionModel):
     """Numbers by EDM, then codes and groups revealed a share at a time, what varies most first.
 
-    That a number is missing is one of its values here, see ``NormalScores``. Any subset of columns may be given: both
+    That a number is missing is one of its values here, see ``NormalRecords``. Any subset of columns may be given: both
     networks are trained with any part of a record known, so what is given is never hidden from them and nothing is
     rejected for it. Ranges of numbers are exact whatever was learned: numbers are drawn before all else, until they lie
     in them. Given codes and single numbers agree with counting as far as the networks' conditionals, learned for every
@@ -109,7 +52,7 @@ class MaskedDiffusion(SyntheticModel):
         seed: of weights and draws.
         width: of the network that reveals codes and groups.
         depth: of its residual layers.
-        number_width: of the network that denoises numbers.
+        number_width: of the network that denoises numbers, an even number.
         number_depth: of its residual layers.
         spread: exponent of the variable of largest entropy; one of no entropy has 1, and with 1 all are alike.
         learning_rate: of AdamW after warm-up.
@@ -124,6 +67,7 @@ class MaskedDiffusion(SyntheticModel):
     """
 
     penalises_rules = True
+    network: Networks
 
     def __init__(
         self,
@@ -144,32 +88,35 @@ class MaskedDiffusion(SyntheticModel):
     ) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
-        options.whole(1, width=width, depth=depth, number_width=number_width, number_depth=number_depth, steps=steps)
+        options.whole(1, width=width, depth=depth, number_depth=number_depth, steps=steps)
+        options.even(2, number_width=number_width)
         options.whole(2, number_steps=number_steps)
-        options.whole(0, warmup_steps=warmup_steps)
-        options.number(0, weight_decay=weight_decay, ema_decay=ema_decay)
         options.number(1, spread=spread)
-        options.positive(learning_rate=learning_rate)
         self.spread, self.steps = spread, steps
-        self.learning_rate, self.warmup_steps, self.weight_decay = learning_rate, warmup_steps, weight_decay
         self.sigmas = karras_schedule(number_steps, sigma_max=SIGMA_MAX, sigma_min=SIGMA_MIN, rho=RHO)
-        self.masking, self.scores = Masking(self.layout), NormalScores(self.layout)
+        self.masking, self.scores = Masking(self.layout), NormalRecords(self.layout)
         numbers = len(self.scores.gaps)
         with self.seeded_init():
             columns, seen = self.layout.binary.stop, self.layout.binary.stop + self.masking.count
-            self.networks = Networks(
+            networks = Networks(
                 Revealer(seen, numbers, columns, width, depth) if self.masking.count else None,
                 Denoiser(seen, numbers, number_width, number_depth) if numbers else None,
             )
-        self.average = moving_average(self.networks, ema_decay)
+        self.follow(
+            networks,
+            learning_rate=learning_rate,
+            warmup_steps=warmup_steps,
+            ema_decay=ema_decay,
+            weight_decay=weight_decay,
+        )
 
     def observe(self, train: Records) -> None:
         """Take ranks of numbers and the order of revealing, and start the output at the training prevalences."""
         self.scores.observe(train)
         self.masking.observe(ones(train.bits).to(torch.float32) / len(train), self.spread)
-        if self.networks.codes is not None:
-            self.networks.codes.output.bias.data.copy_(marginal_logits(train)[self.layout.binary])
-        self.average.module.load_state_dict(self.networks.state_dict())
+        if self.network.codes is not None:
+            self.network.codes.output.bias.data.copy_(marginal_logits(train)[self.layout.binary])
+        self.start_average()
 
     @property
     def averaged(self) -> Networks:
@@ -186,10 +133,10 @@ class MaskedDiffusion(SyntheticModel):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the bound of ``batch`` [n, p] and the EDM loss of its numbers; their networks share nothing."""
         generator, losses = self.step_rng(batch_idx), dict[str, Tensor]()
-        if self.networks.codes is not None:
-            losses["codes"] = self._bound(self.networks.codes, batch, generator)
-        if self.networks.numbers is not None:
-            losses["numbers"] = self._edm_loss(self.networks.numbers, batch, generator)
+        if self.network.codes is not None:
+            losses["codes"] = self._bound(self.network.codes, batch, generator)
+        if self.network.numbers is not None:
+            losses["numbers"] = self._edm_loss(self.network.numbers, batch, generator)
         total = torch.stack(list(losses.values())).sum()
         self.log_losses(batch_idx, total=total, **losses)
         return total
@@ -241,21 +188,6 @@ class MaskedDiffusion(SyntheticModel):
         some = half < 0.5
         hidden = (variables > max(self.masking.count, 1) ** -share[:, :1]) | ~some[:, :1]
         return hidden, (numbers < share[:, 1:]) & some[:, 1:]
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then average: here and not at the end of the batch, when checkpoints are already written."""
-        super().optimizer_step(*args, **kwargs)
-        self.average.update_parameters(self.networks)
-
-    def configure_optimizers(self) -> Any:
-        """AdamW; linear warm-up, then a cosine to zero at the end of the budget."""
-        optimizer: Optimizer = AdamW(
-            self.networks.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
-        )
-        schedule = LambdaLR(
-            optimizer, partial(warmup_cosine, self.warmup_steps, self.trainer.estimated_stepping_batches)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p]: numbers, then codes and groups, each at its time, in ``steps`` passes."""
@@ -322,11 +254,3 @@ class MaskedDiffusion(SyntheticModel):
             logits = self.averaged.codes(self.masking.seen(binary, hidden), scores)
             total += self.masking.bound(binary, logits, hidden, time) / draws
         return total
-
-
-def _residual(inputs: int, width: int, depth: int) -> nn.Module:
-    """Return a linear layer, then so many residual ones, ready for a linear output."""
-    layers: list[nn.Module] = [nn.Linear(inputs, width)]
-    for _ in range(depth):
-        layers.append(nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width)))
-    return nn.Sequential(ResidualStack(layers), nn.LayerNorm(width), nn.SiLU())

@@ -10,9 +10,9 @@ where x̄ is the mean of the batch (minibatch averaging) and each layer of G add
 connections). The paper writes the second line as min E log(1 - D); its code maximises log D, and so does this.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +21,11 @@ from torch.optim import Adam, Optimizer
 from typing_extensions import override
 
 from ehrsynth.errors import expect
-from ehrsynth.layout import Records
 from ehrsynth.models import options
-from ehrsynth.models.adversarial import beside_batch_mean, require_two_rows
+from ehrsynth.models.adversarial import AdversarialModel, Decoding, beside_batch_mean, require_two_rows
 from ehrsynth.models.autoencoder import DenseAutoencoder, pretraining, reconstruction_loss
-from ehrsynth.models.base import SyntheticModel
-from ehrsynth.models.condition import Condition
-from ehrsynth.models.heads import straight_through
-from ehrsynth.models.labels import Labels
-from ehrsynth.models.nn import glorot_, mlp
+from ehrsynth.models.nn import BatchNorm, glorot_, mlp
 from ehrsynth.schema import Schema
-
-Decoding = Literal["threshold", "bernoulli"]
 
 
 class Generator(nn.Module):
@@ -48,7 +41,7 @@ class Generator(nn.Module):
         self.layers = nn.ModuleList()
         for place, (before, width) in enumerate(pairwise([noise_width, *widths]), start=1):
             # TensorFlow keeps 0.99 of the running statistics per step, which torch writes as momentum 0.01.
-            norm = nn.BatchNorm1d(width, eps=1e-3, momentum=0.01)
+            norm = BatchNorm(width, eps=1e-3, momentum=0.01)
             activation = nn.ReLU() if place < len(widths) else nn.Tanh()
             self.layers.append(nn.Sequential(nn.Linear(before, width, bias=False), norm, activation))
 
@@ -61,7 +54,7 @@ class Generator(nn.Module):
         return x
 
 
-class MedGAN(SyntheticModel):
+class MedGAN(AdversarialModel):
     """Autoencoder first, then each batch trains the discriminator ``n_critic`` times and the generator once.
 
     The paper's code draws a batch for every step of the discriminator; here these share the batch, with new noise
@@ -92,8 +85,6 @@ class MedGAN(SyntheticModel):
         OptionError: an option is not a value that can work.
     """
 
-    penalises_rules = True
-    conditioning = "label"
     averages: ClassVar[bool] = True  # whether the discriminator sees the mean of the batch beside each row
     infers: ClassVar[bool] = True  # whether BatchNorm is in inference mode while the discriminator is trained
 
@@ -118,23 +109,18 @@ class MedGAN(SyntheticModel):
         decoding: Decoding = "threshold",
         condition: Sequence[str] = (),
     ) -> None:
-        super().__init__(schema=schema, seed=seed)
+        super().__init__(schema=schema, seed=seed, noise_width=noise_width, decoding=decoding, condition=condition)
         self.save_hyperparameters(ignore=["schema"])
-        options.whole(1, noise_width=noise_width, latent_width=latent_width)
         options.widths(hidden=hidden, discriminator=discriminator)
         options.whole(0, pretrain_epochs=pretrain_epochs)
-        options.whole(1, pretrain_batch=pretrain_batch, n_critic=n_critic)
+        options.whole(1, latent_width=latent_width, pretrain_batch=pretrain_batch, n_critic=n_critic)
         options.positive(lr_autoencoder=lr_autoencoder, lr_generator=lr_generator, lr_discriminator=lr_discriminator)
         options.number(0, lr_decoder=lr_decoder, momentum=momentum, weight_decay=weight_decay)
         expect(momentum < 1, "model.momentum", momentum, "less than 1")
-        options.choice(get_args(Decoding), decoding=decoding)
-        self.automatic_optimization = False
-        self.noise_width, self.latent_width, self.n_critic = noise_width, latent_width, n_critic
+        self.latent_width, self.n_critic = latent_width, n_critic
         self.pretrain_epochs, self.pretrain_batch = pretrain_epochs, pretrain_batch
         self.lr_autoencoder, self.lr_generator, self.lr_decoder = lr_autoencoder, lr_generator, lr_decoder
-        self.lr_discriminator, self.momentum = lr_discriminator, momentum
-        self.weight_decay, self.decoding = weight_decay, decoding
-        self.labels = Labels(schema, condition)
+        self.lr_discriminator, self.momentum, self.weight_decay = lr_discriminator, momentum, weight_decay
         with self.seeded_init():
             self.autoencoder = self.made_autoencoder()
             self.generator = Generator(noise_width, [*hidden, latent_width], self.labels.width).apply(glorot_)
@@ -145,14 +131,11 @@ class MedGAN(SyntheticModel):
         """Return an autoencoder: rows to logits, with an ``encoder`` and a ``decoder`` of latent vectors."""
         return DenseAutoencoder(self.layout.width, self.latent_width).apply(glorot_)
 
-    def observe(self, train: Records) -> None:
-        """Count labels."""
-        self.labels.observe(train)
-
-    @property
     @override
-    def conditionable(self) -> Collection[str]:
-        return self.labels.columns
+    def generated(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Return what the decoder makes of the generator's latent vectors."""
+        logits = self.autoencoder.get_submodule("decoder")(self.generator(noise, labels))
+        return self.layout.activate(logits.float())
 
     @property
     def pretraining(self) -> int:
@@ -173,7 +156,7 @@ class MedGAN(SyntheticModel):
             for rows in batch.split(self.pretrain_batch):
                 loss = reconstruction_loss(self.layout, rows, self.autoencoder(rows)).mean()
                 self.log_losses(batch_idx, autoencoder=loss)
-                self._step(of_autoencoder, loss)
+                self.descend(of_autoencoder, loss)
             return
 
         require_two_rows(batch, batch_idx, self.trainer.world_size)
@@ -181,18 +164,18 @@ class MedGAN(SyntheticModel):
         self._infer(self.infers)
         for _ in range(self.turns(batch_idx)):
             with torch.no_grad():
-                fake = self._shown(self._chances(labels, rng), rng)
+                fake = self.shown(self.chances(labels, rng), rng)
             loss = self.discriminator_loss(batch, fake, rng)
             self.log_losses(batch_idx, discriminator=loss)
-            self._step(of_discriminator, loss)
+            self.descend(of_discriminator, loss)
             self.after_discriminator()
 
         self._infer(False)
         self.toggle_optimizer(of_generator)
-        chances = self._chances(labels, rng)
-        loss = self.generator_loss(self._shown(chances, rng))
+        chances = self.chances(labels, rng)
+        loss = self.generator_loss(self.shown(chances, rng))
         self.log_losses(batch_idx, generator=loss)
-        self._step(of_generator, loss + self.rules_penalty(chances))
+        self.descend(of_generator, loss + self.rules_penalty(chances))
         self.untoggle_optimizer(of_generator)
 
     def turns(self, batch_idx: int) -> int:
@@ -232,27 +215,6 @@ class MedGAN(SyntheticModel):
         betas = (self.momentum, 0.999)
         return Adam(weights, lr=learning_rate, betas=betas, weight_decay=self.weight_decay, fused=True)
 
-    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
-        """Draw hard records [n, p], by threshold and largest level or by chance as ``decoding`` says."""
-        labels = self.labels.draw(n, generator, condition)
-        chances = self._chances(labels, generator)
-        return self.layout.harden(chances, generator if self.decoding == "bernoulli" else None)
-
-    def _chances(self, labels: Tensor, rng: torch.Generator) -> Tensor:
-        """Return generated rows [n, p] of probabilities and values, with their labels."""
-        noise = torch.randn(len(labels), self.noise_width, generator=rng, device=self.device)
-        logits = self.autoencoder.get_submodule("decoder")(self.generator(noise, labels))
-        return self.labels.imposed_on(self.layout.activate(logits.float()), labels)
-
-    def _shown(self, chances: Tensor, rng: torch.Generator) -> Tensor:
-        """Return what the discriminator is shown: the outputs themselves, as published, or draws from them."""
-        return chances if self.decoding == "threshold" else straight_through(self.layout, chances, rng)
-
     def _infer(self, infer: bool) -> None:
         self.generator.train(not infer)
         self.autoencoder.train(not infer)
-
-    def _step(self, optimizer: Any, loss: Tensor) -> None:
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()

@@ -25,7 +25,7 @@ row of the batch, which leaves every marginal as it is; below 0.8 what the rows 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ from typing_extensions import override
 
 from ehrsynth.layout import Records
 from ehrsynth.models import options
-from ehrsynth.models.adversarial import gradient_penalty
+from ehrsynth.models.adversarial import Decoding, gradient_penalty
 from ehrsynth.models.emr_wgan import EMRWGAN
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
@@ -58,7 +58,9 @@ class MedGAN2025(EMRWGAN):
         adaptive: what follows the critic's lead: its ``effort``, the ``augmentation`` of what it sees, or ``none``.
         window: critic updates between two looks at the lead.
         tolerance: share of the critic's advantage that may come from its own rows.
-        **rest: of ``EMRWGAN``; ``n_critic`` is the effort at the start.
+        noise_width, width, depth, lr_generator, lr_critic, penalty, marginal_bias, decoding, ema_decay, condition: as
+            for ``EMRWGAN``.
+        n_critic: critic updates per generator update at the start.
 
     Raises:
         OptionError: an option is not a value that can work.
@@ -79,9 +81,33 @@ class MedGAN2025(EMRWGAN):
         adaptive: Adaptive = "effort",
         window: int = 50,
         tolerance: float = 0.1,
-        **rest: Any,
+        noise_width: int = 128,
+        width: int = 256,
+        depth: int = 3,
+        lr_generator: float = 2e-4,
+        lr_critic: float = 5e-4,
+        n_critic: int = 1,
+        penalty: float = 1.0,
+        marginal_bias: bool = True,
+        decoding: Decoding = "bernoulli",
+        ema_decay: float = 0.999,
+        condition: Sequence[str] = (),
     ) -> None:
-        super().__init__(schema=schema, seed=seed, **rest)
+        super().__init__(
+            schema=schema,
+            seed=seed,
+            noise_width=noise_width,
+            width=width,
+            depth=depth,
+            lr_generator=lr_generator,
+            lr_critic=lr_critic,
+            n_critic=n_critic,
+            penalty=penalty,
+            marginal_bias=marginal_bias,
+            decoding=decoding,
+            ema_decay=ema_decay,
+            condition=condition,
+        )
         options.choice(get_args(Adaptive), adaptive=adaptive)
         options.whole(1, window=window)
         options.number(0, tolerance=tolerance)

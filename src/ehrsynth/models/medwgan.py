@@ -16,8 +16,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from ehrsynth.models import options
-from ehrsynth.models.adversarial import clamp_weights, gradient_penalty
-from ehrsynth.models.medgan import Decoding, MedGAN
+from ehrsynth.models.adversarial import Decoding, clamp_weights, gradient_penalty
+from ehrsynth.models.medgan import MedGAN
 from ehrsynth.schema import Schema
 
 
@@ -38,8 +38,6 @@ class MedWGAN(MedGAN):
     Raises:
         OptionError: an option is not a value that can work.
     """
-
-    precisions = ("32-true",)  # the gradient penalty mixes the critic's slopes with the rows
 
     def __init__(
         self,

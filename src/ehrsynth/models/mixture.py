@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.special import ndtr, ndtri
 from typing_extensions import override
 
 from ehrsynth.bits import ones
@@ -19,23 +20,30 @@ from ehrsynth.layout import Records
 from ehrsynth.models import options
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.gradient_free import GradientFree
-from ehrsynth.models.heads import SMALLEST_STD
+from ehrsynth.models.quantiles import GRID, places_of, places_within, quantiles, values_at
+from ehrsynth.models.told import EXPECTED
 from ehrsynth.models.truncated import draw_within, log_chance
 from ehrsynth.schema import Schema
 
+FITTED = 10  # steps of proportional fitting
 TINY = 1e-12  # what is less likely counts as much where a logarithm is needed
+OUTERMOST = 0.5 / GRID  # place of the least value in a law
+SMALLEST_STD = 0.3  # of normal scores: below it a density only rewards reproducing ties
 
 
 class Mixture(GradientFree):
     """Components within which columns are independent; an epoch is one pass of expectation maximisation.
 
     After each pass the mixture has the training shares of all codes, levels and missing indicators, and the mean and
-    variance of each number, whatever the number of components. A number counts where it is observed; the chance that
-    it is missing is one of a component's own. Numbers are Gaussian and, once drawn, put back into [0, 1]: what lies
-    beyond an end is that end, and conditions count it so.
+    variance of each number's scores, whatever the number of components. A number counts where it is observed; the
+    chance that it is missing is one of a component's own. A number is Gaussian on the scale of normal scores, Phi^-1 of
+    its place in its training law: so counts and values that many rows share come back as they are, and conditions are
+    exact.
 
-    What travels with a checkpoint are components of ten training rows or more: smaller ones are pooled, and so are the
-    means of a number of which components have observed less than ten.
+    What travels with a checkpoint are sums over ten training rows or more, as far as rows are of one component. Smaller
+    components are pooled. So are, of each column, the components in which less than ten rows have a code or level, or
+    lack a code, or have a number observed; that hardly any has it, where five or more were to be expected, stays. Thus
+    a pass need not make the training rows likelier. Of a column alone travels what ``independent`` keeps.
 
     Args:
         schema: columns to generate.
@@ -49,6 +57,7 @@ class Mixture(GradientFree):
     """
 
     overall: Tensor  # [B + 3 C], the training means of ``_features``
+    quantiles: Tensor  # the law of each number
 
     def __init__(
         self, *, schema: Schema, seed: int = 0, components: int = 256, spread: float = 1.0, prior_rows: float = 5.0
@@ -65,18 +74,22 @@ class Mixture(GradientFree):
         self.means = nn.Parameter(torch.full((components, numbers), 0.5))  # of numbers where they are observed
         self.stds = nn.Parameter(torch.ones(components, numbers))
         self.register_buffer("overall", torch.zeros(binary + 3 * numbers, dtype=torch.float64))
+        self.register_buffer("quantiles", torch.zeros(GRID, numbers))
 
     @torch.no_grad()
     def observe(self, train: Records) -> None:
         """Start every component near the marginals, apart from each other by chance."""
-        values = train.with_gaps().values.double()
-        seen = (~values.isnan()).double().mean(0)
-        moments = [values.nan_to_num(0.0).pow(power).mean(0) for power in (1, 2)]
+        self.quantiles.copy_(quantiles(train))
+        values = train.with_gaps().values
+        observed = (~values.isnan()).double()
+        seen = observed.mean(0)
+        scores = self.scores_of(values.nan_to_num(0.0)) * observed
+        moments = [scores.pow(power).mean(0) for power in (1, 2)]
         self.overall.copy_(torch.cat([ones(train.bits) / len(train), seen, *moments]))
         chances, mean, std = self._of_sums(torch.ones(1), self.overall[None])
         with self.seeded_init():
             around = chances.clamp(TINY, 1 - 1e-6).logit() + self.spread * torch.randn(self.chances.shape)
-            self.means.copy_((mean + std * torch.randn(self.means.shape)).clamp(0, 1))
+            self.means.copy_(mean + std * torch.randn(self.means.shape))
         self.chances.copy_(around.sigmoid())
         for group in self.layout.groups.values():
             self.chances[:, group] /= self.chances[:, group].sum(1, keepdim=True)
@@ -87,8 +100,14 @@ class Mixture(GradientFree):
     def conditionable(self) -> Collection[str]:
         return self.schema.names
 
+    def scores_of(self, values: Tensor) -> Tensor:
+        """Return normal scores [n, C] of numbers, float64; of a value that many rows share, that of their middle."""
+        below, up_to = (places_of(values, self.quantiles, right).double() for right in (False, True))
+        scores: Tensor = ndtri(((below + up_to) / 2).clamp(OUTERMOST, 1 - OUTERMOST))
+        return scores.where(~values.isnan(), torch.nan)
+
     def log_likelihood(self, rows: Tensor) -> Tensor:
-        """Return log p(x) [n] in nats of encoded records [n, p]; of numbers the Gaussian before it is put back."""
+        """Return log p(x) [n] in nats of encoded records [n, p]; of numbers that of their normal scores."""
         return self._joint(*self._features(rows)).logsumexp(1)
 
     @override
@@ -123,20 +142,20 @@ class Mixture(GradientFree):
         place = torch.rand(n, 1, generator=generator, device=self.device, dtype=torch.float64)
         chosen = (place * up_to[:, -1:] >= up_to).sum(1).clamp(max=len(self.shares) - 1)
         means, stds = self.means[chosen], self.stds[chosen]
-        values = means + stds * torch.randn(means.shape, generator=generator, device=self.device)
+        scores = means + stds * torch.randn(means.shape, generator=generator, device=self.device)
         if condition is not None and (ranges := _ranges(condition)):
+            low, high = (end.expand(n, -1)[:, ranges] for end in self._ends(condition))
             places = torch.rand(n, len(ranges), generator=generator, device=self.device)
-            for number, place in zip(ranges, places.T, strict=True):
-                at = self.layout.values.start + number
-                low, high = condition.low[:, at].expand(n), condition.high[:, at].expand(n)
-                drawn = draw_within(low, high, means[:, number], stds[:, number], place)
-                values[:, number] = drawn.where(condition.given[:, at], values[:, number])
+            drawn = draw_within(low, high, means[:, ranges], stds[:, ranges], places).float()
+            given = condition.given[:, self.layout.values][:, ranges]
+            scores[:, ranges] = drawn.where(given, scores[:, ranges])
+        values = values_at(ndtr(scores).nan_to_num(), self.quantiles).where(~scores.isnan(), torch.nan)
         rows = self.layout.harden(torch.cat([self.chances[chosen], values], dim=1), generator)
         return rows if condition is None else condition.imposed_on(rows)
 
     def _features(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is added up: bits and levels [n, B]; whether numbers are observed, these, their squares."""
-        values = rows[:, self.layout.values].double()
+        values = self.scores_of(rows[:, self.layout.values])
         observed = torch.ones_like(values)
         for bit, value in self.layout.missing_bits():
             observed[:, value] = 1 - rows[:, bit]
@@ -162,25 +181,46 @@ class Mixture(GradientFree):
     def _chance_of(self, condition: Condition) -> Tensor:
         """Return the log of how likely each component meets a condition, [1 or n, K]."""
         present, absent = self._logs()
-        binary, first = self.layout.binary, self.layout.values.start
+        binary = self.layout.binary
         given, low = condition.given[:, binary].double(), condition.low[:, binary].double()
         found = (given * low) @ present.T + (given * (1 - low)) @ absent.T
-        for at in condition.given[:, self.layout.values].any(0).nonzero().flatten().tolist():
-            low, high = condition.low[:, first + at, None], condition.high[:, first + at, None]
-            chance = log_chance(low, high, self.means[:, at], self.stds[:, at])
-            found += chance.where(condition.given[:, first + at, None], 0.0)
+        known = condition.given[:, self.layout.values]
+        starts, ends = self._ends(condition)
+        for at in known.any(0).nonzero().flatten().tolist():
+            chance = log_chance(starts[:, at, None], ends[:, at, None], self.means[:, at], self.stds[:, at])
+            found += chance.where(known[:, at, None], 0.0)
         return found
+
+    def _ends(self, condition: Condition) -> tuple[Tensor, Tensor]:
+        """Return the normal scores [1 or n, C] between which the numbers lie that a condition asks for, float64."""
+        low, high = (places.double() for places in places_within(condition, self.quantiles))
+        single = low == high  # no number of rows shares it: a density, which at an end is that of the outermost
+        low, high = (places.clamp(OUTERMOST, 1 - OUTERMOST).where(single, places) for places in (low, high))
+        return ndtri(low), ndtri(high)
 
     def _of_sums(self, weights: Tensor, sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return chances [K, B], means and deviations [K, C] of the features' ``sums`` over ``weights`` rows each."""
-        alive = (weights > 0)[:, None]
-        total = sums + self.prior_rows * alive * self.overall
-        chances = total[:, : self.layout.binary.stop] / (weights[:, None] + self.prior_rows * alive).clamp(min=TINY)
-        parts = total[:, self.layout.binary.stop :].unflatten(1, (3, -1))  # observed, their sum, that of their squares
-        few = sums[:, self.layout.binary.stop :].unflatten(1, (3, -1))[:, :1] < LEAST
-        seen, first, second = torch.where(few, (parts * few).sum(0), parts).clamp(min=0).unbind(1)
+        binary = self.layout.binary.stop
+        prior = self.prior_rows * (weights > 0)[:, None]
+        present = self._told(weights[:, None], sums[:, :binary]) + prior * self.overall[:binary]
+        chances = present / (weights[:, None] + prior).clamp(min=TINY)
+        parts = sums[:, binary:].unflatten(1, (3, -1))  # observed, their sum, that of their squares
+        few = _few(parts[:, 0])[:, None]
+        parts = parts + prior[:, None] * self.overall[binary:].unflatten(0, (3, -1))
+        seen, first, second = torch.where(few, (parts * few).sum(0), parts).unbind(1)
         mean, square = (part / seen.clamp(min=TINY) for part in (first, second))
         return chances, mean, (square - mean.square()).clamp(min=SMALLEST_STD**2).sqrt()
+
+    def _told(self, weights: Tensor, present: Tensor) -> Tensor:
+        """Return how many rows of each component have each bit and level [K, B], those of few rows put together."""
+        found = _spread(present, weights)
+        bits = self.layout.bits
+        found[:, bits] = weights - _spread(weights - found[:, bits], weights)
+        for group in self.layout.groups.values():
+            for _ in range(FITTED):  # until the levels of each component add up again
+                found[:, group] *= weights / found[:, group].sum(1, keepdim=True).clamp(min=TINY)
+                found[:, group] *= present[:, group].sum(0) / found[:, group].sum(0).clamp(min=TINY)
+        return found
 
 
 def _pooled(weights: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,6 +237,31 @@ def _pooled(weights: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
         part[pooled] = 0
         part[pooled[-1]] = together
     return weights, sums
+
+
+def _few(rows: Tensor) -> Tensor:
+    """Return which components have less than ``LEAST`` of ``rows`` [K, ...], and more until they have as many."""
+    values, order = rows.sort(0)
+    number = (values < LEAST).sum(0)
+    enough = (values.cumsum(0) < LEAST).sum(0) + 1
+    number = torch.where((values < LEAST).any(0), number.maximum(enough), 0)
+    return order.argsort(0) < number
+
+
+def _spread(rows: Tensor, weights: Tensor) -> Tensor:
+    """Return ``rows`` [K, B] of components of so many ``weights`` [K, 1], those of few at the share they have together.
+
+    If these are few together too, the other components have them; and if there are no others, all have one share. Where
+    hardly any are found, though five or more were to be expected, that stays.
+    """
+    total = rows.sum(0)
+    alone = weights * total / weights.sum().clamp(min=TINY)
+    few = (rows < LEAST) & ~((rows < 0.5) & (alone >= EXPECTED))
+    together = (rows * few).sum(0)
+    share = (together / (weights * few).sum(0).clamp(min=TINY)).where(together >= LEAST, 0.0)
+    found = torch.where(few, weights * share, rows)
+    left = found.sum(0)
+    return torch.where(left < LEAST, alone, found * total / left.clamp(min=TINY))
 
 
 def _ranges(condition: Condition) -> list[int]:

@@ -68,13 +68,14 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise rows [n, width]."""
+        """Normalise rows [n, width], or channels [n, width, length] over their length too."""
         if not self.training or not processes.is_available() or not processes.is_initialized():
             return super().forward(x)
+        rows = x.movedim(1, -1).flatten(0, -2).to(self.weight.dtype)
         world = processes.get_world_size()
-        mean = _over_processes(x.mean(0)) / world
-        variance = _over_processes((x - mean).square().mean(0)) / world
-        n = world * len(x)
+        mean = _over_processes(rows.mean(0)) / world
+        variance = _over_processes((rows - mean).square().mean(0)) / world
+        n = world * len(rows)
         assert self.momentum is not None
         assert self.running_mean is not None
         assert self.running_var is not None
@@ -82,7 +83,8 @@ class BatchNorm(nn.BatchNorm1d):
         self.running_mean.lerp_(mean.detach(), self.momentum)
         self.running_var.lerp_(variance.detach() * n / (n - 1), self.momentum)
         self.num_batches_tracked += 1
-        return (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+        rows = (rows - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+        return rows.view(x.movedim(1, -1).shape).movedim(-1, 1).to(x.dtype)
 
 
 def _over_processes(x: Tensor) -> Tensor:

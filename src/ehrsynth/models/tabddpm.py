@@ -5,59 +5,32 @@ et al., NeurIPS 2021. Both kinds share the step t, the cosine schedule and one n
 predicts x_0 of the categories and the noise in the numbers; the loss is L_simple + sum_i L_i / C.
 """
 
-from collections.abc import Collection, Sequence
-from functools import partial
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
 from ehrsynth.layout import Records
 from ehrsynth.models import heads, options
-from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
+from ehrsynth.models.diffusion.base import DiffusionModel, GuidedModel
+from ehrsynth.models.diffusion.categories import Categories
 from ehrsynth.models.diffusion.discrete_time import CosineSchedule, GaussianDiffusion, MultinomialDiffusion
-from ehrsynth.models.diffusion.embedding import Sinusoid
-from ehrsynth.models.diffusion.guidance import dropped, guided
-from ehrsynth.models.diffusion.normal_quantiles import Centred, NormalQuantiles
-from ehrsynth.models.diffusion.states import States
-from ehrsynth.models.labels import Labels
-from ehrsynth.models.nn import mlp, moving_average
+from ehrsynth.models.diffusion.guidance import guided
+from ehrsynth.models.diffusion.normal_scores import Centred, NormalScores
+from ehrsynth.models.diffusion.told_mlp import ToldMLP
 from ehrsynth.schema import Schema
 
 Numbers = Literal["quantile", "min_max"]
 
 
-class TabularMLP(nn.Module):
-    """The paper's network: x = Linear(x_t) + time(t) + SiLU(Linear(labels)), then an MLP.
-
-    ``time`` is Linear, SiLU, Linear of sinusoids. Rows [n, p] hold bits and indicators as zeros and ones; the code
-    gives logarithms of both states, -69 for 0, which over hundreds of columns add up to what ends in NaN.
-    """
-
-    def __init__(self, columns: int, labels: int, stem_width: int, widths: Sequence[int]) -> None:
-        super().__init__()
-        self.time = nn.Sequential(
-            Sinusoid(stem_width), nn.Linear(stem_width, stem_width), nn.SiLU(), nn.Linear(stem_width, stem_width)
-        )
-        self.label = nn.Sequential(nn.Linear(labels, stem_width), nn.SiLU()) if labels else None
-        self.stem = nn.Linear(columns, stem_width)
-        self.body = mlp([stem_width, *widths, columns])
-
-    def forward(self, x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        """Map rows [n, p], steps [n, 1] or [1, 1] and labels [n, k] to [n, p]."""
-        x = self.stem(x) + self.time(t)
-        if self.label is not None:
-            x = x + self.label(labels)
-        output: Tensor = self.body(x)
-        return output.float()
-
-
-class TabDDPM(SyntheticModel):
+class TabDDPM(DiffusionModel, GuidedModel):
     """Multinomial diffusion of bits and groups, Gaussian diffusion of numbers, by one MLP.
+
+    The network sees bits and indicators as zeros and ones; the paper's code gives it logarithms of both states, -69 for
+    0, which over hundreds of columns add up to what ends in NaN.
 
     A bit is a category of two states. No column has a loop of its own, in loss or sampler. Labels are the paper's class
     condition for any columns; dropping them, guidance and the average of the weights are ours, as is that a number
@@ -76,15 +49,15 @@ class TabDDPM(SyntheticModel):
             they keep an average too.
         marginal_bias: start the output for bits and groups at the training marginals.
         condition: columns that the network is told, so that it can be asked for them.
-        label_dropout: share of training rows whose labels it is not told.
-        guidance: w in output + w (output - output without labels); 0 is calibrated.
+        label_dropout: share of training rows whose labels it is not told, as guidance needs.
+        guidance: w in F + w (F - F without labels), F being the output of the network; 0 is calibrated.
 
     Raises:
         OptionError: an option is not a value that can work.
     """
 
     penalises_rules = True
-    conditioning = "label"
+    network: ToldMLP
 
     def __init__(
         self,
@@ -102,52 +75,46 @@ class TabDDPM(SyntheticModel):
         label_dropout: float = 0.1,
         guidance: float = 0.0,
     ) -> None:
-        super().__init__(schema=schema, seed=seed)
+        super().__init__(schema=schema, seed=seed, condition=condition, label_dropout=label_dropout, guidance=guidance)
         self.save_hyperparameters(ignore=["schema"])
         options.widths(widths=widths)
         options.whole(1, stem_width=stem_width)
         options.whole(2, timesteps=timesteps)
         options.choice(get_args(Numbers), numbers=numbers)
-        options.positive(learning_rate=learning_rate)
-        options.number(0, ema_decay=ema_decay, label_dropout=label_dropout, guidance=guidance)
-        self.timesteps, self.learning_rate, self.marginal_bias = timesteps, learning_rate, marginal_bias
-        self.label_dropout, self.guidance = label_dropout, guidance
-        layout, self.labels = self.layout, Labels(schema, condition)
-        self.scale = NormalQuantiles(layout.width - layout.values.start) if numbers == "quantile" else Centred()
-        self.states, self.schedule = States(layout), CosineSchedule(timesteps)
+        self.timesteps, self.marginal_bias = timesteps, marginal_bias
+        columns, numeric = self.layout.width, self.layout.width - self.layout.values.start
+        self.scale = NormalScores(numeric) if numbers == "quantile" else Centred()
+        self.categories, self.schedule = Categories(self.layout), CosineSchedule(timesteps)
         self.gaussian = GaussianDiffusion(self.schedule)
-        self.multinomial = MultinomialDiffusion(self.schedule, self.states)
+        self.multinomial = MultinomialDiffusion(self.schedule, self.categories)
         with self.seeded_init():
-            self.network = TabularMLP(layout.width, self.labels.width, stem_width, widths)
-        self.average = moving_average(self.network, ema_decay) if ema_decay else None
+            network = ToldMLP(columns, self.labels.width, stem_width, widths)
+        self.follow(network, learning_rate=learning_rate, warmup_steps=0, ema_decay=ema_decay)
 
+    @override
     def observe(self, train: Records) -> None:
-        """Take quantiles of numbers, count labels."""
+        """Take quantiles of numbers, count labels, and start the output at the marginals if it is asked for."""
+        super().observe(train)
         self.scale.observe(train)
-        self.labels.observe(train)
         if self.marginal_bias:
             output, binary = self.network.body[-1], self.layout.binary
             assert isinstance(output, nn.Linear)
             output.bias.data[binary] = heads.marginal_logits(train)[binary]
-
-    @property
-    @override
-    def conditionable(self) -> Collection[str]:
-        return self.labels.columns
+            self.start_average()
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss of ``batch`` [n, p] at one random step t in each row."""
         rng = self.step_rng(batch_idx)
         t = torch.randint(1, self.timesteps + 1, (len(batch), 1), generator=rng, device=self.device)
-        labels = dropped(self.labels.of(batch), self.label_dropout, rng)
-        start, log_start = self.scale(batch[:, self.layout.values]), self.states.of(batch).log()
+        labels = self.told(batch, rng)
+        start, log_start = self.scale(batch[:, self.layout.values]), self.categories.of(batch).log()
         noise = torch.randn(start.shape, generator=rng, device=self.device)
         values = self.gaussian.noised(start, noise, t)
-        states = self.states.draw(self.multinomial.noised(log_start, t), rng)
+        states = self.categories.draw(self.multinomial.noised(log_start, t), rng)
         log_estimate, predicted = self._split(self.network(self._joined(states, values), t, labels))
         kl = self.multinomial.divergence(states.log(), log_start, log_estimate, t)
         # T of one step stands for the sum over all of them (code); the last term of the bound has no weights in it.
-        multinomial = self.timesteps * kl.mean() / max(1, self.states.variables)
+        multinomial = self.timesteps * kl.mean() / max(1, self.categories.variables)
         gaussian = ((predicted - noise).square() * heads.observed(self.layout, batch)).sum() / max(1, noise.numel())
         total = gaussian + multinomial
         if self.rules_weight:
@@ -156,23 +123,16 @@ class TabDDPM(SyntheticModel):
         self.log_losses(batch_idx, total=total, gaussian=gaussian, multinomial=multinomial)
         return total
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then average: here and not at the end of the batch, when checkpoints are already written."""
-        super().optimizer_step(*args, **kwargs)
-        if self.average is not None:
-            self.average.update_parameters(self.network)
-
-    def configure_optimizers(self) -> Any:
-        """AdamW without weight decay; its rate falls linearly to zero at the end of the budget."""
-        optimizer: Optimizer = AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=0.0, fused=True)
-        schedule = LambdaLR(optimizer, partial(_falling, self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    @override
+    def rate(self, total: float, step: int) -> float:
+        """Return the share of the learning rate in a step: it falls linearly to zero."""
+        return max(0.0, 1 - step / total)
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw records [n, p] by T reverse steps from uniform categories and normal numbers."""
         labels = self.labels.draw(n, generator, condition)
-        network = guided(self.network if self.average is None else self.average, labels, self.guidance)
-        states = self.states.draw(self.states.log_uniform.expand(n, -1), generator)
+        network = guided(self.average, labels, self.guidance)
+        states = self.categories.draw(self.categories.log_uniform.expand(n, -1), generator)
         values = torch.randn(n, self.layout.width - self.layout.values.start, generator=generator, device=self.device)
         for step in range(self.timesteps, 0, -1):
             t = torch.full((1, 1), step, device=self.device)
@@ -183,22 +143,18 @@ class TabDDPM(SyntheticModel):
             if step > 1:  # the last step's numbers are their mean, and its states are drawn as the record is made hard
                 noise = torch.randn(values.shape, generator=generator, device=self.device)
                 values = values + self.schedule.beta[step].sqrt() * noise
-                states = self.states.draw(log_p, generator)
-        rows = self.layout.harden(torch.cat([self.states.rows(log_p.exp()), self.scale.inverse(values)], 1), generator)
-        return self.labels.imposed_on(rows, labels)
+                states = self.categories.draw(log_p, generator)
+        chances = torch.cat([self.categories.rows(log_p.exp()), self.scale.inverse(values)], dim=1)
+        return self.labels.imposed_on(self.layout.harden(chances, generator), labels)
 
     def _joined(self, states: Tensor, values: Tensor) -> Tensor:
-        return torch.cat([self.states.rows(states), values], dim=1)
+        return torch.cat([self.categories.rows(states), values], dim=1)
 
     def _split(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Return log probabilities of the states at step 0, and the noise in the numbers."""
-        return self.states.log_softmax(self.states.logits_of(output)), output[:, self.layout.values]
+        return self.categories.log_softmax(self.categories.logits_of(output)), output[:, self.layout.values]
 
     def _estimate(self, log_estimate: Tensor, values: Tensor) -> Tensor:
         """Return the records expected at step 0: probabilities, and numbers in [0, 1]."""
         values = self.scale.inverse(values.clamp(-self.scale.limit, self.scale.limit))
-        return torch.cat([self.states.rows(log_estimate.exp()), values], dim=1)
-
-
-def _falling(total: float, step: int) -> float:
-    return max(0.0, 1 - step / total)
+        return torch.cat([self.categories.rows(log_estimate.exp()), values], dim=1)

@@ -10,7 +10,7 @@ code, and the codes of a record add up, so that it is a set that is encoded. Num
 theirs are; the decoder has a likelihood per kind of column and is drawn from, where theirs takes the likeliest level.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -23,15 +23,15 @@ from typing_extensions import override
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.layout import Records
 from ehrsynth.models import heads, options
-from ehrsynth.models.base import SyntheticModel
+from ehrsynth.models.autoencoder import kl_of_normal, normal_draw
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.diffusion.embedding import Sinusoid
-from ehrsynth.models.diffusion.guidance import dropped, guided
+from ehrsynth.models.diffusion.base import GuidedModel
+from ehrsynth.models.diffusion.guidance import guided
 from ehrsynth.models.diffusion.loss import edm_errors
-from ehrsynth.models.diffusion.normal_quantiles import NormalQuantiles
+from ehrsynth.models.diffusion.normal_scores import NormalScores
 from ehrsynth.models.diffusion.precondition import denoise
 from ehrsynth.models.diffusion.sampler import heun, karras_schedule
-from ehrsynth.models.labels import Labels
+from ehrsynth.models.diffusion.told_mlp import ToldMLP
 from ehrsynth.models.nn import mlp
 from ehrsynth.schema import Schema
 
@@ -40,29 +40,7 @@ LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
 
 
-class LatentDenoiser(nn.Module):
-    """F of the preconditioning: Linear(z) + noise(c) + SiLU(Linear(labels)), then layers of SiLU, w to 2 w to 2 w to w.
-
-    Labels are ours, as TabDDPM has them.
-    """
-
-    def __init__(self, latent_width: int, labels: int, width: int) -> None:
-        super().__init__()
-        self.noise = nn.Sequential(Sinusoid(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.label = nn.Sequential(nn.Linear(labels, width), nn.SiLU()) if labels else None
-        self.stem = nn.Linear(latent_width, width)
-        self.body = mlp([width, 2 * width, 2 * width, width, latent_width], nn.SiLU)
-
-    def forward(self, z: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
-        """Map latent vectors [n, d], noise conditions [n, 1] or [1, 1] and labels [n, k] to [n, d]."""
-        x = self.stem(z) + self.noise(noise)
-        if self.label is not None:
-            x = x + self.label(labels)
-        output: Tensor = self.body(x)
-        return output
-
-
-class TabSyn(SyntheticModel):
+class TabSyn(GuidedModel):
     """An autoencoder for the first epochs, then diffusion of its latent vectors; which of the two, the epoch says.
 
     Before the second phase latent vectors are drawn as normal ones with the moments they have in the training rows.
@@ -72,7 +50,7 @@ class TabSyn(SyntheticModel):
         seed: of weights, latent draws and noise.
         latent_width: d, dimensions of the latent vector.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
-        denoiser_width: w, of the denoising MLP; its two widest layers have twice as many units.
+        denoiser_width: w, of the denoising MLP, whose layers have w, 2 w, 2 w and w units.
         autoencoder_share: of the epochs that the autoencoder takes; at least one.
         beta_max: weight of the KL term in the first epoch, 1 being the evidence lower bound.
         beta_min: in the autoencoder's last epoch; in between it falls by the same factor from epoch to epoch.
@@ -80,15 +58,14 @@ class TabSyn(SyntheticModel):
         learning_rate: of Adam; in the second phase it falls linearly to zero.
         steps: of Heun's method.
         condition: columns that denoiser and decoder are told, so that they can be asked for them.
-        label_dropout: share of training rows whose labels the denoiser is not told.
-        guidance: w in D + w (D - D without labels); 0 is calibrated.
+        label_dropout: share of training rows whose labels the denoiser is not told, as guidance needs.
+        guidance: w in F + w (F - F without labels), F being the output of the network; 0 is calibrated.
 
     Raises:
         OptionError: an option is not a value that can work.
     """
 
     penalises_rules = True
-    conditioning = "label"
     moments: Tensor  # [2, d]: the means of latent vectors and of their squares
     diffuses: Tensor  # whether the second phase has begun
 
@@ -110,12 +87,11 @@ class TabSyn(SyntheticModel):
         label_dropout: float = 0.1,
         guidance: float = 0.0,
     ) -> None:
-        super().__init__(schema=schema, seed=seed)
+        super().__init__(schema=schema, seed=seed, condition=condition, label_dropout=label_dropout, guidance=guidance)
         self.save_hyperparameters(ignore=["schema"])
         options.whole(1, latent_width=latent_width, denoiser_width=denoiser_width)
         options.widths(hidden=hidden)
         options.whole(2, steps=steps)
-        options.number(0, label_dropout=label_dropout, guidance=guidance)
         options.positive(autoencoder_share=autoencoder_share, beta_max=beta_max, beta_min=beta_min)
         options.positive(learning_rate=learning_rate)
         expect(autoencoder_share < 1, "model.autoencoder_share", autoencoder_share, "a share below one")
@@ -123,30 +99,25 @@ class TabSyn(SyntheticModel):
             raise OptionError(f"model.beta_min={beta_min}: at most model.beta_max={beta_max} was expected")
         self.latent_width, self.posterior_draws, self.learning_rate = latent_width, posterior_draws, learning_rate
         self.autoencoder_share, self.beta_max, self.beta_min = autoencoder_share, beta_max, beta_min
-        self.label_dropout, self.guidance = label_dropout, guidance
         self.sigmas = karras_schedule(steps, sigma_max=SIGMA_MAX, sigma_min=SIGMA_MIN, rho=RHO)
-        layout, self.labels = self.layout, Labels(schema, condition)
+        layout, widths = self.layout, [2 * denoiser_width, 2 * denoiser_width, denoiser_width]
         with self.seeded_init():
             self.encoder = mlp([layout.width, *hidden, 2 * latent_width])
             self.decoder = mlp([latent_width + self.labels.width, *reversed(hidden), layout.width])
-            self.denoiser = LatentDenoiser(latent_width, self.labels.width, denoiser_width)
-        self.scale = NormalQuantiles(layout.width - layout.values.start)
+            self.denoiser = ToldMLP(latent_width, self.labels.width, denoiser_width, widths, nn.SiLU)
+        self.scale = NormalScores(layout.width - layout.values.start)
         self.log_std = nn.Parameter(torch.full((layout.width - layout.binary.stop,), -2.0))
         self.register_buffer("moments", torch.tensor([[0.0], [1.0]]).repeat(1, latent_width))
         self.register_buffer("diffuses", torch.tensor(False))
 
+    @override
     def observe(self, train: Records) -> None:
         """Start the decoder's output at the training marginals, and count labels."""
-        self.labels.observe(train)
+        super().observe(train)
         self.scale.observe(train)
         output, binary = self.decoder[-1], self.layout.binary
         assert isinstance(output, nn.Linear)
         output.bias.data.zero_()[binary] = heads.marginal_logits(train)[binary]  # ranks have their mean at one half
-
-    @property
-    @override
-    def conditionable(self) -> Collection[str]:
-        return self.labels.columns
 
     @property
     def autoencoder_epochs(self) -> int:
@@ -206,22 +177,22 @@ class TabSyn(SyntheticModel):
     ) -> dict[str, Tensor]:
         """Return the negative evidence lower bound of ``batch``, the KL term weighted by beta."""
         mean, log_variance = self.encoder(batch).chunk(2, dim=1)
-        latent = _drawn(mean, log_variance, generator)
+        latent = normal_draw(mean, log_variance, generator)
         self._count(latent if self.posterior_draws else mean, batch_idx)
         logits = self._logits(latent, labels)
-        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
         likelihood = heads.negative_log_likelihood(self.layout, batch, logits, self.std).mean()
-        return {"reconstruction": likelihood, "kl": self.beta * kl, **self._broken(logits, labels)}
+        kl = self.beta * kl_of_normal(mean, log_variance).mean()
+        return {"reconstruction": likelihood, "kl": kl, **self._broken(logits, labels)}
 
     def _denoising(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the EDM loss of the latent vectors of ``batch``; encoder and decoder stay as they are."""
         with torch.no_grad():
             mean, log_variance = self.encoder(batch).chunk(2, dim=1)
-            latent = _drawn(mean, log_variance, generator) if self.posterior_draws else mean
+            latent = normal_draw(mean, log_variance, generator) if self.posterior_draws else mean
             center, spread = self._location()
             scaled = SIGMA_DATA * (latent - center) / spread
         errors, denoised = edm_errors(
-            partial(self.denoiser, labels=dropped(labels, self.label_dropout, generator)),
+            partial(self.denoiser, labels=self.told(batch, generator)),
             scaled,
             generator,
             sigma_data=SIGMA_DATA,
@@ -266,11 +237,6 @@ class TabSyn(SyntheticModel):
     def _logits(self, latent: Tensor, labels: Tensor) -> Tensor:
         logits: Tensor = self.decoder(torch.cat([latent, labels], dim=1))
         return logits
-
-
-def _drawn(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-    return mean + (0.5 * log_variance).exp() * noise
 
 
 def _falling_after(first: float, total: float, step: int) -> float:

@@ -12,8 +12,12 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import xlogy
 from torch import Tensor
 from torch.nn.functional import pad
+
+from ehrsynth.disclosure import LEAST
+from ehrsynth.models.told import may_tell
 
 Rows = Callable[[], Iterable[Tensor]]  # states [n, d] of all rows, int64, a block at a time; may be asked for again
 
@@ -23,6 +27,9 @@ TRACE = 1e-6  # rows that have a state that no row has
 
 def pairwise_information(rows: Rows, sizes: Sequence[int]) -> NDArray[np.float64]:
     """Return the mutual information [d, d] of every two variables, in nats; the diagonal is zero.
+
+    It is a sum over the cells of their table. Those that may not be told count nothing (see ``told``): two variables
+    are as near as what may be known about them together says.
 
     The counts of all pairs of states are matrix products of indicators. The first state of a variable needs none: what
     it has is what the others leave. Variables are taken so many at a time that no table is wider than ``BLOCK``.
@@ -259,26 +266,30 @@ def _counted(
 def _information(
     counts: tuple[NDArray[np.float64], ...], n: int, left: Sequence[int], right: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Return mutual information [a, b] from counts of all but the first states; see ``_counted``."""
+    """Return information [a, b] from counts of all but the first states; see ``_counted``."""
     of_left, of_right, both = counts
     i, j = (np.cumsum([0, *[size - 1 for size in sizes[:-1]]]) for sizes in (left, right))
-
-    def entropy(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        return counts * np.log(np.maximum(counts, 1))
-
-    def summed(table: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.add.reduceat(np.add.reduceat(table, i, 0), j, 1)
-
     first_left = of_right - np.add.reduceat(both, i, 0)  # the first state on the left beside others on the right
     first_right = of_left[:, None] - np.add.reduceat(both, j, 1)
     left_firsts, right_firsts = n - np.add.reduceat(of_left, i), n - np.add.reduceat(of_right, j)
     neither = left_firsts[:, None] - np.add.reduceat(first_left, j, 1)
-    of_pairs = summed(entropy(both)) + entropy(neither)
-    of_pairs += np.add.reduceat(entropy(first_left), j, 1) + np.add.reduceat(entropy(first_right), i, 0)
-    alone_left = np.add.reduceat(entropy(of_left), i) + entropy(left_firsts)
-    alone_right = np.add.reduceat(entropy(of_right), j) + entropy(right_firsts)
-    found: NDArray[np.float64] = of_pairs - alone_left[:, None] - alone_right + n * np.log(n)
-    return found.clip(min=0) / n
+
+    def told(
+        cells: NDArray[np.float64], above: NDArray[np.float64], beside: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return x log(x / e) - x + e of the cells that may be told, none of them negative; zero of the others."""
+        expected = np.outer(above, beside) / n
+        surprise = xlogy(cells, cells / np.maximum(expected, np.finfo(float).tiny)) - cells + expected
+        # Who has a state of fewer rows is in other cells, untold, so an empty one says nothing either.
+        states = np.logical_and.outer(above >= LEAST, beside >= LEAST)
+        return np.where(may_tell(cells, expected) & states, surprise, 0.0)
+
+    found = np.add.reduceat(np.add.reduceat(told(both, of_left, of_right), i, 0), j, 1)
+    found += np.add.reduceat(told(first_left, left_firsts, of_right), j, 1)
+    found += np.add.reduceat(told(first_right, of_left, right_firsts), i, 0)
+    found += told(neither, left_firsts, right_firsts)
+    informed: NDArray[np.float64] = found.clip(min=0) / n
+    return informed
 
 
 def _rooted_in_the_middle(parents: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,8 +1,4 @@
-"""Gaussians that are put back into [0, 1] once drawn, given that the result lies in a range.
-
-What lies beyond an end is that end, so 0 and 1 have a chance of their own, and a range that starts or ends there has
-all that lies beyond.
-"""
+"""Gaussians given that the result lies in a range, whose ends may be infinite."""
 
 import math
 
@@ -12,7 +8,7 @@ from torch.special import log_ndtr, ndtri
 
 
 def log_chance(low: Tensor, high: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return the log of the chance of a range from ``low`` to ``high``, float64; of a value within (0, 1) the density.
+    """Return the log of the chance of a range from ``low`` to ``high``, float64; of a single value the density.
 
     Far from the mean too: there it is the log that numbers can still hold.
     """
@@ -37,7 +33,7 @@ def draw_within(low: Tensor, high: Tensor, mean: Tensor, std: Tensor, places: Te
 def _ends(low: Tensor, high: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     """Return the range in standard deviations around the mean, float64."""
     start, end = ((value - mean).double() / std for value in (low, high))
-    return start.where(low > 0, -torch.inf), end.where(high < 1, torch.inf)
+    return start, end
 
 
 def _in_the_lower_tail(start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:

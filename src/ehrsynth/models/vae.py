@@ -4,7 +4,7 @@ Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014; a weight on the 
 et al., beta-VAE, ICLR 2017; likelihoods by kind of column as in Nazabal et al., HI-VAE, 2020.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,14 @@ from typing_extensions import override
 
 from ehrsynth.layout import Records
 from ehrsynth.models import heads, options
-from ehrsynth.models.base import SyntheticModel
+from ehrsynth.models.autoencoder import kl_of_normal, normal_draw
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.labels import Labels
+from ehrsynth.models.labels import LabelledModel
 from ehrsynth.models.nn import mlp
 from ehrsynth.schema import Schema
 
 
-class VAE(SyntheticModel):
+class VAE(LabelledModel):
     """Bernoulli bits, categorical groups and Gaussian values, given a standard normal latent vector.
 
     The decoder starts at the training marginals, so that the first steps are spent on what depends on
@@ -42,7 +42,6 @@ class VAE(SyntheticModel):
     """
 
     penalises_rules = True
-    conditioning = "label"
 
     def __init__(
         self,
@@ -55,30 +54,26 @@ class VAE(SyntheticModel):
         learning_rate: float = 1e-3,
         condition: Sequence[str] = (),
     ) -> None:
-        super().__init__(schema=schema, seed=seed)
+        super().__init__(schema=schema, seed=seed, condition=condition)
         self.save_hyperparameters(ignore=["schema"])
         options.whole(1, latent_width=latent_width)
         options.widths(hidden=hidden)
         options.number(0, kl_weight=kl_weight)
         options.positive(learning_rate=learning_rate)
         self.latent_width, self.kl_weight, self.learning_rate = latent_width, kl_weight, learning_rate
-        layout, self.labels = self.layout, Labels(schema, condition)
+        layout = self.layout
         with self.seeded_init():
             self.encoder = mlp([layout.width, *hidden, 2 * latent_width])
             self.decoder = mlp([latent_width + self.labels.width, *reversed(hidden), layout.width])
         self.log_std = nn.Parameter(torch.full((layout.width - layout.binary.stop,), -2.0))
 
+    @override
     def observe(self, train: Records) -> None:
         """Start the decoder's output at the training marginals, and count labels."""
-        self.labels.observe(train)
+        super().observe(train)
         output = self.decoder[-1]
         assert isinstance(output, nn.Linear)
         output.bias.data.copy_(heads.marginal_logits(train))
-
-    @property
-    @override
-    def conditionable(self) -> Collection[str]:
-        return self.labels.columns
 
     @property
     def std(self) -> Tensor:
@@ -88,11 +83,10 @@ class VAE(SyntheticModel):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the negative evidence lower bound of ``batch`` [n, p], the KL term weighted."""
         mean, log_variance = self.encoder(batch).chunk(2, dim=1)
-        noise = torch.randn(mean.shape, generator=self.step_rng(batch_idx), device=self.device)
-        latent = mean + (0.5 * log_variance).exp() * noise
+        latent = normal_draw(mean, log_variance, self.step_rng(batch_idx))
         logits = self._decoded(latent, self.labels.of(batch))
         reconstruction = heads.negative_log_likelihood(self.layout, batch, logits, self.std).mean()
-        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+        kl = kl_of_normal(mean, log_variance).mean()
         broken = self.rules_penalty(self.labels.imposed_on(self.layout.activate(logits), self.labels.of(batch)))
         total: Tensor = reconstruction + self.kl_weight * kl + broken
         self.log_losses(batch_idx, total=total, reconstruction=reconstruction, kl=kl)

@@ -8,28 +8,20 @@ Gulrajani et al., Improved Training of Wasserstein GANs, NeurIPS 2017, algorithm
 Of discrete columns the critic sees the chances that the generator gives them, as in the paper's language model.
 """
 
-from collections.abc import Collection, Sequence
-from typing import Literal, get_args
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 from typing_extensions import override
 
-from ehrsynth.layout import Records
 from ehrsynth.models import options
-from ehrsynth.models.adversarial import gradient_penalty
-from ehrsynth.models.base import SyntheticModel
-from ehrsynth.models.condition import Condition
-from ehrsynth.models.heads import straight_through
-from ehrsynth.models.labels import Labels
+from ehrsynth.models.adversarial import AdversarialModel, Decoding, gradient_penalty
 from ehrsynth.models.nn import glorot_, mlp
 from ehrsynth.schema import Schema
 
-Decoding = Literal["threshold", "bernoulli"]
 
-
-class WGANGP(SyntheticModel):
+class WGANGP(AdversarialModel):
     """Two multilayer perceptrons; a batch is split into those that train the critic before the generator's turn.
 
     Args:
@@ -48,10 +40,6 @@ class WGANGP(SyntheticModel):
         OptionError: an option is not a value that can work.
     """
 
-    penalises_rules = True
-    conditioning = "label"
-    precisions = ("32-true",)  # the gradient penalty mixes the critic's slopes with the rows
-
     def __init__(
         self,
         *,
@@ -65,29 +53,20 @@ class WGANGP(SyntheticModel):
         decoding: Decoding = "threshold",
         condition: Sequence[str] = (),
     ) -> None:
-        super().__init__(schema=schema, seed=seed)
+        super().__init__(schema=schema, seed=seed, noise_width=noise_width, decoding=decoding, condition=condition)
         self.save_hyperparameters(ignore=["schema"])
-        options.whole(1, noise_width=noise_width, n_critic=n_critic)
+        options.whole(1, n_critic=n_critic)
         options.widths(hidden=hidden)
         options.positive(learning_rate=learning_rate)
         options.number(0, penalty=penalty)
-        options.choice(get_args(Decoding), decoding=decoding)
-        self.automatic_optimization = False
-        self.noise_width, self.n_critic, self.penalty = noise_width, n_critic, penalty
-        self.learning_rate, self.decoding = learning_rate, decoding
-        self.labels = Labels(schema, condition)
+        self.n_critic, self.penalty, self.learning_rate = n_critic, penalty, learning_rate
         with self.seeded_init():
             self.generator = mlp([noise_width + self.labels.width, *hidden, self.layout.width]).apply(glorot_)
             self.critic = mlp([self.layout.width, *hidden, 1]).apply(glorot_)
 
-    def observe(self, train: Records) -> None:
-        """Count labels."""
-        self.labels.observe(train)
-
-    @property
     @override
-    def conditionable(self) -> Collection[str]:
-        return self.labels.columns
+    def generated(self, noise: Tensor, labels: Tensor) -> Tensor:
+        return self.layout.activate(self.generator(torch.cat([noise, labels], dim=1)).float())
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Train the critic on each of ``n_critic`` parts of ``batch`` [n, p], then the generator once."""
@@ -98,39 +77,20 @@ class WGANGP(SyntheticModel):
         for real in batch.chunk(self.n_critic):
             labels = self.labels.of(real)
             with torch.no_grad():
-                fake = self._shown(self._chances(labels, rng), rng)
+                fake = self.shown(self.chances(labels, rng), rng)
             gap = self.critic(fake).mean() - self.critic(real).mean()
             loss = gap + self.penalty * gradient_penalty(self.critic, real, fake, rng)
             self.log_losses(batch_idx, critic=loss, wasserstein=-gap)
-            of_critic.zero_grad()
-            self.manual_backward(loss)
-            of_critic.step()
+            self.descend(of_critic, loss)
 
         self.toggle_optimizer(of_generator)
-        chances = self._chances(labels, rng)
-        loss = -self.critic(self._shown(chances, rng)).mean()
+        chances = self.chances(labels, rng)
+        loss = -self.critic(self.shown(chances, rng)).mean()
         self.log_losses(batch_idx, generator=loss)
-        of_generator.zero_grad()
-        self.manual_backward(loss + self.rules_penalty(chances))
-        of_generator.step()
+        self.descend(of_generator, loss + self.rules_penalty(chances))
         self.untoggle_optimizer(of_generator)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Adam without momentum for both networks."""
         networks = (self.generator, self.critic)
         return [Adam(network.parameters(), lr=self.learning_rate, betas=(0.0, 0.9), fused=True) for network in networks]
-
-    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
-        """Draw hard records [n, p], by threshold and largest level or by chance as ``decoding`` says."""
-        chances = self._chances(self.labels.draw(n, generator, condition), generator)
-        return self.layout.harden(chances, generator if self.decoding == "bernoulli" else None)
-
-    def _chances(self, labels: Tensor, rng: torch.Generator) -> Tensor:
-        """Return generated rows [n, p] of probabilities and values, with their labels."""
-        noise = torch.randn(len(labels), self.noise_width, generator=rng, device=self.device)
-        rows = self.layout.activate(self.generator(torch.cat([noise, labels], dim=1)))
-        return self.labels.imposed_on(rows, labels)
-
-    def _shown(self, chances: Tensor, rng: torch.Generator) -> Tensor:
-        """Return what the critic is shown: the outputs themselves, or draws from them."""
-        return chances if self.decoding == "threshold" else straight_through(self.layout, chances, rng)

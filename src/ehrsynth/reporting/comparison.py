@@ -63,6 +63,7 @@ class Section:
         figures: to show below the tables, from ``ranking_figures``.
         scores: run -> its scores, with those that exist only among the runs; by default those of the reports.
         title: of the rows, where there are several sets of them.
+        options: group -> what sets it apart from the other groups of its model.
         facts: label -> text about the rows: how many there are, and what sets them apart from the other sets.
     """
 
@@ -72,6 +73,7 @@ class Section:
     scores: Mapping[str, Sequence[Score]] | None = None
     title: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 def comparison_html(path: Path, sections: Sequence[Section]) -> None:
@@ -110,6 +112,7 @@ def _shown(section: Section, folder: Path) -> dict[str, Any]:
     return {
         "title": section.title,
         "facts": section.facts,
+        "options": section.options,
         "figures": section.figures,
         "ranking": ranking,
         "places": ranking.table.to_dict(orient="index"),

@@ -17,7 +17,7 @@ def card_md(
     choice: str,
     scores: Sequence[Score],
     command: str,
-    is_train_copy: bool = False,
+    keeps_rows: bool = False,
 ) -> str:
     """Return the card as Markdown.
 
@@ -29,7 +29,7 @@ def card_md(
         choice: one sentence on how the checkpoint was chosen.
         scores: all scores with their anchors.
         command: what makes the same table again.
-        is_train_copy: the output is the training rows themselves; the card then says so first.
+        keeps_rows: the output is the training rows themselves, whole or mixed; the card then says so first.
     """
     headlines = sorted((score for score in scores if score.card.headline), key=lambda score: score.card.headline)
     privacy = [score for score in scores if score.card.family == "privacy" and score.card.role != "guarantee"]
@@ -47,5 +47,5 @@ def card_md(
         absent=[score for score in privacy if score.value is None],
         spent=spent(scores),
         command=command,
-        is_train_copy=is_train_copy,
+        keeps_rows=keeps_rows,
     )

@@ -28,6 +28,8 @@ from ehrsynth.reporting.style import (
     panels,
 )
 
+MOST_ACROSS = 10  # groups of a heat map side by side
+
 
 def ranking_figures(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> list[NamedFigure]:
     """Draw a ranking: the weighted ranks, the ranks behind them, the scores behind those, and the Pareto view."""
@@ -59,25 +61,34 @@ def ranking_bars(table: pd.DataFrame) -> Drawing:
 
 @figure("ranks", "Ranks on every metric")
 def rank_map(ranking: Ranking) -> Drawing:
-    """Heat map of mean ranks, metrics x groups, the weighted rank in the last row (Table 3 of the JMIR tutorial)."""
+    """Heat map of mean ranks, metrics x groups, the weighted rank in the last row (Table 3 of the JMIR tutorial).
+
+    Many groups are rows instead, for their names and ranks would not fit side by side.
+    """
     overall, weights = ranking.table["weighted_rank"], ranking.weights
     ranks = ranking.ranks.groupby(pd.Series(ranking.groups)).mean().loc[overall.index]
     table = pd.concat([ranks.T, overall.to_frame("weighted rank").T]).to_numpy()
-    drawing, (axis,) = panels(1, 1, 1.3 + 0.3 * len(table))
+    upright = len(ranks) > MOST_ACROSS
+    table = table.T if upright else table
+    drawing, (axis,) = panels(1, 1, 1.3 + 0.3 * len(table) + 1.2 * upright)
     top = max(float(ranks.to_numpy().max()) * 1.35, 2)
     axis.imshow(table, cmap="Blues_r", vmin=1, vmax=top, aspect="auto")
     for row, column in np.ndindex(table.shape):
-        last = row == len(table) - 1
+        last = column == table.shape[1] - 1 if upright else row == len(table) - 1
         text = f"{table[row, column]:.2f}" if last else f"{table[row, column]:.3g}"
         weight = "bold" if last else "normal"
         colour = "white" if table[row, column] < 1 + (top - 1) * 0.5 else MARK
         axis.text(column, row, text, ha="center", va="center", color=colour, fontweight=weight, fontsize=8.5)
-    axis.axhline(len(table) - 1.5, color="white", linewidth=4)
-    names = [f"{_spelled(name)}  ({weights[str(name)]:.3g})" for name in ranks.columns]
-    axis.set_yticks(range(len(table)), [*names, "weighted rank"])
-    axis.set_xticks(range(len(ranks)), [clipped(str(name), 22) for name in ranks.index])
+    metrics = [f"{_spelled(name)}  ({weights[str(name)]:.3g})" for name in ranks.columns] + ["weighted rank"]
+    groups = [clipped(str(name), 22) for name in ranks.index]
+    if upright:
+        axis.axvline(table.shape[1] - 1.5, color="white", linewidth=4)
+    else:
+        axis.axhline(len(table) - 1.5, color="white", linewidth=4)
+    axis.set_yticks(range(len(table)), groups if upright else metrics)
+    axis.set_xticks(range(table.shape[1]), metrics if upright else groups)
     axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, left=False)
-    axis.tick_params(axis="x", labelrotation=30 if len(ranks) > 5 else 0)
+    axis.tick_params(axis="x", labelrotation=30 if table.shape[1] > 5 or upright else 0)
     axis.grid(False)
     axis.spines[:].set_visible(False)
     caption = (

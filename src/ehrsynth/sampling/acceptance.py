@@ -36,6 +36,12 @@ class Acceptance:
         self.ways = {name: by_model if name in able else "rejection" for name in model.schema.names if name in columns}
         self.drawn = self.accepted = self.broken = self.changed = 0
 
+    def add(self, other: "Acceptance") -> None:
+        """Count another draw of the same kind."""
+        self.ways = self.ways or other.ways
+        self.drawn, self.accepted = self.drawn + other.drawn, self.accepted + other.accepted
+        self.broken, self.changed = self.broken + other.broken, self.changed + other.changed
+
     @property
     def way(self) -> Literal["none", "model", "rejection", "both"]:
         """Who met the condition: the model, rejection, each a part of it, or nobody, for there was none."""

@@ -104,18 +104,21 @@ def synthesize(
         progress: called with the number of records done so far.
     """
     batches = record_batches(model, n, seed, batch_size, condition, ruled, acceptance, progress)
-    yield from decoded(model, batches, seed, low_prevalence)
+    yield from with_rare_codes(decoded(model, batches, len(low_prevalence)), low_prevalence, seed)
 
 
-def decoded(
-    model: SyntheticModel, batches: Iterable[Records], seed: int, low_prevalence: Sequence[tuple[Column, Chances]] = ()
-) -> Iterator[pd.DataFrame]:
-    """Yield records as tables of even size, with the rare codes; see ``synthesize``."""
+def decoded(model: SyntheticModel, batches: Iterable[Records], more: int = 0) -> Iterator[pd.DataFrame]:
+    """Yield records as tables of even size, to which so many more columns will be added."""
     encoder = Encoder(model.schema)
+    yield from map(encoder.decode, _even(batches, rows_of(len(model.schema.columns) + more)))
+
+
+def with_rare_codes(
+    frames: Iterable[pd.DataFrame], low_prevalence: Sequence[tuple[Column, Chances]], seed: int
+) -> Iterator[pd.DataFrame]:
+    """Yield tables with the rare codes at their end; see ``synthesize``."""
     streams = [(c.name, share, numpy_rng(seed, "low_prevalence", c.name)) for c, share in low_prevalence]
-    rows = rows_of(len(model.schema.columns) + len(streams))
-    for records in _even(batches, rows):
-        frame = encoder.decode(records)
+    for frame in frames:
         chances = {name: share(frame) if callable(share) else share for name, share, _ in streams}
         rare = {name: (stream.random(len(frame)) < chances[name]).astype("int8") for name, _, stream in streams}
         yield pd.concat([frame, pd.DataFrame(rare, index=frame.index)], axis=1) if rare else frame

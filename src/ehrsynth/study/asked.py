@@ -13,6 +13,7 @@ from ehrsynth.constraints import load as load_rules
 from ehrsynth.constraints.policy import Policy
 from ehrsynth.data.encoding import as_decoded
 from ehrsynth.data.table_files import read_table
+from ehrsynth.data.training_rows import of_cohort
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import sha256
 from ehrsynth.models.base import SyntheticModel
@@ -20,6 +21,8 @@ from ehrsynth.sampling import Acceptance, Ruled
 from ehrsynth.sampling.wanted import answers
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import numpy_rng
+from ehrsynth.study.blend import Cohort
+from ehrsynth.study.loaded_run import Loaded
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.watch import Watch
 
@@ -33,6 +36,7 @@ def require_one_question(
     post_selection: object,
     merge: object,
     mix: object,
+    reintroduce: object,
 ) -> None:
     """Raise an ``OptionError`` for options of which each says by itself what the records are to be."""
     beside = {"condition": condition, "balance": balance, "boost": boost}
@@ -43,6 +47,8 @@ def require_one_question(
         raise OptionError(f"conditions={conditions}: its rows say what each record is to have; leave out {others[0]}")
     if merge is not None and set(others) - {"merge", "mix", "n"}:
         raise OptionError(f"merge={merge}: it brings in a cohort at the share it has; leave out {others[0]}")
+    if mix is not None and reintroduce:
+        raise OptionError(f"mix={mix}: training rows have lost the codes that reintroduce brings back; leave out one")
     if post_selection is not None and given:
         raise OptionError(
             f"post_selection={post_selection}: it keeps of what the model draws freely; leave out {given[0]}"
@@ -94,22 +100,28 @@ def training_shares(folder: RunFolder, schema: Schema, name: str) -> NDArray[np.
     return found
 
 
-def training_sample(folder: RunFolder, schema: Schema, share: float, n: int, seed: int) -> pd.DataFrame:
-    """Return training rows for a share of a table of ``n``, none twice; they stay with the patients."""
+def training_sample(run: Loaded, share: float, n: int, seed: int) -> pd.DataFrame:
+    """Return of the rows that a run was trained on a share of a table of ``n``, none twice; they stay with patients."""
     number = isinstance(share, int | float) and not isinstance(share, bool) and isfinite(share)
     expect(number and 0 < share < 1, "mix", share, "a share above 0 and below 1")
-    rows = read_table(beside_patients(folder, "train.parquet", f"mix={share}: the training rows stay"))
+    rows = read_table(beside_patients(run.folder, "train.parquet", f"mix={share}: the training rows stay"))
+    rows = rows[of_cohort(rows, run.seen.get("only", {}))]
     wanted = round(n * share)
     if not 0 < wanted <= min(len(rows), n - 1):
         raise OptionError(
             f"mix={share}: {wanted:,} of n={n:,} would be training rows, of which there are {len(rows):,}"
         )
     chosen = numpy_rng(seed, "training sample").choice(len(rows), wanted, replace=False)
+    schema = run.model.schema
     return as_decoded(schema.validate(rows.iloc[chosen], "train.parquet"), schema).reset_index(drop=True)
 
 
-def tell(watch: Watch, acceptance: Acceptance, n: int, policy: Policy, post_selection: str | None) -> None:
+def tell(
+    watch: Watch, acceptance: Acceptance, n: int, policy: Policy, post_selection: str | None, cohort: Cohort | None
+) -> None:
     """Say how records came to be what was asked for."""
+    if cohort is not None:
+        watch.say(f"merge: {len(cohort.records):,} records are those of the cohort's own model")
     if acceptance.way != "none":
         watch.say(f"condition: {acceptance}")
         for line in acceptance.by_way():

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ehrsynth.data.encoding import Encoder
-from ehrsynth.data.training_rows import leaves
+from ehrsynth.data.training_rows import leaves, of_cohort
 from ehrsynth.errors import OptionError
-from ehrsynth.sampling import Ruled, sample_records
+from ehrsynth.sampling import Acceptance, Ruled, sample_records
 from ehrsynth.seeding import derive, numpy_rng
 from ehrsynth.study.loaded_run import Loaded
 
@@ -58,8 +58,7 @@ def outside(
         if number == ROUNDS:
             raise OptionError(f"merge: only {n - left} of {ROUNDS * n} records are outside the cohort of that run")
         for chunk in draw(derive(seed, "outside", number) if number else seed):
-            inside = np.logical_and.reduce([chunk[name].astype(str) == str(value) for name, value in cohort.items()])
-            kept = chunk[~inside].head(left)
+            kept = chunk[~of_cohort(chunk, cohort)].head(left)
             left -= len(kept)
             if len(kept):
                 yield kept
@@ -73,7 +72,7 @@ class Cohort(NamedTuple):
     Attributes:
         only: value by column: who has them all belongs to it.
         records: its part of the table.
-        about: what names it in the provenance.
+        about: what names it in the provenance, and how its records came about.
     """
 
     only: dict[str, object]
@@ -85,9 +84,12 @@ def cohort_of(main: Loaded, own: Loaded, n: int, seed: int, rules: Ruled | None)
     """Draw a cohort's share of ``n`` records from the run that saw nobody else.
 
     Raises:
-        OptionError: that run saw everybody, is of another matrix, or its part is nobody or all.
+        OptionError: that run saw everybody, or the other one did not, they are of two matrices, or the cohort's part is
+            nobody or all.
     """
-    seen = own.folder.provenance.get("training_rows", {})
+    if main.seen.get("only"):
+        raise OptionError(f"run={main.folder.path}: it saw a cohort only; merge one into a run that saw everybody")
+    seen = own.seen
     if not seen.get("only"):
         raise OptionError(f"merge={own.folder.path}: a run that saw a cohort only was expected; train with rows.only")
     if own.model.schema != main.model.schema:
@@ -95,6 +97,7 @@ def cohort_of(main: Loaded, own: Loaded, n: int, seed: int, rules: Ruled | None)
     size = round(n * seen["cohort"] / own.rows)
     if not 0 < size < n:
         raise OptionError(f"merge={own.folder.path}: the cohort's part of n={n} is {size}; ask for more records")
-    drawn = sample_records(own.model, size, derive(seed, "cohort"), condition=dict(leaves(seen["only"])), ruled=rules)
-    records = Encoder(own.model.schema).decode(drawn)
-    return Cohort(dict(leaves(seen["only"])), records, {**own.about, "only": seen["only"], "records": size})
+    only, how = dict(leaves(seen["only"])), Acceptance()
+    drawn = sample_records(own.model, size, derive(seed, "cohort"), condition=only, ruled=rules, acceptance=how)
+    about = {**own.about, "only": seen["only"], "records": size, "how": how.to_dict()}
+    return Cohort(only, Encoder(own.model.schema).decode(drawn), about)

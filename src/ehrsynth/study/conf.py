@@ -222,11 +222,13 @@ def _merge(base: Node, over: Mapping[str, Any]) -> None:
 def _require_known(config: Node, over: Mapping[str, Any], where: str) -> None:
     """Raise an ``OptionError`` for a key that is not there; what a class takes, and what is made of one, it knows.
 
-    Keys of what is empty are not options but the user's own, such as columns.
+    Below an empty mapping, such as ``rows.oversample``, stands what no file of ``conf/`` names: columns of the data.
     """
+    if not config:
+        return
     for key, value in over.items():
         new = isinstance(value, Mapping) and "_target_" in value
-        if config and key not in config and not new and "_target_" not in config:
+        if key not in config and not new and "_target_" not in config:
             raise OptionError(f"{where}{key}: no such option; use one of {', '.join(map(str, config))}")
         if isinstance(value, Mapping) and isinstance(config.get(key), dict):
             _require_known(config[key], value, f"{where}{key}.")

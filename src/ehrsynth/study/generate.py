@@ -16,7 +16,7 @@ from ehrsynth.layout import Records
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.reporting.report import current_versions
 from ehrsynth.sampling import Acceptance
-from ehrsynth.sampling.draw import Asked, Chances, decoded, record_batches
+from ehrsynth.sampling.draw import Asked, Chances, decoded, record_batches, with_rare_codes
 from ehrsynth.sampling.shares import TIMES, Shares, demand_of, post_selected
 from ehrsynth.sampling.table import ConditionTable
 from ehrsynth.schema import Column
@@ -121,7 +121,7 @@ def generate(
     expect(policy in POLICIES, "constraints.policy", policy, f"one of {', '.join(POLICIES)}")
     expect(reintroduce in (True, False, "demographics"), "reintroduce", reintroduce, "true, false or demographics")
     seed = whole("seed", seed)
-    require_one_question(n, condition, conditions, balance, boost, post_selection, merge, mix)
+    require_one_question(n, condition, conditions, balance, boost, post_selection, merge, mix, reintroduce)
     loaded = loaded_run(run, device, model_class, watch)
     folder, schema, model = loaded.folder, loaded.model.schema, loaded.model
     table = None if conditions is None else ConditionTable(Path(conditions), schema)
@@ -132,7 +132,7 @@ def generate(
     guide(model, guidance)
     condition = {str(name): value for name, value in (condition or {}).items()}
     shares = Shares(balance, {str(name): {str(k): by for k, by in of.items()} for name, of in (boost or {}).items()})
-    real = None if mix is None else training_sample(folder, schema, mix, n, seed)
+    real = None if mix is None else training_sample(loaded, mix, n, seed)
     own = n - (0 if real is None else len(real))
     cohort = (
         None if merge is None else cohort_of(loaded, loaded_run(merge, device, model_class, watch), own, seed, rules)
@@ -154,16 +154,18 @@ def generate(
     with watch.bar("generating", own) as advance:
 
         def draw(rows: int, seed: int) -> Iterator[pd.DataFrame]:
+            part = Acceptance()
             asked: Asked = table.demand() if table else condition
             if shares.columns:
                 asked = demand_of(shares, model, rows, seed, condition)
-            drawn = record_batches(
-                model, rows * (TIMES if parts is not None else 1), seed, None, asked, rules, acceptance
-            )
+            drawn = record_batches(model, rows * (TIMES if parts is not None else 1), seed, None, asked, rules, part)
             if parts is not None:
                 option = f"post_selection={post_selection}"
                 drawn = post_selected(drawn, schema.by_name[str(post_selection)], parts, rows, option)
-            return decoded(model, _watched(drawn, lambda done: advance(done, None)), seed, rare)
+            try:
+                yield from decoded(model, _watched(drawn, lambda done: advance(done, None)), len(rare))
+            finally:
+                acceptance.add(part)
 
         if cohort is None:
             chunks = draw(own, seed)
@@ -171,13 +173,14 @@ def generate(
             others = own - len(cohort.records)
             chunks = outside(lambda seed: draw(others, seed), cohort.only, others, seed)
             chunks = interleaved(chunks, cohort.records, own, derive(seed, "merge"))
+        chunks = with_rare_codes(chunks, rare, seed)  # of the cohort's records too
         if real is not None:
             chunks = interleaved(chunks, real, n, derive(seed, "mix"))
         if out is None:
             made = pd.concat(chunks, ignore_index=True)
         else:
             rows = write_chunks(Path(out), chunks, quote_formulas=quote_formulas)
-    tell(watch, acceptance, n, policy, post_selection)
+    tell(watch, acceptance, n, policy, post_selection, cohort)
     if real is not None:
         watch.warn(f"mix={mix}: {len(real):,} of {n:,} rows are training patients themselves; share them as such")
     if out is None:

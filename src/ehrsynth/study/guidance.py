@@ -13,7 +13,8 @@ from ehrsynth.sampling import sample_records
 from ehrsynth.sampling.shares import Shares, demand_of, levels_of
 
 GUIDANCE = (0.0, 0.5, 1.0, 2.0)
-ROWS = 2_000  # drawn for each label and guidance, as many of every level
+ROWS = 2_000  # drawn for each label and guidance, as many of every level; less for few training rows: some draw slowly
+LEAST_ROWS = 200
 MOST_LABELS = 3
 
 
@@ -28,15 +29,15 @@ def effect_of_guidance(model: SyntheticModel, train: Records, seed: int) -> pd.D
     labels = [name for name in model.conditionable if not model.schema.by_name[name].numeric]
     if not hasattr(model, "guidance") or model.conditioning != "label" or not labels:
         return None
-    own, rows = model.guidance, []
+    own, rows, n = model.guidance, [], min(ROWS, max(LEAST_ROWS, len(train) // 4))
     try:
         for label in labels[:MOST_LABELS]:
-            column, demand = model.schema.by_name[label], demand_of(Shares(label), model, ROWS, seed)
+            column, demand = model.schema.by_name[label], demand_of(Shares(label), model, n, seed)
             real = _by_level(train, model, label)
             known = np.bincount(levels_of(train, column), minlength=len(real))[: len(real)] >= LEAST
             for guidance in GUIDANCE:
                 model.guidance = guidance  # type: ignore[assignment]
-                drawn = _by_level(sample_records(model, ROWS, seed, condition=demand), model, label)
+                drawn = _by_level(sample_records(model, n, seed, condition=demand), model, label)
                 kept = kept_within_groups(real[known], drawn[known])
                 rows.append({"label": label, "guidance": guidance, **kept._asdict()})
     finally:

@@ -112,6 +112,8 @@ def hand_over(
     enforcement = _enforcement(spec, Rules(real.constraints, real.schema), acceptance, synthetic)
     if enforcement["policy"] != "keep" or enforcement["weight"]:
         about["rules"] = _in_words(enforcement)
+    if rows := TrainingRows(**spec.rows).described():
+        about["training rows"] = f"{len(data.filled):,} seen, by {rows}"
     losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
     evaluation = judge(
         evidence,
@@ -141,7 +143,7 @@ def hand_over(
         f" {profile.name} on the validation rows.",
         scores=evaluation.scores,
         command=spec.command,
-        is_train_copy=spec.model_name == "train_copy",
+        keeps_rows=model_class.keeps_rows,
     )
     write_text(folder.path / "card.md", card)
     tracker.log_final({s.metric: s.value for s in evaluation.scores if s.value is not None}, pictures, folder.html)

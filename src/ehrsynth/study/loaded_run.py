@@ -1,11 +1,11 @@
 """The model of a finished run, ready to draw."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import sha256
 from ehrsynth.models.base import SyntheticModel, load_model
 from ehrsynth.schema import Schema
@@ -29,6 +29,13 @@ class Loaded(NamedTuple):
     rows: int
     about: dict[str, object]
 
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What was done to its training rows; nothing, by a version that could not."""
+        return (
+            self.folder.facts(training_rows=dict)["training_rows"] if "training_rows" in self.folder.provenance else {}
+        )
+
 
 def loaded_run(
     run: RunFolder | str | Path, device: str, model_class: type[SyntheticModel] | str | None, watch: Watch
@@ -38,6 +45,7 @@ def loaded_run(
     Raises:
         InputError: there is no such run, a file of it is not as it was written, or an option is wrong.
     """
+    expect(isinstance(run, RunFolder | str | Path), "run", run, "a run, or its folder,")
     folder = RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run))
     known = _model_class(model_class)
     folder.require(folder.path / PROVENANCE)

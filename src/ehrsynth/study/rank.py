@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from ehrsynth.chunks import write_table
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.table_files import read_table
+from ehrsynth.data.training_rows import leaves
 from ehrsynth.errors import FileError, OptionError
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.fidelity.dimension_wise_distance import published_distances
@@ -26,10 +28,12 @@ from ehrsynth.reporting.ranking_figures import prevalence_figure, ranking_figure
 from ehrsynth.reporting.style import NamedFigure
 from ehrsynth.reporting.summary import Finding
 from ehrsynth.study.build import build
-from ehrsynth.study.conf import Choice, load, names
+from ehrsynth.study.conf import Choice, load, names, parsed
 from ehrsynth.study.row_sets import titles
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import whole
+
+DECIDING = ("model", "rows", "constraints", "trainer", "n")  # parts of a config that set variants of a model apart
 
 
 @dataclass(frozen=True, repr=False)
@@ -192,8 +196,11 @@ def _section(
         axes=axes,
         seed=seed,
     )
+    options = variants(runs)
     facts = {f"{role} rows": f"{runs[0].rows.get(role, 0):,}" for role in ("train", "holdout")}
-    return Section(ranking, {run.shown: run.report for run in runs}, scores=scores, title=title, facts=facts)
+    return Section(
+        ranking, {run.shown: run.report for run in runs}, scores=scores, title=title, facts=facts, options=options
+    )
 
 
 def _scores(runs: Sequence[RunFolder]) -> dict[str, list[Score]]:
@@ -204,6 +211,32 @@ def _scores(runs: Sequence[RunFolder]) -> dict[str, list[Score]]:
         for name, score in published_distances({name: read_parts(file) for name, file in files.items()}).items():
             scores[name].append(score)
     return scores
+
+
+def variants(runs: Sequence[RunFolder]) -> dict[str, str]:
+    """Return group -> the options in which it differs from the other groups of its model, where there are such."""
+    first: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    names = group_names(runs)
+    for run in runs:
+        if run.trained and run.config.is_file():
+            content = parsed(run.config.read_text(encoding="utf-8"), run.config)
+            first.setdefault(names[run.shown], (str(run.provenance["model"]), content))
+    found: dict[str, str] = {}
+    for model in {model for model, _ in first.values()}:
+        own = {group: content for group, (name, content) in first.items() if name == model}
+        found |= dict(zip(own, options_apart(list(own.values())), strict=True))
+    return {group: text for group, text in found.items() if text}
+
+
+def options_apart(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return for each of several runs of a model the options that set it apart, as one would type them."""
+    flat = [dict(leaves({part: config[part] for part in DECIDING if part in config})) for config in configs]
+    names = [name for name in dict.fromkeys(name for own in flat for name in own) if _differs(name, flat)]
+    return [", ".join(f"{name}={own[name]}" for name in names if name in own) for own in flat]
+
+
+def _differs(name: str, flat: Sequence[Mapping[str, Any]]) -> bool:
+    return any(name not in own or own[name] != flat[0].get(name) for own in flat)
 
 
 def group_names(runs: Sequence[RunFolder]) -> dict[str, str]:

@@ -112,6 +112,9 @@ class Spec:
         for key in ("checkpoints", "rows", "trees"):
             whole(f"evaluation.{key}", self.evaluation[key], least=1)
         whole("data.batch_size", self.data["batch_size"], least=1)
+        expect(isinstance(self.rows, Mapping), "rows", self.rows, "rows.oversample, rows.reweight or rows.only")
+        for name in ("oversample", "only"):
+            expect(isinstance(self.rows[name], Mapping), f"rows.{name}", self.rows[name], f"rows.{name}.COLUMN=VALUE")
         if self.n is not None:
             whole("n", self.n, least=1)
         expect(

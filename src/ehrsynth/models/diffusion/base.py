@@ -1,6 +1,6 @@
-"""What diffusion models share around their loss and sampler: averaged weights, learning rate, labels."""
+"""What diffusion models share around their loss and sampler: how they learn, averaged weights, guidance."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,12 +11,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
 from ehrsynth.errors import OptionError
-from ehrsynth.layout import Records
 from ehrsynth.models import options
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.diffusion.guidance import dropped
 from ehrsynth.models.diffusion.sampler import karras_schedule
-from ehrsynth.models.labels import Labels
+from ehrsynth.models.labels import LabelledModel
 from ehrsynth.models.nn import moving_average, warmup_cosine
 from ehrsynth.schema import Schema
 
@@ -30,64 +29,65 @@ def noise_levels(*, steps: int, sigma_max: float, sigma_min: float, rho: float) 
     return karras_schedule(steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)
 
 
-class DiffusionModel(SyntheticModel):
-    """A network trained by AdamW with warm-up and cosine, sampled from its averaged weights, told labels if asked to.
-
-    A subclass builds its network under ``seeded_init`` and hands it to ``follow``.
+class GuidedModel(LabelledModel):
+    """A network that is told labels, or at times none, so that samples can follow them further than calibrated.
 
     Args:
         schema: columns to generate.
         seed: of weights and draws.
-        learning_rate: of AdamW after warm-up.
-        warmup_steps: batches until then; a cosine to zero over the rest of the budget follows.
-        ema_decay: of the averaged weights, less at first.
         condition: columns that the network is told, so that it can be asked for them.
         label_dropout: share of training rows whose labels it is not told, as guidance needs.
-        guidance: how much further than calibrated the samples follow their labels.
+        guidance: w in F + w (F - F without labels), F being the output of the network; 0 is calibrated.
 
     Attributes:
         guidance: may be changed between draws.
     """
 
-    penalises_rules = True
-    conditioning = "label"
-
     def __init__(
-        self,
-        *,
-        schema: Schema,
-        seed: int,
-        learning_rate: float,
-        warmup_steps: int,
-        ema_decay: float,
-        condition: Sequence[str],
-        label_dropout: float,
-        guidance: float,
+        self, *, schema: Schema, seed: int, condition: Sequence[str], label_dropout: float, guidance: float
     ) -> None:
-        super().__init__(schema=schema, seed=seed)
-        options.positive(learning_rate=learning_rate)
-        options.whole(0, warmup_steps=warmup_steps)
+        super().__init__(schema=schema, seed=seed, condition=condition)
         options.share(label_dropout=label_dropout)
-        options.number(0, ema_decay=ema_decay, guidance=guidance)
-        self.learning_rate, self.warmup_steps, self.ema_decay = learning_rate, warmup_steps, ema_decay
-        self.labels, self.label_dropout, self.guidance = Labels(schema, condition), label_dropout, guidance
-
-    def follow(self, network: nn.Module) -> None:
-        """Take the network to be trained, and start its average."""
-        self.network, self.average = network, moving_average(network, self.ema_decay)
-
-    def observe(self, train: Records) -> None:
-        """Count labels."""
-        self.labels.observe(train)
-
-    @property
-    @override
-    def conditionable(self) -> Collection[str]:
-        return self.labels.columns
+        options.number(0, guidance=guidance)
+        self.label_dropout, self.guidance = label_dropout, guidance
 
     def told(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the labels of training rows [n, p], some left out."""
         return dropped(self.labels.of(batch), self.label_dropout, generator)
+
+
+class DiffusionModel(SyntheticModel):
+    """A network trained by AdamW and sampled from its averaged weights; a subclass hands it to ``follow``."""
+
+    network: nn.Module
+
+    def follow(
+        self,
+        network: nn.Module,
+        *,
+        learning_rate: float,
+        warmup_steps: int,
+        ema_decay: float,
+        weight_decay: float = 0.0,
+    ) -> None:
+        """Take the network to be trained, made under ``seeded_init``, and start its average.
+
+        Args:
+            network: to be trained.
+            learning_rate: of AdamW after warm-up.
+            warmup_steps: batches until then; a cosine to zero over the rest of the budget follows.
+            ema_decay: of the averaged weights, less at first; with 0 they are the last ones.
+            weight_decay: of AdamW.
+        """
+        options.positive(learning_rate=learning_rate)
+        options.whole(0, warmup_steps=warmup_steps)
+        options.number(0, ema_decay=ema_decay, weight_decay=weight_decay)
+        self.learning_rate, self.warmup_steps, self.weight_decay = learning_rate, warmup_steps, weight_decay
+        self.network, self.average = network, moving_average(network, ema_decay)
+
+    def start_average(self) -> None:
+        """Start the average again, from weights that were set after ``follow``."""
+        self.average.module.load_state_dict(self.network.state_dict())
 
     @override
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -96,11 +96,16 @@ class DiffusionModel(SyntheticModel):
         self.average.update_parameters(self.network)
 
     def configure_optimizers(self) -> Any:
-        """AdamW without weight decay; linear warm-up, then a cosine to zero at the end of the budget."""
-        optimizer: Optimizer = AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=0.0, fused=True)
-        total = self.trainer.estimated_stepping_batches
-        schedule = LambdaLR(optimizer, partial(warmup_cosine, self.warmup_steps, total))
+        """AdamW, its learning rate as ``rate`` has it."""
+        optimizer: Optimizer = AdamW(
+            self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
+        schedule = LambdaLR(optimizer, partial(self.rate, self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rate(self, total: float, step: int) -> float:
+        """Return the share of the learning rate in a step: linear warm-up, then a cosine to zero in step ``total``."""
+        return warmup_cosine(self.warmup_steps, total, step)
 
     @override
     def remarks(self, steps: float) -> Iterator[str]:

@@ -9,6 +9,7 @@ from ehrsynth.kinds import bits_nll
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.calibration import shareable_prevalences
 from ehrsynth.models.diffusion.precondition import Network, coefficients
+from ehrsynth.models.heads import observed
 
 Loss = Literal["cross_entropy", "squared"]
 
@@ -89,10 +90,7 @@ class NoisyColumns(nn.Module):
 
     def observed(self, rows: Tensor) -> Tensor:
         """Return [n, p], zero for values under a set missing indicator, which are filled in, and one for all else."""
-        observed = torch.ones_like(rows)
-        for bit, value in self.layout.missing_bits():
-            observed[:, self.layout.values.start + value] -= rows[:, bit]
-        return observed
+        return torch.cat([torch.ones_like(rows[:, self.layout.binary]), observed(self.layout, rows)], dim=1)
 
     def _odds(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """Return log odds [n, B] of bits, and log weights of levels, given noisy rows."""

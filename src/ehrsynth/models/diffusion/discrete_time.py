@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ehrsynth.models.diffusion.states import States
+from ehrsynth.models.diffusion.categories import Categories
 
 OFFSET = 0.008
 LARGEST_BETA = 0.999
@@ -65,10 +65,10 @@ class GaussianDiffusion:
 
 
 class MultinomialDiffusion:
-    """q(x_t | x_{t-1}) = Cat(alpha_t x_{t-1} + (1 - alpha_t) / K), in logarithms; states as ``States`` has them."""
+    """q(x_t | x_{t-1}) = Cat(alpha_t x_{t-1} + (1 - alpha_t) / K), in logarithms; states as ``Categories`` has them."""
 
-    def __init__(self, schedule: CosineSchedule, states: States) -> None:
-        self.schedule, self.states = schedule, states
+    def __init__(self, schedule: CosineSchedule, categories: Categories) -> None:
+        self.schedule, self.categories = schedule, categories
 
     def noised(self, log_start: Tensor, t: Tensor) -> Tensor:
         """Return log q(x_t | x_0) [n, s] for log x_0 and steps t [n, 1]."""
@@ -81,7 +81,7 @@ class MultinomialDiffusion:
         """
         s = self.schedule
         step = self._mixed(log_x, s.alpha[t], s.beta[t])
-        return self.states.log_softmax(step + self._mixed(log_start, s.alpha_bar[t - 1], s.beta_bar[t - 1]))
+        return self.categories.log_softmax(step + self._mixed(log_start, s.alpha_bar[t - 1], s.beta_bar[t - 1]))
 
     def divergence(self, log_x: Tensor, log_start: Tensor, log_estimate: Tensor, t: Tensor) -> Tensor:
         """Return KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) [n], summed over variables.
@@ -94,4 +94,4 @@ class MultinomialDiffusion:
 
     def _mixed(self, log_p: Tensor, kept: Tensor, lost: Tensor) -> Tensor:
         """Return log(kept p + lost / K)."""
-        return torch.logaddexp(kept.log() + log_p, lost.log() + self.states.log_uniform)
+        return torch.logaddexp(kept.log() + log_p, lost.log() + self.categories.log_uniform)

@@ -1,31 +1,11 @@
 """A denoiser for rows of many sparse columns: linear stem, residual blocks modulated by the noise level, linear head.
 
-Layer normalisation modulated by a condition as in Peebles and Xie, Scalable Diffusion Models with Transformers, 2023;
-noise levels by Fourier features as in Tancik et al., 2020.
+Layer normalisation modulated by a condition as in Peebles and Xie, Scalable Diffusion Models with Transformers, 2023.
 """
 
-import math
-
-import torch
 from torch import Tensor, nn
 
-LOWEST, HIGHEST = -2.0, 2.0  # octaves around one turn per unit of ln sigma / 4, which spans about -1 to 1
-
-
-class FourierFeatures(nn.Module):
-    """Noise conditions [n, 1] to [n, width]: sines and cosines of fixed frequencies, spaced by equal ratios."""
-
-    frequencies: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        octaves = torch.linspace(LOWEST, HIGHEST, width // 2)
-        self.register_buffer("frequencies", 2 * math.pi * 2**octaves, persistent=False)
-
-    def forward(self, noise: Tensor) -> Tensor:
-        """Return the features of ``noise``; the width is even."""
-        angles = noise * self.frequencies
-        return torch.cat([angles.sin(), angles.cos()], dim=1)
+from ehrsynth.models.diffusion.embedding import FourierFeatures
 
 
 class ModulatedBlock(nn.Module):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from ehrsynth.layout import Layout
 
 
-class States(nn.Module):
+class Categories(nn.Module):
     """Records' discrete columns as indicators [n, s] of states: a bit has two, present and absent; a level is one.
 
     Variables with equally many states lie side by side, so that a softmax or a draw is one operation for all of them:
