@@ -23,7 +23,7 @@ EIGHT=ehrdiff,ehrdiff_tuned,emr_wgan,emr_wgan_tuned
 ehrsynth() { "$python" -c 'from ehrsynth.cli.main import main; main()' "$@"; }
 
 budgets() {  # MATRIX EXPERIMENT MINUTES [MODELS]
-    "$python" "$here/budgets.py" "$1" --experiment "$2" --minutes "$3" ${4:+$(tr ',' ' ' <<<"$4")}
+    "$python" "$here/budgets.py" "$1" ${4:+$(tr ',' ' ' <<<"$4")} --experiment "$2" --minutes "$3"
 }
 
 sweep() {  # MATRIX EXPERIMENT STUDY SEEDS MODELS
