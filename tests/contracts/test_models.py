@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ehrsynth.bits import unpack
-from ehrsynth.constraints import Exclusive, Rules
+from ehrsynth.constraints import Exclusive, Implies, OnlyIf, Rules
 from ehrsynth.errors import FileError, OptionError, SchemaError, TrainingError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.base import SyntheticModel, load_model, read_checkpoint
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.models.mixture import Mixture
-from ehrsynth.sampling import sample_records
+from ehrsynth.sampling import Acceptance, Ruled, sample_records
 from ehrsynth.sampling.wanted import conditions, wanted
 from ehrsynth.schema import Column, Schema
 from tests.models import CONF, discovered, learns
@@ -368,6 +368,22 @@ def test_a_loss_can_penalise_broken_rules_unless_nothing_is_descended(name: str)
         fit(model, batches(), EPOCHS)
         without = of_training(name).parameters()
         assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), without, strict=True))
+
+
+@each
+def test_repaired_records_break_no_rule_and_keep_what_was_asked_for(name: str) -> None:
+    model, acceptance = of_training(name), Acceptance()
+    women = model.layout.names.index("sex=F")
+    drawn = sample_records(model, 1, seed=0).dense()[0]  # some models draw one sex only after two epochs
+    sex, other = ("F", "M") if drawn[women] else ("M", "F")
+    declared = [Exclusive(("code1", "code2", "code3")), Implies("code0", "code4"), OnlyIf("code5", f"sex={other}")]
+    rules = Rules(declared, SCHEMA)
+    ruled, wish = Ruled(rules, "repair"), {"sex": sex}
+    records = sample_records(model, 100, 0, batch_size=200, condition=wish, ruled=ruled, acceptance=acceptance)
+    rows = records.dense().nan_to_num(0.0)
+    assert (rules.violation(rows) == 0).all()
+    assert (rows[:, women] == (sex == "F")).all()
+    assert acceptance.changed >= acceptance.broken
 
 
 @pytest.mark.parametrize(
