@@ -3,7 +3,7 @@
     python experiments/generator-study/simulate.py codes.parquet
 
 Codes have prevalences like Zipf's law, patients are of 60 types which make some codes likelier, and have more or less
-of everything; 11.7 codes a record. Nothing here is taken from patients.
+of everything; 9.8 codes a record. Nothing here is taken from patients.
 """
 
 import sys

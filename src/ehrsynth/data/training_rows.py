@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ehrsynth.bits import unpack
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.layout import Records
 from ehrsynth.schema import Column, Schema
@@ -69,7 +68,7 @@ class TrainingRows:
         places = [
             place for name in self.reweight for place in train.layout.places[_known(schema, "rows.reweight", name).name]
         ]
-        _, group, counts = torch.unique(unpack(train.bits)[:, places], dim=0, return_inverse=True, return_counts=True)
+        _, group, counts = torch.unique(train.bits[:, places], dim=0, return_inverse=True, return_counts=True)
         times: Tensor = counts.max().double() / counts[group]
         return times
 
