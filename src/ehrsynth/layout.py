@@ -198,3 +198,18 @@ class Records:
         """Compact hard records [n, p]; values under a set missing indicator become NaN."""
         bits, values = (x[:, layout.binary] > 0.5).to(torch.uint8), x[:, layout.values].to(torch.float32)
         return cls(layout, bits, values).with_gaps()
+
+    @classmethod
+    def even(cls, parts: Iterable["Records"], rows: int) -> Iterator["Records"]:
+        """Yield the rows of all parts in tables of so many rows; the last may have less."""
+        waiting: list[Records] = []
+        for part in parts:
+            waiting.append(part)
+            if sum(map(len, waiting)) >= rows:
+                *full, rest = cls.joined(waiting).blocks(rows)
+                yield from full
+                if len(rest) == rows:
+                    yield rest
+                waiting = [rest] if len(rest) < rows else []
+        if waiting:
+            yield cls.joined(waiting)

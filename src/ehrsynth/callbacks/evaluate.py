@@ -18,7 +18,8 @@ from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.suite import FittedSuite
 from ehrsynth.files import aside_of, put_in_place
 from ehrsynth.models.base import SyntheticModel
-from ehrsynth.sampling import Ruled, sample_records
+from ehrsynth.sampling import Calibration, Ruled, sample_records
+from ehrsynth.sampling.targets import Targets
 
 
 class EvaluateCheckpoints(pl.Callback):
@@ -35,6 +36,7 @@ class EvaluateCheckpoints(pl.Callback):
         folder: the run folder.
         show: called with the row just scored, for people who watch.
         ruled: rules that the records must keep. Of a model that hardly keeps any yet, they are taken as they come.
+        targets: that the records are calibrated to. Of a model that is too far from them, they are taken as they come.
         say: takes a line about that.
     """
 
@@ -48,6 +50,7 @@ class EvaluateCheckpoints(pl.Callback):
         folder: Path,
         show: Callable[[Mapping[str, Any]], None],
         ruled: Ruled | None = None,
+        targets: Targets | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.suite = suite
@@ -56,7 +59,7 @@ class EvaluateCheckpoints(pl.Callback):
         self.every = every
         self.folder = folder
         self.show = show
-        self.ruled, self.say = ruled, say
+        self.ruled, self.targets, self.say = ruled, targets, say
         self.scored: list[dict[str, Any]] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -88,13 +91,16 @@ class EvaluateCheckpoints(pl.Callback):
 
     def _score(self, model: SyntheticModel, epoch: int, path: Path) -> dict[str, Any]:
         start = perf_counter()
+        calibration = None if self.targets is None else Calibration(self.targets, required=False)
         try:
-            synthetic = sample_records(model, self.rows, self.seed, ruled=self.ruled)
+            synthetic = sample_records(model, self.rows, self.seed, ruled=self.ruled, calibration=calibration)
         except OptionError as error:
             if self.ruled is None:
                 raise
             self.say(f"epoch {epoch}: {error}; scored with the records that break rules")
-            synthetic = sample_records(model, self.rows, self.seed)
+            synthetic = sample_records(model, self.rows, self.seed, calibration=calibration)
+        if calibration is not None and calibration.refused:
+            self.say(f"epoch {epoch}: {calibration}")
         scores = self.suite.score(rescaled(synthetic, model.schema, self.suite.real.schema))
         row: dict[str, Any] = {"epoch": epoch, "checkpoint": path.name, "seconds": perf_counter() - start}
         row |= {score.metric: score.value for score in scores}

@@ -18,6 +18,8 @@ OPTIONS = (
     "balance",
     "post_selection",
     "guidance",
+    "calibrate",
+    "pool",
     "mix",
     "device",
     "reintroduce",

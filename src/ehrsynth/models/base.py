@@ -45,6 +45,8 @@ class SyntheticModel(pl.LightningModule, ABC):
         rules: that hold in the training rows, given before training and not kept with the weights.
         rules_weight: of the penalty for what breaks them in the loss, ``constraints.weight``; also given then.
         penalises_rules: whether its loss has that penalty, ``rules_penalty``.
+        calibrated: whether its records are calibrated to shares of the training rows (``sampling.calibrated``) where it
+            is judged and by ``generate``, unless told otherwise.
         keeps_rows: whether its checkpoint IS patient rows, and so is what it generates; the card then says so first.
         conditioning: how it meets what ``conditionable`` names: ``exact``, by the conditional distribution of what it
             has learned, or ``label``, by columns that it was told in training.
@@ -54,6 +56,7 @@ class SyntheticModel(pl.LightningModule, ABC):
     precisions: Collection[str] = ("32-true", "16-mixed", "bf16-mixed")
     sample_batch = 4096
     penalises_rules = False
+    calibrated = False
     keeps_rows = False
     conditioning: Literal["exact", "label"] = "exact"
 

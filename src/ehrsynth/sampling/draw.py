@@ -18,6 +18,7 @@ from ehrsynth.layout import Layout, Records
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
 from ehrsynth.sampling.acceptance import Acceptance
+from ehrsynth.sampling.calibrated import Calibration
 from ehrsynth.sampling.questions import Answering, Demand, Indices, Questions, assigned
 from ehrsynth.sampling.wanted import conditions, wanted
 from ehrsynth.schema import Column
@@ -48,6 +49,7 @@ def sample_records(
     batch_size: int | None = None,
     condition: Asked = None,
     ruled: Ruled | None = None,
+    calibration: Calibration | None = None,
     acceptance: Acceptance | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Records:
@@ -66,14 +68,15 @@ def sample_records(
             one for each, or a demand for ``n`` of them. The model is given what it can be conditioned on; records are
             drawn until ``n`` meet the rest.
         ruled: rules to be kept; None hands over what breaks some.
+        calibration: to shares of the training rows; not beside a condition, which asks for others.
         acceptance: is told which of the two it was for each column, and how many records met the condition.
         progress: called with the number of records done so far.
 
     Raises:
         OptionError: ``n`` is not positive, a condition names nothing that the schema has, or hardly any generated
-            record meets it, or keeps the rules.
+            record meets it, or keeps the rules; or they cannot be calibrated.
     """
-    batches = record_batches(model, n, seed, batch_size, condition, ruled, acceptance, progress)
+    batches = record_batches(model, n, seed, batch_size, condition, ruled, acceptance, progress, calibration)
     return Records.collected(model.layout, n, batches)
 
 
@@ -85,6 +88,7 @@ def synthesize(
     batch_size: int | None = None,
     condition: Asked = None,
     ruled: Ruled | None = None,
+    calibration: Calibration | None = None,
     acceptance: Acceptance | None = None,
     low_prevalence: Sequence[tuple[Column, Chances]] = (),
     progress: Callable[[int], None] | None = None,
@@ -100,17 +104,18 @@ def synthesize(
         batch_size: records drawn at a time.
         condition: what records must have.
         ruled: rules to be kept.
+        calibration: to shares of the training rows.
         acceptance: is told how the condition was met.
         progress: called with the number of records done so far.
     """
-    batches = record_batches(model, n, seed, batch_size, condition, ruled, acceptance, progress)
+    batches = record_batches(model, n, seed, batch_size, condition, ruled, acceptance, progress, calibration)
     yield from with_rare_codes(decoded(model, batches, len(low_prevalence)), low_prevalence, seed)
 
 
 def decoded(model: SyntheticModel, batches: Iterable[Records], more: int = 0) -> Iterator[pd.DataFrame]:
     """Yield records as tables of even size, to which so many more columns will be added."""
     encoder = Encoder(model.schema)
-    yield from map(encoder.decode, _even(batches, rows_of(len(model.schema.columns) + more)))
+    yield from map(encoder.decode, Records.even(batches, rows_of(len(model.schema.columns) + more)))
 
 
 def with_rare_codes(
@@ -133,10 +138,19 @@ def record_batches(
     ruled: Ruled | None = None,
     acceptance: Acceptance | None = None,
     progress: Callable[[int], None] | None = None,
+    calibration: Calibration | None = None,
 ) -> Iterator[Records]:
     """Yield ``n`` records, packed, some at a time; see ``sample_records``."""
     if n < 1:
         raise OptionError(f"n={n}: a whole number above zero was expected")
+    if calibration is not None:
+        if asked:
+            raise OptionError("calibration: its shares are those of all training rows, and a condition asks for some")
+        drawn = calibration.drawn(n)
+        told = None if progress is None else lambda done: progress(done * n // drawn)
+        batches = record_batches(model, drawn, seed, batch_size, None, ruled, acceptance, told)
+        yield from calibration.kept(batches, n, seed)
+        return
     demand = _demand(model, n, asked)
     drawing = _Drawing(model, seed, batch_size or model.sample_batch, ruled, acceptance or Acceptance())
     drawing.acceptance.start(model, demand.columns)
@@ -276,18 +290,3 @@ class _Early:
 def _packed(layout: Layout, rows: Tensor) -> Records:
     parts = (Records.of_dense(layout, part) for part in rows.split(PACKED))
     return Records.collected(layout, len(rows), parts)
-
-
-def _even(parts: Iterable[Records], rows: int) -> Iterator[Records]:
-    """Yield the rows of all parts in tables of so many rows; the last may have less."""
-    waiting: list[Records] = []
-    for part in parts:
-        waiting.append(part)
-        if sum(map(len, waiting)) >= rows:
-            *full, rest = Records.joined(waiting).blocks(rows)
-            yield from full
-            if len(rest) == rows:
-                yield rest
-            waiting = [rest] if len(rest) < rows else []
-    if waiting:
-        yield Records.joined(waiting)

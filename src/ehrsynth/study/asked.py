@@ -17,7 +17,7 @@ from ehrsynth.data.training_rows import of_cohort
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import sha256
 from ehrsynth.models.base import SyntheticModel
-from ehrsynth.sampling import Acceptance, Ruled
+from ehrsynth.sampling import Acceptance, Calibration, Ruled
 from ehrsynth.sampling.wanted import answers
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import numpy_rng
@@ -117,7 +117,13 @@ def training_sample(run: Loaded, share: float, n: int, seed: int) -> pd.DataFram
 
 
 def tell(
-    watch: Watch, acceptance: Acceptance, n: int, policy: Policy, post_selection: str | None, cohort: Cohort | None
+    watch: Watch,
+    acceptance: Acceptance,
+    n: int,
+    policy: Policy,
+    post_selection: str | None,
+    cohort: Cohort | None,
+    calibration: Calibration | None,
 ) -> None:
     """Say how records came to be what was asked for."""
     if cohort is not None:
@@ -128,6 +134,8 @@ def tell(
             watch.say(f"  {line}")
     if post_selection is not None:
         watch.say(f"post_selection={post_selection}: {n:,} of {acceptance.drawn:,} records drawn were kept")
+    if calibration is not None:
+        watch.say(f"calibrate: {calibration}")
     if policy != "keep" and acceptance.accepted:
         broken = (
             f"{100 * acceptance.broken / acceptance.accepted:.2f} % of {acceptance.accepted:,} records broke a rule"

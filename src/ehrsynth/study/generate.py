@@ -32,6 +32,7 @@ from ehrsynth.study.asked import (
     training_shares,
 )
 from ehrsynth.study.blend import cohort_of, interleaved, outside
+from ehrsynth.study.calibration import calibration_asked
 from ehrsynth.study.loaded_run import loaded_run
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import whole
@@ -69,6 +70,8 @@ def generate(
     boost: Mapping[str, Mapping[str, float]] | None = None,
     post_selection: str | None = None,
     guidance: float | None = None,
+    calibrate: bool | None = None,
+    pool: float | None = None,
     policy: Policy = "keep",
     merge: RunFolder | str | Path | None = None,
     mix: float | None = None,
@@ -96,6 +99,9 @@ def generate(
         post_selection: outcome whose share is to be that of the training rows: three times as many records are drawn,
             and the first of each level kept.
         guidance: of a diffusion model that was told labels: how much more than the calibrated 0 to heed them.
+        calibrate: draw more records, and keep those that together have the shares of the training rows: of codes and
+            levels, pairs of them, numbers of codes, latent classes. None leaves it to the model, most of which do not.
+        pool: records that calibration draws for each that it keeps, 1.5 by default.
         policy: of records that break the rules of the run's data: they are kept, others drawn for them (``reject``), or
             as few cells as possible changed (``repair``).
         merge: a run on the same matrix that saw a rare cohort only (``rows.only``): its records come in at the cohort's
@@ -130,6 +136,20 @@ def generate(
     rules = rules_kept(folder, policy, schema)
     parts = None if post_selection is None else training_shares(folder, schema, post_selection)
     guide(model, guidance)
+    calibration = calibration_asked(
+        loaded,
+        calibrate,
+        pool,
+        {
+            "condition": condition,
+            "conditions": conditions,
+            "balance": balance,
+            "boost": boost,
+            "post_selection": post_selection,
+            "merge": merge,
+        },
+        watch,
+    )
     condition = {str(name): value for name, value in (condition or {}).items()}
     shares = Shares(balance, {str(name): {str(k): by for k, by in of.items()} for name, of in (boost or {}).items()})
     real = None if mix is None else training_sample(loaded, mix, n, seed)
@@ -144,6 +164,8 @@ def generate(
         "boost": shares.boost,
         "post_selection": post_selection,
         "guidance": guidance,
+        "calibrate": calibrate,
+        "pool": pool,
         "constraints.policy": policy,
         "merge": None if cohort is None else cohort.about,
         "mix": None if real is None else {"share": mix, "training_rows": len(real)},
@@ -153,17 +175,23 @@ def generate(
     acceptance = Acceptance()
     with watch.bar("generating", own) as advance:
 
+        def told(done: int) -> None:
+            advance(done, None)
+
         def draw(rows: int, seed: int) -> Iterator[pd.DataFrame]:
             part = Acceptance()
             asked: Asked = table.demand() if table else condition
             if shares.columns:
                 asked = demand_of(shares, model, rows, seed, condition)
-            drawn = record_batches(model, rows * (TIMES if parts is not None else 1), seed, None, asked, rules, part)
+            count = rows * (TIMES if parts is not None else 1)
+            drawn = record_batches(
+                model, count, seed, None, asked, rules, part, told if calibration else None, calibration
+            )
             if parts is not None:
                 option = f"post_selection={post_selection}"
                 drawn = post_selected(drawn, schema.by_name[str(post_selection)], parts, rows, option)
             try:
-                yield from decoded(model, _watched(drawn, lambda done: advance(done, None)), len(rare))
+                yield from decoded(model, drawn if calibration else _watched(drawn, told), len(rare))
             finally:
                 acceptance.add(part)
 
@@ -180,7 +208,7 @@ def generate(
             made = pd.concat(chunks, ignore_index=True)
         else:
             rows = write_chunks(Path(out), chunks, quote_formulas=quote_formulas)
-    tell(watch, acceptance, n, policy, post_selection, cohort)
+    tell(watch, acceptance, n, policy, post_selection, cohort, calibration)
     if real is not None:
         watch.warn(f"mix={mix}: {len(real):,} of {n:,} rows are training patients themselves; share them as such")
     if out is None:
@@ -193,6 +221,7 @@ def generate(
         "device": model.device.type,
         "asked": options,
         "how": acceptance.to_dict(),
+        "calibration": None if calibration is None else calibration.to_dict(),
         "table": {"file": written.file.name, "sha256": sha256(written.file), "columns": written.columns},
         "versions": current_versions(),
     }

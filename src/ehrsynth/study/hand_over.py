@@ -32,9 +32,11 @@ from ehrsynth.layout import Records
 from ehrsynth.models.base import SyntheticModel, load_model
 from ehrsynth.reporting.model_card import card_md
 from ehrsynth.reporting.parts import write_parts
-from ehrsynth.sampling import Acceptance, Ruled, synthesize
+from ehrsynth.sampling import Acceptance, Calibration, Ruled, synthesize
+from ehrsynth.sampling.targets import Targets
 from ehrsynth.seeding import derive
 from ehrsynth.study.build import build
+from ehrsynth.study.calibration import judged_calibrated
 from ehrsynth.study.guidance import effect_of_guidance
 from ehrsynth.study.judge import ROLES, History, examine, judge, real_rows
 from ehrsynth.study.loaded_run import torch_device
@@ -85,12 +87,16 @@ def hand_over(
     n = spec.n or len(real.train)
     device = torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
     model = load_model(chosen, data.schema, model_class).to(device)
+    calibration = None
+    if judged_calibrated(model_class, spec.rows):
+        calibration = Calibration(Targets.load(folder.targets, data.schema), required=False)
     with watch.bar("generating", n) as advance:
         chunks = synthesize(
             model,
             n,
             derive(spec.seed, "hand over"),
             ruled=ruled(spec, Rules(matrix.constraints, matrix.schema)),
+            calibration=calibration,
             acceptance=(acceptance := Acceptance()),
             progress=lambda done: advance(done, None),
         )
@@ -112,6 +118,8 @@ def hand_over(
     enforcement = _enforcement(spec, Rules(real.constraints, real.schema), acceptance, synthetic)
     if enforcement["policy"] != "keep" or enforcement["weight"]:
         about["rules"] = _in_words(enforcement)
+    if calibration is not None:
+        about["calibration"] = str(calibration)
     if rows := TrainingRows(**spec.rows).described():
         about["training rows"] = f"{len(data.filled):,} seen, by {rows}"
     losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
@@ -170,6 +178,7 @@ def hand_over(
         "epoch": epoch,
         "profile": profile.name,
         "constraints": enforcement,
+        "calibration": None if calibration is None else calibration.to_dict(),
         "seconds": {step: round(value, 2) for step, value in seconds.items()},
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": report["versions"],
@@ -195,11 +204,11 @@ def ruled(spec: Spec, rules: Rules) -> Ruled | None:
 def _enforcement(spec: Spec, rules: Rules, acceptance: Acceptance, synthetic: Records) -> dict[str, Any]:
     """Return what was done about the rules, how many records broke one as they were drawn, and what it cost."""
     if spec.constraints["policy"] == "keep":
-        broken = sum(int(rules.broken(rows.dense()).sum()) for rows in synthetic.blocks(BLOCK))
+        share = sum(int(rules.broken(rows.dense()).sum()) for rows in synthetic.blocks(BLOCK)) / len(synthetic)
     else:
-        broken = acceptance.broken
+        share = acceptance.broken / acceptance.accepted
     changed = acceptance.changed / (acceptance.accepted * len(synthetic.layout.places))
-    facts = {"drawn": acceptance.drawn, "share_broken": broken / acceptance.accepted, "share_of_cells_changed": changed}
+    facts = {"drawn": acceptance.drawn, "share_broken": share, "share_of_cells_changed": changed}
     return {"rules": len(rules), **spec.constraints, **(facts if len(rules) else {})}
 
 

@@ -69,6 +69,7 @@ class RunFolder:
     losses = _File("losses.csv", "One row of mean losses an epoch; models without a loss have none.")
     schema = _File("schema.json", "The columns of the synthetic table.")
     constraints = _File("constraints.json", "The rules of its data.")
+    targets = _File("targets.npz", "Counts of training rows that records can be calibrated to.")
     synthetic = _File("synthetic.parquet", "The synthetic table.")
     manifest = _File(MANIFEST, "The SHA-256 of every other file.")
 

@@ -28,6 +28,7 @@ from ehrsynth.evaluation.required_memory import require_memory
 from ehrsynth.files import sweep_leftovers, writable, write_text
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.study.build import build, node_of
+from ehrsynth.study.calibration import judged_calibrated, targets_of
 from ehrsynth.study.conf import Choice, compose, dumped, sorted_out
 from ehrsynth.study.hand_over import hand_over, ruled
 from ehrsynth.study.judge import real_rows, shared_rows
@@ -234,6 +235,8 @@ def _fit(
     shared_rows(data.schema, train_records, data.records["holdout"], files)  # now, or hours of training end in an error
     model.rules = Rules(data.matrix.constraints, data.schema)
     model.rules_weight = float(spec.constraints["weight"]) if len(model.rules) else 0.0
+    targets = targets_of(data, spec.seed)
+    targets.save(folder.targets)
     model.observe(data.filled)
     chosen_on = real_rows(data.matrix, "validation")
     quick, full = (build(spec.evaluation[name], f"evaluation.{name}") for name in ("quick", "full"))
@@ -253,6 +256,7 @@ def _fit(
                 folder=folder.path,
                 show=watch.checkpoint,
                 ruled=ruled(spec, model.rules),
+                targets=targets if judged_calibrated(model, spec.rows) else None,
                 say=watch.say,
             ),
             progress := EpochProgress(advance=advance),

@@ -1,0 +1,152 @@
+"""More records are drawn than are wanted, and those kept that together have the shares of the training rows.
+
+What is kept is as the model drew it: no record is altered, and none is there twice. What is matched are the counts of
+``targets``, by the weights of ``tilting``.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from math import ceil, nan
+from typing import Any
+
+import numpy as np
+import torch
+
+from ehrsynth.errors import OptionError
+from ehrsynth.layout import Records
+from ehrsynth.sampling.features import Floats, Sparse
+from ehrsynth.sampling.targets import Targets
+from ehrsynth.sampling.tilting import effective_share, inclusion, taken, tilt
+from ehrsynth.schema import in_words
+from ehrsynth.seeding import numpy_rng
+
+POOL = 1.5  # records drawn for each that is kept
+PER_TARGET = 10  # records that weights are found from, for each target at least
+WINDOW = 50_000  # records kept at a time, so that a million need little memory
+MOST_HELPFUL = 20  # pool that is worth a try
+LEAST_WORTH = 0.75  # of the records wanted: what those drawn for them must be worth
+
+
+@dataclass
+class Calibration:
+    """What records are calibrated to, and how that went; the latter is filled in while they are drawn.
+
+    Attributes:
+        targets: counts of training rows.
+        pool: records drawn for each that is kept.
+        required: whether it is an error if the model is too far from the targets; else its records come as it draws
+            them, and ``refused`` says why.
+        effective: effective sample size of the records drawn, if they are weighted so that they have all shares, as a
+            share of them: 1 for a model that has them already.
+        refused: why nothing was calibrated.
+        before: of each target, its share in the records drawn less that in the training rows.
+        after: likewise in those kept.
+    """
+
+    targets: Targets
+    pool: float = POOL
+    required: bool = True
+    effective: float = nan
+    refused: str | None = None
+    before: Floats | None = field(default=None, repr=False)
+    after: Floats | None = field(default=None, repr=False)
+
+    def drawn(self, n: int) -> int:
+        """Return how many records to draw for ``n``."""
+        windows = _windows(n)
+        return (len(windows) - 1) * self._pool(windows[0]) + self._pool(windows[-1])
+
+    def kept(self, batches: Iterable[Records], n: int, seed: int) -> Iterator[Records]:
+        """Yield ``n`` of the ``drawn(n)`` records of some batches, in their order.
+
+        Args:
+            batches: records as the model draws them.
+            n: to keep.
+            seed: of who is kept.
+
+        Raises:
+            OptionError: this is ``required``, and the first of the records are worth too little.
+        """
+        shares, windows, rng = self.targets.shares, _windows(n), numpy_rng(seed, "calibrated")
+        drawn, had, have = 0, np.zeros(len(shares)), np.zeros(len(shares))
+        pools = Records.even(batches, self._pool(windows[0]))
+        for size, pool in zip(windows, pools, strict=True):
+            features = self.targets.features.of(pool)
+            drawn, had = drawn + len(pool), had + features.sum(0)
+            self.before = had / drawn - shares
+            if drawn == len(pool) and not self._worth_it(features):
+                yield from _first(chain([pool], pools), n)
+                return
+            theta = tilt(features, shares, self.targets.rows, len(pool) / size)
+            rows = taken(inclusion(features @ theta, size), rng)
+            have += features[rows].sum(0)
+            yield pool[torch.from_numpy(rows)]
+        self.after = have / n - shares
+
+    def _pool(self, n: int) -> int:
+        return max(ceil(self.pool * n), PER_TARGET * len(self.targets))
+
+    def _worth_it(self, features: Sparse) -> bool:
+        """Say what records are worth as weighted without a limit, and whether that is enough."""
+        theta = tilt(features, self.targets.shares, self.targets.rows)
+        weights = features @ theta
+        self.effective, needed = effective_share(weights), LEAST_WORTH / self.pool
+        if self.effective >= needed:
+            return True
+        # of the divergence of the weights from equal ones, and of these from them, what each feature adds to it
+        moved = theta * (features.T @ (weights := np.exp(weights - weights.max())) / weights.sum() - features.mean(0))
+        most = [self.targets.features.name(place) for place in np.argsort(-moved)]
+        enough = ceil(10 * LEAST_WORTH / self.effective) / 10
+        more = f"use pool={enough:g}, " if enough <= MOST_HELPFUL else ""
+        self.refused = (
+            f"weighted so that they have the shares of the training rows, the records of this model are worth"
+            f" {self.effective:.2f} of their number, {needed:.2f} is needed at pool={self.pool:g}; farthest off:"
+            f" {in_words(list(dict.fromkeys(most))[:5])}"
+        )
+        if self.required:
+            raise OptionError(f"calibrate=true: {self.refused}; train longer, {more}or leave out calibrate")
+        return False
+
+    def __str__(self) -> str:
+        if self.refused is not None:
+            return f"not calibrated: {self.refused}"
+        off = ", ".join(f"{100 * size:.2f} {when} ({name})" for when, (name, size) in self.worst.items())
+        return (
+            f"{len(self.targets):,} shares of the training rows; effective sample size {self.effective:.2f} of the"
+            f" records drawn; largest deviation in percentage points {off}"
+        )
+
+    @property
+    def worst(self) -> dict[str, tuple[str, float]]:
+        """The largest deviation before and after, with the target that it is of."""
+        found = {}
+        for when, off in (("before", self.before), ("after", self.after)):
+            if off is not None and len(off):
+                place = int(np.abs(off).argmax())
+                found[when] = (self.targets.features.name(place), float(abs(off[place])))
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers and texts, as provenance holds them."""
+        return {
+            "targets": len(self.targets),
+            "pool": self.pool,
+            "effective_share": self.effective,
+            "largest_deviation": {when: {"target": name, "share": size} for when, (name, size) in self.worst.items()},
+            "refused": self.refused,
+        }
+
+
+def _windows(n: int) -> list[int]:
+    """Return how many records to keep at a time: equally many, up to the last."""
+    size = ceil(n / ceil(n / WINDOW))
+    return [min(size, n - start) for start in range(0, n, size)]
+
+
+def _first(parts: Iterable[Records], n: int) -> Iterator[Records]:
+    for part in parts:
+        yield part[:n]
+        n -= min(n, len(part))
+        if not n:
+            return

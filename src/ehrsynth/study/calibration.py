@@ -1,0 +1,79 @@
+"""Whether records of a run are calibrated, and to what."""
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from ehrsynth.data.datamodule import EhrDataModule
+from ehrsynth.data.training_rows import TrainingRows
+from ehrsynth.errors import OptionError, expect
+from ehrsynth.models.base import SyntheticModel
+from ehrsynth.sampling.calibrated import POOL, Calibration
+from ehrsynth.sampling.targets import Targets
+from ehrsynth.study.loaded_run import Loaded
+from ehrsynth.study.watch import Watch
+
+
+def targets_of(data: EhrDataModule, seed: int) -> Targets:
+    """Return the targets of the training rows as they are, however often a model sees each; of a cohort, its own."""
+    rows = TrainingRows(only=data.rows.only).chosen(data.records["train"], data.schema, seed)
+    return Targets.of(rows, data.schema, seed)
+
+
+def judged_calibrated(model: SyntheticModel | type[SyntheticModel], rows: Mapping[str, Any]) -> bool:
+    """Return whether what a model draws is calibrated unless told otherwise: not if its rows are to have other shares.
+
+    Args:
+        model: or its class.
+        rows: ``oversample`` and ``reweight`` as the run was asked for.
+    """
+    return model.calibrated and not (rows.get("oversample") or rows.get("reweight"))
+
+
+def calibration_asked(
+    loaded: Loaded, calibrate: bool | None, pool: float | None, others: Mapping[str, object], watch: Watch
+) -> Calibration | None:
+    """Return what the records of ``generate`` are calibrated to; None if they are not.
+
+    Args:
+        loaded: the run.
+        calibrate: None leaves it to the class of the model.
+        pool: records drawn for each that is kept; None for the usual number.
+        others: options that say what records are to be, by name.
+        watch: is told why a model is not calibrated that is by default.
+
+    Raises:
+        OptionError: an option is none that could work, or the run cannot be calibrated, or not beside the others.
+    """
+    expect(calibrate is None or isinstance(calibrate, bool), "calibrate", calibrate, "true or false")
+    number = isinstance(pool, int | float) and not isinstance(pool, bool) and isfinite(pool)
+    expect(pool is None or (number and pool > 1), "pool", pool, "a number above 1")
+    if not (loaded.model.calibrated if calibrate is None else calibrate):
+        if pool is not None:
+            raise OptionError(
+                f"pool={pool}: of the records that calibration draws for one that it keeps; calibrate=true"
+            )
+        return None
+    why = _prevented(loaded, calibrate, others)
+    if why is None:
+        loaded.folder.require(loaded.folder.targets)
+        targets = Targets.load(loaded.folder.targets, loaded.model.schema)
+        return Calibration(targets, POOL if pool is None else float(pool), required=bool(calibrate))
+    if calibrate:
+        raise OptionError(f"calibrate=true: {why}")
+    watch.say(f"calibrate: off, {why}")
+    return None
+
+
+def _prevented(loaded: Loaded, calibrate: bool | None, others: Mapping[str, object]) -> str | None:
+    """Return why records cannot be calibrated."""
+    given = [name for name, value in others.items() if value]
+    if given:
+        return f"for its shares are those of all training rows, and {given[0]} asks for others; leave out one"
+    if calibrate is None and not judged_calibrated(loaded.model, loaded.seen):
+        return "for rows.oversample or rows.reweight gave the model other shares; calibrate=true takes them back"
+    if not loaded.folder.targets.is_file():
+        return (
+            f"for {loaded.folder.path} has no {loaded.folder.targets.name}, by the version that trained it; train again"
+        )
+    return None
