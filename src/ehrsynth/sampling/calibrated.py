@@ -24,6 +24,7 @@ from ehrsynth.seeding import numpy_rng
 POOL = 1.5  # records drawn for each that is kept
 PER_TARGET = 10  # records that weights are found from, for each target at least
 WINDOW = 50_000  # records kept at a time, so that a million need little memory
+FARTHEST = 5  # features that a refusal names
 MOST_HELPFUL = 20  # pool that is worth a try
 LEAST_WORTH = 0.75  # of the records wanted: what those drawn for them must be worth
 
@@ -88,24 +89,30 @@ class Calibration:
         return max(ceil(self.pool * n), PER_TARGET * len(self.targets))
 
     def _worth_it(self, features: Sparse) -> bool:
-        """Say what records are worth as weighted without a limit, and whether that is enough."""
+        """Say what records are worth if they are weighted without a limit, and whether that is enough."""
+        if not len(self.targets):
+            return self._refused("there is nothing that enough training rows share")
         theta = tilt(features, self.targets.shares, self.targets.rows)
-        weights = features @ theta
-        self.effective, needed = effective_share(weights), LEAST_WORTH / self.pool
+        logs, needed = features @ theta, LEAST_WORTH / self.pool
+        self.effective = effective_share(logs)
         if self.effective >= needed:
             return True
-        # of the divergence of the weights from equal ones, and of these from them, what each feature adds to it
-        moved = theta * (features.T @ (weights := np.exp(weights - weights.max())) / weights.sum() - features.mean(0))
-        most = [self.targets.features.name(place) for place in np.argsort(-moved)]
+        weights = np.exp(logs - logs.max())
+        # what each feature adds to the divergence between weighted and unweighted records, in both directions
+        added = theta * (features.T @ weights / weights.sum() - features.mean(0))
+        names = dict.fromkeys(self.targets.features.name(place) for place in np.argsort(-added))
         enough = ceil(10 * LEAST_WORTH / self.effective) / 10
-        more = f"use pool={enough:g}, " if enough <= MOST_HELPFUL else ""
-        self.refused = (
-            f"weighted so that they have the shares of the training rows, the records of this model are worth"
+        return self._refused(
+            "weighted so that they have the shares of the training rows, the records of this model are worth"
             f" {self.effective:.2f} of their number, {needed:.2f} is needed at pool={self.pool:g}; farthest off:"
-            f" {in_words(list(dict.fromkeys(most))[:5])}"
+            f" {in_words(list(names)[:FARTHEST])}",
+            f"train longer, {f'use pool={enough:g}, ' if enough <= MOST_HELPFUL else ''}or leave out calibrate",
         )
+
+    def _refused(self, why: str, remedy: str = "leave out calibrate") -> bool:
         if self.required:
-            raise OptionError(f"calibrate=true: {self.refused}; train longer, {more}or leave out calibrate")
+            raise OptionError(f"calibrate=true: {why}; {remedy}")
+        self.refused = why
         return False
 
     def __str__(self) -> str:

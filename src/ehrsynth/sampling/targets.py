@@ -95,7 +95,7 @@ class Targets:
         """
         require(path)
         try:
-            with np.load(path, allow_pickle=False) as content:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
                 law = {name: torch.from_numpy(content[name]) for name in ("quantiles", "edges")}
                 features = Features(States(Layout.of(schema), **law), **{name: content[name] for name in ARRAYS})
                 found = cls(features, content["counts"], int(content["rows"]))
