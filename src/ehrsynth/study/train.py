@@ -238,6 +238,7 @@ def _fit(
     targets = targets_of(data, spec.seed)
     targets.save(folder.targets)
     model.observe(data.filled)
+    model.hold_out(data.unseen)
     chosen_on = real_rows(data.matrix, "validation")
     quick, full = (build(spec.evaluation[name], f"evaluation.{name}") for name in ("quick", "full"))
     full.check(data.schema)  # likewise
