@@ -13,7 +13,6 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import FileError, OptionError
 from ehrsynth.files import read_json
 from ehrsynth.models.chow_liu import ChowLiu
-from ehrsynth.models.vae import VAE
 from ehrsynth.sampling import calibrated
 from ehrsynth.sampling.targets import Targets
 from ehrsynth.study.run_folder import RunFolder
@@ -25,12 +24,6 @@ pytestmark = pytest.mark.usefixtures("no_figures")
 
 class OwnTree(ChowLiu):
     """A model whose records are calibrated unless told otherwise."""
-
-    calibrated = True
-
-
-class OwnVAE(VAE):
-    """Another, which hardly trained is too far from the training rows."""
 
     calibrated = True
 
@@ -81,16 +74,16 @@ def test_what_is_too_far_off_is_judged_as_it_is_and_says_so(opened: Matrix, tmp_
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(calibrated, "LEAST_WORTH", 1.4)
         watch = ehrsynth.Watch(say=said.append)
-        run = ehrsynth.train(opened, OwnVAE, runs=tmp_path, watch=watch, **{**OPTIONS, "max_epochs": 1})  # type: ignore[arg-type]
+        run = ehrsynth.train(opened, OwnTree, runs=tmp_path, watch=watch, **{**OPTIONS, "max_epochs": 1})  # type: ignore[arg-type]
         assert any(line.startswith("epoch 1: not calibrated: weighted so that") for line in said)
         assert "farthest off" in run.facts(calibration=dict)["calibration"]["refused"]
         assert "not calibrated" in (run.path / "card.md").read_text()
         said.clear()
-        table = ehrsynth.generate(run, 40, model_class=OwnVAE, watch=watch)
+        table = ehrsynth.generate(run, 40, model_class=OwnTree, watch=watch)
         assert said[-1].startswith("calibrate: not calibrated: weighted")
         assert len(table) == 40
         with pytest.raises(OptionError, match="calibrate=true: weighted so that"):
-            ehrsynth.generate(run, 40, calibrate=True, model_class=OwnVAE)
+            ehrsynth.generate(run, 40, calibrate=True, model_class=OwnTree)
 
 
 def test_any_run_can_be_calibrated_from_the_command_line(

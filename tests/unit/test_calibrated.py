@@ -55,7 +55,7 @@ def targets() -> Targets:
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep few records at a time."""
-    monkeypatch.setattr(calibrated, "WINDOW", 700)
+    monkeypatch.setattr(calibrated, "rows_of", lambda columns: 700)
 
 
 def serials(records: Records) -> list[float]:

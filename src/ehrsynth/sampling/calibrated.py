@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ehrsynth.chunks import rows_of
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Records
 from ehrsynth.sampling.features import Floats, Sparse
@@ -23,7 +24,6 @@ from ehrsynth.seeding import numpy_rng
 
 POOL = 1.5  # records drawn for each that is kept
 PER_TARGET = 10  # records that weights are found from, for each target at least
-WINDOW = 50_000  # records kept at a time, so that a million need little memory
 FARTHEST = 5  # features that a refusal names
 MOST_HELPFUL = 20  # pool that is worth a try
 LEAST_WORTH = 0.75  # of the records wanted: what those drawn for them must be worth
@@ -55,7 +55,7 @@ class Calibration:
 
     def drawn(self, n: int) -> int:
         """Return how many records to draw for ``n``."""
-        windows = _windows(n)
+        windows = self._windows(n)
         return (len(windows) - 1) * self._pool(windows[0]) + self._pool(windows[-1])
 
     def kept(self, batches: Iterable[Records], n: int, seed: int) -> Iterator[Records]:
@@ -69,7 +69,7 @@ class Calibration:
         Raises:
             OptionError: this is ``required``, and the first of the records are worth too little.
         """
-        shares, windows, rng = self.targets.shares, _windows(n), numpy_rng(seed, "calibrated")
+        shares, windows, rng = self.targets.shares, self._windows(n), numpy_rng(seed, "calibrated")
         drawn, had, have = 0, np.zeros(len(shares)), np.zeros(len(shares))
         pools = Records.even(batches, self._pool(windows[0]))
         for size, pool in zip(windows, pools, strict=True):
@@ -84,6 +84,11 @@ class Calibration:
             have += features[rows].sum(0)
             yield pool[torch.from_numpy(rows)]
         self.after = have / n - shares
+
+    def _windows(self, n: int) -> list[int]:
+        """Return how many records to keep at a time, so that a million need little memory; all are equal but the last."""
+        size = ceil(n / ceil(n / rows_of(self.targets.features.states.layout.width)))
+        return [min(size, n - start) for start in range(0, n, size)]
 
     def _pool(self, n: int) -> int:
         return max(ceil(self.pool * n), PER_TARGET * len(self.targets))
@@ -143,12 +148,6 @@ class Calibration:
             "largest_deviation": {when: {"target": name, "share": size} for when, (name, size) in self.worst.items()},
             "refused": self.refused,
         }
-
-
-def _windows(n: int) -> list[int]:
-    """Return how many records to keep at a time: equally many, up to the last."""
-    size = ceil(n / ceil(n / WINDOW))
-    return [min(size, n - start) for start in range(0, n, size)]
 
 
 def _first(parts: Iterable[Records], n: int) -> Iterator[Records]:
