@@ -86,7 +86,7 @@ class Calibration:
         self.after = have / n - shares
 
     def _windows(self, n: int) -> list[int]:
-        """Return how many records to keep at a time, so that a million need little memory; all are equal but the last."""
+        """Return how many records to keep at a time, so that a million need little memory."""
         size = ceil(n / ceil(n / rows_of(self.targets.features.states.layout.width)))
         return [min(size, n - start) for start in range(0, n, size)]
 
