@@ -16,14 +16,14 @@ Floats = NDArray[np.float64]
 
 TOLERANCE = 0.05  # of the sampling error of a share, by which the descent may miss it
 STEPS = 500
+MOST = 12.0  # of theta either way: a share that the pool cannot have would drive it on and on
 
 
 def tilt(features: sparse.csr_array, shares: Floats, rows: int, limit: float | None = None) -> Floats:
     """Return theta [j]: a record's weight is exp(features @ theta), up to a factor and to the limit.
 
     A share of ``rows`` training rows is known up to its sampling error. So theta has a prior: standard normal for each
-    feature in units of its deviation. It moves no share by more than a fraction of that error, unless the pool hardly
-    has the feature; then it keeps theta finite.
+    feature in units of its deviation, which moves no share by more than a fraction of that error.
 
     Args:
         features: zeros and ones of the pool, [n, j].
@@ -50,7 +50,9 @@ def tilt(features: sparse.csr_array, shares: Floats, rows: int, limit: float | N
         return float(value), np.append(slope, weights.mean() - 1)
 
     options = {"maxiter": STEPS, "maxcor": 20, "ftol": 0.0, "gtol": TOLERANCE / np.sqrt(rows)}
-    found = minimize(dual, np.zeros(len(moved) + 1), jac=True, method="L-BFGS-B", options=options)  # type: ignore[call-overload]
+    bounds = [*((-MOST * scale, MOST * scale) for scale in deviation), (None, None)]
+    start = np.zeros(len(moved) + 1)
+    found = minimize(dual, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)  # type: ignore[call-overload]
     theta[moved] = found.x[:-1] / deviation
     return theta
 
