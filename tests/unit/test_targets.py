@@ -115,7 +115,7 @@ def test_latent_classes_are_of_the_nearest_centre(table: Table, targets: Targets
     dense = states.toarray().astype(float)
     nearest = ((dense[:, None] - targets.features.centres) ** 2).sum(2).argmin(1)
     assert np.array_equal(targets.features.class_of(states), nearest)
-    assert len(targets.features.centres) == len(records) // room.CLASS_ROWS
+    assert len(targets.features.centres) == len(records) // room.ROWS_EACH
 
 
 def test_no_count_and_no_difference_is_of_one_to_nine_rows(table: Table, targets: Targets) -> None:

@@ -31,7 +31,7 @@ RANGES = 16  # of a number, about
 PAIRS = 400  # the commonest of two codes, of a state with an outcome, and with a column that tells who somebody is
 COMMON = 1_000  # codes among which pairs of two are looked for
 CLASSES = 80
-CLASS_ROWS = 50  # training rows of a class, on average at least
+ROWS_EACH = 50  # training rows for each class, and for each pair of a kind, at least: of few rows little is matched
 COMPONENTS = 40  # principal components of the states in which classes are found
 SEEN = 20_000  # training rows among which features are found; all of them are counted
 JOINT = 0.9  # of these rows, to be in cells of ten, for numbers of codes of several domains to be looked at together
@@ -141,13 +141,14 @@ def candidates(train: Records, schema: Schema, seed: int) -> Features:
         rows = train[torch.from_numpy(chosen)]
     seen = states_of(states, rows)
     counted, caps, strides = _histograms(seen[:, : states.codes], schema, states)
-    centres = _centres(seen, min(CLASSES, len(train) // CLASS_ROWS), seed)
+    centres = _centres(seen, min(CLASSES, len(train) // ROWS_EACH), seed)
     none, singles = np.zeros((0, 2), np.int64), np.arange(seen.shape[1])
     bare = Features(states, singles, none, counted, caps, strides, none, centres, np.arange(len(centres)))
     reached = bare.histograms(seen[:, : states.codes])
     cells = [np.unique(reached[:, table]) for table in range(len(strides))]
     numbered = [np.stack([np.full(len(own), table), own], axis=1) for table, own in enumerate(cells)]
-    return replace(bare, pairs=_pairs(seen, schema, bare), cells=np.concatenate([none, *numbered]))
+    pairs = _pairs(seen, schema, bare, min(PAIRS, len(train) // ROWS_EACH))
+    return replace(bare, pairs=pairs, cells=np.concatenate([none, *numbered]))
 
 
 def may_be_told(features: Features, counts: Indices, n: int) -> NDArray[np.bool_]:
@@ -240,8 +241,11 @@ def _centres(seen: Sparse, classes: int, seed: int) -> Floats:
     return found
 
 
-def _pairs(seen: Sparse, schema: Schema, features: Features) -> Indices:
-    """Return pairs of states [k, 2]: the commonest of two codes, with an outcome, and with who somebody is."""
+def _pairs(seen: Sparse, schema: Schema, features: Features, most: int) -> Indices:
+    """Return pairs of states [k, 2]: the commonest of two codes, with an outcome, and with who somebody is.
+
+    They are so many of each kind, at ``most``.
+    """
     columns = [schema.by_name[features.columns[variable]] for variable in features.variables]
     often = np.asarray(seen.sum(0)).ravel()
     codes = np.flatnonzero([column.is_code for column in columns])
@@ -250,15 +254,15 @@ def _pairs(seen: Sparse, schema: Schema, features: Features) -> Indices:
     persons = np.flatnonzero([column.role in PERSON or column.domain == "demographics" for column in columns])
     everything = np.arange(len(columns))
     sides = ((common, common), (outcomes, everything), (persons, everything))
-    found = np.concatenate([_commonest(seen, features.variables, *pair) for pair in sides])
+    found = np.concatenate([_commonest(seen, features.variables, *pair, most) for pair in sides])
     return np.unique(np.sort(found, axis=1), axis=0)
 
 
-def _commonest(seen: Sparse, variables: Indices, left: Indices, right: Indices) -> Indices:
+def _commonest(seen: Sparse, variables: Indices, left: Indices, right: Indices, most: int) -> Indices:
     """Return the commonest pairs of a state on the left with one of another column on the right."""
     together = (seen[:, left].astype(np.int64).T @ seen[:, right].astype(np.int64)).tocoo()
     first, second = left[together.row], right[together.col]
     twice = np.isin(second, left) & np.isin(first, right) & (first > second)
     kept = (variables[first] != variables[second]) & ~twice
     first, second, counts = first[kept], second[kept], together.data[kept]
-    return np.stack([first, second], axis=1)[np.lexsort((second, first, -counts))[:PAIRS]]
+    return np.stack([first, second], axis=1)[np.lexsort((second, first, -counts))[:most]]
