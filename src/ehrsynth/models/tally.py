@@ -13,14 +13,15 @@ Tallies come before the codes: how many codes of each domain depart. They are a 
 p(tallies) p(x | tallies), and the network is told what of them is still to come. Without them a record of many codes is
 too likely to end up with too few, and the other way round.
 
-Any part of a record may be known in advance (as in Germain et al., MADE, ICML 2015, but for sets and not for orders): in
-training half of the rows have a random part told at the start, as from then on evidence is. A column asked for has a
-share of them of its own: one departure is told with a weight of how many there are, which makes it as likely as in the
-rows that have it. So conditions and imputation cost what a free draw does.
+Any part of a record may be known in advance, as in NADE and MADE of any order, but here the order stays and what is
+known is told at the start. In training half of the rows have a random part told. Codes are rare, so of half of these
+rows one departure is told besides, with a weight of how many the row has: it is then as common as among all rows that
+have it. So a condition, or a cell to be filled in, costs what a free draw does.
 """
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,12 +38,13 @@ from ehrsynth.models.condition import Condition
 from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.departures.network import DepartureNetwork
 from ehrsynth.models.departures.variables import Variables, domains_of, uncounted, variables_of
-from ehrsynth.models.nn import moving_average
+from ehrsynth.models.nn import moving_average, warmup_cosine
 from ehrsynth.models.quantiles import GRID, quantiles
 from ehrsynth.models.states import States, edges_of
 from ehrsynth.schema import Schema
 
 TRIES = 200  # times that numbers are drawn before the ranges asked for count as too rare
+FEW_STEPS = 500
 READ = 8192  # rows looked at at a time
 PENALISED = 256  # records drawn in a step to see which rules they break
 TOLD = 0.5  # of the training rows, of which a part is known in advance
@@ -59,8 +61,8 @@ class Tally(SyntheticModel):
         depth: residual blocks.
         dropout: share of its units left out in training.
         ranges: about how many ranges of equal share a number has, each of twenty training rows or more.
-        learning_rate: of AdamW, after ``warmup_steps``; it stays, for weights are averaged.
-        warmup_steps: batches until then.
+        learning_rate: of AdamW, after ``warmup_steps``.
+        warmup_steps: batches until then; a cosine to zero over the rest of the budget follows.
         weight_decay: of AdamW.
         ema_decay: of the averaged weights, less at first.
         patience: epochs without better likelihood of validation rows until training stops.
@@ -88,7 +90,7 @@ class Tally(SyntheticModel):
         dropout: float = 0.2,
         ranges: int = 32,
         learning_rate: float = 2e-3,
-        warmup_steps: int = 200,
+        warmup_steps: int = 100,
         weight_decay: float = 0.05,
         ema_decay: float = 0.999,
         patience: int = 3,
@@ -142,7 +144,7 @@ class Tally(SyntheticModel):
         self.quantiles.copy_(quantiles(train))
         self.edges.copy_(edges_of(train, self.quantiles, self.ranges))
         found = variables_of(self.schema, States(self.layout, self.quantiles, self.edges), train)
-        self.order, self.usual, self.tallies = found.order, found.usual, found.edges
+        self.order, self.usual, self.tallies = found.order, found.usual, found.ranges
         self._build()
         counts = torch.full((sum(found.sizes),), 0.5)
         for part in train.blocks(READ):
@@ -219,15 +221,24 @@ class Tally(SyntheticModel):
         self.average.update_parameters(self.network)
 
     def configure_optimizers(self) -> Any:
-        """AdamW at a rate that stays after a linear warm-up."""
+        """AdamW, its rate a linear warm-up and then a cosine to zero at the end of the budget."""
         optimizer = AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
-        schedule = LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, self.warmup_steps)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        rate = partial(warmup_cosine, self.warmup_steps, self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, rate), "interval": "step"}}
+
+    @override
+    def remarks(self, steps: float) -> Iterator[str]:
+        """Say that a budget is too small to learn much."""
+        if steps < FEW_STEPS:
+            yield (
+                f"trainer.max_epochs: the training has {steps:.0f} steps, {FEW_STEPS} or more are wanted; set more"
+                " epochs (it stops by itself when validation rows get no likelier), or a smaller data.batch_size"
+            )
 
     @override
     @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Tensor, batch_idx: int) -> None:
-        """After an epoch keep the averaged weights if validation rows are likelier, and stop when they no longer are."""
+        """After an epoch keep the averaged weights if validation rows are likelier, or stop if they long are not."""
         if self.trainer.is_last_batch:
             found = torch.tensor(-torch.inf)
             if self.unseen is not None:
