@@ -12,13 +12,13 @@ Each ``_panel`` below says how its columns follow from these, age, sex and diagn
     digits          pressures end in 0, pulses are counted over 15 seconds, temperatures taken in Fahrenheit, weights of
                     whole or half kilograms, years of school, urine in steps of 50: a share of patients, not all
     counts          zero-inflated and overdispersed
-    rules           ``RULES``: orders between numbers, without exception; total bilirubin is direct and indirect added up
+    rules           ``RULES``: orders between numbers, without exception; total bilirubin is direct and indirect together
     gaps            whole panels are not ordered, the less the illness asks for them (``GAPS``); income and school are
                     unknown more often in the ill: missing not at random, for severity is no column
     rare levels     of race and diagnosis, down to 0.5 %
-    outcomes        death (a U of temperature, sodium and pressure, a step of lactate, albumin times age), dialysis (rare:
-                    potassium and creatinine together), readmission (likeliest in the middle of severity, never after
-                    death)
+    outcomes        death (a U of temperature, sodium and pressure, a step of lactate, albumin times age); dialysis (if
+                    potassium and creatinine are both high: rare); readmission (likeliest in the middle of severity,
+                    never after death)
 
 Nothing is fitted: the intercepts are constants, and every seed draws patients of the same hospital. So what the
 generator of the data itself would score is known (``draw`` any number of fresh patients), and so is what is true of
@@ -344,7 +344,7 @@ def _stay(p: Patients, cells: Mapping[str, NDArray[Any]], rng: np.random.Generat
     transfer = np.where(rng.random(n) < 0.55, 1, 1 + rng.negative_binomial(0.7, 0.12, n))
     after = np.exp(1.9 + 0.3 * p.severity + rng.normal(0, 0.85, n)).astype(int)
     discharge = transfer + after
-    later = np.where(died, np.exp(rng.normal(3.0, 1.6, n)), 180 + rng.exponential(500, n)).astype(int)
+    later = np.where(died, np.exp(rng.normal(3.6, 1.8, n)), 30 + rng.exponential(500, n)).astype(int)
     tube = rng.random(n) < expit(-0.9 + 0.9 * p.severity + 0.5 * cells["oxygen_fraction"])
     ventilated = np.minimum(np.where(tube, 1 + rng.negative_binomial(0.8, 0.12, n), 0), discharge)
     units = np.where(rng.random(n) < 0.7, 0, rng.negative_binomial(1.1, 0.3, n))

@@ -25,7 +25,7 @@ class States:
 
     Attributes:
         layout: of the records.
-        quantiles: [GRID, C] of each number, see ``quantiles``.
+        quantiles: the law of each number: [GRID, C] as ``quantiles`` finds it, or [2, KNOTS, C] as ``law_of``.
         edges: [C, most ranges + 1], the places in a number's law where its ranges meet, from 0 to 1; filled up with 1.
     """
 
@@ -122,13 +122,13 @@ class States:
 def edges_of(train: Records, quantiles: Tensor, most: int) -> Tensor:
     """Return the edges of about ``most`` ranges of equal share, each of at least ``LEAST`` training rows.
 
-    A value that many rows share is within one of them, alone if it has enough.
+    A value that many rows share is within one of them, alone if it has enough. ``quantiles`` is a law of either form.
     """
     observed = (~train.with_gaps().values.isnan()).sum(0)
-    found = torch.ones(quantiles.shape[1], 2 * most + 1)
+    found = torch.ones(quantiles.shape[-1], 2 * most + 1)
     for number, rows in enumerate(observed.tolist()):
         ranges = max(1, min(most, rows // (2 * LEAST)))
-        law = quantiles[:, number : number + 1]
+        law = quantiles[..., number : number + 1]
         values = values_at(torch.linspace(0, 1, ranges + 1)[:, None], law)
         cuts = torch.cat([places_of(values, law, right) for right in (False, True)]).flatten().unique().tolist()
         kept = [0.0]

@@ -208,7 +208,8 @@ def put_wide(
         store: gets ``table_rows`` and ``table_columns``.
         rows: place, subject_id, stay_id and time of each row.
         cells: the columns of the matrix.
-        outcomes, sensitive: those of them with that role.
+        outcomes: those of them that have this role.
+        sensitive: and those that have this one.
     """
     numbered = cells.set_axis([f"c{i}" for i in range(cells.shape[1])], axis=1)
     store.register(ROWS, pd.concat([rows, numbered], axis=1))
