@@ -12,7 +12,7 @@ Each ``_panel`` below says how its columns follow from these, age, sex and diagn
     digits          pressures end in 0, pulses are counted over 15 seconds, temperatures taken in Fahrenheit, weights of
                     whole or half kilograms, years of school, urine in steps of 50: a share of patients, not all
     counts          zero-inflated and overdispersed
-    rules           ``RULES``: orders between numbers, without exception; total bilirubin is direct and indirect together
+    rules           ``RULES``: orders between numbers, without exception; total bilirubin is the sum of its parts
     gaps            whole panels are not ordered, the less the illness asks for them (``GAPS``); income and school are
                     unknown more often in the ill: missing not at random, for severity is no column
     rare levels     of race and diagnosis, down to 0.5 %
@@ -182,7 +182,6 @@ def _table(n: int, rng: np.random.Generator) -> pd.DataFrame:
     cells |= _outcomes(patients, cells, rng)
     cells |= _stay(patients, cells, rng)
     table = pd.DataFrame({name: _reported(name, values) for name, values in cells.items()})
-    table["bilirubin_total"] = (table["bilirubin_direct"] + table["bilirubin_indirect"]).round(1)
     for columns, intercept, slope in GAPS.values():
         table.loc[rng.random(n) < expit(intercept + slope * patients.severity), list(columns)] = None
     return table
@@ -280,23 +279,23 @@ def _kidney(p: Patients, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
 
 def _liver(p: Patients, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     n, bad = len(p.age), p.organs["liver"]
-    dead = rng.random(n) < expit(-4.5 + 0.9 * bad)  # liver cells, by the thousand
+    direct = _reported("bilirubin_direct", np.exp(-1.6 + 0.85 * bad + rng.normal(0, 0.8, n)).round(1))
+    indirect = np.exp(-0.9 + 0.5 * bad + rng.normal(0, 0.6, n)).clip(0.1).round(1)
+    alt = np.exp(3.2 + 0.4 * bad + rng.normal(0, 0.6, n))
+    dying = rng.random(n) < expit(-4.5 + 0.9 * bad)  # liver cells, by the thousand
     return {
-        "bilirubin_total": np.zeros(n),  # what is reported of the other two, added up
-        "bilirubin_direct": np.exp(-1.6 + 0.85 * bad + rng.normal(0, 0.8, n)).round(1),
-        "bilirubin_indirect": np.exp(-0.9 + 0.5 * bad + rng.normal(0, 0.6, n)).clip(0.1).round(1),
-        "alt": (
-            np.exp(3.2 + 0.4 * bad + rng.normal(0, 0.6, n)) * np.where(dead, 5 * (1 + rng.pareto(1.3, n)), 1)
-        ).round(),
+        "bilirubin_total": (direct + indirect).round(1),
+        "bilirubin_direct": direct,
+        "bilirubin_indirect": indirect,
+        "alt": np.where(dying, 5 * alt * (1 + rng.pareto(1.3, n)), alt).round(),
     }
 
 
 def _organs(p: Patients, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     n = len(p.age)
-    dies_off = rng.random(n) < expit(-2.2 + 0.9 * p.organs["heart"])
-    troponin = np.exp(-4.6 + 0.9 * p.organs["heart"] + rng.normal(0, 0.9, n)) * np.where(
-        dies_off, 8 * (1 + rng.pareto(0.9, n)), 1
-    )
+    troponin = np.exp(-4.6 + 0.9 * p.organs["heart"] + rng.normal(0, 0.9, n))
+    dying = rng.random(n) < expit(-2.2 + 0.9 * p.organs["heart"])  # muscle
+    troponin = np.where(dying, 8 * troponin * (1 + rng.pareto(0.9, n)), troponin)
     sugar = np.where(rng.random(n) < 0.25, np.exp(5.35 + rng.normal(0, 0.45, n)), np.exp(4.75 + rng.normal(0, 0.25, n)))
     points = 22 + 9 * p.severity + 0.25 * (p.age - 60) + 3 * p.organs["kidney"] + rng.normal(0, 4, n)
     asleep = 1.4 * p.has("coma") + 0.5 * p.severity + rng.normal(0, 1, n)
@@ -321,9 +320,10 @@ def _outcomes(p: Patients, cells: Mapping[str, NDArray[Any]], rng: np.random.Gen
 def death_odds(p: Patients, cells: Mapping[str, NDArray[Any]]) -> Floats:
     """Return the log-odds [n] of death, from what was measured whether it is in the table or not."""
     odds: Floats = -1.9 + 0.8 * p.severity + 0.03 * (p.age - 62) + 0.9 * (cells["cancer"] == "metastatic")
-    odds = odds + 0.35 * (cells["temperature"] - 37) ** 2 + 0.006 * (cells["sodium"] - 138) ** 2
+    odds += 0.35 * (cells["temperature"] - 37) ** 2 + 0.006 * (cells["sodium"] - 138) ** 2
     odds += 0.0009 * (cells["mean_pressure"] - 85.0) ** 2 + 1.3 * (cells["lactate"] > 4)
-    return odds + 0.03 * (3.5 - cells["albumin"]).clip(0) * (p.age - 40).clip(0)
+    odds += 0.03 * (3.5 - cells["albumin"]).clip(0) * (p.age - 40).clip(0)
+    return odds
 
 
 def dialysis_odds(cells: Mapping[str, NDArray[Any]]) -> Floats:

@@ -13,6 +13,7 @@ from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.flat import ROWS, put_wide
 from ehrsynth.data.store import Store
 from ehrsynth.errors import expect
+from ehrsynth.schema import SUBJECT
 
 FIRST_SUBJECT = 10_000_000
 
@@ -24,7 +25,7 @@ class DemoHard(Source):
     Attributes:
         n: patients, 100 to a million or so.
         seed: of the simulation.
-        write_raw: a CSV file to write the table to, which ``source=flat source.subject=patient`` reads.
+        write_raw: a CSV file to write the table to, which ``source=flat source.subject=subject_id`` reads.
 
     Raises:
         OptionError: too few patients, or a seed that is no whole number.
@@ -47,7 +48,7 @@ class DemoHard(Source):
         cells = hard_case.draw(self.n, self.seed)
         subjects = FIRST_SUBJECT + np.arange(self.n)
         if self.write_raw is not None:
-            write_table(Path(self.write_raw), pd.concat([pd.Series(subjects, name="patient"), cells], axis=1))
+            write_table(Path(self.write_raw), pd.concat([pd.Series(subjects, name=SUBJECT), cells], axis=1))
         never = pd.Series(pd.NaT, index=cells.index, dtype="datetime64[us]")
         rows = pd.DataFrame({"place": cells.index, "subject_id": subjects, "stay_id": 0, "time": never})
         put_wide(store, rows, cells, hard_case.OUTCOMES, hard_case.SENSITIVE)
