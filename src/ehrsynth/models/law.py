@@ -9,8 +9,9 @@ with a checkpoint are counts and means of ten training rows or more, and values 
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from ehrsynth.schema import Schema
 
 MOST = 500  # atoms of a number, and groups of its other values
 KNOTS = 4_096  # no more come of them
-LARGE = 3 * LEAST  # rows of an atom that stays one when a few rarer values lie beside it
+LARGE = 3 * LEAST  # rows of an outermost atom that stays one when a few rarer values lie beyond it
 BEYOND = np.array([1.0, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 0.0])  # shares of the outermost rows beyond a knot
 HALVINGS = 50  # until a mean is met
 
@@ -39,8 +40,8 @@ def law_of(train: Records, schema: Schema) -> Tensor:
     found[0] = torch.linspace(0, 1, KNOTS)[:, None]
     for i, field in enumerate(train.layout.fields[train.layout.values]):
         column = schema.by_name[field.column]
-        observed = np.sort(values[~np.isnan(values[:, i]), i])
-        if len(observed):
+        observed, (low, high) = np.sort(values[~np.isnan(values[:, i]), i]), column.bounds or (0.0, 0.0)
+        if len(observed) and low < high:
             knots = _knots(observed, 10.0 ** -decimals_of(column) / span(column)[1])
             found[:, :, i] = torch.from_numpy(np.pad(knots, ((0, 0), (0, KNOTS - knots.shape[1])), "edge"))
     return found
@@ -48,11 +49,17 @@ def law_of(train: Records, schema: Schema) -> Tensor:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Rows ``first`` to ``last``, exclusive, of the sorted ones: of one value, or of several that are rare."""
+    """Rows ``first`` to ``last``, exclusive, of the sorted ones: of one value, or of several that are rare.
+
+    Attributes:
+        begins, ends: whether enough rows share the first value of a run, or the last, for it to be told.
+    """
 
     first: int
     last: int
     atom: bool
+    begins: bool = False
+    ends: bool = False
 
     def __len__(self) -> int:
         return self.last - self.first
@@ -60,7 +67,7 @@ class _Piece:
 
 def _knots(values: Floats, step: float) -> Floats:
     """Return places and values [2, k] of sorted values, of which a table tells two apart that differ by a ``step``."""
-    pieces = _pieces(values)
+    pieces = _pieces(values, step)
     size = max(LEAST, -(-sum(len(piece) for piece in pieces if not piece.atom) // MOST))
     shared = [float(values[(piece.first + piece.last) // 2]) for piece in pieces]
     found: Knots = []
@@ -70,12 +77,14 @@ def _knots(values: Floats, step: float) -> Floats:
         else:  # an atom lies on each side, or nothing
             low = shared[i - 1] + step / 2 if i else None
             high = shared[i + 1] - step / 2 if i + 1 < len(pieces) else None
+            low = float(values[piece.first]) - step / 2 if piece.begins else low
+            high = float(values[piece.last - 1]) + step / 2 if piece.ends else high
             found += _run(values, piece, size, low, high)
     rows, ends = np.array(found, dtype=float).T
     return np.stack([rows / len(values), np.maximum.accumulate(ends.clip(0, 1))])
 
 
-def _pieces(values: Floats) -> list[_Piece]:
+def _pieces(values: Floats, step: float) -> list[_Piece]:
     """Return atoms and runs in order, each of ``LEAST`` rows if there are as many, and no run beside another."""
     starts = np.flatnonzero(np.diff(values, prepend=-np.inf))
     counts = np.diff(starts, append=len(values))
@@ -88,17 +97,30 @@ def _pieces(values: Floats) -> list[_Piece]:
     while waiting:
         piece = waiting.popleft()
         if found and not (found[-1].atom or piece.atom):
-            piece = replace(piece, first=found.pop().first)
+            before = found.pop()
+            piece = replace(piece, first=before.first, begins=before.begins)
         if len(piece) >= LEAST or not (found or waiting):
             found.append(piece)
-        # A few rows beside an atom are told together with it: as values around it, or as its own if it is large.
         elif waiting and (not found or len(waiting[0]) < len(found[-1])):
-            other = waiting.popleft()
-            waiting.appendleft(_Piece(piece.first, other.last, len(other) >= LARGE))
+            other = waiting[0]
+            atom = _stays(values, piece, other, [*found[-1:], waiting.popleft()], step)
+            waiting.appendleft(_Piece(piece.first, other.last, atom, ends=True))
         else:
-            other = found.pop()
-            waiting.appendleft(_Piece(other.first, piece.last, len(other) >= LARGE))
+            other = found[-1]
+            atom = _stays(values, piece, other, [found.pop(), *islice(waiting, 1)], step)
+            waiting.appendleft(_Piece(other.first, piece.last, atom, begins=True))
     return found
+
+
+def _stays(values: Floats, few: _Piece, atom: _Piece, beside: Sequence[_Piece], step: float) -> bool:
+    """Return whether a few rows are told as the value of the atom next to them, and not both as values around it.
+
+    So it is where the atom has many more rows than the steps between the atoms ``beside`` have.
+    """
+    if len(beside) < 2:
+        return len(atom) >= LARGE
+    low, high = (values[(piece.first + piece.last) // 2] for piece in beside)
+    return 4 * len(few) < len(atom) * ((high - low) / step - 1)
 
 
 def _run(values: Floats, piece: _Piece, size: int, low: float | None, high: float | None) -> Knots:
@@ -121,9 +143,9 @@ def _run(values: Floats, piece: _Piece, size: int, low: float | None, high: floa
             found += [(first + share * (last - first), 1 - value) for share, value in mirrored]
         else:
             start, end = 0.0 if start is None else start, 1.0 if end is None else end
-            if told and i == 0:  # where the values beside an atom begin is not told
+            if told and i == 0 and not piece.begins:  # where the values beside an atom begin is not told
                 start = float(np.clip(2 * mean - end, start, end))
-            elif told and i == len(told):
+            elif told and i == len(told) and not piece.ends:
                 end = float(np.clip(2 * mean - start, start, end))
             middle = float(np.clip(2 * mean - (start + end) / 2, start, end))
             found += [(first, start), ((first + last) / 2, middle), (last, end)]

@@ -122,7 +122,13 @@ class States:
 def edges_of(train: Records, quantiles: Tensor, most: int) -> Tensor:
     """Return the edges of about ``most`` ranges of equal share, each of at least ``LEAST`` training rows.
 
-    A value that many rows share is within one of them, alone if it has enough. ``quantiles`` is a law of either form.
+    A value that many rows share is within one of them, alone if it has enough. Where the law knows which values rows
+    share, and these are few, each has a range of its own.
+
+    Args:
+        train: the rows.
+        quantiles: a law of either form.
+        most: ranges wanted; there are at most twice as many.
     """
     observed = (~train.with_gaps().values.isnan()).sum(0)
     found = torch.ones(quantiles.shape[-1], 2 * most + 1)
@@ -130,12 +136,27 @@ def edges_of(train: Records, quantiles: Tensor, most: int) -> Tensor:
         ranges = max(1, min(most, rows // (2 * LEAST)))
         law = quantiles[..., number : number + 1]
         values = values_at(torch.linspace(0, 1, ranges + 1)[:, None], law)
-        cuts = torch.cat([places_of(values, law, right) for right in (False, True)]).flatten().unique().tolist()
-        kept = [0.0]
-        for cut in cuts:
-            if kept[-1] + 0.5 / ranges <= cut <= 1 - 0.5 / ranges:
-                kept.append(cut)
+        cuts = torch.cat([places_of(values, law, right) for right in (False, True)])
+        kept = _kept(cuts, 0.5 / ranges)
+        if law.ndim == 3 and len(each := _kept(torch.cat([cuts, _shared(law)]), (LEAST - 0.5) / max(rows, 1))) <= most:
+            kept = each
         if len(kept) == 1:
             kept.append(0.5)  # a variable has two states at least
         found[number, : len(kept)] = torch.tensor(kept)
     return found
+
+
+def _kept(cuts: Tensor, apart: float) -> list[float]:
+    """Return 0 and those of the cuts, in order, that leave ranges so wide."""
+    kept = [0.0]
+    for cut in cuts.flatten().unique().tolist():
+        if kept[-1] + apart <= cut <= 1 - apart:
+            kept.append(cut)
+    return kept
+
+
+def _shared(law: Tensor) -> Tensor:
+    """Return the places [k, 1] where values that many rows share begin and end in a law [2, KNOTS, 1]."""
+    places, values = law
+    flat = (values.diff(dim=0) == 0) & (places.diff(dim=0) > 0)
+    return torch.cat([places[:-1][flat], places[1:][flat]])[:, None]
