@@ -14,6 +14,7 @@ from ehrsynth.data.hard_case import OUTCOMES
 from ehrsynth.disclosure import LEAST, shared_bounds
 from ehrsynth.kinds import unscaled
 from ehrsynth.layout import Records
+from ehrsynth.models.condition import Condition
 from ehrsynth.models.law import KNOTS, law_of
 from ehrsynth.models.quantiles import places_of, quantiles, values_at
 from ehrsynth.models.states import States, edges_of
@@ -202,6 +203,21 @@ def test_numbers_drawn_through_states_have_the_atoms_gaps_and_decimals_of_traini
     for name, value in (("urine", 0), ("crp", 5), ("heart_rate", 0), ("saturation", 100), ("glucose", 600)):
         assert (synthetic[name] == value).mean() == pytest.approx((train[name] == value).mean(), abs=0.004), name
     assert (synthetic["systolic"] % 2 == 0).mean() > 0.99
+
+
+def test_a_condition_on_a_shared_value_is_met_by_its_range_alone() -> None:
+    numbers = np.random.default_rng(5).choice([0.0, 3, 4, 9], N, p=[0.6, 0.2, 0.15, 0.05])
+    schema = Schema((Column("x", "count", bounds=(0, 9)),))
+    records = Encoder(schema).encode(pd.DataFrame({"x": numbers}))
+    found = law_of(records, schema)
+    states = States(records.layout, found, edges_of(records, found, 16))
+    assert states.ranges == [4]
+    condition = Condition.of(records[torch.tensor([int((numbers == 4).argmax())])], ["x"])
+    assert states.evidence(condition).exp().tolist() == [[0, 0, 1, 0]]
+    between = Condition(records.layout, torch.tensor([[0.2]]), torch.tensor([[0.5]]), torch.tensor([[True]]))
+    assert states.evidence(between).exp().tolist() == [[0, 1, 1, 0]]
+    rows = states.records(torch.full((50, 1), 1), torch.Generator().manual_seed(0), between)
+    assert set(unscaled(schema.columns[0], rows[:, 0])) == {3.0}
 
 
 def test_the_even_law_and_the_one_with_atoms_have_ranges_alike(

@@ -35,12 +35,12 @@ Knots = list[tuple[float, float]]  # rows up to a value, and the value
 
 def law_of(train: Records, schema: Schema) -> Tensor:
     """Return the law [2, KNOTS, C] of the observed values of every column, places and values; zero if there is none."""
-    values = train.with_gaps().values.double().numpy()
+    values = train.with_gaps().values.numpy()
     found = torch.zeros(2, KNOTS, values.shape[1])
     found[0] = torch.linspace(0, 1, KNOTS)[:, None]
     for i, field in enumerate(train.layout.fields[train.layout.values]):
         column = schema.by_name[field.column]
-        observed, (low, high) = np.sort(values[~np.isnan(values[:, i]), i]), column.bounds or (0.0, 0.0)
+        observed, (low, high) = np.sort(values[~np.isnan(values[:, i]), i].astype(float)), column.bounds or (0.0, 0.0)
         if len(observed) and low < high:
             knots = _knots(observed, 10.0 ** -decimals_of(column) / span(column)[1])
             found[:, :, i] = torch.from_numpy(np.pad(knots, ((0, 0), (0, KNOTS - knots.shape[1])), "edge"))
@@ -120,7 +120,7 @@ def _stays(values: Floats, few: _Piece, atom: _Piece, beside: Sequence[_Piece], 
     if len(beside) < 2:
         return len(atom) >= LARGE
     low, high = (values[(piece.first + piece.last) // 2] for piece in beside)
-    return 4 * len(few) < len(atom) * ((high - low) / step - 1)
+    return bool(4 * len(few) < len(atom) * ((high - low) / step - 1))
 
 
 def _run(values: Floats, piece: _Piece, size: int, low: float | None, high: float | None) -> Knots:
