@@ -329,7 +329,7 @@ def death_odds(p: Patients, cells: Mapping[str, NDArray[Any]]) -> Floats:
 def dialysis_odds(cells: Mapping[str, NDArray[Any]]) -> Floats:
     """Return the log-odds [n] of dialysis, which hardly anybody needs without both of two findings."""
     both = (cells["potassium"] > 5.2) & (cells["creatinine"] > 2.5)
-    odds: Floats = -5.8 + 4.5 * both + 1.5 * (cells["urine"] == 0) + 0.2 * cells["creatinine"].clip(0, 8)
+    odds: Floats = -4.7 + 4.5 * both + 1.5 * (cells["urine"] == 0) + 0.2 * cells["creatinine"].clip(0, 8)
     return odds
 
 
