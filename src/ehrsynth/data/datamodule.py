@@ -77,6 +77,7 @@ class EhrDataModule(pl.LightningDataModule):
         schema: the columns.
         records: ``train``, ``validation`` and ``holdout``, as evaluators want them: NaN where missing.
         filled: the training rows as models want them, without missing values.
+        unseen: the validation rows likewise.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class EhrDataModule(pl.LightningDataModule):
         train = self.records["train"]
         filled = fill_missing(train, train, torch_rng(self.seed, "fill missing"))
         self.filled = self.rows.chosen(filled, self.schema, self.seed)
+        self.unseen = fill_missing(self.records["validation"], train, torch_rng(self.seed, "fill missing, unseen"))
 
     def train_dataloader(self) -> IndexBatches:
         """Return the training batches, on the device of this process; without a trainer, those of epoch 0.

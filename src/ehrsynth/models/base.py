@@ -104,6 +104,13 @@ class SyntheticModel(pl.LightningModule, ABC):
                 filled in; ``train.with_gaps()`` is without these.
         """
 
+    def hold_out(self, validation: Records) -> None:
+        """Look at validation rows, never to learn from them, only to know when to stop; most models need nothing.
+
+        Args:
+            validation: as ``train`` of ``observe``, values filled in.
+        """
+
     @contextmanager
     def seeded_init(self) -> Iterator[None]:
         """Draw the initial weights made in this block from ``seed``; the caller's stream is untouched."""
@@ -151,6 +158,14 @@ class SyntheticModel(pl.LightningModule, ABC):
         uninterrupted one would have drawn, without any generator state in the checkpoint.
         """
         return torch_rng(self.seed, "train", self.current_epoch, batch_idx, self.global_rank, device=self.device)
+
+    @contextmanager
+    def seeded_layers(self, batch_idx: int) -> Iterator[None]:
+        """Let layers that draw by themselves, as dropout does, draw from the step's stream; no other stream moves."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derive(self.seed, "layers", self.current_epoch, batch_idx, self.global_rank))
+            yield
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a reader needs to rebuild the model: class, schema and layout as plain data."""

@@ -123,7 +123,8 @@ class EHRDiffTuned(DiffusionModel, GuidedModel):
         normal = torch.randn(len(batch), 1, generator=rng, device=batch.device)
         sigma = (self.log_sigma_mean + self.log_sigma_std * normal).exp()
         x = clean + sigma * torch.randn(batch.shape, generator=rng, device=batch.device)
-        output = columns.output(network, x, sigma)
+        with self.seeded_layers(batch_idx):
+            output = columns.output(network, x, sigma)
         estimate = columns.estimate(output, x, sigma)
         loss = (columns.observed(batch) * columns.errors(output, estimate, x, sigma, clean)).sum(1).mean()
         denoised = (estimate * columns.unit).clamp(0, 1)

@@ -235,6 +235,7 @@ def _fit(
     model.rules = Rules(data.matrix.constraints, data.schema)
     model.rules_weight = float(spec.constraints["weight"]) if len(model.rules) else 0.0
     model.observe(data.filled)
+    model.hold_out(data.unseen)
     chosen_on = real_rows(data.matrix, "validation")
     quick, full = (build(spec.evaluation[name], f"evaluation.{name}") for name in ("quick", "full"))
     full.check(data.schema)  # likewise

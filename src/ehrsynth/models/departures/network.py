@@ -1,0 +1,172 @@
+"""A network that reads the departures of a record one after another, and says what departs next."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear, softplus
+
+from ehrsynth.models.departures.variables import NO_STATE, Variables
+
+KNOTS = (*range(13), 14, 16, 18, 21, 24, 28, 32, 40, 48, 64, 96, 128, 256, 512, 1024)  # numbers of codes still to come
+
+
+class DepartureNetwork(nn.Module):
+    """The chances of all variables after the latest departure.
+
+        sum     =  start + sum of A[departures so far] + sum of K[known in advance] + sum of L[codes still to come]
+        h       =  relu(sum), then h + MLP(LayerNorm(h)) a few times
+        hazard  =  sigmoid(w_v h + b_v), that variable v departs if nothing between has
+        level   =  softmax(U_v h + c_v), the state to which
+
+    Between two departures nothing is computed anew: a record costs as much as it has departures.
+
+    Args:
+        variables: of the records.
+        width: of h.
+        depth: number of residual blocks.
+        dropout: share of units left out in training, of h and within blocks.
+    """
+
+    def __init__(self, variables: Variables, width: int, depth: int, dropout: float) -> None:
+        super().__init__()
+        places, total = len(variables.sizes), sum(variables.sizes)
+        self.start = nn.Parameter(0.1 * torch.randn(width))
+        self.arrived = nn.Parameter(0.3 * torch.randn(total, width))
+        self.known = nn.Parameter(torch.zeros(total, width))
+        self.left = nn.Parameter(0.1 * torch.randn(len(variables.edges), len(KNOTS), width))
+        self.hazard, self.level = nn.Linear(width, places), nn.Linear(width, total)
+        for head in (self.hazard, self.level):
+            nn.init.normal_(head.weight, std=0.15 / width**0.5)
+        self.blocks = nn.ModuleList(_block(width, dropout) for _ in range(depth))
+        self.dropout = nn.Dropout(dropout)
+
+    def start_at(self, variables: Variables, shares: Tensor) -> None:
+        """Let the chances be the training shares of all states [S], whatever departs."""
+        self.level.bias.data.copy_(shares.log())
+        usual = (variables.starts + variables.no_news)[variables.no_news != NO_STATE]
+        self.hazard.bias.data[variables.no_news != NO_STATE] = torch.logit(1 - shares[usual])
+
+    def given(self, variables: Variables, x: Tensor, known: Tensor) -> Tensor:
+        """Return the sums [n, width] of records of which ``known`` [n, V] of ``x`` [n, V] are known in advance."""
+        rows, places = known.nonzero(as_tuple=True)
+        sums = self.start.expand(len(x), -1)
+        return sums.index_add(0, rows, self.known[variables.starts[places] + x[rows, places]])
+
+    def still_to_come(self, left: Tensor, told: Tensor) -> Tensor:
+        """Return L [m, width] of how many [m, T] codes are still to come, as far as it is ``told`` [m, T]."""
+        knots = torch.tensor(KNOTS, device=left.device)
+        above = torch.searchsorted(knots, left, right=True).clamp(1, len(KNOTS) - 1)
+        start, end = knots[above - 1], knots[above]
+        share = ((left - start) / (end - start)).clamp(0, 1)
+        found = self.left.new_zeros(len(left), self.left.shape[2])
+        for tally, table in enumerate(self.left):
+            between = torch.lerp(table[above[:, tally] - 1], table[above[:, tally]], share[:, tally, None])
+            found = found + between * told[:, tally, None]
+        return found
+
+    def states(self, sums: Tensor) -> Tensor:
+        """Return h [m, width] of sums [m, width]."""
+        h = sums.relu()
+        for block in self.blocks:
+            h = h + block(h)
+        return self.dropout(h)  # type: ignore[no-any-return]
+
+    def hazards(self, h: Tensor, places: slice) -> Tensor:
+        """Return the log odds [m, b] that the variables at some places depart."""
+        return linear(h, self.hazard.weight[places], self.hazard.bias[places])
+
+    def levels(self, variables: Variables, h: Tensor, place: int) -> Tensor:
+        """Return logits [m, k] of the states of the variable at a place, given that it departs."""
+        start = int(variables.starts[place])
+        of = slice(start, start + variables.sizes[place])
+        logits = linear(h, self.level.weight[of], self.level.bias[of])
+        if (usual := int(variables.no_news[place])) == NO_STATE:
+            return logits
+        return logits.index_fill(1, torch.tensor([usual], device=h.device), -torch.inf)
+
+    def surprise(self, variables: Variables, x: Tensor, counts: Tensor, known: Tensor) -> Tensor:
+        """Return the nats [n] of what is not ``known`` [n, V] of records ``x`` [n, V] with tallies of ``counts``."""
+        prefixes = _Prefixes.of(variables, x, counts, known)
+        h = self.states(self._sums(variables, prefixes, x, known))
+        nats = h.new_zeros(len(h), dtype=torch.float32)
+        for places in variables.hazards:
+            here = ((prefixes.begin < places.stop) & (prefixes.end >= places.start)).nonzero().flatten()
+            begin, end = prefixes.begin[here], prefixes.end[here]
+            logits = self.hazards(h[here], places).float()
+            place = torch.arange(places.start, places.stop, device=x.device)
+            asked = (place >= begin[:, None]) & (place <= end[:, None]) & ~known[prefixes.owner[here], places]
+            found = (softplus(logits) * asked).sum(1)
+            hit = (end < places.stop).nonzero().flatten()
+            found = found.index_add(0, hit, -logits[hit, end[hit] - places.start])
+            nats = nats.index_add(0, here, found)
+        order = prefixes.end.argsort(stable=True)
+        first, last = (torch.searchsorted(prefixes.end[order], variables.leveled, right=side) for side in (False, True))
+        for place, start, stop in zip(variables.leveled.tolist(), first.tolist(), last.tolist(), strict=True):
+            here = order[start:stop]
+            wanted = x[prefixes.owner[here], place]
+            logits = self.levels(variables, h[here], place).float()
+            nats = nats.index_add(0, here, cross_entropy(logits, wanted, reduction="none"))
+        return nats.new_zeros(len(x)).index_add(0, prefixes.owner, nats)
+
+    def _sums(self, variables: Variables, prefixes: "_Prefixes", x: Tensor, known: Tensor) -> Tensor:
+        """Return the sums [m, width] of all prefixes."""
+        steps = self.start.new_zeros(len(prefixes.owner), len(self.start))
+        ids = variables.starts[prefixes.places] + x[prefixes.rows, prefixes.places]
+        steps = steps.index_copy(0, prefixes.after, self.arrived[ids])
+        steps = steps.index_copy(0, prefixes.first, self.given(variables, x, known))
+        up_to = steps.cumsum(0)
+        before = up_to[prefixes.first] - steps[prefixes.first]
+        return up_to - before[prefixes.owner] + self.still_to_come(prefixes.left, prefixes.told)
+
+
+@dataclass(frozen=True, eq=False)
+class _Prefixes:
+    """All prefixes of the departures of records: of a record with k of them, k + 1.
+
+    Attributes:
+        rows, places: of each departure.
+        after: the prefix that each departure ends.
+        first: the prefix of each record without any.
+        owner: the record of each prefix.
+        begin, end: the place after its last departure, and that of the next one; the number of places for none.
+        left, told: how many [m, T] codes of each tally are still to come, and whether that is known by then.
+    """
+
+    rows: Tensor = field(repr=False)
+    places: Tensor = field(repr=False)
+    after: Tensor = field(repr=False)
+    first: Tensor = field(repr=False)
+    owner: Tensor = field(repr=False)
+    begin: Tensor = field(repr=False)
+    end: Tensor = field(repr=False)
+    left: Tensor = field(repr=False)
+    told: Tensor = field(repr=False)
+
+    @classmethod
+    def of(cls, variables: Variables, x: Tensor, counts: Tensor, known: Tensor) -> "_Prefixes":
+        n, width = x.shape
+        news = x != variables.no_news
+        rows, places = (news & ~known).nonzero(as_tuple=True)
+        number = torch.bincount(rows, minlength=n) + 1
+        after = torch.arange(len(rows), device=x.device) + rows + 1
+        first = number.cumsum(0) - number
+        owner = torch.repeat_interleave(torch.arange(n, device=x.device), number)
+        begin = torch.zeros_like(owner).index_copy(0, after, places + 1)
+        end = torch.full_like(owner, width).index_copy(0, after - 1, places)
+        tally = torch.arange(len(variables.edges), device=x.device)
+        used = counts.new_zeros(len(owner), len(tally))
+        used[after] = (variables.tally_of[places][:, None] == tally).to(used.dtype)
+        used[first] = variables.counted(news & known)
+        up_to = used.cumsum(0)
+        used = up_to - (up_to[first] - used[first])[owner]
+        told = begin[:, None] > variables.tallies.start + tally
+        return cls(rows, places, after, first, owner, begin, end, (counts[owner] - used).clamp(min=0), told)
+
+
+def _block(width: int, dropout: float) -> nn.Sequential:
+    """Return LayerNorm, then an MLP of one hidden layer that starts at zero."""
+    last = nn.Linear(width, width)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), last)

@@ -1,0 +1,221 @@
+"""The variables of a record in the order in which they are drawn, and which of their states are no news."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ehrsynth.disclosure import LEAST
+from ehrsynth.layout import Layout, Records
+from ehrsynth.models.states import States
+from ehrsynth.schema import Column, Schema
+
+FEWEST_CODES = 8  # that a domain must have to be counted
+BLOCK = 64  # places that are looked at together
+NO_STATE = -1  # the usual state of a variable of which every state is news
+
+
+@dataclass(frozen=True, eq=False)
+class Variables:
+    """How encoded records [n, p] become variables [n, V] and back.
+
+    First come categories and numbers in the schema's order (a number is the range it lies in, see ``States``), then
+    tallies, then codes by domain, the smallest domain first, by falling prevalence, and outcomes last. A tally is how
+    many codes of a domain depart from what is usual, in ranges of ten training rows or more.
+
+    Attributes:
+        states: of the schema's columns.
+        domains: of each code, the name of the domain that is tallied, or an empty one.
+        order: int64 [d], the variable of ``states`` that is drawn at each place, tallies left out.
+        usual: int64 [d], the state of each variable of ``order`` that most training rows have, or ``NO_STATE``.
+        edges: int64 [T, most ranges + 1], where the ranges of each tally start; filled up with where the last one ends.
+    """
+
+    states: States
+    domains: tuple[str, ...]
+    order: Tensor = field(repr=False)
+    usual: Tensor = field(repr=False)
+    edges: Tensor = field(repr=False)
+
+    @property
+    def alone(self) -> int:
+        """Number of categories and numbers, which come first."""
+        return len(self.order) - self.states.codes
+
+    @property
+    def tallies(self) -> slice:
+        """The places of the tallies."""
+        return slice(self.alone, self.alone + len(self.edges))
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """How many states the variable at each place has."""
+        found = [self.states.sizes[variable] for variable in self.order.tolist()]
+        tallies: list[int] = (self.edges.diff(dim=1) > 0).sum(1).tolist()
+        return [*found[: self.alone], *tallies, *found[self.alone :]]
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """The number of the first state [V] of each variable, among those of all."""
+        return torch.tensor([0, *self.sizes[:-1]], device=self.order.device).cumsum(0)
+
+    @cached_property
+    def leveled(self) -> Tensor:
+        """The places of variables whose departure does not say to which state, ascending."""
+        several = torch.tensor(self.sizes, device=self.order.device) > 2
+        return (several | (self.no_news == NO_STATE)).nonzero().flatten()
+
+    @cached_property
+    def stops(self) -> list[slice]:
+        """All places in order: each of a variable of which every state is news alone, the others some at a time."""
+        found: list[slice] = []
+        for place, usual in enumerate(self.no_news.tolist()):
+            last = found[-1] if found else slice(0, 0)
+            grows = 0 < last.stop - last.start < BLOCK and NO_STATE not in (usual, int(self.no_news[last.start]))
+            if grows and place != self.alone:
+                found[-1] = slice(last.start, place + 1)
+            else:
+                found.append(slice(place, place + 1))
+        return found
+
+    @cached_property
+    def hazards(self) -> list[slice]:
+        """Those of ``stops`` whose variables mostly are as usual."""
+        return [places for places in self.stops if int(self.no_news[places.start]) != NO_STATE]
+
+    @cached_property
+    def no_news(self) -> Tensor:
+        """The usual state [V] at each place; every tally is news."""
+        return self._with_tallies(self.usual[None], NO_STATE)[0]
+
+    @cached_property
+    def tally_of(self) -> Tensor:
+        """Which tally counts the variable at each place [V], or -1."""
+        tallied = {name: number for number, name in enumerate(tallied_domains(self.domains))}
+        found = [tallied.get(self.domains[code], -1) for code in self.order[self.alone :].tolist()]
+        return torch.tensor([*[-1] * self.tallies.stop, *found], device=self.order.device)
+
+    def places_of(self, columns: Collection[str]) -> Tensor:
+        """Return which places [V] are those of some of the schema's columns."""
+        layout = self.states.layout
+        names = [encoded.column for encoded in layout.fields if encoded.kind == "bit"]
+        names += [*layout.groups, *(encoded.column for encoded in layout.fields if encoded.kind == "value")]
+        chosen = torch.tensor([name in columns for name in names], device=self.order.device)
+        return self._with_tallies(chosen[None, self.order], False)[0]
+
+    def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the variables [n, V] of encoded records [n, p], and how many [n, T] codes of each domain depart."""
+        found = self.of_states(self.states.of(Records.of_dense(self.states.layout, rows)))
+        counts = self.counted(found != self.no_news)
+        found[:, self.tallies] = self.ranges_of(counts)
+        return found, counts
+
+    def of_states(self, states: Tensor) -> Tensor:
+        """Return variables [n, V] of the schema's states [n, d]; tallies are zero."""
+        return self._with_tallies(states[:, self.order], 0)
+
+    def to_states(self, variables: Tensor) -> Tensor:
+        """Return the schema's states [n, d] of variables [n, V]."""
+        ordered = torch.cat([variables[:, : self.alone], variables[:, self.tallies.stop :]], dim=1)
+        return torch.empty_like(ordered).index_copy_(1, self.order, ordered)
+
+    def counted(self, departed: Tensor) -> Tensor:
+        """Return how many [n, T] codes of each domain depart, of bool [n, V]."""
+        if not len(self.edges):
+            return departed.new_zeros(len(departed), 0, dtype=torch.int64)
+        return torch.stack([departed[:, self.tally_of == tally].sum(1) for tally in range(len(self.edges))], dim=1)
+
+    def ranges_of(self, counts: Tensor) -> Tensor:
+        """Return the state [n, T] of each tally."""
+        most = torch.tensor(self.sizes[self.tallies], dtype=torch.int64, device=counts.device) - 1
+        return torch.minimum(torch.searchsorted(self.edges, counts.T.contiguous(), right=True).T - 1, most)
+
+    def counts_in(self, tally: int, ranges: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a number [n] of codes for each of the ``ranges`` [n] of a tally, drawn evenly within it."""
+        low, high = self.edges[tally][ranges], self.edges[tally][ranges + 1]
+        return low + (torch.rand(len(ranges), generator=generator, device=ranges.device) * (high - low)).long()
+
+    def known(self, chances: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what evidence leaves no choice of.
+
+        Args:
+            chances: [n, S], that each state of each variable of ``states`` meets what is asked, see
+                ``States.evidence``.
+
+        Returns:
+            Variables [n, V], and which places [n, V] of them are known.
+        """
+        parts = chances.split(self.states.sizes, dim=1)
+        only = torch.stack([(part > 0).sum(1) == 1 for part in parts], dim=1)
+        found = torch.stack([part.argmax(1) for part in parts], dim=1)
+        return self.of_states(found), self._with_tallies(only[:, self.order], False)
+
+    def _with_tallies(self, ordered: Tensor, value: int) -> Tensor:
+        tallies = ordered.new_full((len(ordered), len(self.edges)), value)
+        return torch.cat([ordered[:, : self.alone], tallies, ordered[:, self.alone :]], dim=1)
+
+
+def variables_of(schema: Schema, states: States, train: Records) -> Variables:
+    """Return the variables of a schema, in the order that the training rows give them."""
+    counts = torch.zeros(sum(states.sizes), dtype=torch.int64)
+    starts = torch.tensor([0, *states.sizes[:-1]]).cumsum(0)
+    for block in states.blocks(train):
+        counts += torch.bincount((block + starts).flatten(), minlength=len(counts))
+    shares = [part / len(train) for part in counts.split(states.sizes)]
+    usual = torch.tensor([int(part.argmax()) if part.max() > 0.5 else NO_STATE for part in shares])
+    for code in range(states.codes):  # the more usual of two states, always
+        usual[code] = int(shares[code][1] > 0.5)
+    order, domains = _order(schema, states, shares, usual), domains_of(schema, states.layout)
+    found = Variables(states, domains, order, usual[order], uncounted(domains))
+    if not len(found.edges):
+        return found
+    departed = (found.of_states(block) != found.no_news for block in states.blocks(train))
+    edges = [_edges(column) for column in torch.cat([found.counted(block) for block in departed]).T]
+    widest = max(len(part) for part in edges)
+    filled = torch.stack([torch.cat([part, part[-1:].expand(widest - len(part))]) for part in edges])
+    return Variables(states, domains, order, usual[order], filled)
+
+
+def tallied_domains(domains: tuple[str, ...]) -> list[str]:
+    """Return the domains that are tallied, the smallest first, of those of each code."""
+    names = sorted({name for name in domains if name}, key=lambda name: (domains.count(name), name))
+    return [name for name in names if domains.count(name) >= FEWEST_CODES]
+
+
+def uncounted(domains: tuple[str, ...]) -> Tensor:
+    """Return the edges of tallies of which nothing is known."""
+    return torch.tensor([[0, 1]] * len(tallied_domains(domains)), dtype=torch.int64).view(-1, 2)
+
+
+def domains_of(schema: Schema, layout: Layout) -> tuple[str, ...]:
+    """Return the domain of each code; outcomes have an empty one, for nobody counts them."""
+    columns = [schema.by_name[encoded.column] for encoded in layout.fields if encoded.kind == "bit"]
+    return tuple("" if column.role == "outcome" else column.domain for column in columns)
+
+
+def _order(schema: Schema, states: States, shares: list[Tensor], usual: Tensor) -> Tensor:
+    """Return which variable of ``states`` is drawn at each place."""
+    bits = [schema.by_name[encoded.column] for encoded in states.layout.fields if encoded.kind == "bit"]
+    sizes: dict[str, int] = {}
+    for column in bits:
+        sizes[column.domain] = sizes.get(column.domain, 0) + 1
+
+    def rank(code: int) -> tuple[bool, int, str, float]:
+        column: Column = bits[code]
+        return column.role == "outcome", sizes[column.domain], column.domain, float(shares[code][usual[code]])
+
+    return torch.tensor([*range(states.codes, len(shares)), *sorted(range(states.codes), key=rank)])
+
+
+def _edges(counts: Tensor) -> Tensor:
+    """Return where ranges of a count start, and where the last one ends: at what ``LEAST`` rows reach."""
+    rows = torch.bincount(counts)
+    most = int(counts.sort(descending=True).values[:LEAST][-1])
+    starts, within = [0], 0
+    for number in range(1, most + 1):
+        within += int(rows[number - 1])
+        if within >= LEAST:
+            starts, within = [*starts, number], 0
+    return torch.tensor([*starts, most + 1])

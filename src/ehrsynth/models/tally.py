@@ -1,0 +1,291 @@
+"""Tally: how many codes of each domain a record has, then which, each departure from what is usual after the other.
+
+Our own. A record x of variables in a fixed order is a list of departures from their usual states (an absent code, a
+number that was not taken): e_1, ..., e_k. Between two of them nothing happens, so its likelihood is that of survival
+with competing hazards, as for a point process in discrete time,
+
+    log p(x)  =  sum over i of [ log h(e_i | e_<i)  +  sum over v between e_i-1 and e_i of log(1 - h(v | e_<i)) ],
+
+with one state of a network for each departure, not for each variable: of 461 codes a record has five. It is the neural
+autoregressive estimator of Larochelle and Murray (AISTATS 2011) for sparse rows. Two things are added.
+
+Tallies come before the codes: how many codes of each domain depart. They are a function of the record, so that p(x) =
+p(tallies) p(x | tallies), and the network is told what of them is still to come. Without them a record of many codes is
+too likely to end up with too few, and the other way round.
+
+Any part of a record may be known in advance (as in Germain et al., MADE, ICML 2015, but for sets and not for orders): in
+training half of the rows have a random part told at the start, as from then on evidence is. A column asked for has a
+share of them of its own: one departure is told with a weight of how many there are, which makes it as likely as in the
+rows that have it. So conditions and imputation cost what a free draw does.
+"""
+
+import copy
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from typing_extensions import override
+
+from ehrsynth.errors import OptionError
+from ehrsynth.layout import Records
+from ehrsynth.models import options
+from ehrsynth.models.base import SyntheticModel
+from ehrsynth.models.condition import Condition
+from ehrsynth.models.departures.drawing import drawn
+from ehrsynth.models.departures.network import DepartureNetwork
+from ehrsynth.models.departures.variables import Variables, domains_of, uncounted, variables_of
+from ehrsynth.models.nn import moving_average
+from ehrsynth.models.quantiles import GRID, quantiles
+from ehrsynth.models.states import States, edges_of
+from ehrsynth.schema import Schema
+
+TRIES = 200  # times that numbers are drawn before the ranges asked for count as too rare
+READ = 8192  # rows looked at at a time
+PENALISED = 256  # records drawn in a step to see which rules they break
+TOLD = 0.5  # of the training rows, of which a part is known in advance
+ROWS = 1024  # whose likelihood is computed at a time
+
+
+class Tally(SyntheticModel):
+    """Tallies, then departures.
+
+    Args:
+        schema: columns to generate.
+        seed: of weights and draws.
+        width: of the network.
+        depth: residual blocks.
+        dropout: share of its units left out in training.
+        ranges: about how many ranges of equal share a number has, each of twenty training rows or more.
+        learning_rate: of AdamW, after ``warmup_steps``; it stays, for weights are averaged.
+        warmup_steps: batches until then.
+        weight_decay: of AdamW.
+        ema_decay: of the averaged weights, less at first.
+        patience: epochs without better likelihood of validation rows until training stops.
+
+    Raises:
+        OptionError: an option is not a value that can work.
+    """
+
+    penalises_rules = True
+    quantiles: Tensor  # see States
+    edges: Tensor
+    order: Tensor  # see Variables
+    usual: Tensor
+    tallies: Tensor
+    least: Tensor  # nats of a validation row, at best
+    waited: Tensor  # epochs since
+
+    def __init__(
+        self,
+        *,
+        schema: Schema,
+        seed: int = 0,
+        width: int = 384,
+        depth: int = 1,
+        dropout: float = 0.2,
+        ranges: int = 32,
+        learning_rate: float = 2e-3,
+        warmup_steps: int = 200,
+        weight_decay: float = 0.05,
+        ema_decay: float = 0.999,
+        patience: int = 3,
+    ) -> None:
+        super().__init__(schema=schema, seed=seed)
+        self.save_hyperparameters(ignore=["schema"])
+        options.whole(1, width=width, depth=depth, patience=patience)
+        options.whole(2, ranges=ranges)
+        options.whole(0, warmup_steps=warmup_steps)
+        options.share(dropout=dropout)
+        options.positive(learning_rate=learning_rate)
+        options.number(0, ema_decay=ema_decay, weight_decay=weight_decay)
+        self.width, self.depth, self.dropout, self.ranges = width, depth, dropout, ranges
+        self.learning_rate, self.warmup_steps, self.weight_decay = learning_rate, warmup_steps, weight_decay
+        self.ema_decay, self.patience = ema_decay, patience
+        numbers = self.layout.width - self.layout.values.start
+        self.register_buffer("quantiles", torch.zeros(GRID, numbers))
+        edges = torch.ones(numbers, 2 * ranges + 1)
+        edges[:, :2] = torch.tensor([0.0, 0.5])
+        self.register_buffer("edges", edges)
+        codes = sum(encoded.kind == "bit" for encoded in self.layout.fields)
+        places = len(self.layout.groups) + numbers + codes
+        self.register_buffer("order", torch.arange(places).roll(-codes))
+        self.register_buffer("usual", torch.zeros(places, dtype=torch.int64))
+        self.register_buffer("tallies", uncounted(domains_of(schema, self.layout)))
+        self.register_buffer("least", torch.tensor(torch.inf))
+        self.register_buffer("waited", torch.tensor(0))
+        self.unseen: Records | None = None
+        self._made: Variables | None = None
+        self._build()
+
+    def _build(self) -> None:
+        """Make the networks, whose shapes depend on what was observed."""
+        self._made = None
+        with self.seeded_init():
+            network = DepartureNetwork(self.variables, self.width, self.depth, self.dropout)
+        self.network, self.average = network, moving_average(network, self.ema_decay)
+        self.best = copy.deepcopy(network).requires_grad_(False)
+
+    @property
+    def variables(self) -> Variables:
+        """The columns in the order in which they are drawn."""
+        if self._made is None or self._made.order.device != self.order.device:
+            states = States(self.layout, self.quantiles, self.edges)
+            domains = domains_of(self.schema, self.layout)
+            self._made = Variables(states, domains, self.order, self.usual, self.tallies)
+        return self._made
+
+    def observe(self, train: Records) -> None:
+        """Learn ranges, order, tallies and marginals."""
+        self.quantiles.copy_(quantiles(train))
+        self.edges.copy_(edges_of(train, self.quantiles, self.ranges))
+        found = variables_of(self.schema, States(self.layout, self.quantiles, self.edges), train)
+        self.order, self.usual, self.tallies = found.order, found.usual, found.edges
+        self._build()
+        counts = torch.full((sum(found.sizes),), 0.5)
+        for part in train.blocks(READ):
+            x, _ = found.of(part.dense().nan_to_num(0.0))
+            counts += torch.bincount((x + found.starts).flatten(), minlength=len(counts))
+        self.network.start_at(found, counts / (len(train) + 1))
+        for copied in (self.average.module, self.best):
+            copied.load_state_dict(self.network.state_dict())
+
+    @override
+    def hold_out(self, validation: Records) -> None:
+        self.unseen = validation
+
+    @property
+    @override
+    def conditionable(self) -> Collection[str]:
+        return self.schema.names
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Return the mean surprise in nats of records [n, p], some of them in part known in advance."""
+        x, counts = self.variables.of(batch)
+        generator = self.step_rng(batch_idx)
+        known, weights = self._some_known(x, generator)
+        with self.seeded_layers(batch_idx):
+            nats = self.network.surprise(self.variables, x, counts, known)
+            penalty = self._score_function(generator) if self.rules_weight else nats.new_zeros(())
+        loss = (weights * nats.where(batch.isfinite().all(1), torch.nan)).mean()
+        self.log_losses(batch_idx, total=loss)
+        return loss + penalty
+
+    def _score_function(self, generator: torch.Generator) -> Tensor:
+        """Return a loss with the gradient of the penalty of records that the network draws.
+
+        grad E[v(x)] = E[(v(x) - b) grad log p(x)] for violations v, b their mean: Williams, Simple statistical
+        gradient-following algorithms, 1992.
+        """
+        variables = self.variables
+        x = torch.zeros(PENALISED, len(variables.sizes), dtype=torch.int64, device=self.device)
+        known = torch.zeros_like(x, dtype=torch.bool)
+        with torch.no_grad():
+            x, _ = drawn(self.network, variables, x, known, generator)
+            rows = variables.states.records(variables.to_states(x), generator, None)
+            broken = self.rules.violation(rows).sum(1)
+        counts = variables.counted(x != variables.no_news)
+        nats = self.network.surprise(variables, x, counts, known)
+        return -self.rules_weight * ((broken - broken.mean()) * nats).mean()
+
+    def _some_known(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw what of records [n, V] is known in advance, and the weights [n] of these questions.
+
+        What is known must not depend on the record beyond what it says, or the network would learn from what is not
+        known. So variables are drawn whatever their states are, a log-uniform share of them. Of half of those rows one
+        code that departs is known besides, drawn evenly, with a weight of how many the record has.
+        """
+        n, places = x.shape
+        asked, share, pick = torch.rand(3, n, 1, generator=generator, device=x.device)
+        rate = places**-share
+        rate = torch.where(self.variables.tally_of >= 0, rate, rate.sqrt())  # people ask for codes least
+        known = (torch.rand(x.shape, generator=generator, device=x.device) < rate) & (asked < TOLD)
+        tallies = self.variables.tallies
+        departed = (x != self.variables.no_news)[:, tallies.stop :]
+        number = departed.sum(1)
+        picked = (asked < TOLD / 2).squeeze(1)
+        one = ((pick * number[:, None]).long() + 1 == departed.cumsum(1)) & departed & picked[:, None]
+        known[:, tallies.stop :] |= one
+        known[:, tallies] = False
+        weights = number / number.float().mean() if number.any() else torch.ones_like(pick).squeeze(1)
+        return known, torch.where(picked, weights, 1.0)
+
+    @override
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then average: here and not at the end of the batch, when checkpoints are already written."""
+        super().optimizer_step(*args, **kwargs)
+        self.average.update_parameters(self.network)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW at a rate that stays after a linear warm-up."""
+        optimizer = AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        schedule = LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, self.warmup_steps)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @override
+    @torch.no_grad()
+    def on_train_batch_end(self, outputs: Any, batch: Tensor, batch_idx: int) -> None:
+        """After an epoch keep the averaged weights if validation rows are likelier, and stop when they no longer are."""
+        if self.trainer.is_last_batch:
+            found = torch.tensor(-torch.inf)
+            if self.unseen is not None:
+                found = -self.log_likelihood(self.unseen, self.average.module).mean()
+                self.log_losses(batch_idx, validation=found)
+            if found < self.least or self.unseen is None:
+                self.least.copy_(found)
+                self.waited.zero_()
+                self.best.load_state_dict(self.average.module.state_dict())
+            else:
+                self.waited += 1
+            self.trainer.should_stop |= int(self.waited) >= self.patience
+        super().on_train_batch_end(outputs, batch, batch_idx)
+
+    @torch.no_grad()
+    def log_likelihood(self, records: Records, network: nn.Module | None = None, known: Collection[str] = ()) -> Tensor:
+        """Return log p(x) [n] in nats of encoded records, of a number that of its range.
+
+        It is a lower bound: what the model gives to records that do not have as many codes as their tallies is lost.
+
+        Args:
+            records: without missing values.
+            network: other than the one that records are drawn from.
+            known: columns of the schema that are given; what is returned is log p(the others | these).
+        """
+        network = (network or self.best).eval()
+        assert isinstance(network, DepartureNetwork)
+        variables, found = self.variables, []
+        given = variables.places_of(known)
+        for part in records.blocks(ROWS):
+            x, counts = variables.of(part.dense().nan_to_num(0.0).to(self.device))
+            found.append(-network.surprise(variables, x, counts, given.expand(len(x), -1)))
+        return torch.cat(found)
+
+    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
+        """Draw hard records [n, p], departure by departure; categories and numbers until ranges asked for are met."""
+        variables, states = self.variables, self.variables.states
+        if condition is None or not condition.given.any():
+            x = torch.zeros(n, len(variables.sizes), dtype=torch.int64, device=self.device)
+            x, _ = drawn(self.best, variables, x, torch.zeros_like(x, dtype=torch.bool), generator)
+            return states.records(variables.to_states(x), generator, None)
+        chances = states.evidence(condition).exp().expand(n, -1)
+        x, known = variables.known(chances)
+        numbers = chances.split(states.sizes, dim=1)[states.codes + len(self.layout.groups) :]
+
+        def fits(x: Tensor, rows: Tensor) -> Tensor:
+            found = variables.to_states(x)[:, len(states.sizes) - len(numbers) :]
+            met = torch.ones(len(x), device=x.device)
+            for number, chance in enumerate(numbers):
+                met *= chance[rows].gather(1, found[:, number, None]).squeeze(1)
+            return torch.rand(len(x), generator=generator, device=x.device) < met
+
+        ranged = any(bool((((part > 0).sum(1) > 1) & (part < 1).any(1)).any()) for part in numbers)
+        x, without = drawn(self.best, variables, x, known, generator, fits if ranged else None, TRIES)
+        if len(without):
+            named = sorted(column.name for column in self.schema.columns if column.numeric)
+            raise OptionError(
+                f"condition {', '.join(name for name in named if name in condition.columns)}: none of {TRIES} draws for"
+                " a record lies in the ranges asked for; ask for wider ones"
+            )
+        return states.records(variables.to_states(x), generator, condition)
