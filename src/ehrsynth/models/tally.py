@@ -37,8 +37,8 @@ from ehrsynth.models.condition import Condition
 from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.departures.network import DepartureNetwork
 from ehrsynth.models.departures.variables import Variables, domains_of, uncounted, variables_of
+from ehrsynth.models.law import KNOTS, law_of
 from ehrsynth.models.nn import moving_average
-from ehrsynth.models.quantiles import GRID, quantiles
 from ehrsynth.models.states import States, edges_of
 from ehrsynth.schema import Schema
 
@@ -105,7 +105,7 @@ class Tally(SyntheticModel):
         self.learning_rate, self.warmup_steps, self.weight_decay = learning_rate, warmup_steps, weight_decay
         self.ema_decay, self.patience = ema_decay, patience
         numbers = self.layout.width - self.layout.values.start
-        self.register_buffer("quantiles", torch.zeros(GRID, numbers))
+        self.register_buffer("quantiles", torch.zeros(2, KNOTS, numbers))
         edges = torch.ones(numbers, 2 * ranges + 1)
         edges[:, :2] = torch.tensor([0.0, 0.5])
         self.register_buffer("edges", edges)
@@ -139,7 +139,7 @@ class Tally(SyntheticModel):
 
     def observe(self, train: Records) -> None:
         """Learn ranges, order, tallies and marginals."""
-        self.quantiles.copy_(quantiles(train))
+        self.quantiles.copy_(law_of(train, self.schema))
         self.edges.copy_(edges_of(train, self.quantiles, self.ranges))
         found = variables_of(self.schema, States(self.layout, self.quantiles, self.edges), train)
         self.order, self.usual, self.tallies = found.order, found.usual, found.edges
