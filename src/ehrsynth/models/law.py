@@ -37,7 +37,7 @@ def law_of(train: Records, schema: Schema) -> Tensor:
     """Return the law [2, KNOTS, C] of the observed values of every column, places and values; zero if there is none."""
     values = train.with_gaps().values.numpy()
     found = torch.zeros(2, KNOTS, values.shape[1])
-    found[0] = torch.linspace(0, 1, KNOTS)[:, None]
+    found[0, 1:] = 1
     for i, field in enumerate(train.layout.fields[train.layout.values]):
         column = schema.by_name[field.column]
         observed, (low, high) = np.sort(values[~np.isnan(values[:, i]), i].astype(float)), column.bounds or (0.0, 0.0)

@@ -34,6 +34,13 @@ class States:
     edges: Tensor = field(repr=False)
 
     @cached_property
+    def law(self) -> Tensor:
+        """The law of each number, without the knots at its end that only fill it up."""
+        if self.quantiles.ndim == 2:
+            return self.quantiles
+        return self.quantiles[:, : int((self.quantiles[0] < 1).sum(0).max()) + 1] if len(self.edges) else self.quantiles
+
+    @cached_property
     def codes(self) -> int:
         """Number of codes, which are encoded first."""
         return sum(encoded.kind == "bit" for encoded in self.layout.fields)
@@ -61,7 +68,7 @@ class States:
         bits = unpack(records.bits)
         levels = [bits[:, group].argmax(1, keepdim=True) for group in self.layout.groups.values()]
         values = records.values.nan_to_num(0.0)
-        places = (places_of(values, self.quantiles, False) + places_of(values, self.quantiles, True)) / 2
+        places = (places_of(values, self.law, False) + places_of(values, self.law, True)) / 2
         numbers = self._range_of(places)
         for number, gap in enumerate(self.gaps):
             if gap is not None:
@@ -78,7 +85,7 @@ class States:
         codes = torch.stack([1 - low[:, : self.codes], low[:, : self.codes]], dim=2)
         chances = [codes.where(given[:, : self.codes, None], 1.0).flatten(1)]
         chances += [low[:, group].where(given[:, group], 1.0) for group in self.layout.groups.values()]
-        start, end = places_within(condition, self.quantiles)
+        start, end = places_within(condition, self.law)
         holds = torch.stack([self._range_of(start), self._range_of(end)])
         for number, (ranges, gap) in enumerate(zip(self.ranges, self.gaps, strict=True)):
             edges, first, last = self.edges[number, : ranges + 1], start[:, number, None], end[:, number, None]
@@ -107,10 +114,10 @@ class States:
         at = torch.minimum(numbers, last).T
         low, high = self.edges.gather(1, at).T, self.edges.gather(1, at + 1).T
         if condition is not None:
-            start, end = places_within(condition, self.quantiles)
+            start, end = places_within(condition, self.law)
             low, high = torch.maximum(low, start), torch.minimum(high, end)
         places = torch.lerp(low, high, torch.rand(low.shape, generator=generator, device=states.device))
-        rows[:, self.layout.values] = values_at(places.clamp(0, 1), self.quantiles).clamp(0, 1)
+        rows[:, self.layout.values] = values_at(places.clamp(0, 1), self.law).clamp(0, 1)
         return rows if condition is None else condition.imposed_on(rows)
 
     def _range_of(self, places: Tensor) -> Tensor:
