@@ -13,10 +13,10 @@ Tallies come before the codes: how many codes of each domain depart. They are a 
 p(tallies) p(x | tallies), and the network is told what of them is still to come. Without them a record of many codes is
 too likely to end up with too few, and the other way round.
 
-Any part of a record may be known in advance (as in Germain et al., MADE, ICML 2015, but for sets and not for orders): in
-training half of the rows have a random part told at the start, as from then on evidence is. A column asked for has a
-share of them of its own: one departure is told with a weight of how many there are, which makes it as likely as in the
-rows that have it. So conditions and imputation cost what a free draw does.
+Any part of a record may be known in advance, as in NADE and MADE of any order, but here the order stays and what is
+known is told at the start. In training half of the rows have a random part told. Codes are rare, so of half of these
+rows one departure is told besides, with a weight of how many the row has: it is then as common as among all rows that
+have it. So a condition, or a cell to be filled in, costs what a free draw does.
 """
 
 import copy
@@ -142,7 +142,7 @@ class Tally(SyntheticModel):
         self.quantiles.copy_(law_of(train, self.schema))
         self.edges.copy_(edges_of(train, self.quantiles, self.ranges))
         found = variables_of(self.schema, States(self.layout, self.quantiles, self.edges), train)
-        self.order, self.usual, self.tallies = found.order, found.usual, found.edges
+        self.order, self.usual, self.tallies = found.order, found.usual, found.ranges
         self._build()
         counts = torch.full((sum(found.sizes),), 0.5)
         for part in train.blocks(READ):
@@ -227,7 +227,7 @@ class Tally(SyntheticModel):
     @override
     @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Tensor, batch_idx: int) -> None:
-        """After an epoch keep the averaged weights if validation rows are likelier, and stop when they no longer are."""
+        """After an epoch keep the averaged weights if validation rows are likelier, or stop if they long are not."""
         if self.trainer.is_last_batch:
             found = torch.tensor(-torch.inf)
             if self.unseen is not None:

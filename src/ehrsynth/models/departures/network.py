@@ -34,7 +34,7 @@ class DepartureNetwork(nn.Module):
         self.start = nn.Parameter(0.1 * torch.randn(width))
         self.arrived = nn.Parameter(0.3 * torch.randn(total, width))
         self.known = nn.Parameter(torch.zeros(total, width))
-        self.left = nn.Parameter(0.1 * torch.randn(len(variables.edges), len(KNOTS), width))
+        self.left = nn.Parameter(0.1 * torch.randn(len(variables.ranges), len(KNOTS), width))
         self.hazard, self.level = nn.Linear(width, places), nn.Linear(width, total)
         for head in (self.hazard, self.level):
             nn.init.normal_(head.weight, std=0.15 / width**0.5)
@@ -115,9 +115,9 @@ class DepartureNetwork(nn.Module):
         ids = variables.starts[prefixes.places] + x[prefixes.rows, prefixes.places]
         steps = steps.index_copy(0, prefixes.after, self.arrived[ids])
         steps = steps.index_copy(0, prefixes.first, self.given(variables, x, known))
-        up_to = steps.cumsum(0)
+        up_to = steps.double().cumsum(0)  # over all records, of which only differences count
         before = up_to[prefixes.first] - steps[prefixes.first]
-        return up_to - before[prefixes.owner] + self.still_to_come(prefixes.left, prefixes.told)
+        return (up_to - before[prefixes.owner]).float() + self.still_to_come(prefixes.left, prefixes.told)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +154,7 @@ class _Prefixes:
         owner = torch.repeat_interleave(torch.arange(n, device=x.device), number)
         begin = torch.zeros_like(owner).index_copy(0, after, places + 1)
         end = torch.full_like(owner, width).index_copy(0, after - 1, places)
-        tally = torch.arange(len(variables.edges), device=x.device)
+        tally = torch.arange(len(variables.ranges), device=x.device)
         used = counts.new_zeros(len(owner), len(tally))
         used[after] = (variables.tally_of[places][:, None] == tally).to(used.dtype)
         used[first] = variables.counted(news & known)

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ehrsynth.disclosure import LEAST
 from ehrsynth.layout import Layout, Records
@@ -14,6 +15,7 @@ from ehrsynth.schema import Column, Schema
 
 FEWEST_CODES = 8  # that a domain must have to be counted
 BLOCK = 64  # places that are looked at together
+NEVER = torch.iinfo(torch.int64).max  # a number of codes that no record has
 NO_STATE = -1  # the usual state of a variable of which every state is news
 
 
@@ -30,14 +32,15 @@ class Variables:
         domains: of each code, the name of the domain that is tallied, or an empty one.
         order: int64 [d], the variable of ``states`` that is drawn at each place, tallies left out.
         usual: int64 [d], the state of each variable of ``order`` that most training rows have, or ``NO_STATE``.
-        edges: int64 [T, most ranges + 1], where the ranges of each tally start; filled up with where the last one ends.
+        ranges: int64 [T, most ranges, 3], where the ranges of each tally start, and the least and the largest number
+            that is drawn in it; filled up with ``NEVER``.
     """
 
     states: States
     domains: tuple[str, ...]
     order: Tensor = field(repr=False)
     usual: Tensor = field(repr=False)
-    edges: Tensor = field(repr=False)
+    ranges: Tensor = field(repr=False)
 
     @property
     def alone(self) -> int:
@@ -47,13 +50,13 @@ class Variables:
     @property
     def tallies(self) -> slice:
         """The places of the tallies."""
-        return slice(self.alone, self.alone + len(self.edges))
+        return slice(self.alone, self.alone + len(self.ranges))
 
     @cached_property
     def sizes(self) -> list[int]:
         """How many states the variable at each place has."""
         found = [self.states.sizes[variable] for variable in self.order.tolist()]
-        tallies: list[int] = (self.edges.diff(dim=1) > 0).sum(1).tolist()
+        tallies: list[int] = (self.ranges[:, :, 0] != NEVER).sum(1).tolist()
         return [*found[: self.alone], *tallies, *found[self.alone :]]
 
     @cached_property
@@ -123,19 +126,19 @@ class Variables:
 
     def counted(self, departed: Tensor) -> Tensor:
         """Return how many [n, T] codes of each domain depart, of bool [n, V]."""
-        if not len(self.edges):
+        if not len(self.ranges):
             return departed.new_zeros(len(departed), 0, dtype=torch.int64)
-        return torch.stack([departed[:, self.tally_of == tally].sum(1) for tally in range(len(self.edges))], dim=1)
+        return torch.stack([departed[:, self.tally_of == tally].sum(1) for tally in range(len(self.ranges))], dim=1)
 
     def ranges_of(self, counts: Tensor) -> Tensor:
         """Return the state [n, T] of each tally."""
-        most = torch.tensor(self.sizes[self.tallies], dtype=torch.int64, device=counts.device) - 1
-        return torch.minimum(torch.searchsorted(self.edges, counts.T.contiguous(), right=True).T - 1, most)
+        return torch.searchsorted(self.ranges[:, :, 0].contiguous(), counts.T.contiguous(), right=True).T - 1
 
-    def counts_in(self, tally: int, ranges: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a number [n] of codes for each of the ``ranges`` [n] of a tally, drawn evenly within it."""
-        low, high = self.edges[tally][ranges], self.edges[tally][ranges + 1]
-        return low + (torch.rand(len(ranges), generator=generator, device=ranges.device) * (high - low)).long()
+    def counts_in(self, tally: int, states: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a number [n] of codes for each of the ``states`` [n] of a tally, drawn evenly."""
+        _, low, high = self.ranges[tally, states].unbind(1)
+        within = torch.rand(len(states), generator=generator, device=states.device)
+        return low + (within * (high - low + 1)).long()
 
     def known(self, chances: Tensor) -> tuple[Tensor, Tensor]:
         """Return what evidence leaves no choice of.
@@ -153,7 +156,7 @@ class Variables:
         return self.of_states(found), self._with_tallies(only[:, self.order], False)
 
     def _with_tallies(self, ordered: Tensor, value: int) -> Tensor:
-        tallies = ordered.new_full((len(ordered), len(self.edges)), value)
+        tallies = ordered.new_full((len(ordered), len(self.ranges)), value)
         return torch.cat([ordered[:, : self.alone], tallies, ordered[:, self.alone :]], dim=1)
 
 
@@ -169,12 +172,11 @@ def variables_of(schema: Schema, states: States, train: Records) -> Variables:
         usual[code] = int(shares[code][1] > 0.5)
     order, domains = _order(schema, states, shares, usual), domains_of(schema, states.layout)
     found = Variables(states, domains, order, usual[order], uncounted(domains))
-    if not len(found.edges):
+    if not len(found.ranges):
         return found
     departed = (found.of_states(block) != found.no_news for block in states.blocks(train))
-    edges = [_edges(column) for column in torch.cat([found.counted(block) for block in departed]).T]
-    widest = max(len(part) for part in edges)
-    filled = torch.stack([torch.cat([part, part[-1:].expand(widest - len(part))]) for part in edges])
+    ranges = [_ranges(column) for column in torch.cat([found.counted(block) for block in departed]).T]
+    filled = pad_sequence(ranges, batch_first=True, padding_value=NEVER)
     return Variables(states, domains, order, usual[order], filled)
 
 
@@ -185,8 +187,8 @@ def tallied_domains(domains: tuple[str, ...]) -> list[str]:
 
 
 def uncounted(domains: tuple[str, ...]) -> Tensor:
-    """Return the edges of tallies of which nothing is known."""
-    return torch.tensor([[0, 1]] * len(tallied_domains(domains)), dtype=torch.int64).view(-1, 2)
+    """Return the ranges of tallies of which nothing is known: one each."""
+    return torch.zeros(len(tallied_domains(domains)), 1, 3, dtype=torch.int64)
 
 
 def domains_of(schema: Schema, layout: Layout) -> tuple[str, ...]:
@@ -209,13 +211,24 @@ def _order(schema: Schema, states: States, shares: list[Tensor], usual: Tensor) 
     return torch.tensor([*range(states.codes, len(shares)), *sorted(range(states.codes), key=rank)])
 
 
-def _edges(counts: Tensor) -> Tensor:
-    """Return where ranges of a count start, and where the last one ends: at what ``LEAST`` rows reach."""
-    rows = torch.bincount(counts)
-    most = int(counts.sort(descending=True).values[:LEAST][-1])
-    starts, within = [0], 0
-    for number in range(1, most + 1):
-        within += int(rows[number - 1])
-        if within >= LEAST:
-            starts, within = [*starts, number], 0
-    return torch.tensor([*starts, most + 1])
+def _ranges(counts: Tensor) -> Tensor:
+    """Return the ranges [r, 3] of a count [n]: none is of less than ``LEAST`` rows, or of none.
+
+    A number that so many rows have stands alone, and is what is drawn. Rarer ones next to each other are drawn evenly,
+    if together they are enough; if not, they count as the next number that is. The ten largest count as the least of
+    them.
+    """
+    most = int(counts.sort(descending=True).values[:LEAST][-1])  # so many have ten, or more
+    rows = torch.bincount(counts.clamp(max=most)).tolist()
+    found: list[tuple[int, int, int]] = []
+    start, within = 0, 0
+    for number, here in enumerate(rows):
+        within += here
+        if here >= LEAST:
+            found.append((start, number, number))
+        elif within >= LEAST:
+            found.append((start, start, number))
+        else:
+            continue
+        start, within = number + 1, 0
+    return torch.tensor(found or [(0, 0, 0)])
