@@ -14,6 +14,7 @@ from ehrsynth.models.condition import Condition
 from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.departures.network import KNOTS, DepartureNetwork
 from ehrsynth.models.departures.variables import NO_STATE, Variables, _ranges
+from ehrsynth.models.quantiles import values_at
 from ehrsynth.models.tally import Tally
 from ehrsynth.schema import Column, Schema
 from tests.training import fit
@@ -224,7 +225,7 @@ def test_ranges_nobody_is_in_are_refused() -> None:
     model.best.level.bias.data[model.variables.sizes[0] - 1] = 60.0  # the last range of the age, always
     age = model.layout.names.index("age")
     low, high = torch.zeros(2, 1, model.layout.width)
-    high[0, age] = float(model.quantiles[600, 0])
+    high[0, age] = float(values_at(torch.tensor([[0.6]]), model.quantiles))
     given = (high > 0).expand(1, -1)
     with pytest.raises(OptionError, match=r"condition age: none of 200 draws for a record lies in the ranges"):
         model.sample(5, rng(), Condition(model.layout, low, high, given))
