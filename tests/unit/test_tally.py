@@ -305,6 +305,21 @@ def test_no_range_of_a_tally_is_of_less_than_ten_rows() -> None:
     assert torch.equal(model.variables.ranges_of(model.variables.counts_in(0, states, rng())[:, None])[:, 0], states)
 
 
+def test_tallies_of_several_domains_are_told_apart() -> None:
+    schema = Schema((*DRUGS, *(Column(f"c{i}", "binary", domain="diagnosis") for i in range(30))))
+    rows = rows_of(schema, 600)
+    model = Tally(schema=schema, **SMALL)  # type: ignore[arg-type]
+    model.observe(rows)
+    x, counts = model.variables.of(rows.dense())
+    assert torch.equal(counts, torch.stack([rows.dense()[:, :8].sum(1), rows.dense()[:, 8:].sum(1)], 1).long())
+    for tally, ranges in enumerate(model.tallies):
+        start, low, high = ranges[x[:, tally]].unbind(1)
+        assert (start <= counts[:, tally]).all()
+        alone = (low == high) & (counts[:, tally] >= low)
+        assert float(alone.float().mean()) > 0.8
+        assert (counts[alone, tally] == low[alone]).float().mean() > 0.9
+
+
 def test_numbers_of_codes_that_many_records_have_stand_alone() -> None:
     counts = torch.tensor([2] * 50 + [3] * 9 + [5] * 12 + [7] * 4 + [8] * 4 + [9] * 3 + [30] * 3)
     expected = [[0, 2, 2], [3, 5, 5], [6, 8, 8]]  # ten have 8 or more

@@ -20,7 +20,8 @@ have it. So a condition, or a cell to be filled in, costs what a free draw does.
 """
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,11 +39,12 @@ from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.departures.network import DepartureNetwork
 from ehrsynth.models.departures.variables import Variables, domains_of, uncounted, variables_of
 from ehrsynth.models.law import KNOTS, law_of
-from ehrsynth.models.nn import moving_average
+from ehrsynth.models.nn import moving_average, warmup_cosine
 from ehrsynth.models.states import States, edges_of
 from ehrsynth.schema import Schema
 
 TRIES = 200  # times that numbers are drawn before the ranges asked for count as too rare
+FEW_STEPS = 500
 READ = 8192  # rows looked at at a time
 PENALISED = 256  # records drawn in a step to see which rules they break
 TOLD = 0.5  # of the training rows, of which a part is known in advance
@@ -59,8 +61,8 @@ class Tally(SyntheticModel):
         depth: residual blocks.
         dropout: share of its units left out in training.
         ranges: about how many ranges of equal share a number has, each of twenty training rows or more.
-        learning_rate: of AdamW, after ``warmup_steps``; it stays, for weights are averaged.
-        warmup_steps: batches until then.
+        learning_rate: of AdamW, after ``warmup_steps``.
+        warmup_steps: batches until then; a cosine to zero over the rest of the budget follows.
         weight_decay: of AdamW.
         ema_decay: of the averaged weights, less at first.
         patience: epochs without better likelihood of validation rows until training stops.
@@ -88,7 +90,7 @@ class Tally(SyntheticModel):
         dropout: float = 0.2,
         ranges: int = 32,
         learning_rate: float = 2e-3,
-        warmup_steps: int = 200,
+        warmup_steps: int = 100,
         weight_decay: float = 0.05,
         ema_decay: float = 0.999,
         patience: int = 3,
@@ -219,10 +221,19 @@ class Tally(SyntheticModel):
         self.average.update_parameters(self.network)
 
     def configure_optimizers(self) -> Any:
-        """AdamW at a rate that stays after a linear warm-up."""
+        """AdamW, its rate a linear warm-up and then a cosine to zero at the end of the budget."""
         optimizer = AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
-        schedule = LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, self.warmup_steps)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        rate = partial(warmup_cosine, self.warmup_steps, self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, rate), "interval": "step"}}
+
+    @override
+    def remarks(self, steps: float) -> Iterator[str]:
+        """Say that a budget is too small to learn much."""
+        if steps < FEW_STEPS:
+            yield (
+                f"trainer.max_epochs: the training has {steps:.0f} steps, {FEW_STEPS} or more are wanted; set more"
+                " epochs (it stops by itself when validation rows get no likelier), or a smaller data.batch_size"
+            )
 
     @override
     @torch.no_grad()

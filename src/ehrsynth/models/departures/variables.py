@@ -15,7 +15,7 @@ from ehrsynth.schema import Column, Schema
 
 FEWEST_CODES = 8  # that a domain must have to be counted
 BLOCK = 64  # places that are looked at together
-NEVER = torch.iinfo(torch.int64).max  # a number of codes that no record has
+NEVER = 2**31  # a number of codes that no record has
 NO_STATE = -1  # the usual state of a variable of which every state is news
 
 
