@@ -126,9 +126,18 @@ class Tally(SyntheticModel):
         """Make the networks, whose shapes depend on what was observed."""
         self._made = None
         with self.seeded_init():
-            network = DepartureNetwork(self.variables, self.width, self.depth, self.dropout)
+            network = DepartureNetwork(self.variables, self.width, self.depth, self.dropout).to(self.device)
         self.network, self.average = network, moving_average(network, self.ema_decay)
         self.best = copy.deepcopy(network).requires_grad_(False)
+
+    @override
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Load what was observed, and then networks of the shapes that go with it."""
+        for name in ("quantiles", "edges", "order", "usual", "tallies"):
+            if (kept := state_dict.get(name)) is not None:
+                setattr(self, name, kept.to(self.device))
+        self._build()
+        return super().load_state_dict(state_dict, strict, assign)
 
     @property
     def variables(self) -> Variables:
