@@ -14,6 +14,7 @@ from ehrsynth.models.condition import Condition
 from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.departures.network import KNOTS, DepartureNetwork
 from ehrsynth.models.departures.variables import NO_STATE, Variables, _ranges
+from ehrsynth.models.quantiles import values_at
 from ehrsynth.models.tally import Tally
 from ehrsynth.schema import Column, Schema
 from tests.training import fit
@@ -68,10 +69,10 @@ def counts_of(variables: Variables, x: Tensor) -> Tensor:
 def one_by_one(network: DepartureNetwork, v: Variables, x: Tensor, counts: Tensor, known: Tensor) -> float:
     """Return the surprise of one record in the words of the definition: variable after variable."""
     news = [int(x[p]) != int(v.no_news[p]) for p in range(len(x))]
-    total = network.start.clone()
+    total, tables = network.start.clone(), network.tables()
     for place in range(len(x)):
         if known[place]:
-            total += network.known[v.starts[place] + x[place]]
+            total += tables.known[v.starts[place] + x[place]]
     left = {t: int(counts[t]) for t in range(len(v.ranges))}
     for place in range(len(x)):
         if known[place] and news[place] and v.tally_of[place] >= 0:
@@ -87,14 +88,14 @@ def one_by_one(network: DepartureNetwork, v: Variables, x: Tensor, counts: Tenso
                 share = (max(count, 0) - KNOTS[above - 1]) / (KNOTS[above] - KNOTS[above - 1])
                 h += (1 - share) * network.left[tally, above - 1] + share * network.left[tally, above]
         h = network.states(h[None])[0]
-        usual, levels = int(v.no_news[place]), network.levels(v, h[None], place)[0].log_softmax(0)
+        usual, levels = int(v.no_news[place]), network.levels(tables, v, h[None], place)[0].log_softmax(0)
         departs = (network.hazard.weight[place] @ h + network.hazard.bias[place]).sigmoid()
         if usual != NO_STATE:
             nats -= float(departs.log() if news[place] else (1 - departs).log())
         if news[place]:
             if usual == NO_STATE or v.sizes[place] > 2:
                 nats -= float(levels[x[place]])
-            total += network.arrived[v.starts[place] + x[place]]
+            total += tables.arrived[v.starts[place] + x[place]]
             if v.tally_of[place] >= 0:
                 left[int(v.tally_of[place])] -= 1
     return nats
@@ -220,11 +221,11 @@ def test_ranges_nobody_is_in_are_refused() -> None:
     model = random_model(AGE, *DRUGS[:2])
     model = Tally(schema=model.schema, seed=0, **SMALL)  # type: ignore[arg-type]
     model.observe(rows_of(model.schema, 600))
-    model.best.level.bias.data.fill_(-60.0)
-    model.best.level.bias.data[model.variables.sizes[0] - 1] = 60.0  # the last range of the age, always
+    model.best.level_bias.data.fill_(-60.0)
+    model.best.level_bias.data[model.variables.sizes[0] - 1] = 60.0  # the last range of the age, always
     age = model.layout.names.index("age")
     low, high = torch.zeros(2, 1, model.layout.width)
-    high[0, age] = float(model.quantiles[600, 0])
+    high[0, age] = float(values_at(torch.tensor([[0.6]]), model.quantiles))
     given = (high > 0).expand(1, -1)
     with pytest.raises(OptionError, match=r"condition age: none of 200 draws for a record lies in the ranges"):
         model.sample(5, rng(), Condition(model.layout, low, high, given))
@@ -274,6 +275,29 @@ def test_likelihood_nears_the_entropy_of_what_was_planted() -> None:
     assert -float(model.log_likelihood(rows).mean()) == pytest.approx(entropy, abs=0.06)
     given = -float(model.log_likelihood(rows, known=[column.name for column in DRUGS]).mean())
     assert given == pytest.approx(math.log(2) + died, abs=0.05)
+
+
+def test_a_checkpoint_brings_the_shapes_of_what_was_observed() -> None:
+    model = random_model(SEX, AGE, LACTATE, *DRUGS)
+    other = Tally(schema=model.schema, seed=0, **SMALL)  # type: ignore[arg-type]
+    other.load_state_dict(model.state_dict())
+    rows = rows_of(model.schema, 30, seed=8)
+    torch.testing.assert_close(other.log_likelihood(rows), model.log_likelihood(rows), rtol=0, atol=0)
+    assert torch.equal(other.sample(20, rng()), model.sample(20, rng()))
+
+
+def test_neighbouring_ranges_of_a_number_have_much_in_common() -> None:
+    schema = Schema((AGE, *DRUGS[:2]))
+    model = Tally(schema=schema, width=64, ranges=32)
+    model.observe(rows_of(schema, 2_000))
+    ranges = model.best.arrived()[: model.variables.sizes[0]]
+    assert len(ranges) > 25
+    waves = model.best.arrived.shared[0]
+    middle = (torch.arange(len(ranges)) + 0.5) / len(ranges)
+    sums = [sum(math.cos(math.pi * f * t) / f**0.5 * waves[f - 1] for f in range(1, 9)) for t in middle.tolist()]
+    torch.testing.assert_close(ranges - model.best.arrived.own[: len(ranges)], torch.stack(sums))  # type: ignore[arg-type]
+    apart = torch.cdist(ranges, ranges)
+    assert float(apart.diagonal(1).mean()) < 0.5 * float(apart.diagonal(16).mean())
 
 
 def test_training_stops_when_validation_rows_get_no_likelier_and_keeps_the_best() -> None:

@@ -1,4 +1,7 @@
-"""The law of a number as its quantile function: a place in [0, 1], drawn evenly, gives a value."""
+"""The law of a number as its quantile function: a place in [0, 1], drawn evenly, gives a value.
+
+A law is [GRID, C], values at even places, or [2, KNOTS, C], places and values as ``law_of`` finds them.
+"""
 
 import numpy as np
 import torch
@@ -29,6 +32,12 @@ def quantiles(train: Records) -> Tensor:
 
 def values_at(places: Tensor, quantiles: Tensor) -> Tensor:
     """Return the values [n, C] at places [n, C] of 0 to 1, between two quantiles in a straight line."""
+    if quantiles.ndim == 3:
+        at, values = quantiles.transpose(1, 2).contiguous()
+        wanted = places.T.contiguous()
+        high = torch.searchsorted(at, wanted, right=True).clamp(1, at.shape[1] - 1)
+        within = _within(wanted, at.gather(1, high - 1), at.gather(1, high))
+        return torch.lerp(values.gather(1, high - 1), values.gather(1, high), within).T
     steps = places * (GRID - 1)
     below = steps.long().clamp(max=GRID - 2)
     return torch.lerp(quantiles.gather(0, below), quantiles.gather(0, below + 1), steps - below)
@@ -39,12 +48,16 @@ def places_of(values: Tensor, quantiles: Tensor, right: bool) -> Tensor:
 
     The two differ only where many rows share a value.
     """
-    grid, wanted = quantiles.T.contiguous(), values.T.contiguous()
+    at, grid = quantiles.transpose(1, 2).contiguous() if quantiles.ndim == 3 else (None, quantiles.T.contiguous())
+    wanted = values.T.contiguous()
     above = torch.searchsorted(grid, wanted, right=right)
-    high = above.clamp(1, GRID - 1)
-    start, end = grid.gather(1, high - 1), grid.gather(1, high)
-    within = ((wanted - start) / (end - start).clamp(min=torch.finfo(grid.dtype).tiny)).clamp(0, 1)
-    return torch.where(above == GRID, 1.0, (high - 1 + within) / (GRID - 1)).T
+    high = above.clamp(1, grid.shape[1] - 1)
+    within = _within(wanted, grid.gather(1, high - 1), grid.gather(1, high))
+    if at is None:
+        found = (high - 1 + within) / (GRID - 1)
+    else:
+        found = torch.lerp(at.gather(1, high - 1), at.gather(1, high), within)
+    return torch.where(above == grid.shape[1], 1.0, found).T
 
 
 def places_within(condition: Condition, quantiles: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,6 +66,11 @@ def places_within(condition: Condition, quantiles: Tensor) -> tuple[Tensor, Tens
     given = condition.given[:, numbers]
     low = places_of(condition.low[:, numbers], quantiles, right=False).where(given, 0.0)
     return low, places_of(condition.high[:, numbers], quantiles, right=True).where(given, 1.0)
+
+
+def _within(wanted: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Return how far from ``start`` to ``end`` each number lies, from 0 to 1."""
+    return ((wanted - start) / (end - start).clamp(min=torch.finfo(start.dtype).tiny)).clamp(0, 1)
 
 
 def _quantiles(observed: NDArray[np.float32]) -> NDArray[np.floating]:

@@ -25,13 +25,20 @@ class States:
 
     Attributes:
         layout: of the records.
-        quantiles: [GRID, C] of each number, see ``quantiles``.
+        quantiles: the law of each number: [GRID, C] as ``quantiles`` finds it, or [2, KNOTS, C] as ``law_of``.
         edges: [C, most ranges + 1], the places in a number's law where its ranges meet, from 0 to 1; filled up with 1.
     """
 
     layout: Layout
     quantiles: Tensor = field(repr=False)
     edges: Tensor = field(repr=False)
+
+    @cached_property
+    def law(self) -> Tensor:
+        """The law of each number, without the knots at its end that only fill it up."""
+        if self.quantiles.ndim == 2:
+            return self.quantiles
+        return self.quantiles[:, : int((self.quantiles[0] < 1).sum(0).max()) + 1] if len(self.edges) else self.quantiles
 
     @cached_property
     def codes(self) -> int:
@@ -61,7 +68,7 @@ class States:
         bits = unpack(records.bits)
         levels = [bits[:, group].argmax(1, keepdim=True) for group in self.layout.groups.values()]
         values = records.values.nan_to_num(0.0)
-        places = (places_of(values, self.quantiles, False) + places_of(values, self.quantiles, True)) / 2
+        places = (places_of(values, self.law, False) + places_of(values, self.law, True)) / 2
         numbers = self._range_of(places)
         for number, gap in enumerate(self.gaps):
             if gap is not None:
@@ -78,7 +85,7 @@ class States:
         codes = torch.stack([1 - low[:, : self.codes], low[:, : self.codes]], dim=2)
         chances = [codes.where(given[:, : self.codes, None], 1.0).flatten(1)]
         chances += [low[:, group].where(given[:, group], 1.0) for group in self.layout.groups.values()]
-        start, end = places_within(condition, self.quantiles)
+        start, end = places_within(condition, self.law)
         holds = torch.stack([self._range_of(start), self._range_of(end)])
         for number, (ranges, gap) in enumerate(zip(self.ranges, self.gaps, strict=True)):
             edges, first, last = self.edges[number, : ranges + 1], start[:, number, None], end[:, number, None]
@@ -107,10 +114,10 @@ class States:
         at = torch.minimum(numbers, last).T
         low, high = self.edges.gather(1, at).T, self.edges.gather(1, at + 1).T
         if condition is not None:
-            start, end = places_within(condition, self.quantiles)
+            start, end = places_within(condition, self.law)
             low, high = torch.maximum(low, start), torch.minimum(high, end)
         places = torch.lerp(low, high, torch.rand(low.shape, generator=generator, device=states.device))
-        rows[:, self.layout.values] = values_at(places.clamp(0, 1), self.quantiles).clamp(0, 1)
+        rows[:, self.layout.values] = values_at(places.clamp(0, 1), self.law).clamp(0, 1)
         return rows if condition is None else condition.imposed_on(rows)
 
     def _range_of(self, places: Tensor) -> Tensor:
@@ -122,20 +129,41 @@ class States:
 def edges_of(train: Records, quantiles: Tensor, most: int) -> Tensor:
     """Return the edges of about ``most`` ranges of equal share, each of at least ``LEAST`` training rows.
 
-    A value that many rows share is within one of them, alone if it has enough.
+    A value that many rows share is within one of them, alone if it has enough. Where the law knows which values rows
+    share, and these are few, each has a range of its own.
+
+    Args:
+        train: the rows.
+        quantiles: a law of either form.
+        most: ranges wanted; there are at most twice as many.
     """
     observed = (~train.with_gaps().values.isnan()).sum(0)
-    found = torch.ones(quantiles.shape[1], 2 * most + 1)
+    found = torch.ones(quantiles.shape[-1], 2 * most + 1)
     for number, rows in enumerate(observed.tolist()):
         ranges = max(1, min(most, rows // (2 * LEAST)))
-        law = quantiles[:, number : number + 1]
+        law = quantiles[..., number : number + 1]
         values = values_at(torch.linspace(0, 1, ranges + 1)[:, None], law)
-        cuts = torch.cat([places_of(values, law, right) for right in (False, True)]).flatten().unique().tolist()
-        kept = [0.0]
-        for cut in cuts:
-            if kept[-1] + 0.5 / ranges <= cut <= 1 - 0.5 / ranges:
-                kept.append(cut)
+        cuts = torch.cat([places_of(values, law, right) for right in (False, True)])
+        kept = _kept(cuts, 0.5 / ranges)
+        if law.ndim == 3 and len(each := _kept(torch.cat([cuts, _shared(law)]), (LEAST - 0.5) / max(rows, 1))) <= most:
+            kept = each
         if len(kept) == 1:
             kept.append(0.5)  # a variable has two states at least
         found[number, : len(kept)] = torch.tensor(kept)
     return found
+
+
+def _kept(cuts: Tensor, apart: float) -> list[float]:
+    """Return 0 and those of the cuts, in order, that leave ranges so wide."""
+    kept = [0.0]
+    for cut in cuts.flatten().unique().tolist():
+        if kept[-1] + apart <= cut <= 1 - apart:
+            kept.append(cut)
+    return kept
+
+
+def _shared(law: Tensor) -> Tensor:
+    """Return the places [k, 1] where values that many rows share begin and end in a law [2, KNOTS, 1]."""
+    places, values = law
+    flat = (values.diff(dim=0) == 0) & (places.diff(dim=0) > 0)
+    return torch.cat([places[:-1][flat], places[1:][flat]])[:, None]

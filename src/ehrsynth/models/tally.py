@@ -38,8 +38,8 @@ from ehrsynth.models.condition import Condition
 from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.departures.network import DepartureNetwork
 from ehrsynth.models.departures.variables import Variables, domains_of, uncounted, variables_of
+from ehrsynth.models.law import KNOTS, law_of
 from ehrsynth.models.nn import moving_average, warmup_cosine
-from ehrsynth.models.quantiles import GRID, quantiles
 from ehrsynth.models.states import States, edges_of
 from ehrsynth.schema import Schema
 
@@ -107,7 +107,7 @@ class Tally(SyntheticModel):
         self.learning_rate, self.warmup_steps, self.weight_decay = learning_rate, warmup_steps, weight_decay
         self.ema_decay, self.patience = ema_decay, patience
         numbers = self.layout.width - self.layout.values.start
-        self.register_buffer("quantiles", torch.zeros(GRID, numbers))
+        self.register_buffer("quantiles", torch.zeros(2, KNOTS, numbers))
         edges = torch.ones(numbers, 2 * ranges + 1)
         edges[:, :2] = torch.tensor([0.0, 0.5])
         self.register_buffer("edges", edges)
@@ -126,9 +126,18 @@ class Tally(SyntheticModel):
         """Make the networks, whose shapes depend on what was observed."""
         self._made = None
         with self.seeded_init():
-            network = DepartureNetwork(self.variables, self.width, self.depth, self.dropout)
+            network = DepartureNetwork(self.variables, self.width, self.depth, self.dropout).to(self.device)
         self.network, self.average = network, moving_average(network, self.ema_decay)
         self.best = copy.deepcopy(network).requires_grad_(False)
+
+    @override
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Load what was observed, and then networks of the shapes that go with it."""
+        for name in ("quantiles", "edges", "order", "usual", "tallies"):
+            if (kept := state_dict.get(name)) is not None:
+                setattr(self, name, kept.to(self.device))
+        self._build()
+        return super().load_state_dict(state_dict, strict, assign)
 
     @property
     def variables(self) -> Variables:
@@ -141,7 +150,7 @@ class Tally(SyntheticModel):
 
     def observe(self, train: Records) -> None:
         """Learn ranges, order, tallies and marginals."""
-        self.quantiles.copy_(quantiles(train))
+        self.quantiles.copy_(law_of(train, self.schema))
         self.edges.copy_(edges_of(train, self.quantiles, self.ranges))
         found = variables_of(self.schema, States(self.layout, self.quantiles, self.edges), train)
         self.order, self.usual, self.tallies = found.order, found.usual, found.ranges

@@ -113,7 +113,8 @@ def matrix_folder(recipe: Recipe, matrices: str | Path, name: str | None = None)
 
 def data_name(source: Source) -> str:
     """Return what the data of a source are called where nobody gave them a name."""
-    return f"{source.name}-n{source.options()['n']}" if source.name == "demo" else source.name
+    simulated = source.options().get("n")
+    return source.name if simulated is None else f"{source.name}-n{simulated}"
 
 
 def readable_name(folder: Path) -> str:

@@ -17,6 +17,7 @@ from ehrsynth.schema import Schema
 PROPOSE, NONE = "propose", "none"
 LARGE = 100  # records with both numbers, before one is said to be the smaller
 LEAST_EXPECTED = 20.0  # records of the other order, by chance
+MOST_ORDERS = 20  # of numbers; a table of panels and days has many, and chance makes none of them
 SAMPLE = 5_000  # records that rule most pairs out
 
 
@@ -104,7 +105,7 @@ def _orders(schema: Schema, train: Wide) -> list[AtMost]:
 
     A pair counts if ``LARGE`` or more records have both numbers, always in that order, while ``LEAST_EXPECTED`` or more
     would have the other if the two were independent: of height and weight, say, the ranges alone tell the order. At
-    most ``MOST`` pairs, those with most evidence first.
+    most ``MOST_ORDERS`` pairs, those with most evidence first.
     """
     numeric = [column for column in schema.columns if column.numeric]
     cells = {column.name: train.cells[column.name].to_numpy(float, na_value=np.nan) for column in numeric}
@@ -119,7 +120,7 @@ def _orders(schema: Schema, train: Wide) -> list[AtMost]:
                 expected = both * _chance_above(small, large) if both >= LARGE else 0.0
                 if expected >= LEAST_EXPECTED:
                     found.append((-expected, column.name, other.name))
-    return [AtMost(small, large) for _, small, large in sorted(found)[:MOST]]
+    return [AtMost(small, large) for _, small, large in sorted(found)[:MOST_ORDERS]]
 
 
 def _chance_above(small: NDArray[np.float64], large: NDArray[np.float64]) -> float:

@@ -117,16 +117,9 @@ class Flat(Source):
                 )
         if self.time is not None:
             rows["time"] = _times(frame[self.time], place)
-        cells = frame[kept].set_axis([f"c{i}" for i in range(len(kept))], axis=1)
-        store.register(ROWS, pd.concat([rows, cells], axis=1))
+        put_wide(store, rows, frame[kept], self.outcomes, self.sensitive)
         if self.time is not None:
             store.view(VISITS, f"SELECT subject_id, time AS started, time AS ended FROM {ROWS}")
-        roles: dict[str, Role] = {
-            **dict.fromkeys(self.outcomes, "outcome"),
-            **dict.fromkeys(self.sensitive, "sensitive"),
-        }
-        columns = pd.DataFrame({"name": kept, "role": [roles.get(name, "feature") for name in kept]})
-        store.register(ROW_COLUMNS, columns.rename_axis("place").reset_index())
         stays_of = ("admission", "discharge") if self.stay is not None else ()
         branches = [select(ROWS, domain=text(domain), stay_id="stay_id", time="time") for domain in stays_of]
         store.view(EVENTS, " UNION ALL ".join([select(ROWS, domain="'subject'"), *branches]))
@@ -204,6 +197,25 @@ class Flat(Source):
                 f" {counts['n']} rows; each row must name its subject"
             )
         return "VARCHAR" if counts["words"] else "BIGINT"
+
+
+def put_wide(
+    store: Store, rows: pd.DataFrame, cells: pd.DataFrame, outcomes: Sequence[str], sensitive: Sequence[str]
+) -> None:
+    """Make a wide table's rows and columns what the feature ``Columns`` reads.
+
+    Args:
+        store: gets ``table_rows`` and ``table_columns``.
+        rows: place, subject_id, stay_id and time of each row.
+        cells: the columns of the matrix.
+        outcomes: those of them that have this role.
+        sensitive: and those that have this one.
+    """
+    numbered = cells.set_axis([f"c{i}" for i in range(cells.shape[1])], axis=1)
+    store.register(ROWS, pd.concat([rows, numbered], axis=1))
+    roles: dict[str, Role] = {**dict.fromkeys(outcomes, "outcome"), **dict.fromkeys(sensitive, "sensitive")}
+    columns = pd.DataFrame({"name": cells.columns, "role": [roles.get(str(name), "feature") for name in cells]})
+    store.register(ROW_COLUMNS, columns.rename_axis("place").reset_index())
 
 
 def files_in_words(files: Sequence[Path]) -> str:

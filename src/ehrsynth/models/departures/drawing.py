@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ehrsynth.layout import refuse_nan
-from ehrsynth.models.departures.network import DepartureNetwork
+from ehrsynth.models.departures.network import DepartureNetwork, Tables
 from ehrsynth.models.departures.variables import NO_STATE, Variables
 
 Fits = Callable[[Tensor, Tensor], Tensor]  # which rows [m], of these numbers, of variables [m, V] fit, bool [m]
@@ -37,7 +37,8 @@ def drawn(
     Returns:
         The variables [n, V], and which rows did not fit in any try.
     """
-    drawing = _Drawing.of(network, variables, x, known)
+    tables = network.tables()
+    drawing = _Drawing.of(network, tables, variables, x, known)
     if fits is None:
         drawing.draw(slice(0, variables.alone), generator)
         waiting = torch.zeros(0, dtype=torch.int64, device=x.device)
@@ -45,7 +46,7 @@ def drawn(
         waiting = torch.arange(len(x), device=x.device)
         for _ in range(tries):
             several = waiting.repeat(len(x) // len(waiting))  # so that the last rows do not take a round each
-            part = _Drawing.of(network, variables, x[several], known[several])
+            part = _Drawing.of(network, tables, variables, x[several], known[several])
             part.draw(slice(0, variables.alone), generator)
             met = fits(part.x, several).view(-1, len(waiting))
             done, first = met.any(0), met.to(torch.uint8).argmax(0)
@@ -63,6 +64,7 @@ class _Drawing:
     """Records of which a part is drawn: their variables [n, V], sums and h [n, width], and codes still to come."""
 
     network: DepartureNetwork = field(repr=False)
+    tables: Tables = field(repr=False)
     variables: Variables = field(repr=False)
     x: Tensor = field(repr=False)
     known: Tensor = field(repr=False)
@@ -72,12 +74,16 @@ class _Drawing:
     told: Tensor = field(repr=False)
 
     @classmethod
-    def of(cls, network: DepartureNetwork, variables: Variables, x: Tensor, known: Tensor) -> "_Drawing":
+    def of(
+        cls, network: DepartureNetwork, tables: Tables, variables: Variables, x: Tensor, known: Tensor
+    ) -> "_Drawing":
         usual = variables.no_news.clamp(min=0).expand_as(x)
-        sums = network.given(variables, x, known)
+        sums = network.given(tables, variables, x, known)
         left = -variables.counted((x != variables.no_news) & known)  # to which the tally is added
         told = torch.zeros(left.shape[1], device=x.device)
-        return cls(network, variables, torch.where(known, x, usual), known, sums, network.states(sums), left, told)
+        return cls(
+            network, tables, variables, torch.where(known, x, usual), known, sums, network.states(sums), left, told
+        )
 
     def put(self, rows: Tensor, other: "_Drawing", places: Tensor) -> None:
         """Replace some rows by those of another drawing that has got as far."""
@@ -129,7 +135,7 @@ class _Drawing:
         """Draw the state of a variable that departs."""
         if not len(rows):
             return rows
-        logits = self.network.levels(self.variables, self.h[rows], place)
+        logits = self.network.levels(self.tables, self.variables, self.h[rows], place)
         refuse_nan(logits)
         return torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
 
@@ -137,7 +143,7 @@ class _Drawing:
         """Note departures, one of each row."""
         variables = self.variables
         self.x[rows, places] = states
-        self.sums[rows] += self.network.arrived[variables.starts[places] + states]
+        self.sums[rows] += self.tables.arrived[variables.starts[places] + states]
         tally = variables.tally_of[places].expand(len(rows))
         counted = (tally >= 0).nonzero().flatten()
         self.left[rows[counted], tally[counted]] -= 1

@@ -1,6 +1,7 @@
 """A network that reads the departures of a record one after another, and says what departs next."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,8 @@ from torch.nn.functional import cross_entropy, linear, softplus
 
 from ehrsynth.models.departures.variables import NO_STATE, Variables
 
+WAVES = 8  # of a number
+OWN = 0.2  # of the deviation that vectors start with, what a range has of its own
 KNOTS = (*range(13), 14, 16, 18, 21, 24, 28, 32, 40, 48, 64, 96, 128, 256, 512, 1024)  # numbers of codes still to come
 
 
@@ -18,6 +21,8 @@ class DepartureNetwork(nn.Module):
         h       =  relu(sum), then h + MLP(LayerNorm(h)) a few times
         hazard  =  sigmoid(w_v h + b_v), that variable v departs if nothing between has
         level   =  softmax(U_v h + c_v), the state to which
+
+    A, K and U have a row for each state; those of a number are smooth in the place of its range, see ``StateTable``.
 
     Between two departures nothing is computed anew: a record costs as much as it has departures.
 
@@ -32,26 +37,31 @@ class DepartureNetwork(nn.Module):
         super().__init__()
         places, total = len(variables.sizes), sum(variables.sizes)
         self.start = nn.Parameter(0.1 * torch.randn(width))
-        self.arrived = nn.Parameter(0.3 * torch.randn(total, width))
-        self.known = nn.Parameter(torch.zeros(total, width))
+        self.arrived = StateTable(variables, width, 0.3)
+        self.known = StateTable(variables, width, 0.0)  # so that what is known changes nothing yet
+        self.level = StateTable(variables, width, 0.15 / width**0.5)
+        self.level_bias = nn.Parameter(torch.zeros(total))
         self.left = nn.Parameter(0.1 * torch.randn(len(variables.ranges), len(KNOTS), width))
-        self.hazard, self.level = nn.Linear(width, places), nn.Linear(width, total)
-        for head in (self.hazard, self.level):
-            nn.init.normal_(head.weight, std=0.15 / width**0.5)
+        self.hazard = nn.Linear(width, places)
+        nn.init.normal_(self.hazard.weight, std=0.15 / width**0.5)
         self.blocks = nn.ModuleList(_block(width, dropout) for _ in range(depth))
         self.dropout = nn.Dropout(dropout)
 
     def start_at(self, variables: Variables, shares: Tensor) -> None:
         """Let the chances be the training shares of all states [S], whatever departs."""
-        self.level.bias.data.copy_(shares.log())
+        self.level_bias.data.copy_(shares.log())
         usual = (variables.starts + variables.no_news)[variables.no_news != NO_STATE]
         self.hazard.bias.data[variables.no_news != NO_STATE] = torch.logit(1 - shares[usual])
 
-    def given(self, variables: Variables, x: Tensor, known: Tensor) -> Tensor:
+    def tables(self) -> "Tables":
+        """Return the vectors of all states, made once for many records."""
+        return Tables(self.arrived(), self.known(), self.level())
+
+    def given(self, tables: "Tables", variables: Variables, x: Tensor, known: Tensor) -> Tensor:
         """Return the sums [n, width] of records of which ``known`` [n, V] of ``x`` [n, V] are known in advance."""
         rows, places = known.nonzero(as_tuple=True)
         sums = self.start.expand(len(x), -1)
-        return sums.index_add(0, rows, self.known[variables.starts[places] + x[rows, places]])
+        return sums.index_add(0, rows, tables.known[variables.starts[places] + x[rows, places]])
 
     def still_to_come(self, left: Tensor, told: Tensor) -> Tensor:
         """Return L [m, width] of how many [m, T] codes are still to come, as far as it is ``told`` [m, T]."""
@@ -76,11 +86,11 @@ class DepartureNetwork(nn.Module):
         """Return the log odds [m, b] that the variables at some places depart."""
         return linear(h, self.hazard.weight[places], self.hazard.bias[places])
 
-    def levels(self, variables: Variables, h: Tensor, place: int) -> Tensor:
+    def levels(self, tables: "Tables", variables: Variables, h: Tensor, place: int) -> Tensor:
         """Return logits [m, k] of the states of the variable at a place, given that it departs."""
         start = int(variables.starts[place])
         of = slice(start, start + variables.sizes[place])
-        logits = linear(h, self.level.weight[of], self.level.bias[of])
+        logits = linear(h, tables.level[of], self.level_bias[of])
         if (usual := int(variables.no_news[place])) == NO_STATE:
             return logits
         return logits.index_fill(1, torch.tensor([usual], device=h.device), -torch.inf)
@@ -88,7 +98,8 @@ class DepartureNetwork(nn.Module):
     def surprise(self, variables: Variables, x: Tensor, counts: Tensor, known: Tensor) -> Tensor:
         """Return the nats [n] of what is not ``known`` [n, V] of records ``x`` [n, V] with tallies of ``counts``."""
         prefixes = _Prefixes.of(variables, x, counts, known)
-        h = self.states(self._sums(variables, prefixes, x, known))
+        tables = self.tables()
+        h = self.states(self._sums(tables, variables, prefixes, x, known))
         nats = h.new_zeros(len(h), dtype=torch.float32)
         for places in variables.hazards:
             here = ((prefixes.begin < places.stop) & (prefixes.end >= places.start)).nonzero().flatten()
@@ -105,19 +116,66 @@ class DepartureNetwork(nn.Module):
         for place, start, stop in zip(variables.leveled.tolist(), first.tolist(), last.tolist(), strict=True):
             here = order[start:stop]
             wanted = x[prefixes.owner[here], place]
-            logits = self.levels(variables, h[here], place).float()
+            logits = self.levels(tables, variables, h[here], place).float()
             nats = nats.index_add(0, here, cross_entropy(logits, wanted, reduction="none"))
         return nats.new_zeros(len(x)).index_add(0, prefixes.owner, nats)
 
-    def _sums(self, variables: Variables, prefixes: "_Prefixes", x: Tensor, known: Tensor) -> Tensor:
+    def _sums(self, tables: "Tables", variables: Variables, prefixes: "_Prefixes", x: Tensor, known: Tensor) -> Tensor:
         """Return the sums [m, width] of all prefixes."""
         steps = self.start.new_zeros(len(prefixes.owner), len(self.start))
         ids = variables.starts[prefixes.places] + x[prefixes.rows, prefixes.places]
-        steps = steps.index_copy(0, prefixes.after, self.arrived[ids])
-        steps = steps.index_copy(0, prefixes.first, self.given(variables, x, known))
+        steps = steps.index_copy(0, prefixes.after, tables.arrived[ids])
+        steps = steps.index_copy(0, prefixes.first, self.given(tables, variables, x, known))
         up_to = steps.double().cumsum(0)  # over all records, of which only differences count
         before = up_to[prefixes.first] - steps[prefixes.first]
         return (up_to - before[prefixes.owner]).float() + self.still_to_come(prefixes.left, prefixes.told)
+
+
+class Tables(NamedTuple):
+    """Vectors [S, width] of all states: A, K and U of ``DepartureNetwork``."""
+
+    arrived: Tensor
+    known: Tensor
+    level: Tensor
+
+
+class StateTable(nn.Module):
+    """A vector for each state. That of a number's range is a sum of waves over its places, and something of its own.
+
+        row_r  =  own_r + sum over f of cos(pi f t_r) / sqrt(f) wave_f,    t_r the middle of range r, from 0 to 1
+
+    so ranges next to each other have much in common, and a table of few rows teaches all of them.
+
+    Args:
+        variables: of the records.
+        width: of a vector.
+        std: of what it starts with.
+    """
+
+    waves: Tensor  # [numbers, most ranges, WAVES]
+    rows: Tensor  # [numbers * most ranges], the states they belong to
+
+    def __init__(self, variables: Variables, width: int, std: float) -> None:
+        super().__init__()
+        states = variables.states
+        numbers = range(variables.alone - len(states.ranges), variables.alone)
+        waves = torch.zeros(len(states.ranges), max(states.ranges, default=0), WAVES)
+        rows = torch.zeros(waves.shape[:2], dtype=torch.int64)
+        for number, (place, ranges) in enumerate(zip(numbers, states.ranges, strict=True)):
+            middle, frequency = (torch.arange(ranges) + 0.5)[:, None] / ranges, torch.arange(WAVES) + 1
+            waves[number, :ranges] = (torch.pi * middle * frequency).cos() / frequency.sqrt()
+            rows[number, :ranges] = int(variables.starts[place]) + torch.arange(ranges)
+        self.register_buffer("waves", waves, persistent=False)  # those beyond a number's ranges add zero to the first
+        self.register_buffer("rows", rows.flatten(), persistent=False)
+        self.own = nn.Parameter(std * torch.randn(sum(variables.sizes), width))
+        self.own.data[self.rows] *= OWN
+        self.shared = nn.Parameter(std * torch.randn(len(rows), WAVES, width))
+
+    def forward(self) -> Tensor:
+        """Return the table [S, width]."""
+        if not len(self.rows):
+            return self.own
+        return self.own.index_add(0, self.rows, (self.waves @ self.shared).flatten(0, 1).to(self.own.dtype))
 
 
 @dataclass(frozen=True, eq=False)
