@@ -111,3 +111,18 @@ def test_what_no_patient_has_can_still_be_asked_for(model: ChowLiu) -> None:
     assert (rows[:, 1] == 1).all()
     assert (rows[:, 6] == 0.3).all()
     assert 0 < rows[:, 0].mean() < 1
+
+
+def test_likelihoods_of_what_a_record_can_be_sum_to_one_and_follow_bayes_rule(model: ChowLiu) -> None:
+    layout = Layout.of(SCHEMA)
+    drawn = draw(model, 60)
+    drawn[:, :2] = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]).repeat(15, 1)
+    drawn[:, 3:6] = torch.eye(3).repeat_interleave(4, 0).repeat(5, 1)
+    drawn[:, 2], drawn[:, 6:] = 1.0, drawn[:1, 6:]  # one age, and visits missing
+    records = Records.of_dense(layout, drawn[:12])
+    both = model.log_likelihood(records, ["age", "visits", "constant"]).exp()
+    assert float(both.sum()) == pytest.approx(1.0, abs=1e-5)  # over sex and the two codes, given the rest
+    of_sex = model.log_likelihood(records, ["age", "visits", "constant", "code", "never"]).exp()
+    groups = torch.arange(12) % 4
+    sums = torch.zeros(4, dtype=both.dtype).index_add(0, groups, both)
+    torch.testing.assert_close(of_sex, both / sums[groups], rtol=1e-4, atol=1e-6)

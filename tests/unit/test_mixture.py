@@ -1,5 +1,6 @@
 """The mixture against scikit-learn, Bayes' rule by hand and counting; what a pass keeps and what it pools."""
 
+import itertools
 import math
 
 import numpy as np
@@ -56,11 +57,26 @@ def step(model: Mixture) -> float:
 
 
 @torch.no_grad()
+def test_likelihood_of_the_rest_given_some_is_that_of_all_less_that_of_these() -> None:
+    columns = SCHEMA.columns[:5]
+    model = Mixture(schema=Schema(columns), components=4)
+    model.observe(Records(model.layout, patients().bits[:, :5], torch.zeros(len(patients()), 0)))
+    every = torch.tensor(list(itertools.product((0.0, 1.0), repeat=5)))
+    records = Records.of_dense(model.layout, every)
+    chances = model.log_likelihood(records).exp()
+    assert float(chances.sum()) == pytest.approx(1.0, abs=1e-6)
+    given = model.log_likelihood(records, [columns[0].name, columns[3].name]).exp()
+    groups = (2 * every[:, 0] + every[:, 3]).long()
+    of_group = torch.zeros(4, dtype=torch.float64).index_add(0, groups, chances)
+    torch.testing.assert_close(given, chances / of_group[groups])
+
+
+@torch.no_grad()
 def test_likelihood_is_the_sum_over_components_of_products_over_columns() -> None:
     model = fitted(2)
     rows = patients()[:20].dense().nan_to_num(0.5)
     scores = model.scores_of(rows[:, 9:])
-    for row, score, found in zip(rows, scores, model.log_likelihood(rows), strict=True):
+    for row, score, found in zip(rows, scores, model._joint(*model._features(rows)).logsumexp(1), strict=True):
         total = 0.0
         for k in range(len(model.shares)):
             p = float(model.shares[k])
@@ -140,7 +156,7 @@ def test_on_numbers_alone_it_is_the_gaussian_mixture_of_scikit_learn() -> None:
     with torch.no_grad():
         for _ in range(12):
             model.update(model.statistics(records.values))
-        found = model.log_likelihood(records.values)
+        found = model._joint(*model._features(records.values)).logsumexp(1)
     np.testing.assert_allclose(model.shares.detach(), other.weights_, atol=1e-4)
     np.testing.assert_allclose(model.means.detach(), other.means_, atol=1e-4)
     np.testing.assert_allclose(model.stds.detach(), np.sqrt(other.covariances_), atol=1e-4)

@@ -311,7 +311,7 @@ def test_training_stops_when_validation_rows_get_no_likelier_and_keeps_the_best(
     assert trainer.current_epoch < 150
     assert int(model.waited) == 2
     assert -float(model.log_likelihood(unseen).mean()) == pytest.approx(float(model.least), abs=1e-5)
-    assert float(model.least) < -float(model.log_likelihood(unseen, model.average.module).mean())
+    assert float(model.least) < -float(model._likelihood_by(model.average.module, unseen).mean())
 
 
 def test_no_range_of_a_tally_is_of_less_than_ten_rows() -> None:

@@ -89,6 +89,15 @@ class SyntheticModel(pl.LightningModule, ABC):
         """The schema columns that ``sample`` can be conditioned on, alone and together."""
         return ()
 
+    def log_likelihood(self, records: Records, known: Collection[str] = ()) -> Tensor | None:
+        """Return log p(record) [n] in nats, of a number that of its range or score; None of a model that has none.
+
+        Args:
+            records: encoded records; under a set missing indicator anything may stand.
+            known: columns of the schema that are given; what is returned is log p(the others | these).
+        """
+        return None
+
     def rules_penalty(self, rows: Tensor) -> Tensor:
         """Return ``rules_weight`` times how far records [n, p], of probabilities too, break the rules on average.
 

@@ -82,6 +82,19 @@ class ChowLiu(GradientFree):
     def conditionable(self) -> Collection[str]:
         return self.schema.names
 
+    @override
+    def log_likelihood(self, records: Records, known: Collection[str] = ()) -> Tensor:
+        every = self.schema.names
+        size = max(1, SCRATCH // sum(self.states.sizes))
+        parts = [self._log_chance(part, every) - self._log_chance(part, known) for part in records.blocks(size)]
+        return torch.cat(parts)
+
+    def _log_chance(self, records: Records, columns: Collection[str]) -> Tensor:
+        """Return the log of the chance [n] of what records have in some columns."""
+        tree = Tree(self.parents, torch.tensor(self.states.sizes, device=self.device), self.tables)
+        evidence = self.states.evidence(Condition.of(records, columns).to(self.device))
+        return tree.upward(evidence)[:, -1]
+
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p] from the root down, given the evidence at and below each column."""
         states = self.states

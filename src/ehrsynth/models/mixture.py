@@ -25,6 +25,7 @@ from ehrsynth.models.told import EXPECTED
 from ehrsynth.models.truncated import draw_within, log_chance
 from ehrsynth.schema import Schema
 
+BLOCK = 4096  # rows whose likelihood is computed at a time
 FITTED = 10  # steps of proportional fitting
 TINY = 1e-12  # what is less likely counts as much where a logarithm is needed
 OUTERMOST = 0.5 / GRID  # place of the least value in a law
@@ -106,9 +107,15 @@ class Mixture(GradientFree):
         scores: Tensor = ndtri(((below + up_to) / 2).clamp(OUTERMOST, 1 - OUTERMOST))
         return scores.where(~values.isnan(), torch.nan)
 
-    def log_likelihood(self, rows: Tensor) -> Tensor:
-        """Return log p(x) [n] in nats of encoded records [n, p]; of numbers that of their normal scores."""
-        return self._joint(*self._features(rows)).logsumexp(1)
+    @override
+    def log_likelihood(self, records: Records, known: Collection[str] = ()) -> Tensor:
+        every = self.schema.names
+        parts = [self._log_chance(part, every) - self._log_chance(part, known) for part in records.blocks(BLOCK)]
+        return torch.cat(parts)
+
+    def _log_chance(self, records: Records, columns: Collection[str]) -> Tensor:
+        """Return the log of the chance [n] of what records have in some columns; of numbers, of their normal scores."""
+        return (self.shares.double().log() + self._chance_of(Condition.of(records, columns))).logsumexp(1)
 
     @override
     def statistics(self, batch: Tensor) -> dict[str, Tensor]:

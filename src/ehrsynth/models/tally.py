@@ -251,7 +251,7 @@ class Tally(SyntheticModel):
         if self.trainer.is_last_batch:
             found = torch.tensor(-torch.inf)
             if self.unseen is not None:
-                found = -self.log_likelihood(self.unseen, self.average.module).mean()
+                found = -self._likelihood_by(self.average.module, self.unseen).mean()
                 self.log_losses(batch_idx, validation=found)
             if found < self.least or self.unseen is None:
                 self.least.copy_(found)
@@ -262,25 +262,20 @@ class Tally(SyntheticModel):
             self.trainer.should_stop |= int(self.waited) >= self.patience
         super().on_train_batch_end(outputs, batch, batch_idx)
 
+    @override
+    def log_likelihood(self, records: Records, known: Collection[str] = ()) -> Tensor:
+        """Return a lower bound of log p(record): what goes to records unlike their tallies is lost."""
+        return self._likelihood_by(self.best, records, known)
+
     @torch.no_grad()
-    def log_likelihood(self, records: Records, network: nn.Module | None = None, known: Collection[str] = ()) -> Tensor:
-        """Return log p(x) [n] in nats of encoded records, of a number that of its range.
-
-        It is a lower bound: what the model gives to records that do not have as many codes as their tallies is lost.
-
-        Args:
-            records: without missing values.
-            network: other than the one that records are drawn from.
-            known: columns of the schema that are given; what is returned is log p(the others | these).
-        """
-        network = (network or self.best).eval()
+    def _likelihood_by(self, network: nn.Module, records: Records, known: Collection[str] = ()) -> Tensor:
         assert isinstance(network, DepartureNetwork)
-        variables, found = self.variables, []
-        given = variables.places_of(known)
+        variables, given = self.variables, self.variables.places_of(known)
+        parts = []
         for part in records.blocks(ROWS):
             x, counts = variables.of(part.dense().nan_to_num(0.0).to(self.device))
-            found.append(-network.surprise(variables, x, counts, given.expand(len(x), -1)))
-        return torch.cat(found)
+            parts.append(-network.eval().surprise(variables, x, counts, given.expand(len(x), -1)))
+        return torch.cat(parts)
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p], departure by departure; categories and numbers until ranges asked for are met."""
