@@ -47,6 +47,8 @@ class SyntheticModel(pl.LightningModule, ABC):
         penalises_rules: whether its loss has that penalty, ``rules_penalty``.
         calibrated: whether its records are calibrated to shares of the training rows (``sampling.calibrated``) where it
             is judged and by ``generate``, unless told otherwise.
+        keeps_best: whether its weights are those under which validation rows were likeliest, so that its last
+            checkpoint is the one to hand over.
         keeps_rows: whether its checkpoint IS patient rows, and so is what it generates; the card then says so first.
         conditioning: how it meets what ``conditionable`` names: ``exact``, by the conditional distribution of what it
             has learned, or ``label``, by columns that it was told in training.
@@ -57,6 +59,7 @@ class SyntheticModel(pl.LightningModule, ABC):
     sample_batch = 4096
     penalises_rules = False
     calibrated = False
+    keeps_best = False
     keeps_rows = False
     conditioning: Literal["exact", "label"] = "exact"
 

@@ -72,6 +72,8 @@ class Tally(SyntheticModel):
     """
 
     penalises_rules = True
+    calibrated = True
+    keeps_best = True
     quantiles: Tensor  # see States
     edges: Tensor
     order: Tensor  # see Variables

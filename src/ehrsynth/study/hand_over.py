@@ -25,7 +25,6 @@ from ehrsynth.errors import FileError
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.memory import checksum, code_hash
-from ehrsynth.evaluation.ranking import choose_checkpoint
 from ehrsynth.evaluation.suite import FittedSuite, OnStep
 from ehrsynth.files import read_object, sha256, write_json, write_text
 from ehrsynth.layout import Records
@@ -37,8 +36,10 @@ from ehrsynth.sampling.targets import Targets
 from ehrsynth.seeding import derive
 from ehrsynth.study.build import build
 from ehrsynth.study.calibration import judged_calibrated
+from ehrsynth.study.chosen import chosen_checkpoint
 from ehrsynth.study.guidance import effect_of_guidance
 from ehrsynth.study.judge import ROLES, History, examine, judge, real_rows
+from ehrsynth.study.likelihood import held_out_likelihood, in_words
 from ehrsynth.study.loaded_run import torch_device
 from ehrsynth.study.run_folder import MANIFEST, PROVENANCE, RunFolder
 from ehrsynth.study.shared import owned
@@ -77,10 +78,8 @@ def hand_over(
     cache = matrix.folder / ".cache" if os.access(matrix.folder, os.W_OK) else None
     real = real_rows(matrix, "holdout", cache)
     checkpoints = pd.read_csv(folder.metrics).set_index("epoch")
-    # Scores ask about everybody: of a model of a cohort's own they say nothing.
     cohort = spec.rows["only"]
-    epoch = int(checkpoints.index.max()) if cohort else choose_checkpoint(checkpoints, directions, profile)
-    how = "the last, for it saw a cohort only" if cohort else f"chosen for {profile.name}"
+    epoch, why, told = chosen_checkpoint(checkpoints, directions, profile, model_class, cohort)
     chosen = checkpoint_path(folder.path, epoch)
 
     start = perf_counter()
@@ -101,6 +100,7 @@ def hand_over(
             progress=lambda done: advance(done, None),
         )
         synthetic = _written(folder.synthetic, chunks, Encoder(real.schema))
+    likelihood = held_out_likelihood(model, data.records["holdout"], spec.evaluation["seed"])
     guidance = effect_of_guidance(model, data.records["train"], derive(spec.seed, "guidance"))
     seconds["generate"] = perf_counter() - start
 
@@ -112,7 +112,7 @@ def hand_over(
         "model": spec.model_name,
         "data": matrix.name,
         "seed": str(spec.seed),
-        "checkpoint": f"epoch {epoch} of {checkpoints.index.max()}, {how}",
+        "checkpoint": f"epoch {epoch} of {checkpoints.index.max()}, {why}",
         "run": folder.path.name,
     }
     enforcement = _enforcement(spec, Rules(real.constraints, real.schema), acceptance, synthetic)
@@ -120,6 +120,8 @@ def hand_over(
         about["rules"] = _in_words(enforcement)
     if calibration is not None:
         about["calibration"] = str(calibration)
+    if likelihood is not None:
+        about["likelihood"] = in_words(likelihood)
     if rows := TrainingRows(**spec.rows).described():
         about["training rows"] = f"{len(data.filled):,} seen, by {rows}"
     losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
@@ -145,10 +147,7 @@ def hand_over(
         facts=about,
         rows=report["rows"],
         data=hashes,
-        choice=f"Of {len(checkpoints)} checkpoints the one of epoch {epoch} is the last; the model saw a cohort only."
-        if cohort
-        else f"Of {len(checkpoints)} checkpoints the one of epoch {epoch} has the lowest weighted rank for"
-        f" {profile.name} on the validation rows.",
+        choice=told,
         scores=evaluation.scores,
         command=spec.command,
         keeps_rows=model_class.keeps_rows,
@@ -178,6 +177,7 @@ def hand_over(
         "epoch": epoch,
         "profile": profile.name,
         "constraints": enforcement,
+        "likelihood": likelihood,
         "calibration": None if calibration is None else calibration.to_dict(),
         "seconds": {step: round(value, 2) for step, value in seconds.items()},
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},

@@ -1,0 +1,59 @@
+"""Which checkpoint of a run is handed over, and why."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ehrsynth.evaluation.card import Direction
+from ehrsynth.evaluation.ranking import Profile, choose_checkpoint
+from ehrsynth.models.base import SyntheticModel
+
+
+class Chosen(NamedTuple):
+    """A checkpoint.
+
+    Attributes:
+        epoch: of the training.
+        why: in a few words.
+        told: in a sentence.
+    """
+
+    epoch: int
+    why: str
+    told: str
+
+
+def chosen_checkpoint(
+    checkpoints: pd.DataFrame,
+    directions: Mapping[str, Direction],
+    profile: Profile,
+    model_class: type[SyntheticModel],
+    cohort: Mapping[str, Any],
+) -> Chosen:
+    """Choose by the scores of validation rows, if these say which is best.
+
+    Args:
+        checkpoints: scores by epoch.
+        directions: of the scores.
+        profile: the use case.
+        model_class: what was trained; one that keeps its best weights knows better.
+        cohort: what training rows had to be; scores ask about everybody, so of a cohort's model they say nothing.
+    """
+    last, of = int(checkpoints.index.max()), f"Of {len(checkpoints)} checkpoints the one of epoch"
+    if cohort:
+        return Chosen(
+            last, "the last, for it saw a cohort only", f"{of} {last} is the last; the model saw a cohort only."
+        )
+    if model_class.keeps_best:
+        return Chosen(
+            last,
+            "the last, which has the weights under which validation rows were likeliest",
+            f"{of} {last} is the last; it has the weights under which the validation rows were likeliest.",
+        )
+    epoch = choose_checkpoint(checkpoints, directions, profile)
+    return Chosen(
+        epoch,
+        f"chosen for {profile.name}",
+        f"{of} {epoch} has the lowest weighted rank for {profile.name} on the validation rows.",
+    )
