@@ -73,6 +73,7 @@ def one_by_one(network: DepartureNetwork, v: Variables, x: Tensor, counts: Tenso
     for place in range(len(x)):
         if known[place]:
             total += tables.known[v.starts[place] + x[place]]
+    groups = v.states.layout.groups
     left = {t: int(counts[t]) for t in range(len(v.ranges))}
     for place in range(len(x)):
         if known[place] and news[place] and v.tally_of[place] >= 0:
@@ -89,7 +90,10 @@ def one_by_one(network: DepartureNetwork, v: Variables, x: Tensor, counts: Tenso
                 h += (1 - share) * network.left[tally, above - 1] + share * network.left[tally, above]
         h = network.states(h[None])[0]
         usual, levels = int(v.no_news[place]), network.levels(tables, v, h[None], place)[0].log_softmax(0)
-        departs = (network.hazard.weight[place] @ h + network.hazard.bias[place]).sigmoid()
+        odds = network.hazard.weight[place] @ h + network.hazard.bias[place]
+        if place >= v.tallies.stop:
+            odds += sum(network.by_level[v.starts[g] + x[g], place - v.tallies.stop] for g in range(len(groups)))
+        departs = odds.sigmoid()
         if usual != NO_STATE:
             nats -= float(departs.log() if news[place] else (1 - departs).log())
         if news[place]:
@@ -298,6 +302,25 @@ def test_neighbouring_ranges_of_a_number_have_much_in_common() -> None:
     torch.testing.assert_close(ranges - model.best.arrived.own[: len(ranges)], torch.stack(sums))  # type: ignore[arg-type]
     apart = torch.cdist(ranges, ranges)
     assert float(apart.diagonal(1).mean()) < 0.5 * float(apart.diagonal(16).mean())
+
+
+def test_what_no_man_has_is_known_before_training_and_rare_pairs_are_not() -> None:
+    n = 4_000
+    women = (torch.rand(n, generator=rng()) < 0.5).float()
+    prostate = (torch.rand(n, generator=rng(1)) < 0.1).float() * (1 - women)
+    common = (torch.rand(n, generator=rng(2)) < 0.2 + 0.3 * women).float()
+    rare = torch.zeros(n)
+    rare[:7] = 1
+    model = Tally(schema=Schema((*DRUGS[:3], SEX)), seed=0, **SMALL)  # type: ignore[arg-type]
+    rows = torch.stack([prostate, common, rare, women, 1 - women], dim=1)
+    model.observe(Records.of_dense(model.layout, rows))
+    drawn = model.sample(20_000, rng())
+    assert float(drawn[drawn[:, 3] == 1, 0].mean()) < 5e-4
+    for sex in (3, 4):
+        found = drawn[drawn[:, sex] == 1, 1].mean()
+        assert float(found) == pytest.approx(float(rows[rows[:, sex] == 1, 1].mean()), abs=0.02)
+    place = model.variables.order.tolist().index(2) - 1  # after the sex
+    assert (model.best.by_level[:, place] == 0).all()  # seven patients
 
 
 def test_training_stops_when_validation_rows_get_no_likelier_and_keeps_the_best() -> None:

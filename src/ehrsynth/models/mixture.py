@@ -115,7 +115,9 @@ class Mixture(GradientFree):
 
     def _log_chance(self, records: Records, columns: Collection[str]) -> Tensor:
         """Return the log of the chance [n] of what records have in some columns; of numbers, of their normal scores."""
-        return (self.shares.double().log() + self._chance_of(Condition.of(records, columns).to(self.device))).logsumexp(1)
+        return (self.shares.double().log() + self._chance_of(Condition.of(records, columns).to(self.device))).logsumexp(
+            1
+        )
 
     @override
     def statistics(self, batch: Tensor) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.departures.network import DepartureNetwork
-from ehrsynth.models.departures.variables import Variables, domains_of, uncounted, variables_of
+from ehrsynth.models.departures.variables import Variables, domains_of, log_odds_by_level, uncounted, variables_of
 from ehrsynth.models.law import KNOTS, law_of
 from ehrsynth.models.nn import moving_average, warmup_cosine
 from ehrsynth.models.states import States, edges_of
@@ -89,11 +89,11 @@ class Tally(SyntheticModel):
         seed: int = 0,
         width: int = 384,
         depth: int = 1,
-        dropout: float = 0.2,
+        dropout: float = 0.3,
         ranges: int = 32,
         learning_rate: float = 2e-3,
         warmup_steps: int = 100,
-        weight_decay: float = 0.05,
+        weight_decay: float = 0.5,
         ema_decay: float = 0.999,
         patience: int = 3,
     ) -> None:
@@ -161,7 +161,7 @@ class Tally(SyntheticModel):
         for part in train.blocks(READ):
             x, _ = found.of(part.dense().nan_to_num(0.0))
             counts += torch.bincount((x + found.starts).flatten(), minlength=len(counts))
-        self.network.start_at(found, counts / (len(train) + 1))
+        self.network.start_at(found, counts / (len(train) + 1), log_odds_by_level(found, train))
         for copied in (self.average.module, self.best):
             copied.load_state_dict(self.network.state_dict())
 
@@ -233,7 +233,10 @@ class Tally(SyntheticModel):
 
     def configure_optimizers(self) -> Any:
         """AdamW, its rate a linear warm-up and then a cosine to zero at the end of the budget."""
-        optimizer = AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        decays = [weights for name, weights in self.network.named_parameters() if name != "by_level"]
+        kept = [self.network.by_level]  # which knows something from the start
+        groups = [{"params": decays, "weight_decay": self.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+        optimizer = AdamW(groups, self.learning_rate, fused=True)
         rate = partial(warmup_cosine, self.warmup_steps, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, rate), "interval": "step"}}
 

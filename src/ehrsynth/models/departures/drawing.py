@@ -116,8 +116,9 @@ class _Drawing:
         rows = torch.arange(len(self.x), device=self.x.device)
         place = torch.arange(places.start, places.stop, device=self.x.device)
         begin = torch.full_like(rows, places.start)
+        categories = self.network.of_categories(variables, self.x)[:, places]
         while len(rows):
-            logits = self.network.hazards(self.h[rows], places)
+            logits = self.network.hazards(self.h[rows], places) + categories[rows]
             refuse_nan(logits)
             chance = torch.rand(logits.shape, generator=generator, device=logits.device)
             hit = (chance < logits.sigmoid()) & (place >= begin[:, None]) & ~self.known[rows, places]

@@ -19,10 +19,12 @@ class DepartureNetwork(nn.Module):
 
         sum     =  start + sum of A[departures so far] + sum of K[known in advance] + sum of L[codes still to come]
         h       =  relu(sum), then h + MLP(LayerNorm(h)) a few times
-        hazard  =  sigmoid(w_v h + b_v), that variable v departs if nothing between has
+        hazard  =  sigmoid(w_v h + b_v + sum of D_v[categories]), that variable v departs if nothing between has
         level   =  softmax(U_v h + c_v), the state to which
 
-    A, K and U have a row for each state; those of a number are smooth in the place of its range, see ``StateTable``.
+    A, K and U have a row for each state; those of a number are smooth in the place of its range, see ``StateTable``. D
+    is of codes alone: what each level of each category makes of them, to begin with as training rows have it, so that
+    what no man has is not for the network to find out.
 
     Between two departures nothing is computed anew: a record costs as much as it has departures.
 
@@ -44,11 +46,14 @@ class DepartureNetwork(nn.Module):
         self.left = nn.Parameter(0.1 * torch.randn(len(variables.ranges), len(KNOTS), width))
         self.hazard = nn.Linear(width, places)
         nn.init.normal_(self.hazard.weight, std=0.15 / width**0.5)
+        levels = sum(variables.sizes[: len(variables.states.layout.groups)])
+        self.by_level = nn.Parameter(torch.zeros(levels, places - variables.tallies.stop))
         self.blocks = nn.ModuleList(_block(width, dropout) for _ in range(depth))
         self.dropout = nn.Dropout(dropout)
 
-    def start_at(self, variables: Variables, shares: Tensor) -> None:
-        """Let the chances be the training shares of all states [S], whatever departs."""
+    def start_at(self, variables: Variables, shares: Tensor, by_level: Tensor) -> None:
+        """Let the chances be the training shares of all states [S], and of codes by category as ``by_level`` has it."""
+        self.by_level.data.copy_(by_level)
         self.level_bias.data.copy_(shares.log())
         usual = (variables.starts + variables.no_news)[variables.no_news != NO_STATE]
         self.hazard.bias.data[variables.no_news != NO_STATE] = torch.logit(1 - shares[usual])
@@ -83,8 +88,16 @@ class DepartureNetwork(nn.Module):
         return self.dropout(h)  # type: ignore[no-any-return]
 
     def hazards(self, h: Tensor, places: slice) -> Tensor:
-        """Return the log odds [m, b] that the variables at some places depart."""
+        """Return the log odds [m, b] that the variables at some places depart, whatever the categories are."""
         return linear(h, self.hazard.weight[places], self.hazard.bias[places])
+
+    def of_categories(self, variables: Variables, x: Tensor) -> Tensor:
+        """Return what the categories of records [n, V] add to the log odds of all places [n, V]."""
+        groups = len(variables.states.layout.groups)
+        found = x.new_zeros(x.shape, dtype=self.by_level.dtype)
+        for place in range(groups):
+            found[:, variables.tallies.stop :] += self.by_level[variables.starts[place] + x[:, place]]
+        return found
 
     def levels(self, tables: "Tables", variables: Variables, h: Tensor, place: int) -> Tensor:
         """Return logits [m, k] of the states of the variable at a place, given that it departs."""
@@ -100,11 +113,12 @@ class DepartureNetwork(nn.Module):
         prefixes = _Prefixes.of(variables, x, counts, known)
         tables = self.tables()
         h = self.states(self._sums(tables, variables, prefixes, x, known))
+        categories = self.of_categories(variables, x)
         nats = h.new_zeros(len(h), dtype=torch.float32)
         for places in variables.hazards:
             here = ((prefixes.begin < places.stop) & (prefixes.end >= places.start)).nonzero().flatten()
             begin, end = prefixes.begin[here], prefixes.end[here]
-            logits = self.hazards(h[here], places).float()
+            logits = self.hazards(h[here], places).float() + categories[prefixes.owner[here], places]
             place = torch.arange(places.start, places.stop, device=x.device)
             asked = (place >= begin[:, None]) & (place <= end[:, None]) & ~known[prefixes.owner[here], places]
             found = (softplus(logits) * asked).sum(1)

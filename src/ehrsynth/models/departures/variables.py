@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ehrsynth.disclosure import LEAST
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.states import States
+from ehrsynth.models.told import may_tell
 from ehrsynth.schema import Column, Schema
 
 FEWEST_CODES = 8  # that a domain must have to be counted
@@ -178,6 +179,30 @@ def variables_of(schema: Schema, states: States, train: Records) -> Variables:
     ranges = [_ranges(column) for column in torch.cat([found.counted(block) for block in departed]).T]
     filled = pad_sequence(ranges, batch_first=True, padding_value=NEVER)
     return Variables(states, domains, order, usual[order], filled)
+
+
+def log_odds_by_level(variables: Variables, train: Records) -> Tensor:
+    """Return how each level of each category moves the log odds [levels, codes] that a code departs.
+
+    Of pairs that may not be told (see ``told``) it is zero. That a level never has a code is told if five rows or more
+    were to be expected.
+    """
+    places, groups = variables.tallies.stop, len(variables.states.layout.groups)
+    sizes = variables.sizes[:groups]
+    rows, both = torch.zeros(sum(sizes)), torch.zeros(sum(sizes), len(variables.sizes) - places)
+    for block in variables.states.blocks(train):
+        x = variables.of_states(block)
+        levels = torch.zeros(len(x), sum(sizes)).scatter(1, x[:, :groups] + variables.starts[:groups], 1.0)
+        departed = (x != variables.no_news)[:, places:].float()
+        rows += levels.sum(0)
+        both += levels.T @ departed
+    total = both[: sizes[0]].sum(0) if sizes else torch.zeros(both.shape[1])
+    n = len(train)
+    expected = rows[:, None] * total / n
+    tellable = torch.from_numpy(may_tell(both.numpy(), expected.numpy()))
+    rest = rows[:, None] - both
+    moved = ((both + 0.5) / (rest + 0.5)).log() - ((total + 0.5) / (n - total + 0.5)).log()
+    return moved.where(tellable & (rows[:, None] >= LEAST), 0.0)
 
 
 def tallied_domains(domains: tuple[str, ...]) -> list[str]:
