@@ -17,7 +17,7 @@ export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 # Not here: dpgan, medgan, medbgan, medwgan, wgan_gp, ehrdiff_cinc, emr_wgan_benchmark, medgan_2025, tabddpm and tabsyn,
 # which are sibling forms of those that are, and record_mixture, a planted risk.
 WIDE=chow_liu,corgan,corgan_tuned,ehrdiff,ehrdiff_tuned,emr_wgan,emr_wgan_tuned,independent,masked_diffusion,mixture
-WIDE=$WIDE,medgan_tuned,tabddpm_tuned,tabsyn_tuned,train_copy,vae
+WIDE=$WIDE,medgan_tuned,tabddpm_tuned,tabsyn_tuned,tally,train_copy,vae
 EIGHT=ehrdiff,ehrdiff_tuned,emr_wgan,emr_wgan_tuned
 
 ehrsynth() { "$python" -c 'from ehrsynth.cli.main import main; main()' "$@"; }
