@@ -119,7 +119,7 @@ def hand_over(
     if enforcement["policy"] != "keep" or enforcement["weight"]:
         about["rules"] = _in_words(enforcement)
     if calibration is not None:
-        about["calibration"] = str(calibration)
+        about["calibrated"] = str(calibration)
     if likelihood is not None:
         about["likelihood"] = in_words(likelihood)
     if rows := TrainingRows(**spec.rows).described():
