@@ -62,8 +62,7 @@ def everything(variables: Variables) -> Tensor:
 def counts_of(variables: Variables, x: Tensor) -> Tensor:
     """Return a count for each tally's state, of ranges of one number each."""
     assert (variables.ranges[:, :, 1] == variables.ranges[:, :, 2]).all()
-    states = x[:, variables.tallies]
-    return torch.stack([part[states[:, t], 1] for t, part in enumerate(variables.ranges)], dim=1)
+    return variables.told_counts(x)
 
 
 def one_by_one(network: DepartureNetwork, v: Variables, x: Tensor, counts: Tensor, known: Tensor) -> float:
@@ -347,6 +346,9 @@ def test_no_range_of_a_tally_is_of_less_than_ten_rows() -> None:
     assert (rows >= 10).all()
     assert len(rows) < 35
     assert int((counts >= model.tallies[0, -1, 2]).sum()) >= 10  # what is drawn at most, ten rows have or more
+    within = (model.tallies[0, x[:, 0], 2] - model.tallies[0, x[:, 0], 1] + 1).float().log()
+    assert within.max() > 0
+    torch.testing.assert_close(model.variables.nats_within(x), within)
     states = torch.arange(len(rows)).repeat_interleave(200)
     assert torch.equal(model.variables.ranges_of(model.variables.counts_in(0, states, rng())[:, None])[:, 0], states)
 

@@ -44,7 +44,7 @@ from ehrsynth.models.states import States, edges_of
 from ehrsynth.schema import Schema
 
 TRIES = 200  # times that numbers are drawn before the ranges asked for count as too rare
-FEW_STEPS = 500
+FEW_STEPS = 500  # of a training that ends before it has learned much
 READ = 8192  # rows looked at at a time
 PENALISED = 256  # records drawn in a step to see which rules they break
 TOLD = 0.5  # of the training rows, of which a part is known in advance
@@ -195,12 +195,13 @@ class Tally(SyntheticModel):
         variables = self.variables
         x = torch.zeros(PENALISED, len(variables.sizes), dtype=torch.int64, device=self.device)
         known = torch.zeros_like(x, dtype=torch.bool)
+        self.network.eval()  # what is drawn and how likely it was must be of one network
         with torch.no_grad():
             x, _ = drawn(self.network, variables, x, known, generator)
             rows = variables.states.records(variables.to_states(x), generator, None)
             broken = self.rules.violation(rows).sum(1)
-        counts = variables.counted(x != variables.no_news)
-        nats = self.network.surprise(variables, x, counts, known)
+        nats = self.network.surprise(variables, x, variables.told_counts(x), known)
+        self.network.train()
         return -self.rules_weight * ((broken - broken.mean()) * nats).mean()
 
     def _some_known(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -269,17 +270,22 @@ class Tally(SyntheticModel):
 
     @override
     def log_likelihood(self, records: Records, known: Collection[str] = ()) -> Tensor:
-        """Return a lower bound of log p(record): what goes to records unlike their tallies is lost."""
+        """Return a lower bound of log p(record), for what goes to records unlike their tallies is lost.
+
+        It is none where a record has a number of codes that fewer than ten training rows have, which counts as another.
+        """
         return self._likelihood_by(self.best, records, known)
 
     @torch.no_grad()
     def _likelihood_by(self, network: nn.Module, records: Records, known: Collection[str] = ()) -> Tensor:
         assert isinstance(network, DepartureNetwork)
+        network.eval()
         variables, given = self.variables, self.variables.places_of(known)
         parts = []
         for part in records.blocks(ROWS):
             x, counts = variables.of(part.dense().nan_to_num(0.0).to(self.device))
-            parts.append(-network.eval().surprise(variables, x, counts, given.expand(len(x), -1)))
+            nats = network.surprise(variables, x, counts, given.expand(len(x), -1))
+            parts.append(-nats - variables.nats_within(x))
         return torch.cat(parts)
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:

@@ -101,6 +101,19 @@ class Variables:
         found = [tallied.get(self.domains[code], -1) for code in self.order[self.alone :].tolist()]
         return torch.tensor([*[-1] * self.tallies.stop, *found], device=self.order.device)
 
+    def told_counts(self, x: Tensor) -> Tensor:
+        """Return the number of codes [n, T] that the tallies of variables [n, V] tell, of a range the least."""
+        found = [ranges[x[:, self.tallies.start + tally], 1] for tally, ranges in enumerate(self.ranges)]
+        return torch.stack(found, dim=1) if found else x.new_zeros(len(x), 0)
+
+    def nats_within(self, x: Tensor) -> Tensor:
+        """Return what it takes [n] in nats to tell the numbers of codes, given their ranges in variables [n, V]."""
+        total = torch.zeros(len(x), device=x.device)
+        for tally, ranges in enumerate(self.ranges):
+            _, low, high = ranges[x[:, self.tallies.start + tally]].unbind(1)
+            total += (high - low + 1).log()
+        return total
+
     def places_of(self, columns: Collection[str]) -> Tensor:
         """Return which places [V] are those of some of the schema's columns."""
         layout = self.states.layout
