@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from ehrsynth.bits import unpack
-from ehrsynth.study.evaluate import load_suite
 from ehrsynth.evaluation.anchors import independent
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Column, Schema
+from ehrsynth.study.evaluate import load_suite
 
 CODES = 2000
 BLOCK = 10_000

@@ -124,7 +124,11 @@ def test_evaluate_tells_nothing_of_one_row(tmp_path: Path, cli: Cli, capfd: pyte
     flat(tmp_path)
     everyone = pd.read_csv(tmp_path / "patients.csv").drop(columns=["seen", "note", "code_canary"])
     half = ROWS // 2
-    tables = {"train": everyone[:half], "holdout": everyone[half:], "synthetic": everyone[:half].sample(frac=1, random_state=0)}
+    tables = {
+        "train": everyone[:half],
+        "holdout": everyone[half:],
+        "synthetic": everyone[:half].sample(frac=1, random_state=0),
+    }
     for role, table in tables.items():
         table.to_csv(tmp_path / f"{role}.csv", index=False)
     options = [f"{role}={tmp_path / role}.csv" for role in tables]
