@@ -132,7 +132,7 @@ def test_no_count_and_no_difference_is_of_one_to_nine_rows(table: Table, targets
         cells = [count, found[one] - count, found[other] - count, targets.rows - found[one] - found[other] + count]
         assert all(cell == 0 or cell >= LEAST for cell in cells), name
     centres, states = targets.features.centres, targets.features.variables
-    n18 = list(targets.features.columns).index("N18")
+    n18 = list(targets.features.states.columns).index("N18")
     assert (centres[:, states == n18] == 0).all()
 
 

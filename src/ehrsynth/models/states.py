@@ -46,6 +46,13 @@ class States:
         return sum(encoded.kind == "bit" for encoded in self.layout.fields)
 
     @cached_property
+    def columns(self) -> list[str]:
+        """The schema column of each variable."""
+        fields = self.layout.fields
+        numbers = (number.column for number in fields[self.layout.values])
+        return [*(code.column for code in fields[: self.codes]), *self.layout.groups, *numbers]
+
+    @cached_property
     def ranges(self) -> list[int]:
         """How many ranges each number has."""
         return (self.edges < 1).sum(1).tolist()

@@ -101,13 +101,6 @@ class Features:
         sizes = self.states.sizes
         return np.repeat(np.arange(len(sizes)), [1] * self.states.codes + sizes[self.states.codes :])
 
-    @cached_property
-    def columns(self) -> list[str]:
-        """The schema column of each variable."""
-        layout = self.states.layout
-        codes, numbers = layout.fields[: self.states.codes], layout.fields[layout.values]
-        return [*(code.column for code in codes), *layout.groups, *(number.column for number in numbers)]
-
     def name(self, feature: int) -> str:
         """Say what a feature is."""
         singles, pairs, cells, _ = np.cumsum(self.parts).tolist()
@@ -119,12 +112,12 @@ class Features:
 
     def _state(self, state: int) -> str:
         variable = int(self.variables[state])
-        place, column = state - int(np.searchsorted(self.variables, variable)), self.columns[variable]
+        place, column = state - int(np.searchsorted(self.variables, variable)), self.states.columns[variable]
         if variable < self.states.codes:
             return column
         if (group := self.states.layout.groups.get(column)) is not None:
             return self.states.layout.names[int(group.start) + place]
-        ranges = self.states.ranges[variable - len(self.columns) + len(self.states.ranges)]
+        ranges = self.states.ranges[variable - len(self.states.columns) + len(self.states.ranges)]
         return f"{column}:missing" if place == ranges else f"{column} in range {place + 1} of {ranges}"
 
 

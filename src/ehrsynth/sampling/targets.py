@@ -246,7 +246,7 @@ def _pairs(seen: Sparse, schema: Schema, features: Features, most: int) -> Indic
 
     They are so many of each kind, at ``most``.
     """
-    columns = [schema.by_name[features.columns[variable]] for variable in features.variables]
+    columns = [schema.by_name[features.states.columns[variable]] for variable in features.variables]
     often = np.asarray(seen.sum(0)).ravel()
     codes = np.flatnonzero([column.is_code for column in columns])
     common = np.sort(codes[np.argsort(-often[codes].astype(np.int64), kind="stable")[:COMMON]])

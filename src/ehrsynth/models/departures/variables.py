@@ -116,10 +116,7 @@ class Variables:
 
     def places_of(self, columns: Collection[str]) -> Tensor:
         """Return which places [V] are those of some of the schema's columns."""
-        layout = self.states.layout
-        names = [encoded.column for encoded in layout.fields if encoded.kind == "bit"]
-        names += [*layout.groups, *(encoded.column for encoded in layout.fields if encoded.kind == "value")]
-        chosen = torch.tensor([name in columns for name in names], device=self.order.device)
+        chosen = torch.tensor([name in columns for name in self.states.columns], device=self.order.device)
         return self._with_tallies(chosen[None, self.order], False)[0]
 
     def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
