@@ -88,7 +88,7 @@ def one_by_one(network: DepartureNetwork, v: Variables, x: Tensor, counts: Tenso
                 share = (max(count, 0) - KNOTS[above - 1]) / (KNOTS[above] - KNOTS[above - 1])
                 h += (1 - share) * network.left[tally, above - 1] + share * network.left[tally, above]
         h = network.states(h[None])[0]
-        usual, levels = int(v.no_news[place]), network.levels(tables, v, h[None], place)[0].log_softmax(0)
+        usual, levels = int(v.no_news[place]), network.levels(tables, v, h[None], place, x[None])[0].log_softmax(0)
         odds = network.hazard.weight[place] @ h + network.hazard.bias[place]
         if place >= v.tallies.stop:
             odds += sum(network.by_level[v.starts[g] + x[g], place - v.tallies.stop] for g in range(len(groups)))

@@ -7,7 +7,7 @@ with competing hazards, as for a point process in discrete time,
     log p(x)  =  sum over i of [ log h(e_i | e_<i)  +  sum over v between e_i-1 and e_i of log(1 - h(v | e_<i)) ],
 
 with one state of a network for each departure, not for each variable: of 461 codes a record has five. It is the neural
-autoregressive estimator of Larochelle and Murray (AISTATS 2011) for sparse rows. Two things are added.
+autoregressive estimator of Larochelle and Murray (AISTATS 2011) for sparse rows. Three things are added.
 
 Tallies come before the codes: how many codes of each domain depart. They are a function of the record, so that p(x) =
 p(tallies) p(x | tallies), and the network is told what of them is still to come. Without them a record of many codes is
@@ -17,6 +17,9 @@ Any part of a record may be known in advance, as in NADE and MADE of any order, 
 known is told at the start. In training half of the rows have a random part told. Codes are rare, so of half of these
 rows one departure is told besides, with a weight of how many the row has: it is then as common as among all rows that
 have it. So a condition, or a cell to be filled in, costs what a free draw does.
+
+What training rows say of categories and numbers two by two is where the network starts, see ``departures.pairs``: one
+number is below another, what no man has. It has only the rest to find out.
 """
 
 import copy
@@ -37,6 +40,7 @@ from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.departures.network import DepartureNetwork
+from ehrsynth.models.departures.pairs import Pairs, pairs_of
 from ehrsynth.models.departures.variables import Variables, domains_of, log_odds_by_level, uncounted, variables_of
 from ehrsynth.models.law import KNOTS, law_of
 from ehrsynth.models.nn import moving_average, warmup_cosine
@@ -79,6 +83,8 @@ class Tally(SyntheticModel):
     order: Tensor  # see Variables
     usual: Tensor
     tallies: Tensor
+    parents: Tensor  # see Pairs
+    pairs: Tensor
     least: Tensor  # nats of a validation row, at best
     waited: Tensor  # epochs since
 
@@ -118,6 +124,9 @@ class Tally(SyntheticModel):
         self.register_buffer("order", torch.arange(places).roll(-codes))
         self.register_buffer("usual", torch.zeros(places, dtype=torch.int64))
         self.register_buffer("tallies", uncounted(domains_of(schema, self.layout)))
+        unpaired = Pairs.none(len(self.layout.groups) + numbers)
+        self.register_buffer("parents", unpaired.parents)
+        self.register_buffer("pairs", unpaired.tables)
         self.register_buffer("least", torch.tensor(torch.inf))
         self.register_buffer("waited", torch.tensor(0))
         self.unseen: Records | None = None
@@ -128,14 +137,16 @@ class Tally(SyntheticModel):
         """Make the networks, whose shapes depend on what was observed."""
         self._made = None
         with self.seeded_init():
-            network = DepartureNetwork(self.variables, self.width, self.depth, self.dropout).to(self.device)
+            network = DepartureNetwork(
+                self.variables, Pairs(self.parents, self.pairs), self.width, self.depth, self.dropout
+            ).to(self.device)
         self.network, self.average = network, moving_average(network, self.ema_decay)
         self.best = copy.deepcopy(network).requires_grad_(False)
 
     @override
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Load what was observed, and then networks of the shapes that go with it."""
-        for name in ("quantiles", "edges", "order", "usual", "tallies"):
+        for name in ("quantiles", "edges", "order", "usual", "tallies", "parents", "pairs"):
             if (kept := state_dict.get(name)) is not None:
                 setattr(self, name, kept.to(self.device))
         self._build()
@@ -151,11 +162,13 @@ class Tally(SyntheticModel):
         return self._made
 
     def observe(self, train: Records) -> None:
-        """Learn ranges, order, tallies and marginals."""
+        """Learn ranges, order, tallies, marginals and pairs."""
         self.quantiles.copy_(law_of(train, self.schema))
         self.edges.copy_(edges_of(train, self.quantiles, self.ranges))
         found = variables_of(self.schema, States(self.layout, self.quantiles, self.edges), train)
+        pairs = pairs_of(found, train)
         self.order, self.usual, self.tallies = found.order, found.usual, found.ranges
+        self.parents, self.pairs = pairs.parents, pairs.tables
         self._build()
         counts = torch.full((sum(found.sizes),), 0.5)
         for part in train.blocks(READ):

@@ -136,7 +136,7 @@ class _Drawing:
         """Draw the state of a variable that departs."""
         if not len(rows):
             return rows
-        logits = self.network.levels(self.tables, self.variables, self.h[rows], place)
+        logits = self.network.levels(self.tables, self.variables, self.h[rows], place, self.x[rows])
         refuse_nan(logits)
         return torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
 

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear, softplus
+from torch.nn.functional import cross_entropy, dropout, embedding_bag, linear, softplus
 
+from ehrsynth.models.departures.pairs import Pairs
 from ehrsynth.models.departures.variables import NO_STATE, Variables
 
 WAVES = 8  # of a number
@@ -20,24 +21,32 @@ class DepartureNetwork(nn.Module):
         sum     =  start + sum of A[departures so far] + sum of K[known in advance] + sum of L[codes still to come]
         h       =  relu(sum), then h + MLP(LayerNorm(h)) a few times
         hazard  =  sigmoid(w_v h + b_v + sum of D_v[categories]), that variable v departs if nothing between has
-        level   =  softmax(U_v h + c_v), the state to which
+        level   =  softmax(U_v h + c_v + sum of P_v[states of its parents]), the state to which
 
     A, K and U have a row for each state; those of a number are smooth in the place of its range, see ``StateTable``. D
     is of codes alone: what each level of each category makes of them, to begin with as training rows have it, so that
-    what no man has is not for the network to find out.
+    what no man has is not for the network to find out. P is the same of categories and numbers, see ``Pairs``; it is
+    not learned.
 
     Between two departures nothing is computed anew: a record costs as much as it has departures.
 
     Args:
         variables: of the records.
+        pairs: of their categories and numbers.
         width: of h.
         depth: number of residual blocks.
-        dropout: share of units left out in training, of h and within blocks.
+        dropout: share of units left out in training, of h and within blocks; the same in all states of a record.
     """
 
-    def __init__(self, variables: Variables, width: int, depth: int, dropout: float) -> None:
+    parents: Tensor  # see Pairs
+    tables_of_pairs: Tensor
+
+    def __init__(self, variables: Variables, pairs: Pairs, width: int, depth: int, dropout: float) -> None:
         super().__init__()
-        places, total = len(variables.sizes), sum(variables.sizes)
+        self.register_buffer("parents", pairs.parents, persistent=False)
+        self.register_buffer("tables_of_pairs", pairs.tables, persistent=False)
+        self.sizes = variables.sizes
+        places, total = len(self.sizes), sum(self.sizes)
         self.start = nn.Parameter(0.1 * torch.randn(width))
         self.arrived = StateTable(variables, width, 0.3)
         self.known = StateTable(variables, width, 0.0)  # so that what is known changes nothing yet
@@ -48,8 +57,8 @@ class DepartureNetwork(nn.Module):
         nn.init.normal_(self.hazard.weight, std=0.15 / width**0.5)
         levels = sum(variables.sizes[: len(variables.states.layout.groups)])
         self.by_level = nn.Parameter(torch.zeros(levels, places - variables.tallies.stop))
-        self.blocks = nn.ModuleList(_block(width, dropout) for _ in range(depth))
-        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(depth))
+        self.dropout = _Dropout(dropout)
 
     def start_at(self, variables: Variables, shares: Tensor, by_level: Tensor) -> None:
         """Let the chances be the training shares of all states [S], and of codes by category as ``by_level`` has it."""
@@ -59,33 +68,35 @@ class DepartureNetwork(nn.Module):
         self.hazard.bias.data[variables.no_news != NO_STATE] = torch.logit(1 - shares[usual])
 
     def tables(self) -> "Tables":
-        """Return the vectors of all states, made once for many records."""
-        return Tables(self.arrived(), self.known(), self.level())
+        """Return what states are looked up in, made once for many records."""
+        pairs = Pairs(self.parents, self.tables_of_pairs)
+        return Tables(self.arrived(), self.known(), self.level(), pairs.of(self.sizes))
 
     def given(self, tables: "Tables", variables: Variables, x: Tensor, known: Tensor) -> Tensor:
         """Return the sums [n, width] of records of which ``known`` [n, V] of ``x`` [n, V] are known in advance."""
         rows, places = known.nonzero(as_tuple=True)
-        sums = self.start.expand(len(x), -1)
-        return sums.index_add(0, rows, tables.known[variables.starts[places] + x[rows, places]])
+        bags = _starts(known.sum(1))
+        return self.start + embedding_bag(variables.starts[places] + x[rows, places], tables.known, bags, mode="sum")
 
     def still_to_come(self, left: Tensor, told: Tensor) -> Tensor:
         """Return L [m, width] of how many [m, T] codes are still to come, as far as it is ``told`` [m, T]."""
-        knots = torch.tensor(KNOTS, device=left.device)
+        tallies, knots = len(self.left), torch.tensor(KNOTS, device=left.device)
         above = torch.searchsorted(knots, left, right=True).clamp(1, len(KNOTS) - 1)
         start, end = knots[above - 1], knots[above]
         share = ((left - start) / (end - start)).clamp(0, 1)
-        found = self.left.new_zeros(len(left), self.left.shape[2])
-        for tally, table in enumerate(self.left):
-            between = torch.lerp(table[above[:, tally] - 1], table[above[:, tally]], share[:, tally, None])
-            found = found + between * told[:, tally, None]
-        return found
+        ids = above + torch.arange(tallies, device=left.device) * len(KNOTS)
+        weights = torch.cat([(1 - share) * told, share * told], dim=1)
+        bags = torch.arange(len(left), device=left.device) * (2 * tallies)  # where there are no tallies, all empty
+        told_by = torch.cat([ids - 1, ids], dim=1).flatten()
+        vectors = self.left.flatten(0, 1)
+        return embedding_bag(told_by, vectors, bags, per_sample_weights=weights.flatten(), mode="sum")
 
-    def states(self, sums: Tensor) -> Tensor:
-        """Return h [m, width] of sums [m, width]."""
+    def states(self, sums: Tensor, owner: Tensor | None = None) -> Tensor:
+        """Return h [m, width] of sums [m, width], in training of prefixes of the records ``owner`` [m]."""
         h = sums.relu()
         for block in self.blocks:
-            h = h + block(h)
-        return self.dropout(h)  # type: ignore[no-any-return]
+            h = h + block(h, owner)
+        return self.dropout(h, owner)  # type: ignore[no-any-return]
 
     def hazards(self, h: Tensor, places: slice) -> Tensor:
         """Return the log odds [m, b] that the variables at some places depart, whatever the categories are."""
@@ -99,11 +110,13 @@ class DepartureNetwork(nn.Module):
             found[:, variables.tallies.stop :] += self.by_level[variables.starts[place] + x[:, place]]
         return found
 
-    def levels(self, tables: "Tables", variables: Variables, h: Tensor, place: int) -> Tensor:
-        """Return logits [m, k] of the states of the variable at a place, given that it departs."""
+    def levels(self, tables: "Tables", variables: Variables, h: Tensor, place: int, x: Tensor) -> Tensor:
+        """Return logits [m, k] of the states of the variable at a place of records [m, V], given that it departs."""
         start = int(variables.starts[place])
         of = slice(start, start + variables.sizes[place])
         logits = linear(h, tables.level[of], self.level_bias[of])
+        for parent, table in tables.pairs.get(place, ()):
+            logits = logits + table[x[:, parent]]
         if (usual := int(variables.no_news[place])) == NO_STATE:
             return logits
         return logits.index_fill(1, torch.tensor([usual], device=h.device), -torch.inf)
@@ -112,13 +125,13 @@ class DepartureNetwork(nn.Module):
         """Return the nats [n] of what is not ``known`` [n, V] of records ``x`` [n, V] with tallies of ``counts``."""
         prefixes = _Prefixes.of(variables, x, counts, known)
         tables = self.tables()
-        h = self.states(self._sums(tables, variables, prefixes, x, known))
+        h = self.states(self._sums(tables, variables, prefixes, x, known), prefixes.owner)
         categories = self.of_categories(variables, x)
         nats = h.new_zeros(len(h), dtype=torch.float32)
         for places in variables.hazards:
             here = ((prefixes.begin < places.stop) & (prefixes.end >= places.start)).nonzero().flatten()
             begin, end = prefixes.begin[here], prefixes.end[here]
-            logits = self.hazards(h[here], places).float() + categories[prefixes.owner[here], places]
+            logits = self.hazards(h.index_select(0, here), places).float() + categories[prefixes.owner[here], places]
             place = torch.arange(places.start, places.stop, device=x.device)
             asked = (place >= begin[:, None]) & (place <= end[:, None]) & ~known[prefixes.owner[here], places]
             found = (softplus(logits) * asked).sum(1)
@@ -129,28 +142,25 @@ class DepartureNetwork(nn.Module):
         first, last = (torch.searchsorted(prefixes.end[order], variables.leveled, right=side) for side in (False, True))
         for place, start, stop in zip(variables.leveled.tolist(), first.tolist(), last.tolist(), strict=True):
             here = order[start:stop]
-            wanted = x[prefixes.owner[here], place]
-            logits = self.levels(tables, variables, h[here], place).float()
-            nats = nats.index_add(0, here, cross_entropy(logits, wanted, reduction="none"))
+            of = x[prefixes.owner[here]]
+            logits = self.levels(tables, variables, h.index_select(0, here), place, of).float()
+            nats = nats.index_add(0, here, cross_entropy(logits, of[:, place], reduction="none"))
         return nats.new_zeros(len(x)).index_add(0, prefixes.owner, nats)
 
     def _sums(self, tables: "Tables", variables: Variables, prefixes: "_Prefixes", x: Tensor, known: Tensor) -> Tensor:
         """Return the sums [m, width] of all prefixes."""
-        steps = self.start.new_zeros(len(prefixes.owner), len(self.start))
-        ids = variables.starts[prefixes.places] + x[prefixes.rows, prefixes.places]
-        steps = steps.index_copy(0, prefixes.after, tables.arrived[ids])
-        steps = steps.index_copy(0, prefixes.first, self.given(tables, variables, x, known))
-        up_to = steps.double().cumsum(0)  # over all records, of which only differences count
-        before = up_to[prefixes.first] - steps[prefixes.first]
-        return (up_to - before[prefixes.owner]).float() + self.still_to_come(prefixes.left, prefixes.told)
+        given = self.given(tables, variables, x, known).index_select(0, prefixes.owner)
+        arrived = embedding_bag(prefixes.so_far, tables.arrived, prefixes.bags, mode="sum")
+        return given + arrived + self.still_to_come(prefixes.left, prefixes.told)
 
 
 class Tables(NamedTuple):
-    """Vectors [S, width] of all states: A, K and U of ``DepartureNetwork``."""
+    """Vectors [S, width] of all states, A, K and U of ``DepartureNetwork``, and P, see ``Pairs.of``."""
 
     arrived: Tensor
     known: Tensor
     level: Tensor
+    pairs: dict[int, list[tuple[int, Tensor]]]
 
 
 class StateTable(nn.Module):
@@ -197,21 +207,18 @@ class _Prefixes:
     """All prefixes of the departures of records: of a record with k of them, k + 1.
 
     Attributes:
-        rows, places: of each departure.
-        after: the prefix that each departure ends.
-        first: the prefix of each record without any.
         owner: the record of each prefix.
         begin, end: the place after its last departure, and that of the next one; the number of places for none.
+        so_far, bags: the states to which it departed, those of each prefix after those of the one before, and where
+            they start.
         left, told: how many [m, T] codes of each tally are still to come, and whether that is known by then.
     """
 
-    rows: Tensor = field(repr=False)
-    places: Tensor = field(repr=False)
-    after: Tensor = field(repr=False)
-    first: Tensor = field(repr=False)
     owner: Tensor = field(repr=False)
     begin: Tensor = field(repr=False)
     end: Tensor = field(repr=False)
+    so_far: Tensor = field(repr=False)
+    bags: Tensor = field(repr=False)
     left: Tensor = field(repr=False)
     told: Tensor = field(repr=False)
 
@@ -220,12 +227,16 @@ class _Prefixes:
         n, width = x.shape
         news = x != variables.no_news
         rows, places = (news & ~known).nonzero(as_tuple=True)
-        number = torch.bincount(rows, minlength=n) + 1
-        after = torch.arange(len(rows), device=x.device) + rows + 1
-        first = number.cumsum(0) - number
-        owner = torch.repeat_interleave(torch.arange(n, device=x.device), number)
+        number = torch.bincount(rows, minlength=n)
+        first = _starts(number + 1)  # the prefix of each record without any departure
+        owner = torch.repeat_interleave(torch.arange(n, device=x.device), number + 1)
+        after = torch.arange(len(rows), device=x.device) + rows + 1  # the prefix that each departure ends
         begin = torch.zeros_like(owner).index_copy(0, after, places + 1)
         end = torch.full_like(owner, width).index_copy(0, after - 1, places)
+        length = torch.arange(len(owner), device=x.device) - first[owner]
+        bags, of_record = _starts(length), (first - torch.arange(n, device=x.device))[owner]
+        item = torch.arange(int(length.sum()), device=x.device) + torch.repeat_interleave(of_record - bags, length)
+        so_far = (variables.starts[places] + x[rows, places])[item]
         tally = torch.arange(len(variables.ranges), device=x.device)
         used = counts.new_zeros(len(owner), len(tally))
         used[after] = (variables.tally_of[places][:, None] == tally).to(used.dtype)
@@ -233,12 +244,39 @@ class _Prefixes:
         up_to = used.cumsum(0)
         used = up_to - (up_to[first] - used[first])[owner]
         told = begin[:, None] > variables.tallies.start + tally
-        return cls(rows, places, after, first, owner, begin, end, (counts[owner] - used).clamp(min=0), told)
+        return cls(owner, begin, end, so_far, bags, (counts[owner] - used).clamp(min=0), told)
 
 
-def _block(width: int, dropout: float) -> nn.Sequential:
-    """Return LayerNorm, then an MLP of one hidden layer that starts at zero."""
-    last = nn.Linear(width, width)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), last)
+def _starts(lengths: Tensor) -> Tensor:
+    """Return where runs of these lengths start that follow one another."""
+    return lengths.cumsum(0) - lengths
+
+
+class _Block(nn.Module):
+    """LayerNorm, then an MLP of one hidden layer that starts at zero."""
+
+    def __init__(self, width: int, share: float) -> None:
+        super().__init__()
+        self.norm, self.first, self.last = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width)
+        self.dropout = _Dropout(share)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, h: Tensor, owner: Tensor | None) -> Tensor:
+        """Return what is added to h [m, width]."""
+        return self.last(self.dropout(self.first(self.norm(h)).relu(), owner))  # type: ignore[no-any-return]
+
+
+class _Dropout(nn.Module):
+    """Leaves out the same units in all prefixes of a record: Gal and Ghahramani (NeurIPS 2016), and fewer draws."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, h: Tensor, owner: Tensor | None) -> Tensor:
+        """Return h [m, width] of prefixes of the records ``owner`` [m], ascending."""
+        if not self.training or owner is None:
+            return h
+        kept = dropout(h.new_ones(int(owner[-1]) + 1, h.shape[1]), self.share)
+        return h * kept.index_select(0, owner)
