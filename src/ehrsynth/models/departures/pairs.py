@@ -96,7 +96,8 @@ def _log_ratios(observed: Floats, expected: Floats, ratio: float = 1.0) -> tuple
     """Return the nats that rectangles of a table tell, less ``COST`` for each, and the log ratio [I, J] of each cell.
 
     Args:
-        observed, expected: rows [I, J].
+        observed: rows [I, J] of the two variables.
+        expected: the same, by what was known before.
         ratio: of the rectangle that this one comes of.
     """
     ratio = (float(observed.sum()) + PRIOR * ratio) / (float(expected.sum()) + PRIOR)
