@@ -84,7 +84,8 @@ def main() -> None:
     values = table.values.assign(**{"unique rows": pd.Series(unique)})
     facts = pd.DataFrame({run: facts_of(comparison.runs[run].provenance) for run in scores}).T
     everything = pd.concat([pd.Series(groups, name="group"), facts, values], axis=1).sort_values(["group", "seed"])
-    everything.to_csv(asked.out / f"{asked.name}-results.csv", index_label="run")
+    names_of_runs = everything.rename(index=lambda run: "/".join(Path(run).parts[-2:]))  # whoever's machine it was
+    names_of_runs.to_csv(asked.out / f"{asked.name}-results.csv", index_label="run")
     uses = ranks_by_use(
         table.values, table.cards, [build(load("profile", n), "profile") for n in names("profile")], groups
     )
