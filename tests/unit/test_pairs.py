@@ -1,91 +1,46 @@
-"""What categories and numbers have in common, on tables whose dependence is known."""
-
 import numpy as np
 import pytest
-import torch
+from scipy.stats import ttest_ind, ttest_rel
 
-from ehrsynth.disclosure import LEAST
-from ehrsynth.layout import Layout, Records
-from ehrsynth.models.departures.pairs import PRIOR, _log_ratios
-from ehrsynth.models.tally import Tally
-from ehrsynth.models.told import EXPECTED
-from ehrsynth.sampling import sample_records
-from ehrsynth.schema import Column, Schema
+from ehrsynth.evaluation.pairs import TESTS, Repeats, compare, compare_all
 
-SITE = Column("site", "categorical", ("a", "b", "c", "d"))
-LOW = Column("low", "continuous", bounds=(0, 1))
-HIGH = Column("high", "continuous", bounds=(0, 1))
-NUMBERS = Schema((LOW, HIGH))
+A, B = np.array([1.0, 2.0, 4.0]), np.array([3.0, 3.5, 5.5])
 
 
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def test_the_same_seeds_give_scipys_paired_test_in_whatever_order_they_stand() -> None:
+    p, test = compare(Repeats(A, ["0", "1", "2"]), Repeats(B[[2, 0, 1]], ["2", "0", "1"]))
+    assert test == "paired t"
+    assert p == pytest.approx(ttest_rel(A, B).pvalue)
 
 
-def observed(schema: Schema, rows: torch.Tensor) -> Tally:
-    """Return a model that has seen rows and learned nothing."""
-    model = Tally(schema=schema, width=8, ranges=16)
-    model.observe(Records.of_dense(Layout.of(schema), rows))
-    return model.eval()
+@pytest.mark.parametrize("seeds", [["0", "1", "7"], [None, None, None], ["0", "0", "1"]])
+def test_other_or_unknown_seeds_give_scipys_welch_test(seeds: list[str | None]) -> None:
+    p, test = compare(Repeats(A, seeds), Repeats(B, ["0", "1", "2"]))
+    assert test == "Welch t"
+    assert p == pytest.approx(ttest_ind(A, B, equal_var=False).pvalue)
 
 
-def test_numbers_that_have_nothing_in_common_have_no_parents() -> None:
-    model = observed(NUMBERS, torch.rand(5000, 2, generator=rng()))
-    assert (model.parents == -1).all()
-    assert not len(model.pairs)
+def test_one_run_against_several_counts_as_one_more_draw() -> None:
+    p, test = compare(Repeats(A, [None] * 3), Repeats(np.array([9.0]), [None]))
+    assert test == "t against one run"
+    assert p == pytest.approx(ttest_ind(A, [9.0]).pvalue), "with one run the pooled test is the same"
 
 
-def test_an_order_of_two_numbers_holds_before_anything_is_learned() -> None:
-    rows = torch.rand(8000, 2, generator=rng()).sort(dim=1).values
-    drawn = sample_records(observed(NUMBERS, rows), 4000, 0).values
-    assert (rows[:, 0] > rows[torch.randperm(8000, generator=rng()), 1]).float().mean() > 0.15  # by chance
-    assert (drawn[:, 0] > drawn[:, 1]).float().mean() < 0.05  # most of them within a range
+def test_runs_that_agree_exactly_do_not_make_certainty() -> None:
+    same = Repeats(np.array([1.0, 1.0]), ["0", "1"])
+    other = Repeats(np.array([2.0, 2.0]), ["0", "1"])
+    assert compare(same, other) == (None, "none")
+    far = np.linspace(0, 1, 99)
+    p, test = compare(Repeats(same.scores, same.seeds, far), Repeats(other.scores, other.seeds, far + 5))
+    assert test == "bootstrap"
+    assert p == pytest.approx(2 / 100), "never less than the draws can tell"
+    equal, _ = compare(Repeats(same.scores, same.seeds, far), Repeats(other.scores, other.seeds, far))
+    assert equal == 1
 
 
-def test_the_variable_that_tells_most_comes_first_and_its_table_is_that_of_the_rows() -> None:
-    site = torch.randint(0, 4, (8000,), generator=rng())
-    number = (site / 4 + 0.3 * torch.rand(8000, generator=rng(1))).clamp(0, 1)
-    rows = torch.cat([torch.nn.functional.one_hot(site, 4).float(), torch.rand(8000, 1, generator=rng(2))], dim=1)
-    schema = Schema((SITE, LOW, HIGH))
-    model = observed(schema, torch.cat([rows, number[:, None]], dim=1))
-    assert model.parents.tolist() == [[-1] * 3, [-1] * 3, [0, -1, -1]]
-    x, _ = model.variables.of(torch.cat([rows, number[:, None]], dim=1))
-    logits = torch.bincount(x[:, 2]).log() + model.pairs.view(4, -1)
-    for level in range(4):
-        true = torch.bincount(x[site == level, 2], minlength=logits.shape[1]) / (site == level).sum()
-        assert (logits[level].softmax(0) - true).abs().max() < 0.02
-
-
-def test_ratios_are_drawn_to_those_of_the_rectangles_they_come_of() -> None:
-    counts, expected = np.array([[300.0, 100.0], [100.0, 300.0]]), np.full((2, 2), 200.0)
-    more = (300 + PRIOR) / (200 + PRIOR), (100 + PRIOR) / (200 + PRIOR)
-    nats, found = _log_ratios(counts, expected)
-    np.testing.assert_allclose(found, np.log([[more[0], more[1]], [more[1], more[0]]]))
-    # Three rectangles more than one, each of which has to tell three nats.
-    assert nats == pytest.approx(600 * np.log(1.5) + 200 * np.log(0.5) - 9)
-    assert (_log_ratios(np.full((3, 3), 50.0), np.full((3, 3), 50.0))[1] == 0).all()
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_no_count_below_ten_can_be_read_off(seed: int) -> None:
-    draws = np.random.default_rng(seed)
-    chances = draws.dirichlet(np.full(12 * 15, 0.2)).reshape(12, 15)
-    counts = draws.multinomial(3000, chances.flatten()).reshape(12, 15).astype(float)
-    expected = np.outer(counts.sum(1), counts.sum(0)) / counts.sum()
-    _, found = _log_ratios(counts, expected)
-    told = np.unique(found)
-    assert len(told) > 20
-    for ratio in told:  # no two rectangles have the same
-        of = found == ratio
-        rows, columns = np.flatnonzero(of.any(1)), np.flatnonzero(of.any(0))
-        assert of[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
-        number = counts[of].sum()
-        assert number >= LEAST or (number == 0 and expected[of].sum() >= EXPECTED)
-
-
-def test_a_model_is_read_back_with_what_it_knows_of_pairs() -> None:
-    rows = torch.rand(3000, 2, generator=rng()).sort(dim=1).values
-    model = observed(NUMBERS, rows)
-    other = Tally(schema=NUMBERS, width=8, ranges=16)
-    other.load_state_dict(model.state_dict())
-    assert torch.equal(sample_records(model, 500, 0).values, sample_records(other.eval(), 500, 0).values)
+def test_every_two_groups_are_compared_in_order() -> None:
+    pairs = compare_all({"x": Repeats(A, [None] * 3), "y": Repeats(B, [None] * 3), "z": Repeats(B + 90, [None] * 3)})
+    assert [(pair.first, pair.second) for pair in pairs] == [("x", "y"), ("x", "z"), ("y", "z")]
+    assert [pair.told_apart for pair in pairs] == [False, True, True]
+    assert pairs[0].difference == pytest.approx(B.mean() - A.mean())
+    assert {pair.test for pair in pairs} <= set(TESTS)
