@@ -42,6 +42,20 @@ def test_an_order_of_two_numbers_holds_before_anything_is_learned() -> None:
     assert (drawn[:, 0] > drawn[:, 1]).float().mean() < 0.05  # most of them within a range
 
 
+def test_a_likelihood_knows_of_pairs_before_anything_is_learned() -> None:
+    rows = torch.rand(8000, 2, generator=rng()).sort(dim=1).values
+    model, layout = observed(NUMBERS, rows), Layout.of(NUMBERS)
+    alone = torch.stack([rows[:, 0], rows[torch.randperm(8000, generator=rng(1)), 1]], dim=1)
+    together, apart = (model.log_likelihood(Records.of_dense(layout, table)).mean() for table in (rows, alone))
+    x, _ = model.variables.of(rows)
+    joint = torch.bincount(x[:, 0] * 16 + x[:, 1], minlength=256).view(16, 16) / 8000
+    told = (torch.special.entr(joint.sum(0)).sum() + torch.special.entr(joint.sum(1)).sum()).item()
+    information = told - torch.special.entr(joint).sum().item()
+    assert 0.2 < information < 1 - np.log(2)  # of the numbers themselves; of their ranges a little less
+    assert 0.9 * information < together.item() + told < information  # no rows tell of themselves more than they have
+    assert apart.item() + told < 0
+
+
 def test_the_variable_that_tells_most_comes_first_and_its_table_is_that_of_the_rows() -> None:
     site = torch.randint(0, 4, (8000,), generator=rng())
     number = (site / 4 + 0.3 * torch.rand(8000, generator=rng(1))).clamp(0, 1)

@@ -61,8 +61,8 @@ def pairs_of(variables: Variables, train: Records) -> Pairs:
     alone, sizes, starts = variables.alone, variables.sizes[: variables.alone], variables.starts[: variables.alone]
     if not alone:
         return Pairs.none(0)
-    parts = [variables.of_states(block)[:, :alone] for block in variables.states.blocks(train)]
-    x = torch.cat(parts)[:: -(-len(train) // ROWS)]
+    some = train[:: -(-len(train) // ROWS)]
+    x = torch.cat([variables.of_states(block)[:, :alone] for block in variables.states.blocks(some)])
     held = torch.zeros(len(x), sum(sizes)).scatter(1, x + starts, 1.0)
     parents, tables = torch.full((alone, MOST_PARENTS), -1), [torch.zeros(0)]
     for place in range(1, alone):
