@@ -16,7 +16,7 @@ import pandas as pd
 from ehrsynth.data.table_files import read_table
 from ehrsynth.evaluation.ranking import Profile, ranks_by_use
 from ehrsynth.evaluation.score_table import mean_anchor, tabulate
-from ehrsynth.reporting.ranking_figures import metric_panels, use_map
+from ehrsynth.reporting.ranking_figures import gap_map, gaps, metric_panels, use_map
 from ehrsynth.schema import Schema
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import load, names
@@ -113,7 +113,7 @@ def main() -> None:
     lines += ["", *(f"- {remark}" for remark in comparison.remarks)]
     text = "\n".join(lines).rstrip() + "\n"
     (asked.out / f"{asked.name}.md").write_text(text, encoding="utf-8")
-    for figure in (metric_panels(section.ranking, scores), use_map(uses)):
+    for figure in (metric_panels(section.ranking, scores), gap_map(gaps(section.ranking, scores)), use_map(uses)):
         (asked.out / f"{asked.name}-{figure.name}.png").write_bytes(figure.png)
     if asked.into:
         put_into(asked.into, asked.name, text)

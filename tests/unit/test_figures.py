@@ -6,12 +6,13 @@ import torch
 
 from ehrsynth.evaluation.evaluator import RealData
 from ehrsynth.evaluation.ranking import Profile, rank_runs
+from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
 from ehrsynth.layout import Layout, Records
 from ehrsynth.reporting import figures
 from ehrsynth.reporting.figure_data import Tables
 from ehrsynth.reporting.figures import log_axes, report_figures
-from ehrsynth.reporting.ranking_figures import prevalence_figure, ranking_figures, use_map
+from ehrsynth.reporting.ranking_figures import gap_map, gaps, prevalence_figure, ranking_figures, use_map
 from ehrsynth.reporting.style import panels, png
 from ehrsynth.schema import Column, Schema
 from tests.scores import score_of
@@ -141,6 +142,37 @@ def test_the_comparison_shows_ranking_ranks_scores_plane_and_one_cloud_per_model
     drawn = [axis for axis in clouds.figure.axes if axis.get_visible()]
     assert [axis.get_title(loc="left") for axis in drawn] == ["vae", "gan"]
     assert len({axis.get_xlim() for axis in drawn}) == 1
+
+
+def test_gaps_go_from_fresh_real_to_the_floor_and_leave_out_metrics_without_that_way() -> None:
+    anchors = {"fresh_real": 0.2, "independent": 0.6, "train_copy": 0.0}
+    leaks = {"fresh_real": 0.5, "independent": 0.5, "train_copy": 1.0}
+
+    def run(abundance: float | None, membership: float) -> list[Score]:
+        return [
+            score_of("fidelity/concept_abundance", abundance, anchors=anchors, status="ok" if abundance else "failed"),
+            score_of("privacy/membership_auc", membership, anchors=leaks),
+            score_of("fidelity/apd", 0.1, anchors={"fresh_real": 0.2, "independent": 0.0}),
+            score_of("utility/tstr_auroc", 0.8, "higher"),
+        ]
+
+    runs = {"vae": run(0.3, 0.5), "copy": run(0.2, 1.0), "bad": run(None, 0.4998)}
+    table = tabulate(runs)
+    profile = Profile("p", "", dict.fromkeys(table.cards, 1.0), "")
+    ranking = rank_runs(table.values, table.cards, profile, errors=table.errors)
+    shares = gaps(ranking, runs)
+    assert shares["fidelity/concept_abundance"].to_dict() == pytest.approx({"vae": 25, "copy": 0, "bad": np.inf})
+    assert shares["privacy/membership_auc"].to_dict() == pytest.approx({"vae": 0, "copy": 100, "bad": -0.04})
+    assert list(shares) == ["fidelity/concept_abundance", "privacy/membership_auc"]
+    assert [figure.name for figure in ranking_figures(ranking, runs)] == [
+        "ranking",
+        "ranks",
+        "gaps",
+        "metrics",
+        "pareto",
+    ]
+    texts = {text.get_text() for text in gap_map(shares).figure.axes[0].texts}
+    assert texts == {"25", "0", "failed", "100"}
 
 
 @pytest.mark.parametrize("n", [1, 2])

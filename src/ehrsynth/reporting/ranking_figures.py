@@ -32,8 +32,11 @@ MOST_ACROSS = 10  # groups of a heat map side by side
 
 
 def ranking_figures(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> list[NamedFigure]:
-    """Draw a ranking: the weighted ranks, the ranks behind them, the scores behind those, and the Pareto view."""
+    """Draw a ranking: the weighted ranks, the ranks behind them, the scores behind those between
+    their anchors and as they are, and the Pareto view."""
     shown = [ranking_bars(ranking.table), rank_map(ranking), metric_panels(ranking, runs)]
+    if not (shares := gaps(ranking, runs)).empty:
+        shown.insert(2, gap_map(shares))
     return shown if ranking.plane is None else [*shown, pareto_plane(ranking.plane)]
 
 
@@ -157,6 +160,47 @@ def metric_panels(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> Draw
         " for privacy a copy of the training rows. An arrow says whether lower (↓) or higher (↑) is better."
     )
     return drawing, caption, f"Small panels with the scores of {len(groups)} groups on {len(metrics)} metrics."
+
+
+def gaps(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> pd.DataFrame:
+    """Return (score - fresh real) / (floor - fresh real) in percent, groups x metrics, means over runs.
+
+    A metric whose floor is not worse than fresh real patients, or that lacks either, is left out.
+    """
+    table = tabulate(runs)
+    means = table.values.groupby(pd.Series(ranking.groups)).mean().loc[ranking.table.index]
+    found = {}
+    for metric in ranking.weights:
+        own, card = [s for scores in runs.values() for s in scores if s.metric == metric], table.cards[metric]
+        fresh, floor = mean_anchor(own, "fresh_real"), mean_anchor(own, card.floor)
+        if fresh is not None and floor is not None and (floor > fresh if card.direction == "lower" else floor < fresh):
+            found[metric] = 100 * (means[metric] - fresh) / (floor - fresh)
+    return pd.DataFrame(found, index=means.index)
+
+
+@figure("gaps", "Between fresh real patients and the floor")
+def gap_map(shares: pd.DataFrame) -> Drawing:
+    """Heat map of ``gaps``."""
+    values = shares.to_numpy(float)
+    drawing, (axis,) = panels(1, 1, 1.4 + 0.3 * len(values))
+    axis.imshow(np.abs(np.nan_to_num(values, nan=np.inf)), cmap="Blues_r", vmin=0, vmax=135, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        text = "" if np.isnan(value) else "failed" if np.isinf(value) else f"{value:z.0f}"
+        colour = "white" if abs(value) < 65 else MARK
+        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=8.5)
+    axis.set_yticks(range(len(shares)), [clipped(str(group), 32) for group in shares.index])
+    names = [clipped(str(metric).split("/", 1)[1].replace("_", " "), 26) for metric in shares.columns]
+    axis.set_xticks(range(len(names)), names, ha="left", rotation_mode="anchor")
+    axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, left=False)
+    axis.tick_params(axis="x", labelrotation=30)
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+    caption = (
+        "How far each group is on the way from fresh real patients (0) to the floor (100): independent columns, or for"
+        " privacy a copy of the training rows. Below 0 is beyond fresh real patients, which is not better. Metrics"
+        " whose floor is no worse than fresh real patients are left out."
+    )
+    return drawing, caption, f"Heat map of {len(shares)} groups on {len(names)} metrics, from fresh real to the floor."
 
 
 @figure("pareto", "Utility against privacy")
