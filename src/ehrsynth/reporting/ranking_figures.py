@@ -32,8 +32,7 @@ MOST_ACROSS = 10  # groups of a heat map side by side
 
 
 def ranking_figures(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> list[NamedFigure]:
-    """Draw a ranking: the weighted ranks, the ranks behind them, the scores behind those between
-    their anchors and as they are, and the Pareto view."""
+    """Draw a ranking: the weighted ranks, the ranks and scores behind them, and the Pareto view."""
     shown = [ranking_bars(ranking.table), rank_map(ranking), metric_panels(ranking, runs)]
     if not (shares := gaps(ranking, runs)).empty:
         shown.insert(2, gap_map(shares))
