@@ -325,7 +325,7 @@ def test_what_no_man_has_is_known_before_training_and_rare_pairs_are_not() -> No
 def test_training_stops_when_validation_rows_get_no_likelier_and_keeps_the_best() -> None:
     schema = Schema(DRUGS)
     rows = rows_of(schema, 60).dense()
-    model = Tally(schema=schema, width=64, dropout=0.0, warmup_steps=0, ema_decay=0.5, patience=2, weight_decay=0.0)
+    model = Tally(schema=schema, width=64, dropout=0.0, warmup_steps=0, ema_decay=0.5, patience=2, horizon=1e9)
     model.observe(Records.of_dense(model.layout, rows))
     unseen = rows_of(schema, 60, seed=9)
     model.hold_out(unseen)
@@ -334,6 +334,23 @@ def test_training_stops_when_validation_rows_get_no_likelier_and_keeps_the_best(
     assert int(model.waited) == 2
     assert -float(model.log_likelihood(unseen).mean()) == pytest.approx(float(model.least), abs=1e-5)
     assert float(model.least) < -float(model._likelihood_by(model.average.module, unseen).mean())
+
+
+def test_weights_average_over_the_horizon_whatever_the_batch_and_what_starts_at_the_truth_does_not_decay() -> None:
+    model = Tally(schema=Schema((*DRUGS, SEX)), width=64, learning_rate=0.01, horizon=2.5)
+    rows = rows_of(model.schema, 60)
+    model.observe(rows)
+    optimizer = fit(model, rows.dense().split(15), 3).optimizers[0]
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    found = {name: decays[id(weights)] for name, weights in model.network.named_parameters()}
+    assert found["hazard.weight"] == found["arrived.own"] == pytest.approx(1 / (0.01 * 4 * 2.5))
+    assert {name for name, decay in found.items() if decay == 0} == {
+        *(name for name in found if name.endswith("bias")),
+        "start",
+        "level_bias",
+        "by_level",
+        "blocks.0.norm.weight",
+    }
 
 
 def test_no_range_of_a_tally_is_of_less_than_ten_rows() -> None:

@@ -67,7 +67,7 @@ class Tally(SyntheticModel):
         ranges: about how many ranges of equal share a number has, each of twenty training rows or more.
         learning_rate: of AdamW, after ``warmup_steps``.
         warmup_steps: batches until then; a cosine to zero over the rest of the budget follows.
-        weight_decay: of AdamW.
+        horizon: epochs over which a weight averages what rows say of it, by the weight decay of AdamW.
         ema_decay: of the averaged weights, less at first.
         patience: epochs without better likelihood of validation rows until training stops.
 
@@ -95,11 +95,11 @@ class Tally(SyntheticModel):
         seed: int = 0,
         width: int = 384,
         depth: int = 1,
-        dropout: float = 0.3,
+        dropout: float = 0.1,
         ranges: int = 32,
         learning_rate: float = 2e-3,
         warmup_steps: int = 100,
-        weight_decay: float = 0.5,
+        horizon: float = 1.4,
         ema_decay: float = 0.999,
         patience: int = 3,
     ) -> None:
@@ -109,10 +109,10 @@ class Tally(SyntheticModel):
         options.whole(2, ranges=ranges)
         options.whole(0, warmup_steps=warmup_steps)
         options.share(dropout=dropout)
-        options.positive(learning_rate=learning_rate)
-        options.number(0, ema_decay=ema_decay, weight_decay=weight_decay)
+        options.positive(learning_rate=learning_rate, horizon=horizon)
+        options.number(0, ema_decay=ema_decay)
         self.width, self.depth, self.dropout, self.ranges = width, depth, dropout, ranges
-        self.learning_rate, self.warmup_steps, self.weight_decay = learning_rate, warmup_steps, weight_decay
+        self.learning_rate, self.warmup_steps, self.horizon = learning_rate, warmup_steps, horizon
         self.ema_decay, self.patience = ema_decay, patience
         numbers = self.layout.width - self.layout.values.start
         self.register_buffer("quantiles", torch.zeros(2, KNOTS, numbers))
@@ -246,12 +246,20 @@ class Tally(SyntheticModel):
         self.average.update_parameters(self.network)
 
     def configure_optimizers(self) -> Any:
-        """AdamW, its rate a linear warm-up and then a cosine to zero at the end of the budget."""
-        decays = [weights for name, weights in self.network.named_parameters() if name != "by_level"]
-        kept = [self.network.by_level]  # which knows something from the start
-        groups = [{"params": decays, "weight_decay": self.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+        """AdamW, its rate a linear warm-up and then a cosine to zero at the end of the budget.
+
+        Weights of products and tables decay by 1 / (batches of an epoch x horizon) in a step at the full rate, so that
+        what they average over is as many rows whatever the batch: Wang and Aitchison, How to set AdamW's weight decay
+        as you scale model and dataset size, 2024. What starts at what training rows have (biases, what categories make
+        of codes) does not decay.
+        """
+        steps = self.trainer.estimated_stepping_batches
+        kept = [weights for name, weights in self.network.named_parameters() if _stays(name, weights)]
+        decays = [weights for name, weights in self.network.named_parameters() if not _stays(name, weights)]
+        decay = 1 / (self.learning_rate * self.trainer.num_training_batches * self.horizon)
+        groups = [{"params": decays, "weight_decay": decay}, {"params": kept, "weight_decay": 0.0}]
         optimizer = AdamW(groups, self.learning_rate, fused=True)
-        rate = partial(warmup_cosine, self.warmup_steps, self.trainer.estimated_stepping_batches)
+        rate = partial(warmup_cosine, self.warmup_steps, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, rate), "interval": "step"}}
 
     @override
@@ -328,3 +336,7 @@ class Tally(SyntheticModel):
                 " a record lies in the ranges asked for; ask for wider ones"
             )
         return states.records(variables.to_states(x), generator, condition)
+
+
+def _stays(name: str, weights: Tensor) -> bool:
+    return weights.ndim < 2 or name == "by_level"
