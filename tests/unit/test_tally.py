@@ -318,7 +318,11 @@ def test_what_no_man_has_is_known_before_training_and_rare_pairs_are_not() -> No
     for sex in (3, 4):
         found = drawn[drawn[:, sex] == 1, 1].mean()
         assert float(found) == pytest.approx(float(rows[rows[:, sex] == 1, 1].mean()), abs=0.02)
-    place = model.variables.order.tolist().index(2) - 1  # after the sex
+    total = float(prostate.sum())
+    never = math.log(0.05 / (float(women.sum()) + 0.5)) - math.log((total + 0.5) / (n - total + 0.5))
+    place = model.variables.order.tolist().index(0) - 1  # after the sex
+    assert float(model.best.by_level[0, place]) == pytest.approx(never, abs=1e-5)
+    place = model.variables.order.tolist().index(2) - 1
     assert (model.best.by_level[:, place] == 0).all()  # seven patients
 
 

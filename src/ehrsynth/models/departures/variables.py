@@ -195,7 +195,7 @@ def log_odds_by_level(variables: Variables, train: Records) -> Tensor:
     """Return how each level of each category moves the log odds [levels, codes] that a code departs.
 
     Of pairs that may not be told (see ``told``) it is zero. That a level never has a code is told if five rows or more
-    were to be expected.
+    were to be expected; as it then most likely cannot, it counts as a twentieth of a row and not as half of one.
     """
     places, groups = variables.tallies.stop, len(variables.states.layout.groups)
     sizes = variables.sizes[:groups]
@@ -211,7 +211,8 @@ def log_odds_by_level(variables: Variables, train: Records) -> Tensor:
     expected = rows[:, None] * total / n
     tellable = torch.from_numpy(may_tell(both.numpy(), expected.numpy()))
     rest = rows[:, None] - both
-    moved = ((both + 0.5) / (rest + 0.5)).log() - ((total + 0.5) / (n - total + 0.5)).log()
+    some = torch.where(both > 0, 0.5, 0.05)
+    moved = ((both + some) / (rest + 0.5)).log() - ((total + 0.5) / (n - total + 0.5)).log()
     return moved.where(tellable & (rows[:, None] >= LEAST), 0.0)
 
 
