@@ -3,7 +3,8 @@
     python experiments/tally/targets.py RUNS KIND [--model tally] [--into README.md --name codes]
 
 RUNS is the folder of a study; KIND is ``codes`` or ``mixed``. A value is the mean over seeds and, in brackets, the
-least and the largest. An aim is met in a run as the words say; how many do stands last. Slopes of calibration are of
+least and the largest. An aim is met in a run as the words say; how many do stands last. What a table does not have
+stands in no row. Slopes of calibration are of
 boosted trees that learn each outcome from synthetic rows and are asked about held-out patients.
 """
 
@@ -120,6 +121,8 @@ def main() -> None:
     lines = [line("metric", ["aim", asked.model, "fresh real", "met"]), line("---", ["---"] * 4)]
     for aim in AIMS[asked.kind]:
         found = [(s.value, s) for own in scores if (s := own[aim.metric]).value is not None]
+        if not found:  # such as one-sex codes, of a table that has none
+            continue
         values = np.array([value for value, _ in found])
         met = sum(aim.met(value, score) for value, score in found)
         lines.append(row(aim.metric, aim.words, values, fresh(found[0][1]), f"{met} of {len(runs)}"))
