@@ -341,13 +341,13 @@ def test_training_stops_when_validation_rows_get_no_likelier_and_keeps_the_best(
 
 
 def test_weights_average_over_the_horizon_whatever_the_batch_and_what_starts_at_the_truth_does_not_decay() -> None:
-    model = Tally(schema=Schema((*DRUGS, SEX)), width=64, learning_rate=0.01, horizon=2.5)
+    model = Tally(schema=Schema((*DRUGS, SEX)), width=64, learning_rate=0.01, horizon=7.5)
     rows = rows_of(model.schema, 60)
     model.observe(rows)
     optimizer = fit(model, rows.dense().split(15), 3).optimizers[0]
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     found = {name: decays[id(weights)] for name, weights in model.network.named_parameters()}
-    assert found["hazard.weight"] == found["arrived.own"] == pytest.approx(1 / (0.01 * 4 * 2.5))
+    assert found["hazard.weight"] == found["arrived.own"] == pytest.approx(1 / (0.01 * 4 * 7.5))
     assert {name for name, decay in found.items() if decay == 0} == {
         *(name for name in found if name.endswith("bias")),
         "start",
@@ -355,6 +355,8 @@ def test_weights_average_over_the_horizon_whatever_the_batch_and_what_starts_at_
         "by_level",
         "blocks.0.norm.weight",
     }
+    (few,) = fit(model, [rows.dense()], 1).optimizers
+    assert few.param_groups[0]["weight_decay"] == pytest.approx(1 / (0.01 * 20)), "an epoch of one batch"
 
 
 def test_no_range_of_a_tally_is_of_less_than_ten_rows() -> None:

@@ -51,6 +51,7 @@ TRIES = 200  # times that numbers are drawn before the ranges asked for count as
 FEW_STEPS = 500  # of a training that ends before it has learned much
 READ = 8192  # rows looked at at a time
 PENALISED = 256  # records drawn in a step to see which rules they break
+FEWEST_BATCHES = 20  # that a weight averages over, however few an epoch has
 TOLD = 0.5  # of the training rows, of which a part is known in advance
 ROWS = 1024  # whose likelihood is computed at a time
 
@@ -256,7 +257,8 @@ class Tally(SyntheticModel):
         steps = self.trainer.estimated_stepping_batches
         kept = [weights for name, weights in self.network.named_parameters() if _stays(name, weights)]
         decays = [weights for name, weights in self.network.named_parameters() if not _stays(name, weights)]
-        decay = 1 / (self.learning_rate * self.trainer.num_training_batches * self.horizon)
+        batches = max(self.trainer.num_training_batches * self.horizon, FEWEST_BATCHES)
+        decay = 1 / (self.learning_rate * batches)
         groups = [{"params": decays, "weight_decay": decay}, {"params": kept, "weight_decay": 0.0}]
         optimizer = AdamW(groups, self.learning_rate, fused=True)
         rate = partial(warmup_cosine, self.warmup_steps, steps)
