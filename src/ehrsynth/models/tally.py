@@ -68,7 +68,8 @@ class Tally(SyntheticModel):
         ranges: about how many ranges of equal share a number has, each of twenty training rows or more.
         learning_rate: of AdamW, after ``warmup_steps``.
         warmup_steps: batches until then; a cosine to zero over the rest of the budget follows.
-        horizon: epochs over which a weight averages what rows say of it, by the weight decay of AdamW.
+        horizon: epochs, but twenty batches at least, over which a weight averages what rows say of it, by the weight
+            decay of AdamW.
         ema_decay: of the averaged weights, less at first.
         patience: epochs without better likelihood of validation rows until training stops.
 
@@ -249,12 +250,12 @@ class Tally(SyntheticModel):
     def configure_optimizers(self) -> Any:
         """AdamW, its rate a linear warm-up and then a cosine to zero at the end of the budget.
 
-        Weights of products and tables decay by 1 / (batches of an epoch x horizon) in a step at the full rate, so that
-        what they average over is as many rows whatever the batch: Wang and Aitchison, How to set AdamW's weight decay
+        Weights of products and tables decay by 1 / (batches of the horizon) in a step at the full rate, so that what
+        they average over is as many rows whatever the batch: Wang and Aitchison, How to set AdamW's weight decay
         as you scale model and dataset size, 2024. What starts at what training rows have (biases, what categories make
         of codes) does not decay.
         """
-        steps = self.trainer.estimated_stepping_batches
+        steps = self.trainer.estimated_stepping_batches  # which counts the batches of an epoch, too
         kept = [weights for name, weights in self.network.named_parameters() if _stays(name, weights)]
         decays = [weights for name, weights in self.network.named_parameters() if not _stays(name, weights)]
         batches = max(self.trainer.num_training_batches * self.horizon, FEWEST_BATCHES)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ehrsynth.evaluation.evaluator import RealData
@@ -87,12 +88,8 @@ def rank_map(ranking: Ranking) -> Drawing:
         axis.axvline(table.shape[1] - 1.5, color="white", linewidth=4)
     else:
         axis.axhline(len(table) - 1.5, color="white", linewidth=4)
-    axis.set_yticks(range(len(table)), groups if upright else metrics)
-    axis.set_xticks(range(table.shape[1]), metrics if upright else groups)
-    axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, left=False)
-    axis.tick_params(axis="x", labelrotation=30 if table.shape[1] > 5 or upright else 0)
-    axis.grid(False)
-    axis.spines[:].set_visible(False)
+    down, across_top = (groups, metrics) if upright else (metrics, groups)
+    _name_cells(axis, down, across_top, 30 if len(across_top) > 5 or upright else 0)
     caption = (
         "Mean rank of each group among all runs, 1 is best, with the weight of the metric behind its name. A model"
         " that is dark in one family only is good for one purpose only."
@@ -117,12 +114,8 @@ def use_map(ranks: pd.DataFrame) -> Drawing:
         weight = "bold" if table[row, column] == best[column] else "normal"
         text = f"{table[row, column]:.1f}"
         axis.text(column, row, text, ha="center", va="center", color=colour, fontweight=weight, fontsize=8.5)
-    axis.set_yticks(range(len(ranks)), [clipped(str(group), 32) for group in ranks.index])
-    axis.set_xticks(range(ranks.shape[1]), [clipped(_spelled(use), 26) for use in ranks.columns])
-    axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, left=False)
-    axis.tick_params(axis="x", labelrotation=25)
-    axis.grid(False)
-    axis.spines[:].set_visible(False)
+    uses = [clipped(_spelled(use), 26) for use in ranks.columns]
+    _name_cells(axis, [clipped(str(group), 32) for group in ranks.index], uses, 25)
     caption = (
         "Weighted rank of each group for every use case that ships, 1 is best; the best of each is bold. A model that"
         " leads for one use need not lead for another."
@@ -187,13 +180,8 @@ def gap_map(shares: pd.DataFrame) -> Drawing:
         text = "" if np.isnan(value) else "failed" if np.isinf(value) else f"{value:z.0f}"
         colour = "white" if abs(value) < 65 else MARK
         axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=8.5)
-    axis.set_yticks(range(len(shares)), [clipped(str(group), 32) for group in shares.index])
     names = [clipped(str(metric).split("/", 1)[1].replace("_", " "), 26) for metric in shares.columns]
-    axis.set_xticks(range(len(names)), names, ha="left", rotation_mode="anchor")
-    axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, left=False)
-    axis.tick_params(axis="x", labelrotation=30)
-    axis.grid(False)
-    axis.spines[:].set_visible(False)
+    _name_cells(axis, [clipped(str(group), 32) for group in shares.index], names, 30)
     caption = (
         "How far each group is on the way from fresh real patients (0) to the floor (100): independent columns, or for"
         " privacy a copy of the training rows. Below 0 is beyond fresh real patients, which is not better. Metrics"
@@ -244,6 +232,16 @@ def prevalence_figure(real: RealData, synthetic: Mapping[str, Records]) -> Drawi
         axis.set(title=clipped(name, 40), ylabel="prevalence, synthetic")
     caption = "All panels have the same logarithmic axes." + CLOUD
     return drawing, caption, "Scatter plots of synthetic against training prevalence, one for each model."
+
+
+def _name_cells(axis: Axes, rows: Sequence[str], columns: Sequence[str], rotation: int) -> None:
+    """Name the rows and, on top, the columns of a heat map, and take away what a map does not need."""
+    axis.set_yticks(range(len(rows)), rows)
+    ha = "left" if rotation else "center"
+    axis.set_xticks(range(len(columns)), columns, rotation=rotation, ha=ha, rotation_mode="anchor")
+    axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, left=False)
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
 
 
 def _spelled(metric: object) -> str:
