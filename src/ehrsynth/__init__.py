@@ -1,24 +1,27 @@
 """ehrsynth: train, judge, choose and hand over generators of synthetic electronic health records.
 
-``prepare``, ``train``, ``generate``, ``evaluate`` and ``rank`` are what the verbs of the ``ehrsynth`` command call.
+``prepare``, ``train``, ``generate``, ``evaluate``, ``rank``, ``compare`` and ``search`` are what the verbs of the
+``ehrsynth`` command call.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ehrsynth.study.compare import compare as compare
     from ehrsynth.study.evaluate import evaluate as evaluate
     from ehrsynth.study.generate import generate as generate
     from ehrsynth.study.judge import Evaluation as Evaluation
     from ehrsynth.study.prepare import prepare as prepare
     from ehrsynth.study.rank import rank as rank
+    from ehrsynth.study.search import search as search
     from ehrsynth.study.train import train as train
     from ehrsynth.study.watch import Watch as Watch
 
 __version__ = "0.1.0"
 
 _HOMES = {"Evaluation": "judge", "Watch": "watch"} | {
-    verb: verb for verb in ("prepare", "train", "generate", "evaluate", "rank")
+    verb: verb for verb in ("prepare", "train", "generate", "evaluate", "rank", "compare", "search")
 }
 
 

@@ -54,6 +54,12 @@ def test_every_option_composes_as_under_hydra(verb: str, choices: dict[str, str]
     assert compose(verb, choices, {}) == OmegaConf.to_container(theirs, resolve=True)
 
 
+@pytest.mark.parametrize("options", [[name] for name in names("logger")] + [["wandb", "tensorboard", "mlflow"]])
+def test_several_options_of_a_group_compose_as_under_hydra(options: list[str]) -> None:
+    theirs = hydra_compose("train", [f"logger=[{','.join(options)}]"])
+    assert compose("train", {"logger": options}, {}) == OmegaConf.to_container(theirs, resolve=True)
+
+
 def test_the_last_word_is_the_callers() -> None:
     values = {"data.n": 123, "seed": 7, "trainer.max_time": "00:00:10:00", "features.insurance": None}
     choices = {"experiment": "jmir_mimic4", "model": "vae", "source": "demo", "cohort": "demo", "features": "demo"}

@@ -421,3 +421,25 @@ def test_an_option_that_cannot_work_is_named_with_what_would(
     with pytest.raises(OptionError) as error:
         cls(schema=SCHEMA, seed=0, **{**options, option: value})
     assert str(error.value).startswith(f"model.{option}={value}: {wanted}")
+
+
+class Kept(pl.Callback):
+    """Keeps the statistics of every process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        found = {name: buffer for name, buffer in pl_module.named_buffers() if "running_" in name}
+        torch.save(found, self.folder / f"{trainer.global_rank}.pt")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_processes_share_the_statistics_of_batchnorm(tmp_path: Path) -> None:
+    model = make("emr_wgan")
+    strategy = "ddp_fork_find_unused_parameters_true"
+    trainer = quiet_trainer(EPOCHS, devices=2, strategy=strategy, callbacks=[Kept(tmp_path)])
+    trainer.fit(model, Shares())
+    one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert one
+    assert all(torch.equal(one[name], two[name]) for name in one)

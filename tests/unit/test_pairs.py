@@ -38,6 +38,13 @@ def test_runs_that_agree_exactly_do_not_make_certainty() -> None:
     assert equal == 1
 
 
+def test_the_same_distance_under_every_seed_makes_no_certainty_either() -> None:
+    a = Repeats(np.array([7.55, 9.27]), ["0", "1"])
+    b = Repeats(a.scores + 1.2, ["0", "1"])
+    assert np.ptp(a.scores - b.scores) > 0, "by what is left of a zero"
+    assert compare(a, b) == (None, "none")
+
+
 def test_every_two_groups_are_compared_in_order() -> None:
     pairs = compare_all({"x": Repeats(A, [None] * 3), "y": Repeats(B, [None] * 3), "z": Repeats(B + 90, [None] * 3)})
     assert [(pair.first, pair.second) for pair in pairs] == [("x", "y"), ("x", "z"), ("y", "z")]

@@ -27,6 +27,10 @@ class LossCurves(pl.Callback):
         if losses:
             self.epochs.append({"epoch": trainer.current_epoch + 1, **losses})
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Write the file also of a training that fails or is interrupted."""
+        self.teardown(trainer, pl_module, "fit")
+
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write the file; also when a finished training was only loaded again."""
         if trainer.is_global_zero and self.epochs:

@@ -17,16 +17,19 @@ from ehrsynth.data.encoding import rescaled
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.suite import FittedSuite
 from ehrsynth.files import aside_of, put_in_place
+from ehrsynth.layout import Records
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.sampling import Calibration, Ruled, sample_records
 from ehrsynth.sampling.targets import Targets
+from ehrsynth.seeding import derive
 
 
 class EvaluateCheckpoints(pl.Callback):
     """Score the model every few epochs and save a checkpoint beside each row of ``metrics.csv``.
 
     Every draw comes from a stream of its own, so training with and without this callback gives
-    identical weights. Scores reach every logger. Rank 0 samples and scores while the others wait.
+    identical weights. Scores reach every logger, whose step is the epoch. Every rank draws
+    its share of the records, and rank 0 scores them.
 
     Args:
         suite: the quick suite, fitted on training and validation rows.
@@ -73,11 +76,10 @@ class EvaluateCheckpoints(pl.Callback):
             return
         assert isinstance(pl_module, SyntheticModel)
         path = checkpoint_path(self.folder, epoch)
+        start = perf_counter()
+        drawn = self._drawn_together(trainer, pl_module)
         if trainer.is_global_zero:
-            row = self._score(pl_module, epoch, path)
-            for logger in trainer.loggers:
-                numbers = {name: value for name, value in row.items() if isinstance(value, float)}
-                logger.log_metrics({**numbers, "epoch": epoch}, step=trainer.global_step)
+            row = self._score(drawn or self._drawn(pl_module, epoch), pl_module, epoch, path, start)
         trainer.strategy.barrier()
         aside = Path(trainer.strategy.broadcast(str(aside_of(path))))  # one name for all ranks
         try:
@@ -87,10 +89,24 @@ class EvaluateCheckpoints(pl.Callback):
         finally:
             if trainer.is_global_zero:
                 aside.unlink(missing_ok=True)
+        if trainer.is_global_zero:  # now that the scores are kept, and a resumed run will not find them anew
+            numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+            for logger in trainer.loggers:
+                logger.log_metrics(numbers, step=epoch)
         trainer.strategy.barrier()
 
-    def _score(self, model: SyntheticModel, epoch: int, path: Path) -> dict[str, Any]:
-        start = perf_counter()
+    def _drawn_together(self, trainer: pl.Trainer, model: SyntheticModel) -> Records | None:
+        """Return what all processes have drawn, each its share, to the first one; None where that one draws alone."""
+        rank, world = trainer.global_rank, trainer.world_size
+        if world == 1 or world > self.rows or self.ruled is not None or self.targets is not None:
+            return None  # rules and calibration are matters of the whole table
+        share = self.rows * (rank + 1) // world - self.rows * rank // world
+        mine = sample_records(model, share, derive(self.seed, f"rank {rank}"))
+        parts: list[Any] | None = [None] * world if rank == 0 else None
+        torch.distributed.gather_object(mine, parts)
+        return None if parts is None else Records.joined(parts)
+
+    def _drawn(self, model: SyntheticModel, epoch: int) -> Records:
         calibration = None if self.targets is None else Calibration(self.targets, required=False)
         try:
             synthetic = sample_records(model, self.rows, self.seed, ruled=self.ruled, calibration=calibration)
@@ -101,6 +117,9 @@ class EvaluateCheckpoints(pl.Callback):
             synthetic = sample_records(model, self.rows, self.seed, calibration=calibration)
         if calibration is not None and calibration.refused:
             self.say(f"epoch {epoch}: {calibration}")
+        return synthetic
+
+    def _score(self, synthetic: Records, model: SyntheticModel, epoch: int, path: Path, start: float) -> dict[str, Any]:
         scores = self.suite.score(rescaled(synthetic, model.schema, self.suite.real.schema))
         row: dict[str, Any] = {"epoch": epoch, "checkpoint": path.name, "seconds": perf_counter() - start}
         row |= {score.metric: score.value for score in scores}

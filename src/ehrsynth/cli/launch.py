@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import hydra
@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ehrsynth.cli.messages import one_line, users_fault
-from ehrsynth.cli.overrides import FREE, keyed, readable, rules_below, sorted_flags, written
+from ehrsynth.cli.overrides import FREE, keyed, readable, rules_below, sorted_flags, spaces_apart, written
 from ehrsynth.cli.texts import keep_words
 from ehrsynth.errors import EhrsynthError, OptionError, machine_fault
 from ehrsynth.files import sweep_scratch
@@ -21,17 +21,17 @@ from ehrsynth.study.conf import conf_dir
 
 Task = Callable[[dict[str, Any]], object]
 
+TRAINING = ("train", "search")  # verbs that take the options of a training
 NAMED = re.compile(r"\+{0,2}(condition|boost)\.")  # options that name columns of the data
 
 
-def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], None] = lambda: None) -> int:
+def launch(verb: str, task: Task, arguments: list[str]) -> int:
     """Run ``task`` on the config that ``arguments`` compose.
 
     Args:
         verb: name of the config and of the command in messages.
         task: what to do with a composed config; once a job in a sweep.
         arguments: Hydra overrides and flags.
-        finish: called when all jobs are over, whether or not some failed.
 
     Returns:
         0 done; 2 the input is wrong (one line on stderr, no traceback); 1 a training that diverged or a machine that
@@ -43,6 +43,7 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
     sweep_scratch()  # patients may lie in what a killed process has left
     failure: list[Exception] = []
     options: list[str] = []
+    spaces: dict[str, Any] = {}
     typed: dict[str, list[str]] = {"condition": [], "boost": []}
 
     def checked(cfg: DictConfig) -> object:
@@ -55,17 +56,9 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
             return None
 
     def checked_task(cfg: DictConfig) -> object:
-        keep_words(cfg, options)
-        # A matrix that is there already needs no source.
-        unused = ("hydra.", "source.") if OmegaConf.select(cfg, "data.matrix") else ("hydra.",)
-        absent = sorted(key for key in OmegaConf.missing_keys(cfg) if not key.startswith(unused))
-        if absent:
-            listed = f"{', '.join(f'{key}=' for key in absent)} {'is' if len(absent) == 1 else 'are'} required and"
-            raise OptionError(f"{listed} not given; see ehrsynth {verb} --help")
-        config = plain(cfg)
-        if verb == "train" and isinstance(rows := config["rows"], dict):
-            for name in (free.partition(".")[2] for free in FREE):
-                rows[name] = _written(rows.get(name))
+        for key, values in spaces.items():
+            OmegaConf.update(cfg, key, values, merge=False, force_add=True)
+        config = composed(verb, cfg, options)
         if verb == "generate":  # what is asked of the data is nothing to look up
             config |= {"condition": unresolved(cfg.condition), "boost": unresolved(cfg.boost), "typed": typed}
         return task(config)
@@ -77,19 +70,18 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
                 if (found := NAMED.match(option)) is not None:
                     typed[found[1]].append(option[found.end() :])
             options = [option for option in options if not NAMED.match(option)]
-        if verb == "train":
+        if verb in TRAINING:
             options = [keyed(rules_below(option)) for option in options]
+        if verb == "search":
+            spaces, options = spaces_apart(options)
         sweep = bool({"-m", "--multirun"} & set(flags))
         sys.argv = [f"ehrsynth {verb}", *(readable(option, sweep=sweep) for option in options), *flags]
-        try:
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(checked)()
-        finally:
-            finish()
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(checked)()
         if failure:
             raise failure[0]
         return 0
     except KeyboardInterrupt:
-        then = "goes on where it stopped" if verb == "train" else "starts it again"
+        then = "goes on where it stopped" if verb in TRAINING else "starts it again"
         print(f"ehrsynth {verb}: interrupted; the same command {then}", file=sys.stderr)
         return 130
     except Exception as error:
@@ -104,6 +96,31 @@ def launch(verb: str, task: Task, arguments: list[str], finish: Callable[[], Non
         return 1 if message is None else 2
     finally:
         os.environ["HYDRA_FULL_ERROR"] = asked
+
+
+def composed(verb: str, cfg: DictConfig, options: Iterable[str]) -> dict[str, Any]:
+    """Return the config of a job as plain values.
+
+    Args:
+        verb: whose config it is.
+        cfg: as Hydra composed it.
+        options: as they were typed.
+
+    Raises:
+        OptionError: one that is required was not given.
+    """
+    keep_words(cfg, options)
+    # A matrix that is there already needs no source.
+    unused = ("hydra.", "source.") if OmegaConf.select(cfg, "data.matrix") else ("hydra.",)
+    absent = sorted(key for key in OmegaConf.missing_keys(cfg) if not key.startswith(unused))
+    if absent:
+        listed = f"{', '.join(f'{key}=' for key in absent)} {'is' if len(absent) == 1 else 'are'} required and"
+        raise OptionError(f"{listed} not given; see ehrsynth {verb} --help")
+    config = plain(cfg)
+    if verb in TRAINING and isinstance(rows := config["rows"], dict):
+        for name in (free.partition(".")[2] for free in FREE):
+            rows[name] = _written(rows.get(name))
+    return config
 
 
 def _written(node: Any) -> Any:

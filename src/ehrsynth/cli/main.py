@@ -9,7 +9,9 @@ from itertools import takewhile
 
 from ehrsynth.study.conf import conf_dir, names
 
-VERBS = ("prepare", "train", "generate", "evaluate", "rank")
+VERBS = ("prepare", "train", "generate", "evaluate", "rank", "study", "compare", "search")
+
+FIRST = {"study": "study", "compare": "runs"}  # what an argument at the front that is no option stands for
 
 USAGE = """\
 ehrsynth: train, judge, choose and hand over generators of synthetic health records
@@ -76,5 +78,8 @@ def run(verb: str, arguments: list[str]) -> None:
     from ehrsynth.cli.launch import launch
 
     module = importlib.import_module(f"ehrsynth.cli.{verb}")
-    finish = {"finish": module.finish} if verb == "train" else {}  # a sweep ends with a ranking
-    raise SystemExit(launch(verb, module.task, arguments, **finish))
+    if verb in FIRST and arguments and "=" not in arguments[0] and not arguments[0].startswith("-"):
+        arguments = [f"{FIRST[verb]}={arguments[0]}", *arguments[1:]]
+    if verb == "study":
+        arguments = ["watch=true" if argument == "--watch" else argument for argument in arguments]
+    raise SystemExit(launch(verb, module.task, arguments))

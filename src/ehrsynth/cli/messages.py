@@ -1,5 +1,6 @@
 """What went wrong, as the one line that a user reads."""
 
+import re
 from difflib import get_close_matches
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, EPERM, EROFS
 
@@ -8,11 +9,14 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from ehrsynth.errors import InputError, causes
+from ehrsynth.errors import EhrsynthError, InputError, causes, machine_fault
 from ehrsynth.words import printable
 
 NOT_THERE = (EACCES, EPERM, EROFS, ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG)  # what a user can say better, or allow
 MOST_NAMES = 16  # of the options that are there
+LAUNCHERS = "; pip install 'ehrsynth[launchers]' brings it"
+EXTRAS = {f"hydra/launcher/{name}": LAUNCHERS for name in ("joblib", "submitit_local", "submitit_slurm")}
+UNKNOWN_PLUGIN = re.compile(r"Unknown plugin class : '(hydra_plugins\.\S+)'")
 QUOTES = """names with signs or spaces in them need quotes, as in 'drop=["heart rate (1/min)"]'"""
 
 
@@ -31,7 +35,10 @@ def users_fault(error: BaseException) -> str | None:
     if isinstance(error, ConfigCompositionException) and isinstance(root, ConfigAttributeError | ConfigKeyError):
         return printable(_unknown(root))
     if isinstance(error, MissingConfigException) and error.options:
-        return printable(f"'{error.missing_cfg_file}': no such option; use one of {', '.join(error.options)}")
+        brings = EXTRAS.get(str(error.missing_cfg_file), "")
+        return printable(f"'{error.missing_cfg_file}': no such option; use one of {', '.join(error.options)}{brings}")
+    if isinstance(error, RuntimeError) and (found := UNKNOWN_PLUGIN.match(str(error))) is not None:
+        return f"{found[1]} is not installed{LAUNCHERS}"
     if isinstance(error, OSError) and error.errno in NOT_THERE:
         return printable(f"{error.filename}: {error.strerror}")
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:  # of a configuration of the user's own
@@ -40,6 +47,12 @@ def users_fault(error: BaseException) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException):
         return one_line(error) + (f" {one_line(root)}" if isinstance(root, OmegaConfBaseException) else "")
     return None
+
+
+def failure(error: BaseException) -> str:
+    """Return what to say of an error in one line, whosever the fault is."""
+    ours = error if isinstance(error, EhrsynthError) else machine_fault(error)
+    return users_fault(error) or (one_line(ours) if ours else printable(f"{type(error).__name__}: {error}"))
 
 
 def one_line(error: BaseException) -> str:

@@ -1,7 +1,9 @@
 """The command line in Hydra's grammar: options and flags in any order, and what the grammar cannot read as texts."""
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -77,9 +79,30 @@ def written(text: str) -> str:
     return found.lstrip("+") if found.lstrip("+").startswith(FREE) else found
 
 
+def command_of(overrides: Iterable[str]) -> str:
+    """Return the command that asks for one run, ready to be pasted into a shell."""
+    return f"ehrsynth train {shlex.join(map(written, overrides))}"
+
+
 def rules_below(argument: str) -> str:
     """Return an option of ``train``, whose ``constraints`` are more than their rules: a value alone names these."""
     return re.sub(r"^(\+{0,2})constraints=(?!\{)", r"\1constraints.rules=", argument)
+
+
+def spaces_apart(arguments: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return what a search shall try, option of its space -> list or range, and the other arguments.
+
+    Hydra merges, and would merge no list into a range; and for an option that is not there yet it wants a plus.
+    """
+    spaces: dict[str, Any] = {}
+    rest = []
+    for argument in arguments:
+        found = parsed(argument) if argument.lstrip("+").startswith("search.space.") else None
+        if found is not None and not found.is_sweep_override() and isinstance(found.value(), list | dict):
+            spaces[found.key_or_group] = found.value()
+        else:
+            rest.append(argument)
+    return spaces, rest
 
 
 def parsed(argument: str) -> Override | None:

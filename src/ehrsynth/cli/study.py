@@ -1,84 +1,81 @@
-"""What happens when a sweep is over: the finished runs of its study are ranked."""
+"""``ehrsynth study``: what of a study is done, running, failed, missing."""
 
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
-from hydra.experimental.callback import Callback
-from hydra.types import RunMode
-from omegaconf import DictConfig
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
 
-from ehrsynth.cli.console import say
-from ehrsynth.cli.launch import plain
-from ehrsynth.cli.rank import show
-from ehrsynth.cli.texts import keep_words
-from ehrsynth.errors import InputError
-from ehrsynth.evaluation.ranking import Profile
-from ehrsynth.files import writable
-from ehrsynth.study.build import build
-from ehrsynth.study.rank import rank
+from ehrsynth.cli.console import WATCH, err, out, say
+from ehrsynth.cli.main import run
+from ehrsynth.cli.options import path
+from ehrsynth.errors import EhrsynthError, expect
+from ehrsynth.study.attempt import forget
+from ehrsynth.study.conf import parsed
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import Spec
-from ehrsynth.study.train import study_name
+from ehrsynth.study.status import RunStatus, status_of
+from ehrsynth.study.train import run as carry_out
+from ehrsynth.words import printable
+
+STYLES = {"done": "green", "running": "cyan", "failed": "red", "diverged": "red", "killed": "yellow"}
+EVERY = 5  # seconds between two looks
 
 
-class StudyEnd(Callback):
-    """Remember which sweep is running, so that it can be ranked when it is over, failed jobs or not.
+def task(config: Mapping[str, Any]) -> None:
+    """Print where a study stands, again and again if that is asked for, and carry out what failed if that is."""
+    study = path(config, "study")
+    expect(config["retry"] in (None, "failed"), "retry", config["retry"], "failed")
+    expect(isinstance(config["watch"], bool), "watch", config["watch"], "true or false")
+    if config["retry"] == "failed":
+        retry(study)
+    found = status_of(study)
+    if config["watch"]:
+        with Live(shown(study, found), console=err) as live:
+            while any(each.status == "running" for each in found):
+                time.sleep(EVERY)
+                live.update(shown(study, found := status_of(study)))
+    else:
+        out.print(shown(study, found))
 
-    Hydra calls ``on_multirun_end`` only if every job succeeded; the start it always announces.
 
-    Attributes:
-        config: of the sweep; the swept values are not in it.
-        runs: the folders of the jobs that succeeded in this process.
+def shown(study: Path, runs: Sequence[RunStatus]) -> Group:
+    """Return a line for each run and a line for all."""
+    table = Table("run", "status", "epoch", "time", "reason", box=SIMPLE_HEAD, title=printable(str(study)))
+    table.columns[4].overflow = "fold"
+    for each in runs:
+        epoch = "" if each.epochs is None else f"{each.epoch or 0}/{each.epochs}"
+        spent = "" if each.seconds is None else str(timedelta(seconds=round(each.seconds)))
+        name = each.run or each.command.removeprefix("ehrsynth train ")
+        table.add_row(name, each.status, epoch, spent, each.reason, style=STYLES.get(each.status))
+    counts = Counter(each.status for each in runs)
+    return Group(table, ", ".join(f"{count} {status}" for status, count in counts.items()))
 
-    Args:
-        mode: of Hydra, which keeps a note of a sweep below the folder of the runs.
-        place: the folder of the runs.
 
-    Raises:
-        OptionError: a sweep is asked for, and there nothing can be written.
+def retry(study: Path) -> None:
+    """Carry out again every run of a study that failed, diverged, or was killed too often, one after the other.
+
+    What never began, because its options were refused, only the sweep that asked for it can begin.
     """
-
-    config: ClassVar[DictConfig | None] = None
-    runs: ClassVar[list[RunFolder]] = []
-
-    def __init__(self, mode: RunMode | None = None, place: object = ".") -> None:
-        if mode == RunMode.MULTIRUN:
-            writable("paths.runs", Path(str(place)))
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
-        """Note the config of the sweep."""
-        keep_words(config, config.hydra.overrides.task)
-        StudyEnd.config = config
-        StudyEnd.runs.clear()
-
-
-def finish_sweep() -> None:
-    """Rank each study of the sweep that just ended and print where its results are; nothing after a single run."""
-    cfg, StudyEnd.config = StudyEnd.config, None
-    if cfg is None:
-        return
-    config = plain(cfg)
-    # Jobs that a launcher ran in processes of their own are not in the list; their study is.
-    studies: list[Path | None] = list(dict.fromkeys(run.path.parents[1] for run in StudyEnd.runs))
-    for study in studies or [None]:
+    for each in status_of(study):
+        if each.status not in ("failed", "diverged", "killed") or not each.run:
+            continue
+        folder = RunFolder(study / each.run)
+        forget(folder.path)
+        config = parsed(folder.config.read_text(encoding="utf-8"), folder.config)
+        config["paths"]["runs"] = str(study.parent)  # where it lies now
         try:
-            if study is None:
-                study = Path(config["paths"]["runs"]) / study_name(Spec.of(config, ""))
-            print_ranking(study, build(config["profile"], "profile"))
-        except InputError as error:
-            say(f"{study or 'sweep'}: not ranked: {error}")
+            carry_out(Spec.of(config | {"study": study.name}, each.command), WATCH)
+        except EhrsynthError as error:
+            say(f"{folder.path}: failed again: {error}")
 
 
-def print_ranking(study: Path, profile: Profile) -> None:
-    """Print the ranking of a study's finished runs, write it beside them, and print three paths.
-
-    Raises:
-        InputError: there is no finished run, or the runs cannot be compared.
-    """
-    comparison = rank(f"{study}/*/*", profile)
-    show(comparison)
-    report = comparison.save(study / "ranking.csv")
-    say(f"comparison report  {report}")
-    for section in comparison.sections:
-        best, on = comparison.best(section), f"  on {section.title}" if section.title else ""
-        say(f"best run's report  {best.html}{on}", f"synthetic data     {best.synthetic}{on}")
+if __name__ == "__main__":
+    run("study", sys.argv[1:])

@@ -1,8 +1,10 @@
 """``ehrsynth train``: one run, or a job of a sweep."""
 
-import shlex
+import os
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -10,32 +12,59 @@ from hydra.types import RunMode
 
 from ehrsynth.cli.console import WATCH, err, out, say
 from ehrsynth.cli.main import run
-from ehrsynth.cli.messages import users_fault
-from ehrsynth.cli.overrides import written
-from ehrsynth.cli.study import StudyEnd, finish_sweep
+from ehrsynth.cli.messages import failure
+from ehrsynth.cli.overrides import command_of, written
 from ehrsynth.cli.tables import score_table
 from ehrsynth.study import train
+from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import Spec
 from ehrsynth.words import printable
-
-finish = finish_sweep
 
 
 def task(config: Mapping[str, Any]) -> None:
     """Train one run, or return the finished one, and print its scores and its three paths."""
-    overrides = [written(override) for override in HydraConfig.get().overrides.task]
-    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
-    try:
-        folder = train.run(Spec.of(config, f"ehrsynth train {shlex.join(overrides)}"), WATCH)
-        StudyEnd.runs.append(folder)
-    except Exception as error:
-        if sweeping:  # it goes on with the other jobs; its end repeats only the first error
-            message = users_fault(error) or f"{type(error).__name__}: {error}"
-            err.print(printable(f"failed {' '.join(overrides)}: {message}"), soft_wrap=True)
-        raise
-    if not sweeping:
+    job = HydraConfig.get()
+    spec = Spec.of(config, command_of(job.overrides.task))
+    if job.mode != RunMode.MULTIRUN:
+        folder = train.run(spec, WATCH)
         out.print(score_table(folder.scores(), f"{folder.path}"))
         say(f"report     {folder.html}", f"synthetic  {folder.synthetic}", f"checkpoint {folder.chosen_checkpoint}")
+        return
+    launcher = job.runtime.choices["hydra/launcher"]
+    try:
+        if launcher == "joblib":
+            take_device(job.job.num)
+        if launcher == "basic" and accelerated(spec):
+            # A process that has touched the device could fork no more: the next job may want to.
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                pool.submit(watched, spec).result()
+        else:
+            watched(spec)
+    except Exception as error:  # the sweep goes on with the other jobs; its end repeats only the first error
+        err.print(printable(f"failed {' '.join(map(written, job.overrides.task))}: {failure(error)}"), soft_wrap=True)
+        raise
+
+
+def watched(spec: Spec) -> RunFolder:
+    """Carry out a spec before the eyes of who sits at the terminal."""
+    return train.run(spec, WATCH)
+
+
+def accelerated(spec: Spec) -> bool:
+    """Whether a run may use a GPU of this machine."""
+    import torch
+
+    return spec.trainer["accelerator"] != "cpu" and torch.cuda.device_count() > 0
+
+
+def take_device(number: int) -> None:
+    """Let this process see one GPU alone: jobs take them in turn, and a process keeps the one of its first job."""
+    import torch
+
+    every = ",".join(map(str, range(torch.cuda.device_count())))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", every).split(",")
+    if len(visible) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % len(visible)]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ehrsynth.data.encoding import fill_missing
 from ehrsynth.data.matrix import Matrix
-from ehrsynth.data.split import SPLITS
 from ehrsynth.data.training_rows import TrainingRows
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.layout import Records
@@ -100,10 +99,10 @@ class EhrDataModule(pl.LightningDataModule):
         self.records: dict[str, Records] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Take all parts encoded and fill the gaps of the training rows by marginal sampling."""
+        """Take the parts that are open encoded and fill the gaps of the training rows by marginal sampling."""
         if self.records:
             return
-        self.records = {part: self.matrix.records(part) for part in SPLITS}
+        self.records = {part: self.matrix.records(part) for part in self.matrix.parts}
         train = self.records["train"]
         filled = fill_missing(train, train, torch_rng(self.seed, "fill missing"))
         self.filled = self.rows.chosen(filled, self.schema, self.seed)

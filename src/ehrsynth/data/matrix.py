@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -33,18 +33,24 @@ class Matrix:
         schema: the columns.
         constraints: rules that hold in the training rows.
         provenance: source, options, versions, rows and columns after each step, hashes.
+        parts: of its rows that may be looked at.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, parts: Sequence[str] = SPLITS) -> None:
         self.folder = folder
+        self.parts = parts
         self.schema = Schema.load(folder / "schema.json")
         self.constraints: tuple[Constraint, ...] = rules.load(folder / "constraints.json", self.schema)
         self.provenance = read_object(folder / PROVENANCE, outputs=dict)
         self._records: dict[str, Records] = {}
 
     @classmethod
-    def open(cls, folder: Path) -> "Matrix":
+    def open(cls, folder: Path, parts: Sequence[str] = SPLITS) -> "Matrix":
         """Open and check a folder that ``prepare`` wrote.
+
+        Args:
+            folder: where it lies.
+            parts: to be read; the others stay closed, and nothing is known of them.
 
         Raises:
             FileError: the folder or a file is missing, or a file is not the one that was written.
@@ -56,10 +62,11 @@ class Matrix:
             raise FileError(f"{folder}: no such folder; a matrix folder, written by prepare, was expected")
         for name in (*OUTPUTS, PROVENANCE):
             require(folder / name)
-        matrix = cls(folder)
-        subjects = {part: matrix._encode(part) for part in SPLITS}
+        matrix = cls(folder, parts)
+        subjects = {part: matrix._encode(part) for part in parts}
         matrix._check_subjects(subjects)
-        for name in OUTPUTS:
+        closed = {f"{part}.parquet" for part in SPLITS if part not in parts}
+        for name in (name for name in OUTPUTS if name not in closed):
             if sha256(folder / name) != matrix.provenance["outputs"].get(name):
                 raise FileError(f"{folder / name}: changed since prepare wrote it (sha256 differs); prepare it again")
         return matrix
@@ -96,6 +103,7 @@ class Matrix:
 
     def records(self, part: str) -> Records:
         """Return a part encoded, which takes an eighth of a byte a code."""
+        assert part in self.parts, f"{part} was left closed"
         if part not in self._records:
             self._encode(part)
         return self._records[part]
@@ -131,7 +139,7 @@ class Matrix:
         return everyone
 
     def _check_subjects(self, subjects: Mapping[str, pd.Series]) -> None:
-        for one, other in combinations(SPLITS, 2):
+        for one, other in combinations(subjects, 2):
             shared = subjects[other].isin(subjects[one])
             if shared.any():
                 raise TableError(

@@ -190,7 +190,12 @@ def ranks_by_use(
 
 
 def choose_checkpoint(rows: pd.DataFrame, directions: Mapping[str, str], profile: Profile) -> int:
-    """Return the epoch whose checkpoint has the lowest weighted rank among those of its own run.
+    """Return the epoch whose checkpoint has the lowest weighted rank; see ``order_checkpoints``."""
+    return order_checkpoints(rows, directions, profile)[0]
+
+
+def order_checkpoints(rows: pd.DataFrame, directions: Mapping[str, str], profile: Profile) -> list[int]:
+    """Return the epochs of a run's checkpoints, that of the lowest weighted rank among them first.
 
     A checkpoint without a score that others have failed there, and ranks last on it. Among equals the
     earliest wins: nothing measured was gained by training on, and longer training memorises more.
@@ -208,8 +213,8 @@ def choose_checkpoint(rows: pd.DataFrame, directions: Mapping[str, str], profile
     values = values.fillna({metric: worst_value(directions[metric]) for metric in metrics})
     weights, _ = _usable(values, profile)
     scores = weighted_rank(metric_ranks(values[list(weights)], directions), weights).round(9)
-    epochs: list[int] = values.index.tolist()
-    return epochs[int(scores.to_numpy().argmin())]
+    epochs: list[int] = values.index[scores.to_numpy().argsort(kind="stable")].tolist()
+    return epochs
 
 
 def _usable(values: pd.DataFrame, profile: Profile) -> tuple[dict[str, float], dict[str, float]]:

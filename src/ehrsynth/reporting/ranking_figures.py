@@ -16,6 +16,7 @@ from ehrsynth.layout import Records
 from ehrsynth.metrics.intervals import Z
 from ehrsynth.reporting.figure_data import prevalences
 from ehrsynth.reporting.figures import CLOUD, cloud, log_axes
+from ehrsynth.reporting.reading import SAME
 from ehrsynth.reporting.style import (
     HOLDOUT,
     MARK,
@@ -157,7 +158,8 @@ def metric_panels(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> Draw
 def gaps(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> pd.DataFrame:
     """Return (score - fresh real) / (floor - fresh real) in percent, groups x metrics, means over runs.
 
-    A metric whose floor is not worse than fresh real patients, or that lacks either, is left out.
+    A metric whose floor is not worse than fresh real patients, by more than ``SAME`` of the larger, or that lacks
+    either, is left out.
     """
     table = tabulate(runs)
     means = table.values.groupby(pd.Series(ranking.groups)).mean().loc[ranking.table.index]
@@ -165,7 +167,9 @@ def gaps(ranking: Ranking, runs: Mapping[str, Sequence[Score]]) -> pd.DataFrame:
     for metric in ranking.weights:
         own, card = [s for scores in runs.values() for s in scores if s.metric == metric], table.cards[metric]
         fresh, floor = mean_anchor(own, "fresh_real"), mean_anchor(own, card.floor)
-        if fresh is not None and floor is not None and (floor > fresh if card.direction == "lower" else floor < fresh):
+        if fresh is None or floor is None:
+            continue
+        if (floor - fresh if card.direction == "lower" else fresh - floor) > SAME * max(abs(fresh), abs(floor)):
             found[metric] = 100 * (means[metric] - fresh) / (floor - fresh)
     return pd.DataFrame(found, index=means.index)
 
@@ -185,7 +189,7 @@ def gap_map(shares: pd.DataFrame) -> Drawing:
     caption = (
         "How far each group is on the way from fresh real patients (0) to the floor (100): independent columns, or for"
         " privacy a copy of the training rows. Below 0 is beyond fresh real patients, which is not better. Metrics"
-        " whose floor is no worse than fresh real patients are left out."
+        " whose floor is no worse than fresh real patients, by more than a twentieth, are left out."
     )
     return drawing, caption, f"Heat map of {len(shares)} groups on {len(names)} metrics, from fresh real to the floor."
 

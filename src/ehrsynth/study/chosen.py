@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ehrsynth.evaluation.card import Direction
-from ehrsynth.evaluation.ranking import Profile, choose_checkpoint
+from ehrsynth.evaluation.ranking import Profile, order_checkpoints
 from ehrsynth.models.base import SyntheticModel
 
 
@@ -17,11 +17,13 @@ class Chosen(NamedTuple):
         epoch: of the training.
         why: in a few words.
         told: in a sentence.
+        order: the epochs of all checkpoints, the best first.
     """
 
     epoch: int
     why: str
     told: str
+    order: list[int]
 
 
 def chosen_checkpoint(
@@ -40,20 +42,26 @@ def chosen_checkpoint(
         model_class: what was trained; one that keeps its best weights knows better.
         cohort: what training rows had to be; scores ask about everybody, so of a cohort's model they say nothing.
     """
-    last, of = int(checkpoints.index.max()), f"Of {len(checkpoints)} checkpoints the one of epoch"
+    latest_first = sorted(checkpoints.index.tolist(), reverse=True)
+    last, of = latest_first[0], f"Of {len(checkpoints)} checkpoints the one of epoch"
     if cohort:
         return Chosen(
-            last, "the last, for it saw a cohort only", f"{of} {last} is the last; the model saw a cohort only."
+            last,
+            "the last, for it saw a cohort only",
+            f"{of} {last} is the last; the model saw a cohort only.",
+            latest_first,
         )
     if model_class.keeps_best:
         return Chosen(
             last,
             "the last, which has the weights under which validation rows were likeliest",
             f"{of} {last} is the last; it has the weights under which the validation rows were likeliest.",
+            latest_first,
         )
-    epoch = choose_checkpoint(checkpoints, directions, profile)
+    order = order_checkpoints(checkpoints, directions, profile)
     return Chosen(
-        epoch,
+        epoch := order[0],
         f"chosen for {profile.name}",
         f"{of} {epoch} has the lowest weighted rank for {profile.name} on the validation rows.",
+        order,
     )

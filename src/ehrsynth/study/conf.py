@@ -18,6 +18,7 @@ from ehrsynth.errors import FileError, OptionError
 
 Node = dict[str, Any]
 Choice = str | Path | Mapping[str, Any] | None  # the name of an option, a YAML file of one's own, or its content
+Choices = Mapping[str, Choice | list[str]]  # by group, or ``group@package``; of some groups one takes several options
 
 GLOBAL = re.compile(r"^# @package _global_", re.M)
 MISSING = "???"
@@ -64,12 +65,12 @@ def names(group: str) -> list[str]:
     return sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
 
 
-def compose(verb: str, choices: Mapping[str, Choice], values: Mapping[str, Any]) -> Node:
+def compose(verb: str, choices: Choices, values: Mapping[str, Any]) -> Node:
     """Return the configuration of a verb, resolved.
 
     Args:
         verb: whose ``conf/VERB.yaml``.
-        choices: group, or ``group@package``, -> option.
+        choices: group, or ``group@package``, -> option, or several options.
         values: dotted key -> value; they have the last word.
 
     Raises:
@@ -104,14 +105,14 @@ def load(group: str, option: Choice, **around: Any) -> Node:
     return found
 
 
-def sorted_out(given: Mapping[str, Choice]) -> tuple[dict[str, Choice], Node]:
+def sorted_out(given: Choices) -> tuple[dict[str, Choice | list[str]], Node]:
     """Return the groups for which an option was chosen, and the keys of which only the value was.
 
     Args:
         given: group, or ``group@package``, -> option; a mapping without a class changes values of the usual option,
             and None leaves it as it is.
     """
-    choices: dict[str, Choice] = {}
+    choices: dict[str, Choice | list[str]] = {}
     values: Node = {}
     for group, option in given.items():
         if isinstance(option, Mapping) and "_target_" not in option:
@@ -132,10 +133,10 @@ def dumped(config: Node) -> str:
 class _Composition:
     """Follow defaults lists; ``taken`` is the option of every group that was met."""
 
-    def __init__(self, choices: Mapping[str, Choice]) -> None:
+    def __init__(self, choices: Choices) -> None:
         self.choices = choices
-        self.overridden: dict[str, Choice] = {}  # by an ``override`` in some file
-        self.taken: dict[str, Choice] = {}
+        self.overridden: dict[str, Choice | list[str]] = {}  # by an ``override`` in some file
+        self.taken: dict[str, Choice | list[str]] = {}
 
     def composed(self, group: str, option: Choice) -> Node:
         while True:  # an override is met after what it changes; so once more when there is a new one
@@ -158,7 +159,7 @@ class _Composition:
             else:
                 self._add_entry(config, group, package, entry)
 
-    def _add_entry(self, config: Node, group: str, package: str, entry: Mapping[str, Choice]) -> None:
+    def _add_entry(self, config: Node, group: str, package: str, entry: Choices) -> None:
         ((words, choice),) = entry.items()
         *how, where = words.split()
         name, _, at = where.partition("@")
@@ -174,9 +175,10 @@ class _Composition:
         if isinstance(choice, str):
             choice = re.sub(r"\$\{(\w+)\}", lambda match: _stem(self.taken.get(match[1])), choice)
         self.taken[key] = choice
-        absent = isinstance(choice, str) and not _file(child, choice).is_file()
-        if choice is not None and not ("optional" in how and absent):
-            self._add(config, child, choice, below)
+        for option in choice if isinstance(choice, list) else [choice]:
+            absent = isinstance(option, str) and not _file(child, option).is_file()
+            if option is not None and not ("optional" in how and absent):
+                self._add(config, child, option, below)
 
 
 def _read(group: str, option: Choice) -> tuple[Node, bool]:
@@ -200,7 +202,7 @@ def _file(group: str, option: Choice) -> Path:
     return Path(str(option)) if own else conf_dir() / group / f"{option}.yaml"
 
 
-def _stem(choice: Choice) -> str:
+def _stem(choice: Choice | list[str]) -> str:
     return "own" if isinstance(choice, Mapping) else Path(str(choice)).name.removesuffix(".yaml")
 
 

@@ -1,11 +1,10 @@
 """After training: choose the checkpoint, draw the synthetic table, judge it in full, write the report."""
 
-import hashlib
-import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+import resource
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,36 +17,32 @@ from ehrsynth.chunks import write_chunks
 from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
-from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import IDENTITY
 from ehrsynth.data.training_rows import TrainingRows
-from ehrsynth.errors import FileError
-from ehrsynth.evaluation.anchors import Anchors, anchor_scores
-from ehrsynth.evaluation.evaluator import RealData
-from ehrsynth.evaluation.memory import checksum, code_hash
-from ehrsynth.evaluation.suite import FittedSuite, OnStep
-from ehrsynth.files import read_object, sha256, write_json, write_text
+from ehrsynth.files import sha256, write_json, write_text
 from ehrsynth.layout import Records
 from ehrsynth.models.base import SyntheticModel, load_model
+from ehrsynth.reporting.html import PRIVACY_PAGE
 from ehrsynth.reporting.model_card import card_md
 from ehrsynth.reporting.parts import write_parts
 from ehrsynth.sampling import Acceptance, Calibration, Ruled, synthesize
 from ehrsynth.sampling.targets import Targets
 from ehrsynth.seeding import derive
+from ehrsynth.study.anchors import held_out, shared_anchors
 from ehrsynth.study.build import build
 from ehrsynth.study.calibration import judged_calibrated
 from ehrsynth.study.chosen import chosen_checkpoint
 from ehrsynth.study.guidance import effect_of_guidance
-from ehrsynth.study.judge import ROLES, History, examine, judge, real_rows
+from ehrsynth.study.judge import ROLES, History, examine, judge
 from ehrsynth.study.likelihood import held_out_likelihood, in_words
 from ehrsynth.study.loaded_run import torch_device
 from ehrsynth.study.run_folder import MANIFEST, PROVENANCE, RunFolder
-from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.watch import Watch
 from ehrsynth.tracking import Tracker
 
 BLOCK = 8192  # rows made dense at a time
+CARD = "card.md"
 RECIPE_FACTS = [name for name in IDENTITY if name != "inputs"]  # what tells matrices apart, in a few words
 
 
@@ -67,19 +62,17 @@ def hand_over(
         model_class: what it has trained.
         folder: where its checkpoints and scores lie and everything else will.
         data: the matrix, encoded.
-        tracker: told the final scores, the figures and the report.
+        tracker: told the final scores, the figures and the pages for people.
         watch: who is told what happens.
         seconds: of the training; those of the other steps are added.
     """
     matrix, seed = data.matrix, spec.evaluation["seed"]
     profile, full = build(spec.profile, "profile"), build(spec.evaluation["full"], "evaluation.full")
     directions = {card.name: card.direction for card in build(spec.evaluation["quick"], "evaluation.quick").cards}
-    # What costs time on real rows alone is kept beside them: it is as private as they are.
-    cache = matrix.folder / ".cache" if os.access(matrix.folder, os.W_OK) else None
-    real = real_rows(matrix, "holdout", cache)
+    real = held_out(matrix)
     checkpoints = pd.read_csv(folder.metrics).set_index("epoch")
     cohort = spec.rows["only"]
-    epoch, why, told = chosen_checkpoint(checkpoints, directions, profile, model_class, cohort)
+    epoch, why, told, order = chosen_checkpoint(checkpoints, directions, profile, model_class, cohort)
     chosen = checkpoint_path(folder.path, epoch)
 
     start = perf_counter()
@@ -124,13 +117,15 @@ def hand_over(
         about["likelihood"] = in_words(likelihood)
     if rows := TrainingRows(**spec.rows).described():
         about["training rows"] = f"{len(data.filled):,} seen, by {rows}"
+    if spec.tuning is not None:
+        about["tuned"] = _tuned(spec.tuning)
     losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
     evaluation = judge(
         evidence,
         full,
         seed,
         watch,
-        anchors=_shared_anchors(spec, matrix, real, watch, seconds),
+        anchors=shared_anchors(spec, matrix, real, watch, seconds),
         title=f"{spec.model_name} on {matrix.name}",
         about=about,
         command=spec.command,
@@ -152,8 +147,9 @@ def hand_over(
         command=spec.command,
         keeps_rows=model_class.keeps_rows,
     )
-    write_text(folder.path / "card.md", card)
-    tracker.log_final({s.metric: s.value for s in evaluation.scores if s.value is not None}, pictures, folder.html)
+    write_text(folder.path / CARD, card)
+    pages = [folder.html, folder.path / PRIVACY_PAGE, folder.path / CARD]
+    tracker.log_final(evaluation.scores, pictures, pages)
     seconds["report"] = perf_counter() - start
     provenance = {
         "run_id": folder.path.name,
@@ -175,11 +171,16 @@ def hand_over(
         },
         "checkpoint": chosen.name,
         "epoch": epoch,
+        "tuning": spec.tuning,
         "profile": profile.name,
         "constraints": enforcement,
         "likelihood": likelihood,
         "calibration": None if calibration is None else calibration.to_dict(),
         "seconds": {step: round(value, 2) for step, value in seconds.items()},
+        # Of the process, which may have carried out other runs before this one; macOS counts bytes, Linux kilobytes.
+        "peak_memory_gb": round(
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9, 3
+        ),
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": report["versions"],
         "data": hashes,
@@ -192,6 +193,8 @@ def hand_over(
     }
     write_json(folder.path / PROVENANCE, provenance)
     write_parts(folder.path / "report.parquet", evaluation.scores)
+    if spec.keep is not None:
+        folder.prune([checkpoint_path(folder.path, each).name for each in order[spec.keep :]])
     folder.finish(evaluation.to_dict())
 
 
@@ -199,6 +202,12 @@ def ruled(spec: Spec, rules: Rules) -> Ruled | None:
     """Return the rules that sampled records must keep; None if what breaks some is kept too."""
     policy = spec.constraints["policy"]
     return Ruled(rules, policy) if len(rules) and policy != "keep" else None
+
+
+def _tuned(tuning: dict[str, Any]) -> str:
+    """Return what the search for the settings took, for the head of the report."""
+    trials = sum(tuning["trials"].values())
+    return f"trial {tuning['trial']} of {trials}, {tuning['processor_seconds']:,.0f} processor seconds in all"
 
 
 def _enforcement(spec: Spec, rules: Rules, acceptance: Acceptance, synthetic: Records) -> dict[str, Any]:
@@ -221,45 +230,6 @@ def _in_words(enforcement: dict[str, Any]) -> str:
     if enforcement["policy"] == "repair":
         cost += f", {100 * enforcement['share_of_cells_changed']:.3f} % of the cells were changed"
     return f"{said}: {cost}"
-
-
-def _shared_anchors(
-    spec: Spec, matrix: Matrix, real: RealData, watch: Watch, seconds: dict[str, float]
-) -> Callable[[FittedSuite, OnStep], Anchors]:
-    """Return what gives the anchors of a suite on a matrix: computed once and kept beside the runs."""
-    data = {"data": matrix.fingerprint, "rows": real.fingerprint}  # with its rules, and as they are judged
-    made_from = {"suite": spec.evaluation["full"], "seed": spec.evaluation["seed"], "code": code_hash()}
-    key = json.dumps(data | made_from, sort_keys=True)
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    path = Path(spec.paths["runs"]) / ".anchors" / f"{matrix.name}-{digest}.json"
-
-    def kept() -> Anchors | None:
-        if not path.is_file():
-            return None
-        with suppress(FileError):
-            content = read_object(path, anchors=dict, sha256=str)
-            if content["sha256"] == _checksum(key, content["anchors"]):
-                return content["anchors"]  # type: ignore[no-any-return]
-        watch.say(f"{path}: damaged or not ours (checksum differs); the anchors are computed again")
-        return None
-
-    def shared(fitted: FittedSuite, on_step: OnStep) -> Anchors:
-        start = perf_counter()
-        found = kept()
-        if found is None:
-            with owned(path.with_name(f".{path.name}.lock"), f"evaluating the anchors on {matrix.name}", watch.say):
-                found = kept()
-                if found is None:
-                    found = anchor_scores(fitted, on_step)
-                    write_json(path, {"anchors": found, "sha256": _checksum(key, found)})
-        seconds["anchors"] = perf_counter() - start
-        return found
-
-    return shared
-
-
-def _checksum(key: str, anchors: Anchors) -> str:
-    return checksum(key, [json.dumps(anchors, sort_keys=True).encode()])
 
 
 def _written(file: Path, chunks: Iterable[pd.DataFrame], encoder: Encoder) -> Records:

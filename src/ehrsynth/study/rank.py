@@ -134,7 +134,7 @@ def rank(
         found = [RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run)) for run in several]
         if not found:
             raise FileError("runs: none was given; at least one finished run was expected")
-    remarks = [f"{run.path}: by a version that kept no hashes: not checked" for run in found if not _checked(run)]
+    remarks = [f"{run.path}: by a version that kept no hashes: not checked" for run in found if not checked(run)]
     if axes is not None:
         measured = {score.metric for run in found for score in run.scores()}
         remarks += [f"pareto: no run has {axis}" for axis in axes if axis not in {*measured, *default_axes()}]
@@ -154,7 +154,7 @@ def rank(
     return Comparison(tuple(sections), {run.shown: run for run in found}, tuple(remarks))
 
 
-def _checked(run: RunFolder) -> bool:
+def checked(run: RunFolder) -> bool:
     """Whether what is ranked of a run is as ``train`` wrote it; a report of ``evaluate`` stands for itself.
 
     Raises:
@@ -184,7 +184,7 @@ def find_runs(pattern: str) -> list[RunFolder]:
 def _section(
     runs: Sequence[RunFolder], profile: Profile, seed: int, axes: tuple[str, str] | None, title: str
 ) -> Section:
-    scores = _scores(runs)
+    scores = scores_of(runs)
     table = tabulate(scores)
     ranking = rank_runs(
         table.values,
@@ -203,7 +203,7 @@ def _section(
     )
 
 
-def _scores(runs: Sequence[RunFolder]) -> dict[str, list[Score]]:
+def scores_of(runs: Sequence[RunFolder]) -> dict[str, list[Score]]:
     """Return run -> its scores, and the score that exists only among the runs if all of them kept their parts."""
     files = {run.shown: run.report.with_suffix(".parquet") for run in runs}
     scores = {run.shown: run.scores() for run in runs}

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import realpath
 from pathlib import Path
@@ -71,6 +71,7 @@ class RunFolder:
     constraints = _File("constraints.json", "The rules of its data.")
     targets = _File("targets.npz", "Counts of training rows that records can be calibrated to.")
     synthetic = _File("synthetic.parquet", "The synthetic table.")
+    pruned = _File("pruned.json", "The names of checkpoints that were removed when the choice was made.")
     manifest = _File(MANIFEST, "The SHA-256 of every other file.")
 
     @property
@@ -172,6 +173,12 @@ class RunFolder:
         write_json(self.manifest, {"version": 1, "files": hashes})
         write_text(self.report, text)
 
+    def prune(self, checkpoints: Sequence[str]) -> None:
+        """Remove checkpoints that are candidates no more, and note their names: the others can be resumed from."""
+        write_json(self.pruned, {"checkpoints": list(checkpoints)})
+        for name in checkpoints:
+            (self.path / "checkpoints" / name).unlink(missing_ok=True)
+
     def _written(self) -> list[str]:
         folders = (self.path, self.path / "checkpoints", self.path / "figures")
         files = [path for folder in folders for path in sorted(folder.glob("*")) if path.is_file()]
@@ -222,6 +229,7 @@ class RunFolder:
             SchemaError: it comes from another schema.
         """
         found = sorted((self.path / "checkpoints").glob("epoch=*.ckpt"))
+        given_up = read_object(self.pruned, checkpoints=list)["checkpoints"] if self.pruned.is_file() else []
         for path in reversed(found):
             try:
                 content = read_checkpoint(path)
@@ -230,7 +238,7 @@ class RunFolder:
             except FileError as error:  # although files get their name only when they are complete
                 say(f"{error}; training goes on from the checkpoint before it")
                 continue
-            absent = [name for name in before if not path.with_name(name).is_file()]
+            absent = [name for name in before if name not in given_up and not path.with_name(name).is_file()]
             if not absent:
                 return path
             say(f"{path.with_name(absent[0])}: no such file; training goes on from the checkpoint before it")

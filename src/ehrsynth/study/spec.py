@@ -17,6 +17,7 @@ from ehrsynth.study.conf import Node
 RECIPE = ("source", "cohort", "features", "preprocess", "split", "constraints")
 # Where results go and who is told of them does not change what they are; the matrix stands in for its recipe.
 IDENTITY = ("model", "trainer", "profile", "evaluation", "seed", "n")
+UNCONFIGURED = ("command", "tuning")  # how it came about: no part of the configuration either
 UNRULED: Node = {"weight": 0, "policy": "keep"}  # what is done about the rules of the matrix, unless told otherwise
 
 
@@ -37,6 +38,8 @@ class Spec:
         n: synthetic records; None takes as many as there are training rows.
         study: the runs it belongs to; None takes the name of the data.
         command: that asked for it.
+        keep: checkpoints of the finished run, by what the profile thinks of them; None keeps all.
+        tuning: what it took to find these settings, if they were searched for.
     """
 
     model: Node
@@ -53,24 +56,34 @@ class Spec:
     n: int | None
     study: str | None
     command: str
+    keep: int | None = None
+    tuning: Node | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any], command: str) -> "Spec":
         """Take a spec out of what ``conf/train.yaml`` composes to."""
-        own = [field.name for field in fields(cls) if field.name not in ("recipe", "constraints", "command")]
+        apart = ("recipe", "constraints", "keep", *UNCONFIGURED)
+        own = [field.name for field in fields(cls) if field.name not in apart]
         asked = config["constraints"]
         given = asked if isinstance(asked, Mapping) else {}
         constraints = {**UNRULED, **{key: value for key, value in given.items() if key != "rules"}}
         recipe = {name: config[name] for name in RECIPE} | {"constraints": rules_asked_for(asked)}
-        return cls(**{name: config[name] for name in own}, recipe=recipe, constraints=constraints, command=command)
+        keep = config.get("keep")  # earlier versions kept all
+        return cls(
+            **{name: config[name] for name in own}, recipe=recipe, constraints=constraints, command=command, keep=keep
+        )
 
     @property
     def config(self) -> Node:
         """The spec as ``conf/train.yaml`` lays it out."""
-        content = asdict(self)
-        del content["command"]
+        content = {name: value for name, value in asdict(self).items() if name not in UNCONFIGURED}
         recipe: Node = content.pop("recipe")
         return {**content, **recipe, "constraints": {"rules": recipe["constraints"], **self.constraints}}
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Epochs from one checkpoint to the next; the last epoch is one in any case."""
+        return max(1, -(-int(self.trainer["max_epochs"]) // int(self.evaluation["checkpoints"])))
 
     @property
     def model_name(self) -> str:
@@ -115,8 +128,9 @@ class Spec:
         expect(isinstance(self.rows, Mapping), "rows", self.rows, "rows.oversample, rows.reweight or rows.only")
         for name in ("oversample", "only"):
             expect(isinstance(self.rows[name], Mapping), f"rows.{name}", self.rows[name], f"rows.{name}.COLUMN=VALUE")
-        if self.n is not None:
-            whole("n", self.n, least=1)
+        for name in ("n", "keep"):
+            if (count := getattr(self, name)) is not None:
+                whole(name, count, least=1)
         expect(
             self.trainer["devices"] not in (0, "0"), "trainer.devices", self.trainer["devices"], "at least one device"
         )

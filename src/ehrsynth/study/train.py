@@ -27,9 +27,10 @@ from ehrsynth.evaluation.ranking import Profile
 from ehrsynth.evaluation.required_memory import require_memory
 from ehrsynth.files import sweep_leftovers, writable, write_text
 from ehrsynth.models.base import SyntheticModel
+from ehrsynth.study.attempt import LOCK, attempt
 from ehrsynth.study.build import build, node_of
 from ehrsynth.study.calibration import judged_calibrated, targets_of
-from ehrsynth.study.conf import Choice, compose, dumped, sorted_out
+from ehrsynth.study.conf import Choice, Node, compose, dumped, sorted_out
 from ehrsynth.study.hand_over import hand_over, ruled
 from ehrsynth.study.judge import real_rows, shared_rows
 from ehrsynth.study.prepare import data_name, made, matrix_folder, readable_name, recipe_of
@@ -38,7 +39,7 @@ from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import UNRULED, Spec
 from ehrsynth.study.trainer import made_trainer, require_options
 from ehrsynth.study.watch import NOBODY, Watch
-from ehrsynth.tracking import Tracker, require_login, tracking
+from ehrsynth.tracking import MODES, About, Tracker, require_login, tracking
 
 
 def train(
@@ -58,7 +59,7 @@ def train(
     evaluation: Mapping[str, Any] | None = None,
     constraints: Mapping[str, Any] | None = None,
     profile: Profile | Choice = None,
-    logger: str | None = None,
+    logger: Choice | list[str] = None,
     study: str | None = None,
     runs: str | Path = "runs",
     matrices: str | Path = "matrices",
@@ -85,7 +86,7 @@ def train(
         constraints: what is done about the rules of the data: ``weight`` of the penalty for what breaks them in the
             loss, and ``policy`` of sampling, ``"keep"``, ``"reject"`` or ``"repair"``.
         profile: the use case whose weights choose the checkpoint.
-        logger: of W&B: ``"offline"``, ``"online"`` or ``"disabled"``.
+        logger: of W&B: ``"offline"``, ``"online"`` or ``"disabled"``; or a name in ``conf/logger``, or several.
         study: the folder below ``runs``; the name of the data by default.
         runs: where runs are kept.
         matrices: where the matrix of a recipe is kept.
@@ -98,32 +99,51 @@ def train(
         InputError: an option or the data are wrong.
         TrainingError: the loss became NaN or infinite.
     """
+    return run(Spec.of(*asked("train", dict(locals()))), watch)
+
+
+def asked(
+    verb: str, given: Mapping[str, Any], more: Mapping[str, Choice] | None = None, **further: Any
+) -> tuple[Node, str]:
+    """Return the configuration that somebody asks for who calls a function, and the call in words.
+
+    Args:
+        verb: ``train``, or one whose configuration holds that of ``train``.
+        given: the arguments of ``train`` by name, all of them.
+        more: options of groups that ``train`` has not.
+        further: values of keys that it has not; None leaves what the configuration has.
+
+    Raises:
+        OptionError: one of them is wrong.
+    """
+    data, watch = given["data"], given["watch"]
     if not isinstance(data, Matrix | Recipe | str | Path):
         raise OptionError(f"data: found a {type(data).__name__}; a matrix, its folder, or a recipe of one was expected")
-    unsaid = ("data", "runs", "matrices", "watch")
-    asked = {name: value for name, value in locals().items() if value is not None and name not in unsaid}
     if isinstance(data, Recipe):
-        data = made(data, matrix_folder(data, matrices), watch)
+        data = made(data, matrix_folder(data, given["matrices"]), watch)
     folder = data.folder if isinstance(data, Matrix) else Path(data)
     chosen = {
-        "model": node_of(model, "model"),
-        "trainer": trainer,
-        "profile": node_of(profile, "profile"),
-        "suite@evaluation.full": node_of(suite, "suite"),
-        "suite@evaluation.quick": node_of(quick, "quick"),
-        "evaluation": evaluation,
-        "constraints": constraints,
-        "rows": rows,
-        "experiment": experiment,
+        "model": node_of(given["model"], "model"),
+        "trainer": given["trainer"],
+        "profile": node_of(given["profile"], "profile"),
+        "suite@evaluation.full": node_of(given["suite"], "suite"),
+        "suite@evaluation.quick": node_of(given["quick"], "quick"),
+        "logger": {"mode": given["logger"]} if given["logger"] in MODES else given["logger"],
+        **{name: given[name] for name in ("evaluation", "constraints", "rows", "experiment")},
     }
-    choices, values = sorted_out(chosen)
-    own = {"trainer.max_epochs": max_epochs, "data.batch_size": batch_size, "seed": seed, "n": n, "logger.mode": logger}
+    choices, values = sorted_out({**chosen, **(more or {})})
+    own = {
+        "trainer.max_epochs": given["max_epochs"],
+        "data.batch_size": given["batch_size"],
+        **{name: given[name] for name in ("seed", "n")},
+        **further,
+    }
     values |= {key: value for key, value in own.items() if value is not None}
-    values |= {f"model.{name}": value for name, value in (options or {}).items()}
-    values |= {"data.matrix": str(folder), "paths.runs": str(runs), "study": study}
-    words = [f"{name}={getattr(value, '__name__', repr(value))}" for name, value in asked.items()]
-    command = f"ehrsynth.train({', '.join([repr(str(folder)), *words])})"
-    return run(Spec.of(compose("train", choices, values), command), watch)
+    values |= {f"model.{name}": value for name, value in (given["options"] or {}).items()}
+    values |= {"data.matrix": str(folder), "paths.runs": str(given["runs"]), "study": given["study"]}
+    said = {key: value for key, value in given.items() if key not in ("data", "runs", "matrices", "watch")}
+    words = [f"{key}={getattr(value, '__name__', repr(value))}" for key, value in said.items() if value is not None]
+    return compose(verb, choices, values), f"ehrsynth.train({', '.join([repr(str(folder)), *words])})"
 
 
 def run(spec: Spec, watch: Watch = NOBODY) -> RunFolder:
@@ -135,24 +155,36 @@ def run(spec: Spec, watch: Watch = NOBODY) -> RunFolder:
     """
     spec.check()
     matrix = open_matrix(spec, watch)
-    run_id = spec.identity(matrix.fingerprint)
-    folder = RunFolder(Path(spec.paths["runs"]) / study_name(spec) / spec.model_name / run_id)
-    title = f"{spec.model_name} seed {spec.seed}"
-    if not _whole(folder):
-        _require_place(spec, folder.path)
-        with owned(folder.path / ".lock", f"{title}: {folder.path}", watch.say):
-            if not _whole(folder):  # by another process meanwhile
-                absent = f"  makes again what is missing: {', '.join(folder.missing())}" if folder.finished else ""
-                watch.say(f"{title}: {folder.path}{absent}")
+    folder = folder_of(spec, matrix)
+    if already_there(spec, folder, watch):
+        return folder
+    _require_place(spec, folder.path)
+    title = f"{spec.model_name} seed {spec.seed}: {folder.path}"
+    with owned(folder.path / LOCK, title, watch.say):
+        if not already_there(spec, folder, watch):  # by another process meanwhile
+            absent = f"  makes again what is missing: {', '.join(folder.missing())}" if folder.finished else ""
+            watch.say(f"{title}{absent}")
+            with attempt(folder.path, spec.command):
                 _carry_out(spec, matrix, folder, watch)
-                return folder
-    unchecked = "" if folder.hashes else "  (by a version that kept no hashes: its files were not checked)"
-    watch.say(f"{title}: finished already  {folder.path}{unchecked}")
     return folder
 
 
-def _whole(folder: RunFolder) -> bool:
-    return folder.finished and not folder.missing()
+def folder_of(spec: Spec, matrix: Matrix) -> RunFolder:
+    """Return where the run of a spec is kept."""
+    return RunFolder(study_folder(spec) / spec.model_name / spec.identity(matrix.fingerprint))
+
+
+def already_there(spec: Spec, folder: RunFolder, watch: Watch = NOBODY) -> bool:
+    """Return whether a run has finished and lacks nothing, and if so say it.
+
+    Raises:
+        FileError: a file of it is not as it was written.
+    """
+    if not folder.finished or folder.missing():
+        return False
+    unchecked = "" if folder.hashes else "  (by a version that kept no hashes: its files were not checked)"
+    watch.say(f"{spec.model_name} seed {spec.seed}: finished already  {folder.path}{unchecked}")
+    return True
 
 
 def open_matrix(spec: Spec, watch: Watch = NOBODY) -> Matrix:
@@ -169,7 +201,12 @@ def open_matrix(spec: Spec, watch: Watch = NOBODY) -> Matrix:
 def _require_place(spec: Spec, folder: Path) -> None:
     """Raise an ``OptionError`` if a run could not be written there, or not be tracked."""
     writable("paths.runs", folder)
-    require_login(spec.logger["mode"])
+    require_login(spec.logger)
+
+
+def study_folder(spec: Spec) -> Path:
+    """Return where the runs of a spec's study are kept."""
+    return Path(spec.paths["runs"]) / study_name(spec)
 
 
 def study_name(spec: Spec) -> str:
@@ -182,34 +219,65 @@ def study_name(spec: Spec) -> str:
 
 
 def _carry_out(spec: Spec, matrix: Matrix, folder: RunFolder, watch: Watch) -> None:
+    about = _begin(spec, matrix, folder)
+    with tracking(spec.logger, about, folder.path, watch.say) as tracker:
+        tracker.log_config(spec.config)
+        model, data = _parts(spec, matrix, watch)
+        seconds = {"train": _fit(spec, model, data, folder, tracker, watch)}
+        hand_over(spec, type(model), folder, data, tracker, watch, seconds)
+
+
+def fitted(spec: Spec, matrix: Matrix, watch: Watch = NOBODY) -> RunFolder:
+    """Train and score the checkpoints on validation rows, and no more; ``run`` goes on from there.
+
+    No tracker is told, and of a matrix that was opened without its held-out rows none is asked for.
+
+    Raises:
+        InputError: an option or the data are wrong.
+        TrainingError: the loss became NaN or infinite.
+    """
+    spec.check()
+    folder = folder_of(spec, matrix)
+    if not already_there(spec, folder):
+        with owned(folder.path / LOCK, f"{spec.model_name}: {folder.path}", watch.say):
+            if not already_there(spec, folder):
+                with attempt(folder.path, spec.command):
+                    told = Tracker([], _begin(spec, matrix, folder), watch.say)
+                    _fit(spec, *_parts(spec, matrix, watch), folder, told, watch)
+    return folder
+
+
+def _begin(spec: Spec, matrix: Matrix, folder: RunFolder) -> About:
+    """Write down what the run is to be, and return it for trackers."""
     sweep_leftovers(folder.path)
     folder.report.unlink(missing_ok=True)  # until everything is there again
     write_text(folder.config, dumped(spec.config))
     matrix.schema.save(folder.schema)
     rules.save(folder.constraints, matrix.constraints)
-    with tracking(
-        **spec.logger,
-        group=folder.path.parents[1].name,
-        name=f"{spec.model_name}-seed{spec.seed}",
-        run_id=folder.path.name,
-        folder=folder.path,
-    ) as tracker:
-        tracker.log_config(spec.config)
-        data = EhrDataModule(
-            matrix=matrix,
-            batch_size=spec.data["batch_size"],
-            seed=spec.seed,
-            drop_last=spec.data["drop_last"],
-            rows=TrainingRows(**spec.rows),
-        )
-        try:
-            model = build(spec.model, "model", late=True)(schema=matrix.schema, seed=spec.seed)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise OptionError(f"model={spec.model_name}: its options do not fit ({error})") from error
-        require_options(spec.trainer, model)
-        _require_penalty(spec, matrix, model, watch)
-        seconds = {"train": _fit(spec, model, data, folder, tracker, watch)}
-        hand_over(spec, type(model), folder, data, tracker, watch, seconds)
+    study, run_id = folder.path.parents[1].name, folder.path.name
+    return About(study, spec.model_name, spec.seed, matrix.name, matrix.fingerprint, run_id)
+
+
+def _parts(spec: Spec, matrix: Matrix, watch: Watch) -> tuple[SyntheticModel, EhrDataModule]:
+    """Return what is trained, and on what.
+
+    Raises:
+        OptionError: the model does not take its options, or the trainer's, or what is done about rules.
+    """
+    data = EhrDataModule(
+        matrix=matrix,
+        batch_size=spec.data["batch_size"],
+        seed=spec.seed,
+        drop_last=spec.data["drop_last"],
+        rows=TrainingRows(**spec.rows),
+    )
+    try:
+        model = build(spec.model, "model", late=True)(schema=matrix.schema, seed=spec.seed)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise OptionError(f"model={spec.model_name}: its options do not fit ({error})") from error
+    require_options(spec.trainer, model)
+    _require_penalty(spec, matrix, model, watch)
+    return model, data
 
 
 def _require_penalty(spec: Spec, matrix: Matrix, model: SyntheticModel, watch: Watch) -> None:
@@ -231,8 +299,9 @@ def _fit(
     start = perf_counter()
     data.setup("fit")
     train_records = data.records["train"]
-    files = {part: str(data.matrix.folder / f"{part}.parquet") for part in data.records}
-    shared_rows(data.schema, train_records, data.records["holdout"], files)  # now, or hours of training end in an error
+    if "holdout" in data.records:
+        files = {part: str(data.matrix.folder / f"{part}.parquet") for part in data.records}
+        shared_rows(data.schema, train_records, data.records["holdout"], files)  # now, or hours end in an error
     model.rules = Rules(data.matrix.constraints, data.schema)
     model.rules_weight = float(spec.constraints["weight"]) if len(model.rules) else 0.0
     targets = targets_of(data, spec.seed)
@@ -248,12 +317,12 @@ def _fit(
     with watch.bar(f"training {spec.model_name}", None) as advance, _quiet_lightning():
         callbacks: list[pl.Callback] = [
             Remarks(warn=watch.warn),
-            LossCurves(folder=folder.path),
-            EvaluateCheckpoints(
+            curves := LossCurves(folder=folder.path),
+            scores := EvaluateCheckpoints(
                 suite=suite,
                 rows=min(spec.evaluation["rows"], len(train_records)),
                 seed=spec.seed,
-                every=max(1, -(-spec.trainer["max_epochs"] // spec.evaluation["checkpoints"])),
+                every=spec.checkpoint_every,
                 folder=folder.path,
                 show=watch.checkpoint,
                 ruled=ruled(spec, model.rules),
@@ -261,7 +330,7 @@ def _fit(
                 say=watch.say,
             ),
             progress := EpochProgress(advance=advance),
-            tracker.callback(),
+            tracker.callback(quick.cards, lambda: [*curves.epochs, *scores.scored]),
         ]
         options = dict(spec.trainer)
         if options["devices"] != 1 and not any(weights.requires_grad for weights in model.parameters()):

@@ -49,7 +49,11 @@ def made_trainer(
         OptionError: Lightning does not take the options, or not on this machine, or not for this model.
     """
     try:
-        trainer: pl.Trainer = build(dict(options), "trainer", late=True)(callbacks=callbacks, logger=loggers)
+        trainer: pl.Trainer = build(dict(options), "trainer", late=True)(
+            callbacks=callbacks,
+            logger=loggers,
+            enable_autolog_hparams=False,  # they are told the whole configuration, which holds the model's options
+        )
     except (TypeError, ValueError, ImportError, RuntimeError, MisconfigurationException) as error:
         raise OptionError(f"trainer: {error}") from error
     if isinstance(trainer.strategy, DDPStrategy):
