@@ -13,7 +13,6 @@ export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
 ehrsynth() { "$python" -c 'from ehrsynth.cli.main import main; main()' "$@"; }
 
-mkdir -p "$out"
 case ${1:-} in
 search)
     ehrsynth search -m model="$models" experiment=demo trials="${TRIALS:-20}" study=search \

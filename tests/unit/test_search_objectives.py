@@ -5,8 +5,8 @@ import pytest
 from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.ranking import Profile
-from ehrsynth.study.halving import goes_on, rungs
-from ehrsynth.study.objectives import Objectives, objectives_of, scale_of
+from ehrsynth.study.search.halving import goes_on, rungs
+from ehrsynth.study.search.objectives import Objectives, objectives_of, scale_of
 
 
 def card(name: str, direction: str = "lower") -> Card:

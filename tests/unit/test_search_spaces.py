@@ -16,8 +16,8 @@ from ehrsynth.errors import OptionError
 from ehrsynth.schema import Column, Schema
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import Node, compose, conf_dir, names
-from ehrsynth.study.search_spec import SearchSpec
-from ehrsynth.study.spaces import Choices, Range, Space, changed, drawn_of, space_of, typed, values_of
+from ehrsynth.study.search.spaces import Choices, Range, Space, changed, drawn_of, space_of, typed, values_of
+from ehrsynth.study.search.spec import SearchSpec
 
 UNSEARCHED = {"independent", "train_copy", "record_mixture"}  # they have no settings, or are there to be caught
 CONFIG: Node = {

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from ehrsynth.errors import FileError
-from ehrsynth.study.search_database import database
-from ehrsynth.study.search_record import importance, recorded, trial_table, winners_of
-from ehrsynth.study.spaces import Choices, Range, Space
-from ehrsynth.study.trials import Taken, Trials
+from ehrsynth.study.search.database import database
+from ehrsynth.study.search.record import importance, recorded, trial_table, winners_of
+from ehrsynth.study.search.spaces import Choices, Range, Space
+from ehrsynth.study.search.trials import Taken, Trials
 
 SPACE: Space = {"model.x": Range(0.0, 1.0), "model.n": Range(2, 64, True), "model.c": Choices(([1], "two", True))}
 FIRST = {"model.x": 0.5, "model.n": 8}

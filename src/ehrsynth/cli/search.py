@@ -14,8 +14,8 @@ from ehrsynth.cli.main import run
 from ehrsynth.cli.overrides import command_of
 from ehrsynth.cli.tables import number
 from ehrsynth.study import search
-from ehrsynth.study.search_record import winners_of
-from ehrsynth.study.search_spec import SearchSpec
+from ehrsynth.study.search.record import winners_of
+from ehrsynth.study.search.spec import SearchSpec
 
 OWN = re.compile(r"[+~]{0,2}(trials|seconds|workers|winners|search)(\.|=|$)")  # what ``train`` does not take
 

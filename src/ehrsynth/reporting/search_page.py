@@ -28,7 +28,7 @@ class Searched:
         objectives: name -> metric -> weight.
         weights: of the objectives in the score.
         left_out: metrics that say nothing at the checkpoints, with the reason.
-        table: one row a trial, as ``study.search_record.trial_table`` makes it.
+        table: one row a trial, as ``study.search.record.trial_table`` makes it.
         importance: options x objectives.
     """
 

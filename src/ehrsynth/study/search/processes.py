@@ -9,9 +9,9 @@ import torch
 
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import EhrsynthError, MachineError
-from ehrsynth.study.search_database import database
-from ehrsynth.study.search_spec import SearchSpec
-from ehrsynth.study.search_worker import SEEN, work
+from ehrsynth.study.search.database import database
+from ehrsynth.study.search.spec import SearchSpec
+from ehrsynth.study.search.worker import SEEN, work
 from ehrsynth.study.watch import Watch
 
 

@@ -15,14 +15,14 @@ from ehrsynth.study.anchors import shared_anchors
 from ehrsynth.study.attempt import end_trial
 from ehrsynth.study.build import build, located
 from ehrsynth.study.chosen import chosen_checkpoint
-from ehrsynth.study.halving import goes_on, rungs
 from ehrsynth.study.judge import real_rows
-from ehrsynth.study.objectives import Objectives, objectives_of
-from ehrsynth.study.search_spec import SearchSpec
-from ehrsynth.study.spaces import drawn_of, typed
+from ehrsynth.study.search.halving import goes_on, rungs
+from ehrsynth.study.search.objectives import Objectives, objectives_of
+from ehrsynth.study.search.spaces import drawn_of, typed
+from ehrsynth.study.search.spec import SearchSpec
+from ehrsynth.study.search.trials import Taken, Trials
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.train import fitted, folder_of
-from ehrsynth.study.trials import Taken, Trials
 from ehrsynth.study.watch import Watch
 
 SEEN = ("train", "validation")  # what a search may look at

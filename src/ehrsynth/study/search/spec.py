@@ -12,9 +12,9 @@ from typing import Any
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import Node
-from ehrsynth.study.objectives import check_names
-from ehrsynth.study.search_database import DATABASE
-from ehrsynth.study.spaces import Space, changed, space_of, typed
+from ehrsynth.study.search.database import DATABASE
+from ehrsynth.study.search.objectives import check_names
+from ehrsynth.study.search.spaces import Space, changed, space_of, typed
 from ehrsynth.study.spec import Spec, whole
 from ehrsynth.study.train import study_folder
 

@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 
 from ehrsynth.seeding import derive
 from ehrsynth.study.conf import Node
-from ehrsynth.study.search_database import opened
-from ehrsynth.study.spaces import Space, values_of
+from ehrsynth.study.search.database import opened
+from ehrsynth.study.search.spaces import Space, values_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial

@@ -12,8 +12,8 @@ import pandas as pd
 from ehrsynth.evaluation.pareto import undominated
 from ehrsynth.reporting.search_page import Searched
 from ehrsynth.study.conf import Node
-from ehrsynth.study.search_database import opened
-from ehrsynth.study.spaces import typed
+from ehrsynth.study.search.database import opened
+from ehrsynth.study.search.spaces import typed
 
 if TYPE_CHECKING:
     from optuna import Study

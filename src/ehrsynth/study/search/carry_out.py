@@ -14,13 +14,13 @@ from ehrsynth.files import writable
 from ehrsynth.reporting.search_page import Searched, search_html, search_rows
 from ehrsynth.study import train
 from ehrsynth.study.conf import Choice
-from ehrsynth.study.objectives import DEFINITION
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
-from ehrsynth.study.search_database import database, require_optuna
-from ehrsynth.study.search_processes import side_by_side
-from ehrsynth.study.search_record import searches, tuning_of, winners_of
-from ehrsynth.study.search_spec import SearchSpec
-from ehrsynth.study.search_worker import SEEN, work
+from ehrsynth.study.search.database import database, require_optuna
+from ehrsynth.study.search.objectives import DEFINITION
+from ehrsynth.study.search.processes import side_by_side
+from ehrsynth.study.search.record import searches, tuning_of, winners_of
+from ehrsynth.study.search.spec import SearchSpec
+from ehrsynth.study.search.worker import SEEN, work
 from ehrsynth.study.watch import NOBODY, Watch
 from ehrsynth.tracking import require_login
 
