@@ -156,9 +156,10 @@ class Sweep:
         try:
             results = self.launcher.launch([list(job.overrides) for job in batch], initial_job_idx=first)
         except Exception as error:  # a process was killed, and the launcher knows nothing of the others either
-            for job in batch:
-                with _noted(job):
-                    self._look_after(job)
+            for job, trace in zip(batch, before, strict=True):
+                if _trace(job) != trace:
+                    with _noted(job):
+                        _look_after(job)
             if [_trace(job) for job in batch] == before:
                 raise  # nothing has begun, and nothing would the next time
             left = sum(job.left for job in batch)
@@ -171,13 +172,6 @@ class Sweep:
             except Exception as error:  # which the job has told
                 job.error = error
 
-    def _look_after(self, job: Job) -> None:
-        assert job.folder is not None
-        job.done = job.folder.finished
-        last = None if job.done else Attempt.of(job.folder.path)
-        if last is not None and (last.hopeless or last.status == "failed"):
-            job.error = TrainingError(f"{job.folder.path}: {last.reason}")
-
 
 @contextmanager
 def _noted(job: Job) -> Iterator[None]:
@@ -185,6 +179,15 @@ def _noted(job: Job) -> Iterator[None]:
         yield
     except (InputError, TrainingError) as error:
         job.fail(error)
+
+
+def _look_after(job: Job) -> None:
+    """Take note of how a run ended of which the launcher says nothing."""
+    assert job.folder is not None
+    job.done = job.folder.finished
+    last = None if job.done else Attempt.of(job.folder.path)
+    if last is not None and (last.hopeless or last.status == "failed"):
+        raise TrainingError(f"{job.folder.path}: {last.reason}")
 
 
 def _trace(job: Job) -> object:
