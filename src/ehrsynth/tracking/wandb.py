@@ -2,9 +2,13 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from os import environ
 from pathlib import Path
+from ssl import SSLError
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -17,8 +21,20 @@ from ehrsynth.tracking.destination import About, Asked, Destination, Ending, Out
 MODES = ("offline", "online", "disabled")
 
 LONGEST_TAG = 64  # characters
+PATIENCE = 10.0  # seconds for an answer of the server before the training
 UPLOAD = 300.0  # seconds for which the end of a run waits for the network; `wandb sync` sends what is left
 OTHERWISE = "or use logger.mode=offline and, later, `wandb sync`"
+
+
+def _require_answer(url: str) -> None:
+    """Raise an ``OptionError`` if nobody answers: W&B would try again and again, and may not let the process end."""
+    try:
+        urlopen(url, timeout=PATIENCE).close()
+    except HTTPError:
+        pass  # that is an answer
+    except (OSError, HTTPException) as error:
+        if not isinstance(getattr(error, "reason", None), SSLError):  # W&B may know certificates that we do not
+            raise OptionError(f"logger.mode=online: no answer from {url} ({error}); mend that, {OTHERWISE}") from None
 
 
 class WandbRun(Destination):
@@ -91,6 +107,7 @@ class WandbRun(Destination):
         except wandb.errors.Error as error:
             raise OptionError(f"logger.project={asked['project']}: {error}") from error
         if mode == "online":
+            _require_answer(str(wandb.setup().settings.base_url))
             try:
                 online = wandb.login()
             except wandb.errors.Error as error:
