@@ -1,6 +1,7 @@
 """What went wrong, as the one line that a user reads."""
 
 import re
+from collections.abc import Iterable
 from difflib import get_close_matches
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, EPERM, EROFS
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+from ehrsynth.cli.overrides import written
 from ehrsynth.errors import EhrsynthError, InputError, causes, machine_fault
 from ehrsynth.words import printable
 
@@ -53,6 +55,11 @@ def failure(error: BaseException) -> str:
     """Return what to say of an error in one line, whosever the fault is."""
     ours = error if isinstance(error, EhrsynthError) else machine_fault(error)
     return users_fault(error) or (one_line(ours) if ours else printable(f"{type(error).__name__}: {error}"))
+
+
+def failed(overrides: Iterable[str], error: BaseException) -> str:
+    """Return the line that a sweep says of a run that failed; its end repeats only the first error."""
+    return printable(f"failed {' '.join(map(written, overrides))}: {failure(error)}")
 
 
 def one_line(error: BaseException) -> str:

@@ -15,8 +15,9 @@ from rich.table import Table
 
 from ehrsynth.cli.console import WATCH, err, out, say
 from ehrsynth.cli.main import run
+from ehrsynth.cli.messages import failure
 from ehrsynth.cli.options import path
-from ehrsynth.errors import EhrsynthError, expect
+from ehrsynth.errors import expect
 from ehrsynth.study.attempt import forget
 from ehrsynth.study.conf import parsed
 from ehrsynth.study.run_folder import RunFolder
@@ -60,7 +61,7 @@ def shown(study: Path, runs: Sequence[RunStatus]) -> Group:
 
 
 def retry(study: Path) -> None:
-    """Carry out again every run of a study that failed, diverged, or was killed too often, one after the other.
+    """Carry out again every run of a study that failed, diverged or was killed, one after the other, whatever happens.
 
     What never began, because its options were refused, only the sweep that asked for it can begin.
     """
@@ -73,8 +74,8 @@ def retry(study: Path) -> None:
         config["paths"]["runs"] = str(study.parent)  # where it lies now
         try:
             carry_out(Spec.of(config | {"study": study.name}, each.command), WATCH)
-        except EhrsynthError as error:
-            say(f"{folder.path}: failed again: {error}")
+        except Exception as error:  # the others shall have their turn; its folder keeps the reason
+            say(f"{folder.path}: failed again: {failure(error)}")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from ehrsynth.cli.console import WATCH, err, say
 from ehrsynth.cli.launch import composed, plain
-from ehrsynth.cli.messages import failure
-from ehrsynth.cli.overrides import command_of, written
+from ehrsynth.cli.messages import failed, failure
+from ehrsynth.cli.overrides import command_of
 from ehrsynth.cli.rank import show
 from ehrsynth.cli.texts import keep_words
 from ehrsynth.data.matrix import Matrix
@@ -62,9 +62,9 @@ class Job:
         return Planned("/".join(self.folder.path.parts[-2:]), self.spec.command)
 
     def fail(self, error: Exception) -> None:
-        """Take note of what prevents it, and say so: the end of the sweep repeats only the first error."""
+        """Take note of what prevents it, and say so."""
         self.error = error
-        err.print(f"failed {' '.join(map(written, self.overrides))}: {failure(error)}", soft_wrap=True)
+        err.print(failed(self.overrides, error), soft_wrap=True)
 
 
 class Sweep:

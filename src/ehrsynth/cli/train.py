@@ -12,13 +12,12 @@ from hydra.types import RunMode
 
 from ehrsynth.cli.console import WATCH, err, out, say
 from ehrsynth.cli.main import run
-from ehrsynth.cli.messages import failure
-from ehrsynth.cli.overrides import command_of, written
+from ehrsynth.cli.messages import failed
+from ehrsynth.cli.overrides import command_of
 from ehrsynth.cli.tables import score_table
 from ehrsynth.study import train
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import Spec
-from ehrsynth.words import printable
 
 
 def task(config: Mapping[str, Any]) -> None:
@@ -40,8 +39,8 @@ def task(config: Mapping[str, Any]) -> None:
                 pool.submit(watched, spec).result()
         else:
             watched(spec)
-    except Exception as error:  # the sweep goes on with the other jobs; its end repeats only the first error
-        err.print(printable(f"failed {' '.join(map(written, job.overrides.task))}: {failure(error)}"), soft_wrap=True)
+    except Exception as error:  # the sweep goes on with the other jobs
+        err.print(failed(job.overrides.task, error), soft_wrap=True)
         raise
 
 
