@@ -333,6 +333,8 @@ def test_a_wrong_space_is_named_before_anything_is_done(
         == 2
     )
     assert "search.space.seed: not to be searched" in capsys.readouterr().err
+    assert cli("search", *options(place, "wrong"), "retry=failed") == 2
+    assert "retry=failed: null (of train -m; a trial failed for good) was expected" in capsys.readouterr().err
     assert not (place / "wrong").exists()
 
 

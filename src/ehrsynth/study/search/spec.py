@@ -100,6 +100,9 @@ class SearchSpec:
         whole("search.grace", self.search["grace"], least=1)
         named = isinstance(self.objectives, list | tuple) and all(isinstance(name, str) for name in self.objectives)
         expect(named, "search.objectives", self.objectives, "a list of names")
+        expect(
+            self.config["retry"] is None, "retry", self.config["retry"], "null (of train -m; a trial failed for good)"
+        )
         self.base.check()
         quick = build(self.base.evaluation["quick"], "evaluation.quick")
         check_names(self.objectives, {card.name: card for card in quick.cards})
