@@ -152,7 +152,7 @@ def row(metric: str, words: str, values: NDArray[np.float64], real: float, met: 
 
 
 def calibration(run: RunFolder, synthetic: bool) -> list[float]:
-    """Return the slope of each outcome's log odds among held-out patients, as a run's rows or training rows teach it."""
+    """Return the slope of each outcome's log odds among held-out patients, as its rows or training rows teach it."""
     matrix = Matrix.open(Path(run.provenance["matrix"]["folder"]))
     problem, trees = Problem(RealData(matrix.schema, matrix.records("train"), matrix.records("holdout"))), Trees(*TREES)
     if synthetic:

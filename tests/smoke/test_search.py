@@ -202,6 +202,7 @@ def test_one_that_was_killed_ends_like_one_that_nothing_disturbed(place: Path, u
     assert not list(study.rglob("*.lock")) or {path.name for path in study.rglob("*.lock")} == {".search.db.lock"}
 
 
+@pytest.mark.study
 def test_two_workers_share_one_database(place: Path, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli("search", *options(place, "two"), "workers=2") == 0
     table = pd.read_csv(place / "two" / "tiny" / "search.csv")
@@ -294,6 +295,7 @@ def test_a_training_that_diverges_is_a_failed_trial(place: Path, tmp_path: Path)
     assert "failed" not in set(found.loc[~wild, "state"])
 
 
+@pytest.mark.study
 def test_a_disk_that_takes_no_more_fails_trials_and_then_the_search(place: Path, cli: Cli) -> None:
     """No file may grow beyond a fifth of a megabyte, so no checkpoint can be saved; without that limit all goes on."""
     limit = (

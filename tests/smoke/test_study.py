@@ -87,6 +87,7 @@ def test_launchers_agree(options: list[str], cli: Cli, tmp_path: Path, launcher:
     assert len(list((tmp_path / "runs" / ".anchors").glob("*.json"))) == 1
 
 
+@pytest.mark.study
 def test_what_is_killed_is_launched_again_but_the_third_time(
     options: list[str], cli: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

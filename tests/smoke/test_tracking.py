@@ -276,7 +276,9 @@ def test_a_run_that_ends_early_says_why_and_is_told_once_when_it_goes_on(planted
         assert (told.data.tags["failure"], told.info.status) == (reason, status)
         assert pd.read_csv(run / "losses.csv")["epoch"].tolist() == [1, 2, 3]
         places = [run / "wandb", run / "tensorboard", tmp_path / ".mlflow"]
-        assert not any(b"4711" in path.read_bytes() for place in places for path in place.rglob("*") if path.is_file())
+        assert not any(
+            b"patient 4711" in path.read_bytes() for place in places for path in place.rglob("*") if path.is_file()
+        )
     attempt(planted, tmp_path, None)
     file = WandbFile(run)
     assert file.exit_code == 0

@@ -24,7 +24,7 @@ from tests.conftest import WITHOUT_FIGURES, Cli, small
 from tests.models import CONF, discovered, learns
 
 MODELS = {name: trial for name, trial in discovered().items() if learns(trial[0]) and (CONF / f"{name}.yaml").is_file()}
-SPREAD = ("ehrdiff", "emr_wgan", "vae")  # judged over processes; that the others can be spread is in the contract
+SPREAD = ("ehrdiff", "emr_wgan")  # judged over processes; that the others can be spread is in the contract
 each = pytest.mark.parametrize("name", MODELS)
 
 
