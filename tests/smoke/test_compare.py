@@ -13,6 +13,7 @@ import ehrsynth
 from ehrsynth.errors import FileError, TrainingError
 from ehrsynth.files import read_json
 from ehrsynth.study.attempt import attempt
+from ehrsynth.study.plan import Planned, plan
 from ehrsynth.study.rank import rank
 from tests.browser import dom_of
 from tests.conftest import Cli
@@ -167,6 +168,14 @@ def test_what_has_not_finished_is_shown_as_far_as_it_came_and_the_damaged_is_nam
     assert lines["vae/begun"][3:5] == ["interrupted", "2 of 200"]
     assert lines["gan/none"][3:5] == ["diverged", "\N{EN DASH} of 200"]
     assert "loss &lt;b&gt;NaN&lt;/b&gt;" in part(dom, "runs")
+
+
+def test_what_was_asked_for_and_has_not_begun_is_named(tmp_path: Path) -> None:
+    finished(tmp_path / "study" / "vae" / "a", 0)
+    asked = [Planned("vae/a", "train seed=0"), Planned("vae/b", "train seed=1"), Planned("", "train model=x", "none")]
+    plan(tmp_path / "study", asked, str)
+    (remark,) = ehrsynth.compare(tmp_path / "study").remarks
+    assert remark == "runs that were asked for and have not begun (2), see ehrsynth study: vae/b, train model=x"
 
 
 def test_runs_on_other_rows_are_not_mixed(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from ehrsynth.reporting.comparison import worst_leaks
 from ehrsynth.study.attempt import Attempt
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import load, names, parsed
+from ehrsynth.study.plan import planned
 from ehrsynth.study.rank import DECIDING, checked, group_names, scores_of
 from ehrsynth.study.row_sets import titles
 from ehrsynth.study.run_folder import RunFolder
@@ -28,6 +29,7 @@ from ehrsynth.study.spec import RECIPE, rules_asked_for
 from ehrsynth.words import printable
 
 PAGE = "compare.html"
+FEW = 3  # runs that a remark names
 UNTOLD = ("model._", "trainer._", "data.matrix", "data.name", "evaluation.quick.", "evaluation.full.")
 
 
@@ -99,6 +101,12 @@ def compare(runs: str | Path, out: str | Path | None = None) -> StudyComparison:
             remarks.append(printable(str(error)))
     if not members:
         raise FileError(remarks[0])
+    begun = {str(run.path.relative_to(study)) for run in folders}
+    if absent := [each.known_by for each in planned(study) if each.known_by not in begun]:
+        few = f"{', '.join(absent[:FEW])}{', ...' if len(absent) > FEW else ''}"
+        remarks.append(
+            printable(f"runs that were asked for and have not begun ({len(absent)}), see ehrsynth study: {few}")
+        )
     unchecked = [member.run.shown for member in members if member.rows and member.run.hashes is None]
     remarks += [f"{run}: by a version that kept no hashes: not checked" for run in unchecked]
     sets = [_row_set(title, own, remarks) for title, own in sorted(_by_rows(members).items())]
