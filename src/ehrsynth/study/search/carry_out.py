@@ -13,6 +13,7 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.files import writable
 from ehrsynth.reporting.search_page import Searched, search_html, search_rows
 from ehrsynth.study import train
+from ehrsynth.study.call import asked
 from ehrsynth.study.conf import Choice
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.search.database import database, require_optuna
@@ -90,7 +91,7 @@ def search(
     bound.apply_defaults()
     own = {"trials": trials, "seconds": seconds, "workers": workers, "winners": winners}
     asked_for = None if objectives is None else list(objectives)
-    config, command = train.asked(
+    config, command = asked(
         "search",
         bound.arguments,
         {"search": None if isinstance(space, Mapping) else space},

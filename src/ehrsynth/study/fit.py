@@ -1,0 +1,156 @@
+"""A run's middle: what is trained, on what, and the training itself."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from ehrsynth.callbacks.curves import LossCurves
+from ehrsynth.callbacks.evaluate import EvaluateCheckpoints
+from ehrsynth.callbacks.progress import EpochProgress
+from ehrsynth.callbacks.remarks import Remarks
+from ehrsynth.constraints import Rules
+from ehrsynth.data.datamodule import EhrDataModule
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.training_rows import TrainingRows
+from ehrsynth.errors import EhrsynthError, FileError, MachineError, OptionError, TrainingError, machine_fault
+from ehrsynth.evaluation.required_memory import require_memory
+from ehrsynth.models.base import SyntheticModel
+from ehrsynth.study.build import build
+from ehrsynth.study.calibration import judged_calibrated, targets_of
+from ehrsynth.study.hand_over import ruled
+from ehrsynth.study.judge import real_rows, shared_rows
+from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.study.spec import UNRULED, Spec
+from ehrsynth.study.trainer import made_trainer, require_options
+from ehrsynth.study.watch import Watch
+from ehrsynth.tracking import Tracker
+
+
+def parts(spec: Spec, matrix: Matrix, watch: Watch) -> tuple[SyntheticModel, EhrDataModule]:
+    """Return what is trained, and on what.
+
+    Raises:
+        OptionError: the model does not take its options, or the trainer's, or what is done about rules.
+    """
+    data = EhrDataModule(
+        matrix=matrix,
+        batch_size=spec.data["batch_size"],
+        seed=spec.seed,
+        drop_last=spec.data["drop_last"],
+        rows=TrainingRows(**spec.rows),
+    )
+    try:
+        model = build(spec.model, "model", late=True)(schema=matrix.schema, seed=spec.seed)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise OptionError(f"model={spec.model_name}: its options do not fit ({error})") from error
+    require_options(spec.trainer, model)
+    _require_penalty(spec, matrix, model, watch)
+    return model, data
+
+
+def _require_penalty(spec: Spec, matrix: Matrix, model: SyntheticModel, watch: Watch) -> None:
+    """Raise an ``OptionError`` if broken rules are to cost in a loss that does not ask for them."""
+    weight, policy = spec.constraints["weight"], spec.constraints["policy"]
+    if not matrix.constraints and spec.constraints != UNRULED:
+        watch.say(f"constraints.weight={weight} constraints.policy={policy}: {matrix.name} has no rules to keep")
+    elif weight and not model.penalises_rules:
+        raise OptionError(
+            f"constraints.weight={weight}: {spec.model_name} has no loss that rules could be part of; use"
+            " constraints.policy=reject or constraints.policy=repair"
+        )
+
+
+def fit(
+    spec: Spec, model: SyntheticModel, data: EhrDataModule, folder: RunFolder, tracker: Tracker, watch: Watch
+) -> float:
+    """Train, from the latest checkpoint if the run was interrupted, and return the seconds it took."""
+    start = perf_counter()
+    data.setup("fit")
+    train_records = data.records["train"]
+    if "holdout" in data.records:
+        files = {part: str(data.matrix.folder / f"{part}.parquet") for part in data.records}
+        shared_rows(data.schema, train_records, data.records["holdout"], files)  # now, or hours end in an error
+    model.rules = Rules(data.matrix.constraints, data.schema)
+    model.rules_weight = float(spec.constraints["weight"]) if len(model.rules) else 0.0
+    targets = targets_of(data, spec.seed)
+    targets.save(folder.targets)
+    model.observe(data.filled)
+    model.hold_out(data.unseen)
+    chosen_on = real_rows(data.matrix, "validation")
+    quick, full = (build(spec.evaluation[name], f"evaluation.{name}") for name in ("quick", "full"))
+    full.check(data.schema)  # likewise
+    for asked, rows in ((quick, spec.evaluation["rows"]), (full, spec.n or len(train_records))):
+        require_memory(asked.evaluators, chosen_on, rows)
+    suite = quick.fit(chosen_on, spec.evaluation["seed"])
+    with watch.bar(f"training {spec.model_name}", None) as advance, _quiet_lightning():
+        callbacks: list[pl.Callback] = [
+            Remarks(warn=watch.warn),
+            curves := LossCurves(folder=folder.path),
+            scores := EvaluateCheckpoints(
+                suite=suite,
+                rows=min(spec.evaluation["rows"], len(train_records)),
+                seed=spec.seed,
+                every=spec.checkpoint_every,
+                folder=folder.path,
+                show=watch.checkpoint,
+                ruled=ruled(spec, model.rules),
+                targets=targets if judged_calibrated(model, spec.rows) else None,
+                say=watch.say,
+            ),
+            progress := EpochProgress(advance=advance),
+            tracker.callback(quick.cards, lambda: [*curves.epochs, *scores.scored]),
+        ]
+        options = dict(spec.trainer)
+        if options["devices"] != 1 and not any(weights.requires_grad for weights in model.parameters()):
+            watch.say(f"{spec.model_name}: one process, for it has no parameters that several could share")
+            options |= {"devices": 1, "strategy": "auto"}
+        trainer = made_trainer(options, model, callbacks, tracker.loggers)
+        latest = folder.latest_checkpoint(data.schema, watch.say)
+        try:
+            trainer.fit(model, data, ckpt_path=latest, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        except MisconfigurationException as error:  # what only the number of batches tells
+            raise OptionError(f"trainer: {error}") from error
+        except ProcessRaisedException as error:
+            if (ours := _raised_in_a_process(str(error))) is not None:
+                raise ours from None
+            raise
+        except Exception as error:
+            if latest is None or progress.begun or isinstance(error, EhrsynthError) or machine_fault(error):
+                raise
+            raise FileError(
+                f"{latest}: training cannot go on from it ({type(error).__name__}); remove it, and the same command"
+                " goes on from the one before it"
+            ) from error
+    if not folder.metrics.is_file():
+        raise OptionError(
+            "trainer: no batch was trained; max_steps, max_time and limit_train_batches must leave at least one"
+        )
+    return perf_counter() - start
+
+
+def _raised_in_a_process(traceback: str) -> EhrsynthError | None:
+    """Return the error of ours that ended one of several processes, of which torch keeps the text only."""
+    kind, _, message = traceback.strip().splitlines()[-1].partition(": ")
+    return next((own(message) for own in (TrainingError, MachineError) if kind.endswith(f".{own.__name__}")), None)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's notes about the machine, and its use of a torch class that newer versions deprecate."""
+    log = logging.getLogger("pytorch_lightning")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
+            yield
+    finally:
+        log.setLevel(level)
