@@ -98,5 +98,5 @@ def finished(
     scores = scores_at(checkpoints[list(METRICS)].iloc[-1].to_dict())
     content = {"rows": {"train": 70, "holdout": 30}, "versions": {}, "data": {"train": rows, "holdout": "h"}}
     run = RunFolder(folder)
-    run.finish({"scores": [score.to_dict() for score in scores], **content})
+    run.finish({"scores": [score.to_dict() for score in scores], **content}, {}, {})
     return run

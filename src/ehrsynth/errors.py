@@ -7,6 +7,7 @@
       │    ├─ SchemaError    two schemas, or a schema and a model, that do not fit
       │    └─ OptionError    an option of the command line or a config value
       ├─ TrainingError       training left the finite numbers (exit status 1, one line)
+      ├─ AlteredError        what ``verify`` was asked about is not as it was written (exit status 1, one line)
       └─ MachineError        no space, no memory, a disk that fails (exit status 1, one line): to be repeated
 
 Every message says which file, column, row or option; what was found; what would be right. It never
@@ -51,6 +52,10 @@ def expect(fits: bool, option: str, value: object, wanted: str) -> None:
 
 class TrainingError(EhrsynthError):
     """Training diverged: a loss is not a finite number any more, and going on cannot mend it."""
+
+
+class AlteredError(EhrsynthError):
+    """Something is not as the steps that made it have left it: the answer of ``verify``, not a fault of its input."""
 
 
 class MachineError(EhrsynthError):

@@ -19,7 +19,7 @@ from ehrsynth.errors import FileError, OptionError, SchemaError, TableError
 from ehrsynth.files import aside_of, sha256, write_json
 from tests import matrices
 
-BESIDE = (PLAN, "constraints.yaml", "cohort.html")  # what was learned, and pages for people
+BESIDE = (PLAN, "constraints.yaml", "cohort.html", "log.jsonl")  # what was learned, pages for people, what was done
 
 
 def make(out: Path, n: int = 600, seed: int = 0, **preprocess: float) -> Matrix:

@@ -34,9 +34,9 @@ def launch(verb: str, task: Task, arguments: list[str]) -> int:
         arguments: Hydra overrides and flags.
 
     Returns:
-        0 done; 2 the input is wrong (one line on stderr, no traceback); 1 a training that diverged or a machine that
-        failed (one line), or our fault (traceback); 130 interrupted. ``HYDRA_FULL_ERROR=1`` shows the traceback in
-        every case.
+        0 done; 2 the input is wrong (one line on stderr, no traceback); 1 a training that diverged, a machine that
+        failed or what ``verify`` found altered (one line), or our fault (traceback); 130 interrupted.
+        ``HYDRA_FULL_ERROR=1`` shows the traceback in every case.
     """
     asked = os.environ.get("HYDRA_FULL_ERROR", "")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
