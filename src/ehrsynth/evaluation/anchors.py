@@ -1,4 +1,4 @@
-"""The three stand-ins for S that make a number readable."""
+"""The stand-ins for S that make a number readable: three of rows, and one more of trajectories."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,12 +6,18 @@ from dataclasses import replace
 import torch
 
 from ehrsynth.bits import Bits
-from ehrsynth.evaluation.score import ANCHORS, Score
+from ehrsynth.evaluation.evaluator import RealVisits, Value
+from ehrsynth.evaluation.score import ANCHORS, ORDER_SHUFFLED, Score
 from ehrsynth.evaluation.suite import FittedSuite, OnStep, Suite
 from ehrsynth.layout import Records
-from ehrsynth.seeding import torch_rng
+from ehrsynth.metrics.temporal import reshaped
+from ehrsynth.seeding import numpy_rng, torch_rng
+from ehrsynth.visits import Visits
 
 Anchors = dict[str, dict[str, float | None]]
+
+MOVES = "moves_with_order"
+"""Beside the anchors of trajectories: 1 for a metric that the order of visits moves, 0 for one that it does not."""
 
 
 def independent(records: Records, seed: int) -> Records:
@@ -44,11 +50,19 @@ def halves(records: Records, seed: int) -> tuple[Records, Records]:
     return records[order[:middle]], records[order[middle:]]
 
 
+def visit_halves(visits: Visits, seed: int) -> tuple[Visits, Visits]:
+    """Split patients as ``halves`` splits rows."""
+    order = numpy_rng(seed, "halves").permutation(len(visits))
+    middle = len(visits) // 2
+    return visits.of_patients(order[:middle]), visits.of_patients(order[middle:])
+
+
 def anchor_scores(fitted: FittedSuite, on_step: OnStep | None = None) -> Anchors:
-    """Score the stand-ins: fresh real patients, the training rows, and independent columns.
+    """Score the stand-ins: fresh real patients, the training patients, and independent columns or visits.
 
     ``fresh_real`` is H; for evaluators that look at H themselves it is one half of H, against the other half, so these
-    alone are fitted once more.
+    alone are fitted once more. Of trajectories ``independent`` draws every visit alone, and a fourth stand-in,
+    ``order_shuffled``, is ``fresh_real`` with what visits hold permuted within each patient.
 
     Args:
         fitted: the questions, bound to the real side, whose seed is that of the halves and permutations too; H needs
@@ -56,33 +70,82 @@ def anchor_scores(fitted: FittedSuite, on_step: OnStep | None = None) -> Anchors
         on_step: told what is about to be computed.
 
     Returns:
-        Anchor, metric, value; None where the metric has none.
+        Anchor, metric, value; None where the metric has none. Of trajectories also ``MOVES``: whether the values of
+        fresh real and shuffled patients lie outside each other's interval; None where one of them has none.
     """
-    train, seed = fitted.real.train, fitted.real.seed
+    real = fitted.real
+    if isinstance(real, RealVisits):
+        return _anchors_of_visits(fitted, real, on_step)
+    half, rest = halves(real.holdout, real.seed)
+    return _values(
+        {
+            "fresh_real": _fresh(fitted, _on_rest(fitted, rest, on_step), "fresh_real", real.holdout, half, on_step),
+            "train_copy": fitted.score(real.train, _named("train_copy", on_step)),
+            "independent": fitted.score(independent(real.train, real.seed), _named("independent", on_step)),
+        }
+    )
+
+
+def _anchors_of_visits(fitted: FittedSuite, real: RealVisits, on_step: OnStep | None) -> Anchors:
+    half, rest = visit_halves(real.holdout, real.seed)
+    on_rest = _on_rest(fitted, rest, on_step)
+    alone = reshaped.independent(real.train, numpy_rng(real.seed, "independent"))
+    whole, part = (reshaped.shuffled(visits, numpy_rng(real.seed, ORDER_SHUFFLED)) for visits in (real.holdout, half))
     scores = {
-        "fresh_real": _fresh_real(fitted, _named("fresh_real", on_step)),
-        "train_copy": fitted.score(train, _named("train_copy", on_step)),
-        "independent": fitted.score(independent(train, seed), _named("independent", on_step)),
+        "fresh_real": _fresh(fitted, on_rest, "fresh_real", real.holdout, half, on_step),
+        "train_copy": fitted.score(real.train, _named("train_copy", on_step)),
+        "independent": fitted.score(alone, _named("independent", on_step)),
+        ORDER_SHUFFLED: _fresh(fitted, on_rest, ORDER_SHUFFLED, whole, part, on_step),
     }
-    return {anchor: {score.metric: score.value for score in scores[anchor]} for anchor in ANCHORS}
+    pairs = zip(scores["fresh_real"], scores[ORDER_SHUFFLED], strict=True)
+    return {**_values(scores), MOVES: {fresh.metric: _moves(fresh, shuffled) for fresh, shuffled in pairs}}
 
 
 def with_anchors(scores: Sequence[Score], anchors: Mapping[str, Mapping[str, float | None]]) -> list[Score]:
-    """Return the scores with the value of each anchor beside them; an anchor without the metric is None."""
-    return [
-        replace(score, anchors={anchor: anchors.get(anchor, {}).get(score.metric) for anchor in ANCHORS})
-        for score in scores
-    ]
+    """Return the scores with the value of each anchor beside them; an anchor without the metric is None.
+
+    Where it is known whether the order of visits moves a metric, its part ``order, moves with order`` is 1 or 0.
+    """
+    names = [*ANCHORS, *(name for name in anchors if name not in (*ANCHORS, MOVES))]
+    found = []
+    for score in scores:
+        beside = {name: anchors.get(name, {}).get(score.metric) for name in names}
+        moves = anchors.get(MOVES, {}).get(score.metric)
+        note = {} if moves is None else {("order", "moves with order"): Value(moves)}
+        found.append(replace(score, anchors=beside, parts={**score.parts, **note}))
+    return found
 
 
-def _fresh_real(fitted: FittedSuite, on_step: OnStep | None) -> list[Score]:
-    real, evaluators = fitted.real, fitted.suite.evaluators
-    plain = [evaluator for evaluator in evaluators if not evaluator.uses_holdout]
-    half, rest = halves(real.holdout, real.seed)
-    on_rest = Suite(evaluators=[evaluator for evaluator in evaluators if evaluator.uses_holdout]).fit(
-        replace(real, holdout=rest), real.seed, on_step
+def _values(scores: Mapping[str, Sequence[Score]]) -> Anchors:
+    return {anchor: {score.metric: score.value for score in own} for anchor, own in scores.items()}
+
+
+def _on_rest(fitted: FittedSuite, rest: Records | Visits, on_step: OnStep | None) -> FittedSuite:
+    """Fit the evaluators that look at H to what is left of it."""
+    asked = Suite(evaluators=[evaluator for evaluator in fitted.suite.evaluators if evaluator.uses_holdout])
+    return asked.fit(replace(fitted.real, holdout=rest), fitted.real.seed, _named("fresh_real", on_step))
+
+
+def _fresh(
+    fitted: FittedSuite,
+    on_rest: FittedSuite,
+    name: str,
+    whole: Records | Visits,
+    half: Records | Visits,
+    on_step: OnStep | None,
+) -> list[Score]:
+    plain = [evaluator for evaluator in fitted.suite.evaluators if not evaluator.uses_holdout]
+    step = _named(name, on_step)
+    return fitted.score(whole, step, only=plain) + on_rest.score(half, step)
+
+
+def _moves(fresh: Score, shuffled: Score) -> float | None:
+    """Return whether two values lie outside each other's interval, as 1 or 0."""
+    if fresh.value is None or shuffled.value is None or fresh.ci is None or shuffled.ci is None:
+        return None
+    return float(
+        not (fresh.ci[0] <= shuffled.value <= fresh.ci[1]) and not (shuffled.ci[0] <= fresh.value <= shuffled.ci[1])
     )
-    return fitted.score(real.holdout, on_step, only=plain) + on_rest.score(half, on_step)
 
 
 def _named(anchor: str, on_step: OnStep | None) -> OnStep | None:

@@ -21,6 +21,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times fa
 
 FAMILIES = {
     "fidelity": "Do the columns, and the relations between them, look like the real ones?",
+    "temporal": "Do patients go through time as real ones do: what follows what, when, and for how long?",
     "utility": "Does what is learned from the synthetic data hold for real patients?",
     "validity": "Are single records possible in the clinic?",
     "privacy": "Can something about a training patient be learned from the synthetic data?",
@@ -119,7 +120,7 @@ class Card:
 
     @property
     def family(self) -> str:
-        """``fidelity``, ``utility``, ``privacy``, ``validity`` or ``fairness``."""
+        """``fidelity``, ``temporal``, ``utility``, ``privacy``, ``validity`` or ``fairness``."""
         return self.name.split("/", 1)[0]
 
     @property

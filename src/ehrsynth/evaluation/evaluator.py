@@ -1,13 +1,16 @@
-"""The seam of evaluation: fit on real records once, score many synthetic tables."""
+"""The seam of evaluation: fit on real records once, score many synthetic tables.
+
+An evaluator asks rows (``RealData``, scored on ``Records``) or trajectories (``RealVisits``, scored on ``Visits``).
+"""
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from ehrsynth.constraints import Constraint
 from ehrsynth.errors import EhrsynthError, OptionError
@@ -15,6 +18,9 @@ from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.memory import Memory, Shared
 from ehrsynth.layout import Layout, Records
 from ehrsynth.schema import Schema
+from ehrsynth.visits import Visits, VisitSchema
+
+Form = Literal["rows", "trajectories"]
 
 
 class NotApplicableError(EhrsynthError):
@@ -35,6 +41,8 @@ class RealData:
             puts its own here.
         shared: what several evaluators need for the same synthetic table, done once.
     """
+
+    form: ClassVar[Form] = "rows"
 
     schema: Schema
     train: Records
@@ -64,6 +72,43 @@ class RealData:
 
 
 @dataclass(frozen=True)
+class RealVisits:
+    """The real side of an evaluation of trajectories.
+
+    Attributes:
+        schema: what the visits are made of.
+        train: R, the patients the generator was trained on.
+        holdout: H, real patients it never saw (the validation patients while a run is still choosing).
+        seed: of the draws that all evaluators must share, such as groups of patients. A suite puts its own here.
+        shared: what several evaluators need for the same synthetic visits, done once.
+    """
+
+    form: ClassVar[Form] = "trajectories"
+
+    schema: VisitSchema
+    train: Visits
+    holdout: Visits
+    seed: int = 0
+    shared: Shared = field(default_factory=Shared, init=False, repr=False, compare=False)
+
+    @property
+    def width(self) -> int:
+        """The number of codes of the schema."""
+        return len(self.schema.codes)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the schema and of every number of R and H."""
+        digest = hashlib.sha256(json.dumps(asdict(self.schema)).encode())
+        for visits in (self.train, self.holdout):
+            for column in fields(visits):
+                content = getattr(visits, column.name)
+                digest.update(f"{column.name} {content.dtype} {content.shape}".encode())
+                digest.update(content.tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
 class Value:
     """One number of one metric.
 
@@ -89,14 +134,19 @@ class Undefined:
 Parts = Mapping[tuple[str, str], Value | Undefined]
 
 
-class Scorer(Protocol):
+Real = TypeVar("Real", RealData, RealVisits)
+Synthetic = TypeVar("Synthetic", Records, Visits)
+Scored = TypeVar("Scored", contravariant=True)
+
+
+class Scorer(Protocol[Scored]):
     """Scores a synthetic table against the real data it was fitted on."""
 
-    def __call__(self, synthetic: Records, seed: int) -> Mapping[str, Value | Undefined]:
+    def __call__(self, synthetic: Scored, seed: int) -> Mapping[str, Value | Undefined]:
         """Return one result per card name; ``Undefined`` and a card that is left out count as failed."""
 
 
-class Evaluator(ABC):
+class Evaluator(ABC, Generic[Real, Synthetic]):
     """One question put to a synthetic table.
 
     An evaluator is stateless: its constructor takes the options of the question, ``fit`` does all
@@ -104,13 +154,14 @@ class Evaluator(ABC):
     ``fit`` and the scorer draw only from streams derived from the seed they are given.
     """
 
+    asks: ClassVar[Form] = "rows"
     cards: tuple[Card, ...]
     uses_holdout: bool = False
     """Whether the scores look at H; then fresh real rows must be taken out of H to stand in for S."""
     column_options: ClassVar[Mapping[str, str]] = {}
     """Attributes that hold names of columns, None for none, and what messages call them."""
 
-    def check(self, schema: Schema) -> None:
+    def check(self, schema: Any) -> None:
         """Look at the options before any work is done.
 
         Raises:
@@ -120,14 +171,14 @@ class Evaluator(ABC):
             check_names(option, getattr(self, attribute) or (), schema)
 
     @abstractmethod
-    def fit(self, real: RealData, seed: int) -> Scorer:
+    def fit(self, real: Real, seed: int) -> Scorer[Synthetic]:
         """Prepare for scoring.
 
         Raises:
             NotApplicableError: the data lack what the question needs; all its cards are skipped.
         """
 
-    def peak_memory(self, real: RealData, rows: int) -> int:
+    def peak_memory(self, real: Real, rows: int) -> int:
         """Return the bytes it takes at most, beside the tables, to score up to so many synthetic rows.
 
         Zero where that is little. What the machine does not have is refused before an evaluation starts.
@@ -137,6 +188,12 @@ class Evaluator(ABC):
     def undefined(self, reason: str) -> "dict[str, Value | Undefined]":
         """Return the results of a table for which none of the cards has a value."""
         return {card.name: Undefined(reason) for card in self.cards}
+
+
+class VisitEvaluator(Evaluator[RealVisits, Visits]):
+    """One question put to synthetic trajectories."""
+
+    asks = "trajectories"
 
 
 def check_names(option: str, names: Collection[str], schema: Schema) -> None:

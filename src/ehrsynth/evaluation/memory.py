@@ -19,6 +19,7 @@ from torchmetrics import Metric
 from ehrsynth.errors import MachineError
 from ehrsynth.files import written_aside
 from ehrsynth.layout import Records
+from ehrsynth.visits import Visits
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Metric)
@@ -34,7 +35,8 @@ def code_hash() -> str:
     """Return a hash of all code that scores and of its cards, so that nothing kept outlives the code that made it."""
     package = Path(__file__).parents[1]
     rooms = [file for room in ("evaluation", "metrics", "constraints") for file in (package / room).rglob("*.*")]
-    below = [package / f"{name}.py" for name in ("bits", "kinds", "layout", "schema", "seeding")]  # on which they stand
+    leaves = ("bits", "kinds", "layout", "schema", "seeding", "visits")  # on which they stand
+    below = [package / f"{name}.py" for name in leaves]
     files = sorted(file for file in [*rooms, *below] if file.suffix in (".py", ".yaml"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
@@ -56,10 +58,10 @@ class Shared:
     """Results that several evaluators need for the same table; they live as long as the table does."""
 
     def __init__(self) -> None:
-        self._done: WeakKeyDictionary[Records, dict[Hashable, Any]] = WeakKeyDictionary()
+        self._done: WeakKeyDictionary[Records | Visits, dict[Hashable, Any]] = WeakKeyDictionary()
         self._latest: dict[Hashable, tuple[ref[Records], Any]] = {}
 
-    def once(self, records: Records, key: Hashable, compute: Callable[[], T]) -> T:
+    def once(self, records: Records | Visits, key: Hashable, compute: Callable[[], T]) -> T:
         """Return what ``compute`` gives for ``records``, computed when first asked for.
 
         Args:

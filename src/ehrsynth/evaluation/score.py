@@ -1,6 +1,6 @@
 """One scored metric, as it stands in ``report.json``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,7 +10,10 @@ from ehrsynth.evaluation.evaluator import Parts
 Status = Literal["ok", "failed", "skipped"]
 
 ANCHORS = ("fresh_real", "train_copy", "independent")
-"""The stand-ins for S: held-out real rows, the training rows, and each column drawn alone."""
+"""The stand-ins for S: held-out real rows, the training rows, and each column, or each visit, drawn alone."""
+
+ORDER_SHUFFLED = "order_shuffled"
+"""One more for trajectories: held-out real patients, what their visits hold permuted within each of them."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Score:
         status: ``ok``, ``failed`` (our fault or a degenerate table) or ``skipped`` (data lack something).
         reason: why there is no value.
         seconds: time it took, shared equally among the metrics of one evaluator.
-        anchors: the same metric on the three stand-ins; a missing one is None.
+        anchors: the same metric on the stand-ins; a missing one is None.
         parts: finer results, as in ``Value``; they go to ``report.parquet``.
     """
 
@@ -71,3 +74,8 @@ class Score:
         given = {key: value for key, value in content.items() if key not in ("metric", "direction")}
         ci, card = given.get("ci"), card_of(content["metric"], content["direction"], own)
         return cls(**{**given, "card": card, "ci": (ci[0], ci[1]) if ci else None})
+
+
+def anchors_of(scores: Iterable[Score]) -> tuple[str, ...]:
+    """Return the stand-ins that scores are read beside: three, or four where the order of visits was asked about."""
+    return (*ANCHORS, ORDER_SHUFFLED) if any(ORDER_SHUFFLED in score.anchors for score in scores) else ANCHORS

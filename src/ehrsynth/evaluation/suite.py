@@ -5,14 +5,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import perf_counter
+from typing import Generic
 
 from ehrsynth.errors import InputError, OptionError, machine_fault
 from ehrsynth.evaluation.card import Card
-from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, RealData, Scorer, Undefined, Value
+from ehrsynth.evaluation.evaluator import Evaluator, NotApplicableError, Real, Scorer, Undefined, Value
 from ehrsynth.evaluation.score import Score, Status
 from ehrsynth.layout import Records
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import derive
+from ehrsynth.visits import Visits, VisitSchema
 
 OnStep = Callable[[str], None]
 Outcome = Scorer | tuple[Status, str]  # what fitting gave: a scorer, or the status of its scores and why
@@ -24,10 +26,10 @@ class Suite:
     """A list of evaluators whose scores are asked for together.
 
     Args:
-        evaluators: the questions; no two may give the same score.
+        evaluators: the questions, all of rows or all of trajectories; no two may give the same score.
 
     Raises:
-        OptionError: two evaluators give the same score.
+        OptionError: two evaluators give the same score, or one asks rows and another trajectories.
     """
 
     def __init__(self, *, evaluators: Sequence[Evaluator]) -> None:
@@ -35,18 +37,23 @@ class Suite:
         names = [card.name for card in self.cards]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise OptionError(f"suite: two evaluators give {doubled[0]!r}; each score may be asked for once")
+        asked = {evaluator.asks: _title(evaluator) for evaluator in self.evaluators}
+        if len(asked) > 1:
+            told = " and ".join(f"{title} asks {form}" for form, title in sorted(asked.items()))
+            raise OptionError(f"suite: {told}; a suite asks one of the two")
+        self.asks = next(iter(asked), None)
 
     @property
     def cards(self) -> tuple[Card, ...]:
         """The card of every score, in the order in which ``score`` returns them."""
         return tuple(card for evaluator in self.evaluators for card in evaluator.cards)
 
-    def check(self, schema: Schema) -> None:
+    def check(self, schema: Schema | VisitSchema) -> None:
         """Raise an ``InputError`` if an option of an evaluator does not fit the columns."""
         for evaluator in self.evaluators:
             evaluator.check(schema)
 
-    def fit(self, real: RealData, seed: int, on_step: OnStep | None = None) -> "FittedSuite":
+    def fit(self, real: Real, seed: int, on_step: OnStep | None = None) -> "FittedSuite[Real]":
         """Bind the suite to real data; each evaluator does its work on them when it is first asked.
 
         Args:
@@ -56,23 +63,25 @@ class Suite:
             on_step: told what is about to be prepared.
 
         Raises:
-            InputError: an option of an evaluator does not fit the columns.
+            InputError: an option of an evaluator does not fit the columns, or the suite asks trajectories of rows.
         """
+        if self.asks not in (None, real.form):
+            raise OptionError(f"suite: its evaluators ask {self.asks}; the data are {real.form}")
         self.check(real.schema)
         return FittedSuite(self, real if real.seed == seed else replace(real, seed=seed), on_step)
 
 
-class FittedSuite:
+class FittedSuite(Generic[Real]):
     """A suite bound to real data; see ``Suite.fit``."""
 
-    def __init__(self, suite: Suite, real: RealData, on_step: OnStep | None = None) -> None:
+    def __init__(self, suite: Suite, real: Real, on_step: OnStep | None = None) -> None:
         self.suite = suite
-        self.real = real
+        self.real: Real = real
         self._on_step = on_step
         self._outcomes: dict[int, Outcome] = {}  # by identity, for an evaluator need not be hashable
 
     def score(
-        self, synthetic: Records, on_step: OnStep | None = None, only: Sequence[Evaluator] | None = None
+        self, synthetic: Records | Visits, on_step: OnStep | None = None, only: Sequence[Evaluator] | None = None
     ) -> list[Score]:
         """Score a synthetic table.
 
@@ -81,7 +90,7 @@ class FittedSuite:
         score: an option that is wrong, or a machine that fails.
 
         Args:
-            synthetic: S, encoded by the layout of the real data.
+            synthetic: S, encoded by the layout of the real data, or visits of its schema.
             on_step: told what is about to be computed.
             only: evaluators of the suite to ask; by default all.
 
@@ -120,7 +129,7 @@ class FittedSuite:
             log.exception("%s could not be prepared", _title(evaluator))
             return "failed", _reason(error)
 
-    def _ask(self, evaluator: Evaluator, scorer: Scorer, synthetic: Records) -> list[Score]:
+    def _ask(self, evaluator: Evaluator, scorer: Scorer, synthetic: Records | Visits) -> list[Score]:
         start = perf_counter()
         try:
             found = scorer(synthetic, self._seed(evaluator))
