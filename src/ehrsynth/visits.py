@@ -5,9 +5,9 @@ as in a matrix, in the same order of patients. ``VisitSchema`` says what the num
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,11 +64,13 @@ class VisitSchema:
         kinds: of visits, such as ``EW EMER.``; at least one.
         codes: of all domains, those of a domain beside each other.
         measurements: in the order of their places.
+        ambulatory: kinds of visits that are no stays in hospital.
     """
 
     kinds: tuple[str, ...]
     codes: tuple[Code, ...]
     measurements: tuple[Measurement, ...] = ()
+    ambulatory: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.kinds:
@@ -80,6 +82,34 @@ class VisitSchema:
         ):
             if len(set(names)) < len(names):
                 raise SchemaError(f"a visit schema has a {what} twice; each must have a name of its own")
+        if not set(self.ambulatory) <= set(self.kinds):
+            raise SchemaError("a visit schema has an ambulatory kind that is none of its kinds")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, for JSON and for checkpoints."""
+        return {"version": 1, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, content: Any) -> Self:
+        """Read what ``to_dict`` returns, also after JSON made lists of its tuples.
+
+        Raises:
+            SchemaError: it is something else.
+        """
+        try:
+            if content["version"] != 1:
+                raise ValueError
+            return cls(
+                tuple(map(str, content["kinds"])),
+                tuple(Code(**code) for code in content["codes"]),
+                tuple(
+                    Measurement(**{**entry, "bounds": (float(entry["bounds"][0]), float(entry["bounds"][1]))})
+                    for entry in content["measurements"]
+                ),
+                tuple(map(str, content["ambulatory"])),
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise SchemaError(f"not a visit schema of this program ({type(error).__name__})") from None
 
     @cached_property
     def domains(self) -> dict[str, slice]:
@@ -140,6 +170,11 @@ class Visits:
         return np.diff(self.code_offsets)
 
     @cached_property
+    def values_per_visit(self) -> Integers:
+        """The number of values of each visit, [V]."""
+        return np.diff(self.value_offsets)
+
+    @cached_property
     def patient(self) -> Integers:
         """The patient of each visit, [V]."""
         return np.repeat(np.arange(len(self)), self.per_patient)
@@ -152,7 +187,7 @@ class Visits:
     @cached_property
     def visit_of_value(self) -> Integers:
         """The visit of each value, [M]."""
-        return np.repeat(np.arange(self.count), np.diff(self.value_offsets))
+        return np.repeat(np.arange(self.count), self.values_per_visit)
 
     @cached_property
     def number(self) -> Integers:
@@ -171,19 +206,36 @@ class Visits:
         """Return the visits of some patients, in the order of ``rows``; a patient may come several times."""
         offsets = _offsets(self.per_patient[rows])
         visits = _within(self.offsets[rows], offsets)
-        return self._with_content(
+        return self.with_content(
             visits, offsets, self.starts[visits], self.ends[visits], self.born[rows], self.died[rows]
         )
 
     def with_visits_moved(self, order: Integers) -> "Visits":
         """Return the same dates with other content: visit v has kind, codes and values of visit ``order[v]``."""
-        return self._with_content(order, self.offsets, self.starts, self.ends, self.born, self.died)
+        return self.with_content(order, self.offsets, self.starts, self.ends, self.born, self.died)
 
-    def _with_content(
+    def followed_by(self, later: "Visits") -> "Visits":
+        """Return the visits of each patient, and then those that ``later`` has of the same one; births are kept."""
+        both = Visits.joined([self, later])
+        order = np.argsort(both.patient % max(len(self), 1), kind="stable")
+        offsets = _offsets(self.per_patient + later.per_patient)
+        return both.with_content(order, offsets, both.starts[order], both.ends[order], self.born, later.died)
+
+    def with_content(
         self, visits: Integers, offsets: Integers, starts: Integers, ends: Integers, born: Integers, died: Integers
     ) -> "Visits":
+        """Return other patients, whose visits have kind, codes and values of some visits of these, and dates as given.
+
+        Args:
+            visits: [W], the visit of these that each of theirs is like.
+            offsets: as of ``Visits``, of the other patients.
+            starts: [W], of their visits.
+            ends: [W], likewise.
+            born: of them.
+            died: of them.
+        """
         code_offsets = _offsets(self.codes_per_visit[visits])
-        value_offsets = _offsets(np.diff(self.value_offsets)[visits])
+        value_offsets = _offsets(self.values_per_visit[visits])
         codes = _within(self.code_offsets[visits], code_offsets)
         values = _within(self.value_offsets[visits], value_offsets)
         return Visits(

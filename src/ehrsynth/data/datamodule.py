@@ -56,10 +56,45 @@ class IndexBatches:
         return -(-self.rows // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        order = torch.randperm(len(self.records), generator=torch_rng(self.seed, "shuffle", self.epoch()))
+        order = shuffled(len(self.records), self.seed, self.epoch())
         order = order[: self.rows].to(self.records.values.device)
         for batch in order.split(self.batch_size):
             yield self.records.dense(batch[self.rank :: self.world])
+
+
+def shuffled(n: int, seed: int, epoch: int) -> Tensor:
+    """Return the order [n] in which an epoch serves what there is."""
+    return torch.randperm(n, generator=torch_rng(seed, "shuffle", epoch))
+
+
+@dataclass(frozen=True)
+class Served:
+    """Whom batches are served to.
+
+    Attributes:
+        epoch: returns the number of the epoch that is about to start; 0 without a trainer.
+        rank, world: the process and the number of processes.
+        device: where it wants the batches.
+    """
+
+    epoch: Callable[[], int]
+    rank: int
+    world: int
+    device: torch.device
+
+    @classmethod
+    def of(cls, trainer: pl.Trainer | None, n: int, what: str) -> "Served":
+        """Return the process of a trainer.
+
+        Raises:
+            OptionError: there are more processes than the ``n`` there are of ``what``.
+        """
+        if trainer is None:
+            return cls(lambda: 0, 0, 1, torch.device("cpu"))
+        if n < trainer.world_size:
+            raise OptionError(f"trainer.devices: {trainer.world_size} processes for {n} {what}")
+        rank, world = trainer.global_rank, trainer.world_size
+        return cls(lambda: trainer.current_epoch, rank, world, trainer.strategy.root_device)
 
 
 class EhrDataModule(pl.LightningDataModule):
@@ -120,16 +155,14 @@ class EhrDataModule(pl.LightningDataModule):
         world = trainer.world_size if trainer else 1
         if self.batch_size % world:
             raise OptionError(f"data.batch_size={self.batch_size}: a multiple of the {world} processes was expected")
-        if len(self.filled) < world:
-            raise OptionError(f"trainer.devices: {world} processes for {len(self.filled)} training rows")
-        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        served = Served.of(trainer, len(self.filled), "training rows")
         return IndexBatches(
-            self.filled.to(device),
+            self.filled.to(served.device),
             batch_size=self.batch_size,
             seed=self.seed,
-            epoch=lambda: trainer.current_epoch if trainer else 0,
+            epoch=served.epoch,
             drop_last=self.drop_last,
             every_row=getattr(trainer and trainer.lightning_module, "needs_every_row", False),
-            rank=trainer.global_rank if trainer else 0,
-            world=world,
+            rank=served.rank,
+            world=served.world,
         )

@@ -11,20 +11,131 @@ from zipfile import BadZipFile, ZipFile
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ehrsynth.constraints import Rules
 from ehrsynth.errors import FileError, OptionError, SchemaError, TrainingError, machine_fault
 from ehrsynth.files import require
 from ehrsynth.layout import Layout, Records
+from ehrsynth.ledger import Look
 from ehrsynth.models.condition import Condition
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import derive, torch_rng
 
+LOOK_EVERY = 50  # batches, at losses on a GPU: to answer it must finish all that it was told before
 OWN_MODEL = re.compile(r"(?P<module>ehrsynth\.models(\.[a-z_][a-z0-9_]*)+)\.(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 
 
-class SyntheticModel(pl.LightningModule, ABC):
+class SeededModel(pl.LightningModule, ABC):
+    """What generators of rows and of visits have in common: seeds, losses, and what a checkpoint says of its model.
+
+    Attributes:
+        schema: the columns of a patient.
+        layout: how they lie in a tensor.
+        seed: of the initial weights and of every draw during training.
+        precisions: of Lightning's Trainer under which it can be trained; rows and draws are float32 in any case.
+        keeps_best: whether its weights are those under which validation rows were likeliest, so that its last
+            checkpoint is the one to hand over.
+        keeps_rows: whether its checkpoint IS patient rows, and so is what it generates; the card then says so first.
+    """
+
+    precisions: Collection[str] = ("32-true", "16-mixed", "bf16-mixed")
+    keeps_best = False
+    keeps_rows = False
+
+    def __init__(self, *, schema: Schema, seed: int) -> None:
+        super().__init__()
+        self.schema = schema
+        self.layout = Layout.of(schema)
+        self.seed = seed
+        self._losses: dict[str, list[Tensor]] = {}
+        self._unseen: list[tuple[int, str, Tensor]] = []  # losses that nobody has looked at
+
+    @contextmanager
+    def seeded_init(self) -> Iterator[None]:
+        """Draw the initial weights made in this block from ``seed``; the caller's stream is untouched."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive(self.seed, "init"))
+            yield
+
+    def compilable(self) -> Iterable[nn.Module]:
+        """Yield the networks that ``trainer.compile`` may compile: called as a whole, and differentiated only once."""
+        return ()
+
+    def remarks(self, steps: float) -> Iterable[str]:
+        """Yield what a user should know before a training of so many optimizer steps, a line each; mostly nothing."""
+        return ()
+
+    def log_losses(self, batch_idx: int, **losses: Tensor) -> None:
+        """Add to the epoch means that are logged as ``loss/NAME``; call it before the backward pass.
+
+        Raises:
+            TrainingError: a loss is not finite; see ``require_finite``.
+        """
+        self.require_finite(batch_idx, **losses)
+        for name, loss in losses.items():
+            self._losses.setdefault(name, []).append(loss.detach())
+
+    def require_finite(self, batch_idx: int, **losses: Tensor) -> None:
+        """Raise a ``TrainingError`` if a loss is not finite.
+
+        On a CPU that is before it can reach the weights, elsewhere some batches later and before a checkpoint is saved.
+        """
+        self._unseen += [(batch_idx, name, loss.detach()) for name, loss in losses.items()]
+        if self._at_once or batch_idx % LOOK_EVERY == 0 or self.trainer.is_last_batch:
+            self._require_seen()
+
+    @property
+    def _at_once(self) -> bool:
+        return self.device.type == "cpu"
+
+    def _require_seen(self) -> None:
+        unseen, self._unseen = self._unseen, []
+        if not unseen or torch.stack([loss for *_, loss in unseen]).isfinite().all():
+            return
+        batch_idx, name, loss = next(found for found in unseen if not found[2].isfinite())
+        raise TrainingError(
+            f"{type(self).__name__}: loss/{name} is {loss.item()} in epoch {self.current_epoch}, batch {batch_idx};"
+            " lower the learning rate, or check the training table for extreme values"
+        )
+
+    def on_train_epoch_start(self) -> None:
+        """Start the means of the epoch."""
+        self._losses.clear()
+        self._unseen.clear()
+
+    def on_train_batch_end(self, outputs: Any, batch: Tensor, batch_idx: int) -> None:
+        """Log the means once an epoch: Lightning's own averaging costs a tenth of a small model's step."""
+        if self.trainer.is_last_batch:
+            means = {f"loss/{name}": torch.stack(losses).mean() for name, losses in self._losses.items()}
+            self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
+
+    def step_rng(self, batch_idx: int) -> torch.Generator:
+        """Return the stream of one training step.
+
+        It depends on seed, epoch, step and rank only, so a resumed training draws what an
+        uninterrupted one would have drawn, without any generator state in the checkpoint.
+        """
+        return torch_rng(self.seed, "train", self.current_epoch, batch_idx, self.global_rank, device=self.device)
+
+    @contextmanager
+    def seeded_layers(self, batch_idx: int) -> Iterator[None]:
+        """Let layers that draw by themselves, as dropout does, draw from the step's stream; no other stream moves."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derive(self.seed, "layers", self.current_epoch, batch_idx, self.global_rank))
+            yield
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what a reader needs to rebuild the model: class, schema and layout as plain data."""
+        self._require_seen()
+        cls = type(self)
+        checkpoint["model"] = f"{cls.__module__}.{cls.__qualname__}"
+        checkpoint["schema"] = self.schema.to_dict()
+        checkpoint["layout"] = self.layout.to_dict()
+
+
+class SyntheticModel(SeededModel):
     """A generator of encoded EHR records.
 
     A subclass has a keyword-only constructor whose arguments are ``schema``, ``seed`` and plain
@@ -35,42 +146,33 @@ class SyntheticModel(pl.LightningModule, ABC):
     float32 tensor [batch, p] laid out by ``self.layout``, without missing values.
 
     Attributes:
-        schema: the columns the model generates.
-        layout: how they lie in a tensor.
-        seed: of the initial weights and of every draw during training.
         needs_every_row: whether an epoch must serve every training row once; else it may leave out a few, so that all
             steps and all processes have equally many.
-        precisions: of Lightning's Trainer under which it can be trained; rows and draws are float32 in any case.
         sample_batch: records that sampling asks for at a time, unless told otherwise.
         rules: that hold in the training rows, given before training and not kept with the weights.
         rules_weight: of the penalty for what breaks them in the loss, ``constraints.weight``; also given then.
         penalises_rules: whether its loss has that penalty, ``rules_penalty``.
         calibrated: whether its records are calibrated to shares of the training rows (``sampling.calibrated``) where it
             is judged and by ``generate``, unless told otherwise.
-        keeps_best: whether its weights are those under which validation rows were likeliest, so that its last
-            checkpoint is the one to hand over.
-        keeps_rows: whether its checkpoint IS patient rows, and so is what it generates; the card then says so first.
         conditioning: how it meets what ``conditionable`` names: ``exact``, by the conditional distribution of what it
             has learned, or ``label``, by columns that it was told in training.
+        private: how it can learn under differential privacy, if it can: by ``gradients``, of which ``record_losses``
+            and ``record_modules`` tell each record's, or by one ``release`` of noisy counts in ``observe``.
+        looks: what it has learned of training records by mechanisms that add noise.
     """
 
     needs_every_row = False
-    precisions: Collection[str] = ("32-true", "16-mixed", "bf16-mixed")
     sample_batch = 4096
     penalises_rules = False
     calibrated = False
-    keeps_best = False
-    keeps_rows = False
     conditioning: Literal["exact", "label"] = "exact"
+    private: Literal["gradients", "release"] | None = None
 
     def __init__(self, *, schema: Schema, seed: int) -> None:
-        super().__init__()
-        self.schema = schema
-        self.layout = Layout.of(schema)
-        self.seed = seed
+        super().__init__(schema=schema, seed=seed)
         self.rules: Rules = Rules((), schema)
         self.rules_weight = 0.0
-        self._losses: dict[str, list[Tensor]] = {}
+        self.looks: tuple[Look, ...] = ()
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
@@ -111,6 +213,29 @@ class SyntheticModel(pl.LightningModule, ABC):
             return rows.new_zeros(())
         return self.rules_weight * self.rules.violation(rows).sum(1).mean()
 
+    def prevents_privacy(self) -> str | None:
+        """Return why it cannot learn under differential privacy with these options; None if it can."""
+        if self.private is None:
+            return "what it learns of one record cannot be told apart; vae, ehrdiff and dp_tree can be private"
+        return None
+
+    def record_modules(self) -> Iterable[nn.Module]:
+        """Yield what holds all trained weights of a model that is ``private`` by its gradients."""
+        return ()
+
+    def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
+        """Return the loss [n] of each record of a batch [n, p], in which no other record has a part.
+
+        Args:
+            batch: records, at least one.
+            generator: of what the loss draws.
+            draws: how many times of each record; the loss is their mean.
+        """
+        raise NotImplementedError
+
+    def observe_shares(self, shares: Tensor) -> None:
+        """Start from noisy means [p] of the training records, in place of ``observe``; most models need nothing."""
+
     def observe(self, train: Records) -> None:
         """Look at all training records once before training; most models need nothing from this.
 
@@ -125,69 +250,6 @@ class SyntheticModel(pl.LightningModule, ABC):
         Args:
             validation: as ``train`` of ``observe``, values filled in.
         """
-
-    @contextmanager
-    def seeded_init(self) -> Iterator[None]:
-        """Draw the initial weights made in this block from ``seed``; the caller's stream is untouched."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(derive(self.seed, "init"))
-            yield
-
-    def remarks(self, steps: float) -> Iterable[str]:
-        """Yield what a user should know before a training of so many optimizer steps, a line each; mostly nothing."""
-        return ()
-
-    def log_losses(self, batch_idx: int, **losses: Tensor) -> None:
-        """Add to the epoch means that are logged as ``loss/NAME``; call it before the backward pass.
-
-        Raises:
-            TrainingError: a loss is not finite. Raised before it can reach the weights.
-        """
-        self.require_finite(batch_idx, **losses)
-        for name, loss in losses.items():
-            self._losses.setdefault(name, []).append(loss.detach())
-
-    def require_finite(self, batch_idx: int, **losses: Tensor) -> None:
-        """Raise a ``TrainingError`` if a loss is not finite."""
-        for name, loss in losses.items():
-            if not loss.isfinite():
-                raise TrainingError(
-                    f"{type(self).__name__}: loss/{name} is {loss.item()} in epoch {self.current_epoch}, batch"
-                    f" {batch_idx}; lower the learning rate, or check the training table for extreme values"
-                )
-
-    def on_train_epoch_start(self) -> None:
-        """Start the means of the epoch."""
-        self._losses.clear()
-
-    def on_train_batch_end(self, outputs: Any, batch: Tensor, batch_idx: int) -> None:
-        """Log the means once an epoch: Lightning's own averaging costs a tenth of a small model's step."""
-        if self.trainer.is_last_batch:
-            means = {f"loss/{name}": torch.stack(losses).mean() for name, losses in self._losses.items()}
-            self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
-
-    def step_rng(self, batch_idx: int) -> torch.Generator:
-        """Return the stream of one training step.
-
-        It depends on seed, epoch, step and rank only, so a resumed training draws what an
-        uninterrupted one would have drawn, without any generator state in the checkpoint.
-        """
-        return torch_rng(self.seed, "train", self.current_epoch, batch_idx, self.global_rank, device=self.device)
-
-    @contextmanager
-    def seeded_layers(self, batch_idx: int) -> Iterator[None]:
-        """Let layers that draw by themselves, as dropout does, draw from the step's stream; no other stream moves."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(derive(self.seed, "layers", self.current_epoch, batch_idx, self.global_rank))
-            yield
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a reader needs to rebuild the model: class, schema and layout as plain data."""
-        cls = type(self)
-        checkpoint["model"] = f"{cls.__module__}.{cls.__qualname__}"
-        checkpoint["schema"] = self.schema.to_dict()
-        checkpoint["layout"] = self.layout.to_dict()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -257,9 +319,28 @@ def load_model(
     own = schema_of(path, content)
     if schema is not None:
         require_schema(path, own, schema)
-    cls = model_class or _own_class(path, content["model"])
+    model: SyntheticModel = rebuilt(path, content, model_class, SyntheticModel, schema=own)
+    return model
+
+
+def rebuilt(
+    path: Path, content: Mapping[str, Any], model_class: type["SeededModel"] | None, kind: type, **schemas: Any
+) -> Any:
+    """Return the model of the checkpoint at ``path``, in evaluation mode.
+
+    Args:
+        path: of the checkpoint, for messages.
+        content: what was read there.
+        model_class: of the model, if it is not one of this package.
+        kind: what the model must be, if it is.
+        schemas: the arguments of its constructor that are no hyper-parameters.
+
+    Raises:
+        FileError: see ``load_model``.
+    """
+    cls = model_class or _own_class(path, content["model"], kind)
     try:
-        model = cls(schema=own, **content["hyper_parameters"])
+        model = cls(**schemas, **content["hyper_parameters"])
         model.load_state_dict(content["state_dict"])
     except (TypeError, ValueError, RuntimeError, OptionError) as error:
         if (fault := machine_fault(error)) is not None:
@@ -270,7 +351,7 @@ def load_model(
     return model.eval()
 
 
-def _own_class(path: Path, name: str) -> type[SyntheticModel]:
+def _own_class(path: Path, name: str, kind: type) -> Any:
     """Return a class of this package; nothing else is imported because a file says so."""
     if (found := OWN_MODEL.fullmatch(name)) is None:
         raise FileError(
@@ -281,6 +362,6 @@ def _own_class(path: Path, name: str) -> type[SyntheticModel]:
         cls = getattr(importlib.import_module(found["module"]), found["name"])
     except (ImportError, AttributeError):
         cls = None
-    if not (isinstance(cls, type) and issubclass(cls, SyntheticModel)):
+    if not (isinstance(cls, type) and issubclass(cls, kind)):
         raise FileError(f"{path}: made by {name[:80]!r}, which this version of ehrsynth does not have; train again")
     return cls

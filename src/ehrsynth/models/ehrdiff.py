@@ -1,6 +1,6 @@
 """EHRDiff: EDM diffusion on the rows of the EHR matrix. Yuan, Zhou and Yu, TMLR 2024."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -97,6 +97,7 @@ class EHRDiff(DiffusionModel, GuidedModel):
     """
 
     penalises_rules = True
+    private = "gradients"
     precisions = (*SyntheticModel.precisions, "64-true")
     prevalence: Tensor
 
@@ -162,6 +163,28 @@ class EHRDiff(DiffusionModel, GuidedModel):
         total = errors.mean() + self.rules_penalty(self.labels.imposed_on(denoised.clamp(0, 1), self.labels.of(batch)))
         self.log_losses(batch_idx, total=total)
         return total
+
+    @override
+    def prevents_privacy(self) -> str | None:
+        if self.decoding == "prevalence":
+            return "model.decoding=prevalence takes prevalences of training rows without noise; threshold or bernoulli"
+        return super().prevents_privacy()
+
+    @override
+    def record_modules(self) -> Iterator[nn.Module]:
+        yield self.network
+
+    @override
+    def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
+        errors, _ = edm_errors(
+            guided(self.network, self.labels.of(batch), 0.0),
+            batch.unsqueeze(1).expand(-1, draws, -1),
+            generator,
+            sigma_data=self.sigma_data,
+            log_mean=self.log_sigma_mean,
+            log_std=self.log_sigma_std,
+        )
+        return errors.mean((1, 2))
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p] by solving the probability flow from pure noise, in float32.

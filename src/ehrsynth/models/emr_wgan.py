@@ -4,7 +4,7 @@ Zhang et al., Ensuring electronic medical record simulation through better train
 evaluation, JAMIA 2020; here in the form of the tutorial of Yan et al., JMIR AI 2024, and its code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from ehrsynth.layout import Layout, Records
 from ehrsynth.models import options
 from ehrsynth.models.adversarial import AdversarialModel, Decoding, gradient_penalty, require_two_rows
 from ehrsynth.models.heads import marginal_logits
-from ehrsynth.models.nn import BatchNorm, ResidualStack, glorot_, glorot_heads_, moving_average
+from ehrsynth.models.nn import BatchNorm, MovingAverage, ResidualStack, glorot_, glorot_heads_
 from ehrsynth.schema import Schema
 
 
@@ -117,7 +117,7 @@ class EMRWGAN(AdversarialModel):
         with self.seeded_init():
             self.generator = Generator(self.layout, noise_width + self.labels.width, width, depth)
             self.critic = Critic(self.layout.width, width, depth).apply(glorot_)
-        self.average = moving_average(self.generator, ema_decay) if ema_decay else None
+        self.average = MovingAverage(self.generator, ema_decay) if ema_decay else None
 
     @override
     def observe(self, train: Records) -> None:
@@ -180,6 +180,10 @@ class EMRWGAN(AdversarialModel):
         """Return the loss of the generator, which made ``rows`` [n, p]."""
         loss: Tensor = -self.critic(rows).mean()
         return loss
+
+    @override
+    def compilable(self) -> Iterator[nn.Module]:
+        yield self.generator  # the slope of the critic is differentiated once more
 
     def configure_optimizers(self) -> list[Optimizer]:
         """RMSprop for both networks, with the decay 0.9 and epsilon 1e-7 of Keras (torch: 0.99 and 1e-8)."""

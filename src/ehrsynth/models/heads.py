@@ -16,10 +16,14 @@ def marginal_logits(train: Records) -> Tensor:
     Means are drawn half a row towards uniform (additive smoothing), so that a code nobody or everybody
     has stays finite. What stands under a missing indicator is left out of the mean.
     """
-    layout = train.layout
     shares = (ones(train.bits).to(torch.float32) + 0.5) / (len(train) + 1)
     means = torch.cat([shares, train.with_gaps().values.nanmean(0)])
-    logits = means.clamp(1e-3 / (len(train) + 1), 1 - 1e-6).logit()
+    return logits_of(train.layout, means, 1e-3 / (len(train) + 1))
+
+
+def logits_of(layout: Layout, means: Tensor, least: float = 1e-6) -> Tensor:
+    """Return logits [p] whose ``Layout.activate`` gives means [p] of every column; of bits and values ``least``."""
+    logits = means.clamp(least, 1 - 1e-6).logit()
     for group in layout.groups.values():
         logits[group] = means[group].log()
     return logits
@@ -52,9 +56,9 @@ def negative_log_likelihood(layout: Layout, rows: Tensor, logits: Tensor, std: T
 def observed(layout: Layout, rows: Tensor) -> Tensor:
     """Return which values of records [..., p] are not filled in: 0 under a set missing indicator, else 1, [..., C]."""
     found = torch.ones_like(rows[..., layout.values])
-    if pairs := layout.missing_bits():
-        bits, values = zip(*pairs, strict=True)
-        found[..., list(values)] = 1 - rows[..., list(bits)]
+    bits, values = layout.gaps(rows.device)
+    if len(bits):
+        found[..., values] = 1 - rows[..., bits]
     return found
 
 
@@ -67,5 +71,8 @@ def draw(layout: Layout, logits: Tensor, std: Tensor, generator: torch.Generator
 
 
 def straight_through(layout: Layout, rows: Tensor, generator: torch.Generator) -> Tensor:
-    """Return hard records drawn from probabilities [n, p], whose gradient passes to these as if nothing were drawn."""
-    return rows + (layout.harden(rows.detach(), generator) - rows).detach()
+    """Return hard records drawn from probabilities [n, p], whose gradient passes to these as if nothing were drawn.
+
+    NaN stays NaN, and so is found in the loss.
+    """
+    return rows + (layout.drawn(rows.detach().nan_to_num(), generator) - rows).detach()

@@ -35,6 +35,7 @@ class Labels(nn.Module):
         OptionError: a column is not in the schema, or a number.
     """
 
+    at: Tensor  # [k], where they are in a record
     combinations: Tensor  # [m, k], 0/1
     shares: Tensor  # [m]
 
@@ -52,6 +53,7 @@ class Labels(nn.Module):
                 raise OptionError(f"model.condition: {name!r} is no binary or categorical column of the schema")
         self.layout, self.columns = layout, tuple(dict.fromkeys(columns))
         self.places = [place for name in self.columns for place in layout.places[name]]
+        self.register_buffer("at", torch.tensor(self.places, dtype=torch.int64), persistent=False)
         kept = bool(self.places)  # so that checkpoints from before there were labels fit a model without them
         self.register_buffer("combinations", torch.zeros(0, len(self.places)), persistent=kept)
         self.register_buffer("shares", torch.zeros(0), persistent=kept)
@@ -70,13 +72,13 @@ class Labels(nn.Module):
 
     def of(self, rows: Tensor) -> Tensor:
         """Return the labels [n, k] of records [n, p]."""
-        return rows[:, self.places]
+        return rows[:, self.at]
 
     def imposed_on(self, rows: Tensor, labels: Tensor) -> Tensor:
         """Return records [n, p] with ``labels`` [n, k] in place of their own; gradients pass to the rest."""
         if not self.width:
             return rows
-        return rows.index_copy(1, torch.tensor(self.places, device=rows.device), labels.to(rows.dtype))
+        return rows.index_copy(1, self.at, labels.to(rows.dtype))
 
     def draw(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Return labels [n, k] as they occur together in training rows, given those of ``condition``."""
@@ -118,6 +120,12 @@ class LabelledModel(SyntheticModel):
     def observe(self, train: Records) -> None:
         """Count labels."""
         self.labels.observe(train)
+
+    @override
+    def prevents_privacy(self) -> str | None:
+        if self.labels.width:
+            return "model.condition counts which labels occur together; leave it out, and ask for columns by rejection"
+        return super().prevents_privacy()
 
     @property
     @override

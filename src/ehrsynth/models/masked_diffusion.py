@@ -11,7 +11,7 @@ TabDiff, ICLR 2025. The order is ours: TabDiff draws both at once, here the numb
 given them, so that ranges of numbers can be asked for and nothing is approximated by that.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +130,13 @@ class MaskedDiffusion(DiffusionModel):
     def conditionable(self) -> Collection[str]:
         return self.schema.names
 
+    @override
+    def compilable(self) -> Iterator[nn.Module]:
+        if self.network.codes is not None:
+            yield self.network.codes
+        if self.network.numbers is not None:
+            yield self.network.numbers.stack
+
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the bound of ``batch`` [n, p] and the EDM loss of its numbers; their networks share nothing."""
         generator, losses = self.step_rng(batch_idx), dict[str, Tensor]()
@@ -235,14 +242,17 @@ class MaskedDiffusion(DiffusionModel):
         """Return the binary part of records [n, p] with what is hidden drawn, given numbers and what is not."""
         scores, binary = self.scores.of(rows), rows[:, self.layout.binary]
         passes = self.masking.passes(hidden, self.steps, generator)
+        revealed = torch.bincount(passes.flatten(), hidden.flatten().float(), self.steps).tolist()
+        diverged = torch.zeros((), dtype=torch.bool, device=self.device)  # asked for at the end: in each step it waits
         for step in range(self.steps):
-            now = hidden & (passes == step)
-            if now.any():
+            if revealed[step]:
+                now = hidden & (passes == step)
                 logits = network(self.masking.seen(binary, hidden), scores)
-                refuse_nan(logits)
-                drawn = self.masking.draw(logits, generator)
+                diverged |= logits.isnan().any()
+                drawn = self.masking.draw(logits.nan_to_num(), generator)
                 binary = torch.where(self.masking.of_columns(now), drawn, binary)
                 hidden = hidden & ~now
+        refuse_nan(torch.where(diverged, torch.nan, 0.0))
         return binary
 
     def nelbo(self, rows: Tensor, generator: torch.Generator, draws: int = 32) -> Tensor:

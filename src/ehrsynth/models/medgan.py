@@ -10,7 +10,7 @@ where x̄ is the mean of the batch (minibatch averaging) and each layer of G add
 connections). The paper writes the second line as min E log(1 - D); its code maximises log D, and so does this.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -197,6 +197,10 @@ class MedGAN(AdversarialModel):
 
     def after_discriminator(self) -> None:
         """Do what follows each update of the discriminator; here nothing."""
+
+    @override
+    def compilable(self) -> Iterator[nn.Module]:
+        yield from (self.generator, self.autoencoder.get_submodule("decoder"), self.discriminator)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Adam for the autoencoder, for the generator with the decoder, and for the discriminator."""

@@ -9,10 +9,10 @@ The medWGAN of the benchmark of Yan et al., Nature Communications 2022, has inst
 clamped to [-0.01, 0.01] after each update (Arjovsky et al., Wasserstein GAN, ICML 2017): ``penalty=0 clamp=0.01``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from ehrsynth.models import options
@@ -94,6 +94,10 @@ class MedWGAN(MedGAN):
     def generator_loss(self, fake: Tensor) -> Tensor:
         """Return -E D(fake)."""
         return -self.scores(fake).mean()
+
+    @override
+    def compilable(self) -> Iterator[nn.Module]:
+        yield from (network for network in super().compilable() if not (self.penalty and network is self.discriminator))
 
     @override
     def after_discriminator(self) -> None:

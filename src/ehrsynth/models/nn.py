@@ -1,15 +1,14 @@
 """Network parts that models of several papers share."""
 
+import copy
 import math
 from collections.abc import Callable, Iterable
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as processes
-from torch.optim.swa_utils import AveragedModel
 
 from ehrsynth.layout import Layout
 
@@ -106,21 +105,45 @@ class _SumOverProcesses(torch.autograd.Function):
         return _SumOverProcesses.forward(ctx, *gradients)
 
 
-def moving_average(network: nn.Module, decay: float) -> AveragedModel:
-    """Return a copy of ``network`` for ``update_parameters`` to average its weights in, exponentially.
+class MovingAverage(nn.Module):
+    """A copy of a network that averages its weights exponentially; buffers are those of the network.
 
     The decay is less at first: (1 + n) / (10 + n) in the n-th update, until that reaches ``decay``. As in the code of
-    EHRDiff n starts at one, and the initial weights are part of the average.
+    EHRDiff n starts at one, and the initial weights are part of the average. torch's own ``AveragedModel`` asks the
+    device for n three times an update, and each time waits until it has done all that it was told before.
+
+    Args:
+        network: whose weights are averaged.
+        decay: share of the average that an update keeps, in the end.
     """
-    average = AveragedModel(network, multi_avg_fn=partial(_warmed_up_average, decay))
-    average.n_averaged.fill_(1)  # at zero torch would replace the average by the weights
-    average.requires_grad_(False)
-    return average
 
+    n_averaged: Tensor
 
-def _warmed_up_average(decay: float, averages: Any, weights: Any, updates: Any) -> None:
-    n = float(updates)
-    torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(network).requires_grad_(False)
+        self.decay = decay
+        self.register_buffer("n_averaged", torch.tensor(1))
+        self._updates: int | None = None  # what n_averaged is, once it was asked for
+
+    def forward(self, *args: Any) -> Any:
+        """Return what the averaged network makes of its input."""
+        return self.module(*args)
+
+    @torch.no_grad()
+    def update_parameters(self, network: nn.Module) -> None:
+        """Average the weights of the network in, and copy its buffers."""
+        n = int(self.n_averaged) if self._updates is None else self._updates
+        averages, weights = (list[Tensor](of.parameters()) for of in (self.module, network))
+        torch._foreach_lerp_(averages, weights, 1 - min(self.decay, (1 + n) / (10 + n)))
+        for kept, current in zip(self.module.buffers(), network.buffers(), strict=True):
+            kept.copy_(current)
+        self.n_averaged += 1
+        self._updates = n + 1
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._updates = None
+        super()._load_from_state_dict(*args)
 
 
 def warmup_cosine(warmup: int, total: float, step: int) -> float:

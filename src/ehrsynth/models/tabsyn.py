@@ -10,7 +10,7 @@ code, and the codes of a record add up, so that it is a set that is encoded. Num
 theirs are; the decoder has a likelihood per kind of column and is drawn from, where theirs takes the likeliest level.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -146,6 +146,10 @@ class TabSyn(GuidedModel):
         total = torch.stack(list(losses.values())).sum()
         self.log_losses(batch_idx, total=total, **losses)
         return total
+
+    @override
+    def compilable(self) -> Iterator[nn.Module]:
+        yield from (self.encoder, self.decoder, self.denoiser)
 
     def configure_optimizers(self) -> Any:
         """Adam on everything; what a phase does not use has no gradients and stays as it is."""

@@ -43,7 +43,7 @@ from ehrsynth.models.departures.network import DepartureNetwork
 from ehrsynth.models.departures.pairs import Pairs, pairs_of
 from ehrsynth.models.departures.variables import Variables, domains_of, log_odds_by_level, uncounted, variables_of
 from ehrsynth.models.law import KNOTS, law_of
-from ehrsynth.models.nn import moving_average, warmup_cosine
+from ehrsynth.models.nn import MovingAverage, warmup_cosine
 from ehrsynth.models.states import States, edges_of
 from ehrsynth.schema import Schema
 
@@ -139,11 +139,13 @@ class Tally(SyntheticModel):
         """Make the networks, whose shapes depend on what was observed."""
         self._made = None
         with self.seeded_init():
-            network = DepartureNetwork(
-                self.variables, Pairs(self.parents, self.pairs), self.width, self.depth, self.dropout
-            ).to(self.device)
-        self.network, self.average = network, moving_average(network, self.ema_decay)
+            network = self.made_network().to(self.device)
+        self.network, self.average = network, MovingAverage(network, self.ema_decay)
         self.best = copy.deepcopy(network).requires_grad_(False)
+
+    def made_network(self) -> DepartureNetwork:
+        """Return a network of the shapes that were observed."""
+        return DepartureNetwork(self.variables, Pairs(self.parents, self.pairs), self.width, self.depth, self.dropout)
 
     @override
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
@@ -283,14 +285,19 @@ class Tally(SyntheticModel):
             if self.unseen is not None:
                 found = -self._likelihood_by(self.average.module, self.unseen).mean()
                 self.log_losses(batch_idx, validation=found)
-            if found < self.least or self.unseen is None:
-                self.least.copy_(found)
-                self.waited.zero_()
-                self.best.load_state_dict(self.average.module.state_dict())
-            else:
-                self.waited += 1
-            self.trainer.should_stop |= int(self.waited) >= self.patience
+            self.trainer.should_stop |= self.judged(found)
         super().on_train_batch_end(outputs, batch, batch_idx)
+
+    @torch.no_grad()
+    def judged(self, nats: Tensor) -> bool:
+        """Keep the averaged weights if validation rows never took fewer nats, and return whether that is long ago."""
+        if nats < self.least or nats.isneginf():
+            self.least.copy_(nats)
+            self.waited.zero_()
+            self.best.load_state_dict(self.average.module.state_dict())
+        else:
+            self.waited += 1
+        return int(self.waited) >= self.patience
 
     @override
     def log_likelihood(self, records: Records, known: Collection[str] = ()) -> Tensor:

@@ -8,6 +8,7 @@ with noise for privacy.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +50,34 @@ def pairwise_information(rows: Rows, sizes: Sequence[int]) -> NDArray[np.float64
     return found
 
 
+def pairwise_errors(rows: Rows, sizes: Sequence[int], margins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far [d, d] the table of every two variables is from independence, in rows, summed over cells (L1).
+
+    Another row changes one cell of each table, and so every error by one at most.
+
+    Args:
+        rows: states of the variables.
+        sizes: how many states each has, at least 2.
+        margins: rows of all states of all variables, in one row; not those of the rows themselves.
+    """
+    found = np.zeros((len(sizes), len(sizes)))
+    of_states = np.split(margins, np.cumsum(sizes)[:-1])
+    total = float(of_states[0].sum())
+
+    def error(cells: NDArray[np.float64], above: NDArray[np.float64], beside: NDArray[np.float64]) -> Any:
+        return np.abs(cells - np.outer(above, beside) / total)
+
+    blocks = list(_blocks(sizes))
+    for i, left in enumerate(blocks):
+        for right in blocks[i:]:
+            counts, n = _counted(rows, sizes, left, right)
+            told = tuple(np.concatenate([states[1:] for states in of_states[side]]) for side in (left, right))
+            found[left, right] = _over_cells(counts, n, sizes[left], sizes[right], error, told, total)
+            found[right, left] = found[left, right].T
+    np.fill_diagonal(found, 0.0)
+    return found
+
+
 def spanning_tree(weights: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the parent of each variable [d] in a spanning tree of the largest sum of ``weights`` [d, d]; Prim, 1957.
 
@@ -66,13 +95,23 @@ def spanning_tree(weights: NDArray[np.float64]) -> NDArray[np.int64]:
     return _rooted_in_the_middle(parents)
 
 
-def pair_counts(rows: Rows, parents: Tensor, sizes: Tensor) -> Tensor:
-    """Return how often each variable has each state beside each of its parent's, int64, laid out as ``Tree.tables``."""
+def pair_counts(
+    rows: Rows, parents: Tensor, sizes: Tensor, weights: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Return how often each variable has each state beside each of its parent's, int64, laid out as ``Tree.tables``.
+
+    Args:
+        rows: states of the variables.
+        parents: of the tree.
+        sizes: of the tree.
+        weights: by which rows of states [n, d] count in the table of each variable, [n, d]; sums are then float64.
+    """
     tree = Tree.empty(parents, sizes)
-    counts = torch.zeros(len(tree.tables), dtype=torch.int64)
+    counts = torch.zeros(len(tree.tables), dtype=torch.int64 if weights is None else torch.float64)
     for states in rows():
         cells = tree.starts + pad(states, (0, 1))[:, tree.above] * sizes + states
-        counts += torch.bincount(cells.flatten(), minlength=len(counts))
+        weighed = None if weights is None else weights(states).double().flatten()
+        counts += torch.bincount(cells.flatten(), weighed, minlength=len(counts))
     return counts
 
 
@@ -267,12 +306,6 @@ def _information(
     counts: tuple[NDArray[np.float64], ...], n: int, left: Sequence[int], right: Sequence[int]
 ) -> NDArray[np.float64]:
     """Return information [a, b] from counts of all but the first states; see ``_counted``."""
-    of_left, of_right, both = counts
-    i, j = (np.cumsum([0, *[size - 1 for size in sizes[:-1]]]) for sizes in (left, right))
-    first_left = of_right - np.add.reduceat(both, i, 0)  # the first state on the left beside others on the right
-    first_right = of_left[:, None] - np.add.reduceat(both, j, 1)
-    left_firsts, right_firsts = n - np.add.reduceat(of_left, i), n - np.add.reduceat(of_right, j)
-    neither = left_firsts[:, None] - np.add.reduceat(first_left, j, 1)
 
     def told(
         cells: NDArray[np.float64], above: NDArray[np.float64], beside: NDArray[np.float64]
@@ -284,12 +317,42 @@ def _information(
         states = np.logical_and.outer(above >= LEAST, beside >= LEAST)
         return np.where(may_tell(cells, expected) & states, surprise, 0.0)
 
-    found = np.add.reduceat(np.add.reduceat(told(both, of_left, of_right), i, 0), j, 1)
-    found += np.add.reduceat(told(first_left, left_firsts, of_right), j, 1)
-    found += np.add.reduceat(told(first_right, of_left, right_firsts), i, 0)
-    found += told(neither, left_firsts, right_firsts)
-    informed: NDArray[np.float64] = found.clip(min=0) / n
+    informed: NDArray[np.float64] = _over_cells(counts, n, left, right, told, counts[:2], n).clip(min=0) / n
     return informed
+
+
+def _over_cells(
+    counts: tuple[NDArray[np.float64], ...],
+    n: int,
+    left: Sequence[int],
+    right: Sequence[int],
+    value: Callable[..., NDArray[np.float64]],
+    margins: tuple[NDArray[np.float64], ...],
+    total: float,
+) -> NDArray[np.float64]:
+    """Return sums [a, b] over the cells of each table, from counts of all but the first states; see ``_counted``.
+
+    Args:
+        counts: of states, and of pairs.
+        n: rows.
+        left: sizes of the variables.
+        right: likewise.
+        value: of cells [l, r], given rows [l] and [r] of their states.
+        margins: these rows, of all but the first states.
+        total: of all.
+    """
+    of_left, of_right, both = counts
+    i, j = (np.cumsum([0, *[size - 1 for size in sizes[:-1]]]) for sizes in (left, right))
+    first_left = of_right - np.add.reduceat(both, i, 0)  # the first state on the left beside others on the right
+    first_right = of_left[:, None] - np.add.reduceat(both, j, 1)
+    neither = n - np.add.reduceat(of_left, i)[:, None] - np.add.reduceat(first_left, j, 1)
+    above, beside = margins
+    firsts_above, firsts_beside = total - np.add.reduceat(above, i), total - np.add.reduceat(beside, j)
+    found: NDArray[np.float64] = np.add.reduceat(np.add.reduceat(value(both, above, beside), i, 0), j, 1)
+    found += np.add.reduceat(value(first_left, firsts_above, beside), j, 1)
+    found += np.add.reduceat(value(first_right, above, firsts_beside), i, 0)
+    found += value(neither, firsts_above, firsts_beside)
+    return found
 
 
 def _rooted_in_the_middle(parents: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014; a weight on the 
 et al., beta-VAE, ICLR 2017; likelihoods by kind of column as in Nazabal et al., HI-VAE, 2020.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from ehrsynth.models.autoencoder import kl_of_normal, normal_draw
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.labels import LabelledModel
 from ehrsynth.models.nn import mlp
+from ehrsynth.models.private import PerRecord
 from ehrsynth.schema import Schema
 
 
@@ -42,6 +43,7 @@ class VAE(LabelledModel):
     """
 
     penalises_rules = True
+    private = "gradients"
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class VAE(LabelledModel):
             self.encoder = mlp([layout.width, *hidden, 2 * latent_width])
             self.decoder = mlp([latent_width + self.labels.width, *reversed(hidden), layout.width])
         self.log_std = nn.Parameter(torch.full((layout.width - layout.binary.stop,), -2.0))
+        self._log_std = (PerRecord(self.log_std),)  # in a tuple, for it is no part of the model
 
     @override
     def observe(self, train: Records) -> None:
@@ -74,6 +77,12 @@ class VAE(LabelledModel):
         output = self.decoder[-1]
         assert isinstance(output, nn.Linear)
         output.bias.data.copy_(heads.marginal_logits(train))
+
+    @override
+    def observe_shares(self, shares: Tensor) -> None:
+        output = self.decoder[-1]
+        assert isinstance(output, nn.Linear)
+        output.bias.data.copy_(heads.logits_of(self.layout, shares))
 
     @property
     def std(self) -> Tensor:
@@ -91,6 +100,24 @@ class VAE(LabelledModel):
         total: Tensor = reconstruction + self.kl_weight * kl + broken
         self.log_losses(batch_idx, total=total, reconstruction=reconstruction, kl=kl)
         return total
+
+    @override
+    def record_modules(self) -> Iterator[nn.Module]:
+        yield from (self.encoder, self.decoder, *self._log_std)
+
+    @override
+    def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
+        mean, log_variance = self.encoder(batch).chunk(2, dim=1)
+        centre, spread = (part.unsqueeze(1).expand(-1, draws, -1) for part in (mean, log_variance))
+        logits = self.decoder(normal_draw(centre, spread, generator))
+        (log_std,) = self._log_std
+        std = heads.deviation(log_std(logits[..., self.layout.values].detach()))
+        surprise = heads.negative_log_likelihood(self.layout, batch.unsqueeze(1), logits, std)
+        return surprise.mean(1) + self.kl_weight * kl_of_normal(mean, log_variance)
+
+    @override
+    def compilable(self) -> Iterator[nn.Module]:
+        yield from (self.encoder, self.decoder)
 
     def configure_optimizers(self) -> Optimizer:
         """Adam on everything."""

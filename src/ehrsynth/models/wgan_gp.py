@@ -8,10 +8,10 @@ Gulrajani et al., Improved Training of Wasserstein GANs, NeurIPS 2017, algorithm
 Of discrete columns the critic sees the chances that the generator gives them, as in the paper's language model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from typing_extensions import override
 
@@ -89,6 +89,10 @@ class WGANGP(AdversarialModel):
         self.log_losses(batch_idx, generator=loss)
         self.descend(of_generator, loss + self.rules_penalty(chances))
         self.untoggle_optimizer(of_generator)
+
+    @override
+    def compilable(self) -> Iterator[nn.Module]:
+        yield self.generator  # the slope of the critic is differentiated once more
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Adam without momentum for both networks."""

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ehrsynth.layout import refuse_nan
-from ehrsynth.models.departures.network import DepartureNetwork, Tables
+from ehrsynth.models.departures.network import DepartureNetwork, Past, Tables
 from ehrsynth.models.departures.variables import NO_STATE, Variables
+from ehrsynth.models.truncation import Truncation
 
 Fits = Callable[[Tensor, Tensor], Tensor]  # which rows [m], of these numbers, of variables [m, V] fit, bool [m]
 
@@ -21,6 +22,8 @@ def drawn(
     generator: torch.Generator,
     fits: Fits | None = None,
     tries: int = 1,
+    past: Past | None = None,
+    truncation: Truncation = Truncation(),  # noqa: B008 (frozen)
 ) -> tuple[Tensor, Tensor]:
     """Draw what is not known of records.
 
@@ -33,12 +36,14 @@ def drawn(
         fits: which records fit, as far as their categories and numbers go; those are drawn until they do. None takes
             all.
         tries: times that they are drawn at most.
+        past: of the records.
+        truncation: of all draws.
 
     Returns:
         The variables [n, V], and which rows did not fit in any try.
     """
     tables = network.tables()
-    drawing = _Drawing.of(network, tables, variables, x, known)
+    drawing = _Drawing.of(network, tables, variables, x, known, past, truncation)
     if fits is None:
         drawing.draw(slice(0, variables.alone), generator)
         waiting = torch.zeros(0, dtype=torch.int64, device=x.device)
@@ -46,7 +51,8 @@ def drawn(
         waiting = torch.arange(len(x), device=x.device)
         for _ in range(tries):
             several = waiting.repeat(len(x) // len(waiting))  # so that the last rows do not take a round each
-            part = _Drawing.of(network, tables, variables, x[several], known[several])
+            before = None if past is None else past.of(several)
+            part = _Drawing.of(network, tables, variables, x[several], known[several], before, truncation)
             part.draw(slice(0, variables.alone), generator)
             met = fits(part.x, several).view(-1, len(waiting))
             done, first = met.any(0), met.to(torch.uint8).argmax(0)
@@ -72,18 +78,28 @@ class _Drawing:
     h: Tensor = field(repr=False)
     left: Tensor = field(repr=False)
     told: Tensor = field(repr=False)
+    odds: Tensor | None = field(repr=False)
+    truncation: Truncation
 
     @classmethod
     def of(
-        cls, network: DepartureNetwork, tables: Tables, variables: Variables, x: Tensor, known: Tensor
+        cls,
+        network: DepartureNetwork,
+        tables: Tables,
+        variables: Variables,
+        x: Tensor,
+        known: Tensor,
+        past: Past | None,
+        truncation: Truncation,
     ) -> "_Drawing":
         usual = variables.no_news.clamp(min=0).expand_as(x)
         sums = network.given(tables, variables, x, known)
+        if past is not None:
+            sums = sums + past.sums
         left = -variables.counted((x != variables.no_news) & known)  # to which the tally is added
         told = torch.zeros(left.shape[1], device=x.device)
-        return cls(
-            network, tables, variables, torch.where(known, x, usual), known, sums, network.states(sums), left, told
-        )
+        x, h, odds = torch.where(known, x, usual), network.states(sums), None if past is None else past.odds
+        return cls(network, tables, variables, x, known, sums, h, left, told, odds, truncation)
 
     def put(self, rows: Tensor, other: "_Drawing", places: Tensor) -> None:
         """Replace some rows by those of another drawing that has got as far."""
@@ -117,11 +133,17 @@ class _Drawing:
         place = torch.arange(places.start, places.stop, device=self.x.device)
         begin = torch.full_like(rows, places.start)
         categories = self.network.of_categories(variables, self.x)[:, places]
+        if self.odds is not None:
+            categories = categories + self.odds[:, places]
         while len(rows):
             logits = self.network.hazards(self.h[rows], places) + categories[rows]
             refuse_nan(logits)
             chance = torch.rand(logits.shape, generator=generator, device=logits.device)
-            hit = (chance < logits.sigmoid()) & (place >= begin[:, None]) & ~self.known[rows, places]
+            hit = (
+                (chance < self.truncation.bits(logits).sigmoid())
+                & (place >= begin[:, None])
+                & ~self.known[rows, places]
+            )
             some = hit.any(1)
             rows, found = rows[some], hit[some].to(torch.uint8).argmax(1) + places.start
             for at in found[torch.isin(found, variables.leveled)].unique().tolist():
@@ -138,7 +160,8 @@ class _Drawing:
             return rows
         logits = self.network.levels(self.tables, self.variables, self.h[rows], place, self.x[rows])
         refuse_nan(logits)
-        return torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
+        chances = self.truncation.levels(logits).softmax(1)
+        return torch.multinomial(chances, 1, generator=generator).squeeze(1)
 
     def _depart(self, rows: Tensor, places: Tensor | int, states: Tensor) -> None:
         """Note departures, one of each row."""

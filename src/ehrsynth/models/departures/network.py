@@ -121,12 +121,16 @@ class DepartureNetwork(nn.Module):
             return logits
         return logits.index_fill(1, torch.tensor([usual], device=h.device), -torch.inf)
 
-    def surprise(self, variables: Variables, x: Tensor, counts: Tensor, known: Tensor) -> Tensor:
+    def surprise(
+        self, variables: Variables, x: Tensor, counts: Tensor, known: Tensor, past: "Past | None" = None
+    ) -> Tensor:
         """Return the nats [n] of what is not ``known`` [n, V] of records ``x`` [n, V] with tallies of ``counts``."""
         prefixes = _Prefixes.of(variables, x, counts, known)
         tables = self.tables()
-        h = self.states(self._sums(tables, variables, prefixes, x, known), prefixes.owner)
+        h = self.states(self._sums(tables, variables, prefixes, x, known, past), prefixes.owner)
         categories = self.of_categories(variables, x)
+        if past is not None:
+            categories = categories + past.odds
         nats = h.new_zeros(len(h), dtype=torch.float32)
         for places in variables.hazards:
             here = ((prefixes.begin < places.stop) & (prefixes.end >= places.start)).nonzero().flatten()
@@ -147,9 +151,20 @@ class DepartureNetwork(nn.Module):
             nats = nats.index_add(0, here, cross_entropy(logits, of[:, place], reduction="none"))
         return nats.new_zeros(len(x)).index_add(0, prefixes.owner, nats)
 
-    def _sums(self, tables: "Tables", variables: Variables, prefixes: "_Prefixes", x: Tensor, known: Tensor) -> Tensor:
+    def _sums(
+        self,
+        tables: "Tables",
+        variables: Variables,
+        prefixes: "_Prefixes",
+        x: Tensor,
+        known: Tensor,
+        past: "Past | None",
+    ) -> Tensor:
         """Return the sums [m, width] of all prefixes."""
-        given = self.given(tables, variables, x, known).index_select(0, prefixes.owner)
+        given = self.given(tables, variables, x, known)
+        if past is not None:
+            given = given + past.sums
+        given = given.index_select(0, prefixes.owner)
         arrived = embedding_bag(prefixes.so_far, tables.arrived, prefixes.bags, mode="sum")
         return given + arrived + self.still_to_come(prefixes.left, prefixes.told)
 
@@ -161,6 +176,22 @@ class Tables(NamedTuple):
     known: Tensor
     level: Tensor
     pairs: dict[int, list[tuple[int, Tensor]]]
+
+
+class Past(NamedTuple):
+    """What was before each of n records, beside their own variables.
+
+    Attributes:
+        sums: [n, width], added to what the network reads.
+        odds: [n, V], added to the log odds that variables depart.
+    """
+
+    sums: Tensor
+    odds: Tensor
+
+    def of(self, rows: Tensor) -> "Past":
+        """Return what was before some of the records."""
+        return Past(self.sums[rows], self.odds[rows])
 
 
 class StateTable(nn.Module):

@@ -16,7 +16,7 @@ from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.diffusion.guidance import dropped
 from ehrsynth.models.diffusion.sampler import karras_schedule
 from ehrsynth.models.labels import LabelledModel
-from ehrsynth.models.nn import moving_average, warmup_cosine
+from ehrsynth.models.nn import MovingAverage, warmup_cosine
 from ehrsynth.schema import Schema
 
 
@@ -83,7 +83,7 @@ class DiffusionModel(SyntheticModel):
         options.whole(0, warmup_steps=warmup_steps)
         options.number(0, ema_decay=ema_decay, weight_decay=weight_decay)
         self.learning_rate, self.warmup_steps, self.weight_decay = learning_rate, warmup_steps, weight_decay
-        self.network, self.average = network, moving_average(network, ema_decay)
+        self.network, self.average = network, MovingAverage(network, ema_decay)
 
     def start_average(self) -> None:
         """Start the average again, from weights that were set after ``follow``."""
@@ -106,6 +106,10 @@ class DiffusionModel(SyntheticModel):
     def rate(self, total: float, step: int) -> float:
         """Return the share of the learning rate in a step: linear warm-up, then a cosine to zero in step ``total``."""
         return warmup_cosine(self.warmup_steps, total, step)
+
+    @override
+    def compilable(self) -> Iterator[nn.Module]:
+        yield self.network
 
     @override
     def remarks(self, steps: float) -> Iterator[str]:

@@ -30,7 +30,7 @@ class Sinusoid(nn.Module):
     def forward(self, noise: Tensor) -> Tensor:
         """Return the embedding of ``noise``."""
         angles = noise * self.frequencies
-        return nn.functional.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, self.odd))
+        return nn.functional.pad(torch.cat([angles.cos(), angles.sin()], dim=-1), (0, self.odd))
 
 
 class RandomFourier(nn.Module):
@@ -45,7 +45,7 @@ class RandomFourier(nn.Module):
     def forward(self, noise: Tensor) -> Tensor:
         """Return the embedding of ``noise``."""
         angles = 2 * math.pi * noise * self.turns
-        return torch.cat([noise, angles.sin(), angles.cos()], dim=1)
+        return torch.cat([noise, angles.sin(), angles.cos()], dim=-1)
 
 
 class FourierFeatures(nn.Module):
@@ -64,4 +64,4 @@ class FourierFeatures(nn.Module):
     def forward(self, noise: Tensor) -> Tensor:
         """Return the features of ``noise``; the width is even."""
         angles = noise * self.frequencies
-        return torch.cat([angles.sin(), angles.cos()], dim=1)
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -31,8 +31,11 @@ def edm_loss(
 def edm_errors(
     network: Network, x: Tensor, generator: torch.Generator, *, sigma_data: float, log_mean: float, log_std: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the weighted squared errors [n, p] that ``edm_loss`` is the mean of, and the denoised rows [n, p]."""
-    sigma = (log_mean + log_std * torch.randn(len(x), 1, generator=generator, device=x.device)).exp()
+    """Return the weighted squared errors [n, p] that ``edm_loss`` is the mean of, and the denoised rows [n, p].
+
+    Rows [n, k, p] have a noise level for each of their k draws.
+    """
+    sigma = (log_mean + log_std * torch.randn(*x.shape[:-1], 1, generator=generator, device=x.device)).exp()
     noise = sigma * torch.randn(x.shape, generator=generator, device=x.device)
     weight = (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
     denoised = denoise(network, x + noise, sigma, sigma_data)

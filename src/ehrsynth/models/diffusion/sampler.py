@@ -28,15 +28,17 @@ def heun(denoise: Callable[[Tensor, Tensor], Tensor], x: Tensor, sigmas: Tensor)
     Args:
         denoise: D, called with rows [n, p] and one noise level [1, 1].
         x: starting rows [n, p], normal with standard deviation ``sigmas[0]``.
-        sigmas: noise levels [N + 1], falling, on the device of ``x``; the last may be zero.
+        sigmas: noise levels [N + 1], falling, on the device of ``x``; the last may be zero. Which are, is asked once: a
+            device that is asked in each step waits in each.
 
     Returns:
         Rows [n, p] at the last noise level.
     """
-    for sigma, following in zip(sigmas[:-1].view(-1, 1, 1), sigmas[1:].view(-1, 1, 1), strict=True):
+    noisy = (sigmas[1:] > 0).tolist()
+    for sigma, following, more in zip(sigmas[:-1].view(-1, 1, 1), sigmas[1:].view(-1, 1, 1), noisy, strict=True):
         slope = (x - denoise(x, sigma)) / sigma
         ahead = x + (following - sigma) * slope
-        if following > 0:
+        if more:
             slope = 0.5 * (slope + (ahead - denoise(ahead, following)) / following)
             ahead = x + (following - sigma) * slope
         x = ahead

@@ -1,0 +1,222 @@
+"""Dates: when a record begins, how long its visits last, when its patient was born and died; and days made to dates."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ehrsynth.disclosure import LEAST
+from ehrsynth.kinds import span
+from ehrsynth.layout import Layout
+from ehrsynth.models.visits.numbers import Numbers, Observed
+from ehrsynth.schema import Schema
+from ehrsynth.visit_batch import days_between
+from ehrsynth.visits import DAY, UNKNOWN, Integers, Visits, VisitSchema
+
+FIRST, GAP, STAY, DIES, BIRTH, MEASURED = range(6)  # the numbers; measurements follow in their order
+TICKS = (DAY, DAY // 24, DAY // 1440, DAY // 86_400, 1)  # days, hours, minutes, seconds, microseconds
+YEAR = 365.25
+LEAST_CHANCE = 1e-6
+SELDOM = 1e-3  # of the visits, that begin before the one before has ended: then that is a fault, and none does
+TOGETHER = 2.0  # years, within which ages tell the date of birth: then a column is an age
+
+Array = NDArray[Any]
+
+
+class Calendar(nn.Module):
+    """What the training visits say of dates, without which a record has days but no date.
+
+    Nothing told here is of fewer than ten patients: laws see every value of a patient once, see ``Numbers``.
+
+    Args:
+        schema: of the patients' rows.
+        visit_schema: of their visits.
+        ranges: about how many a number has.
+
+    Attributes:
+        numbers: days since 1970 of first visits, gaps, stays, days from the last visit to death, years of age at the
+            first visit (beyond the row's age, if it has one), and the measurements.
+        empty: share of patients without a visit.
+        most: visits of a record, at most: so many ten patients have.
+    """
+
+    empty: Tensor
+    most: Tensor
+    died: Tensor  # share of patients of whom a death is known
+    ticks: Tensor  # microseconds between two times that starts, ends, births and deaths can have
+    overlaps: Tensor  # whether stays do
+    age: Tensor  # the encoded value column that is an age, or -1; and -2 if no birth is known
+
+    def __init__(self, schema: Schema, visit_schema: VisitSchema, ranges: int) -> None:
+        super().__init__()
+        self.layout = Layout.of(schema)
+        self.spans = [span(schema.by_name[encoded.column]) for encoded in self.layout.fields[self.layout.values]]
+        self.measurements = visit_schema.measurements
+        self.numbers = Numbers(MEASURED + len(self.measurements), ranges)
+        self.register_buffer("empty", torch.tensor(0.0))
+        self.register_buffer("most", torch.tensor(1))
+        self.register_buffer("died", torch.tensor(0.0))
+        self.register_buffer("ticks", torch.tensor([DAY] * 4))
+        self.register_buffer("overlaps", torch.tensor(False))
+        self.register_buffer("age", torch.tensor(-2))
+
+    def learn(self, static: Tensor, visits: Visits) -> None:
+        """Take laws and shares from the training patients."""
+        some = visits.per_patient > 0
+        first = np.full(len(visits), UNKNOWN)
+        last = np.full(len(visits), UNKNOWN)
+        first[some], last[some] = visits.starts[visits.offsets[:-1][some]], visits.starts[visits.offsets[1:][some] - 1]
+        self.empty.fill_(_told_share(~some))
+        self.most.fill_(int(np.sort(visits.per_patient)[::-1][: min(LEAST, len(visits))][-1]) or 1)
+        self.ticks.copy_(torch.tensor([_tick(one) for one in (visits.starts, visits.ends, visits.born, visits.died)]))
+        stays = days_between(visits.starts, visits.ends)
+        later = np.flatnonzero(visits.number > 0)
+        self.overlaps.fill_(bool((stays[later - 1] > visits.gaps[later]).sum() > SELDOM * max(len(later), 1)))
+        known = some & (visits.died != UNKNOWN)
+        self.died.fill_(_told_share(known) / max(float(some.mean()), 1e-9) if known.any() else 0.0)
+        patients = np.arange(len(visits))
+        starts, ends = (self._decimals(int(tick)) for tick in (self.ticks[0], self.ticks[1]))
+        known_stay = np.isfinite(stays)
+        observed = [
+            Observed(first[some] / DAY, patients[some], starts),
+            Observed(visits.gaps[later], visits.patient[later], starts),
+            Observed(stays[known_stay], visits.patient[known_stay], max(starts, ends)),
+            Observed(
+                days_between(last, visits.died)[known], patients[known], max(starts, self._decimals(int(self.ticks[3])))
+            ),
+            self._birth(static, visits, first, some),
+        ]
+        for place, measurement in enumerate(self.measurements):
+            mine = visits.measured == place
+            whose = visits.patient[visits.visit_of_value[mine]]
+            observed.append(Observed(visits.values[mine], whose, measurement.decimals, measurement.bounds))
+        self.numbers.learn(observed)
+
+    def _birth(self, static: Tensor, visits: Visits, first: Integers, some: Array) -> Observed:
+        """Return years from birth to the first visit, beyond those of the row's age if a column is that."""
+        known = np.flatnonzero(some & (visits.born != UNKNOWN))
+        years = (first[known] - visits.born[known]) / DAY / YEAR
+        if len(known) < LEAST:
+            return Observed(np.zeros(0), known[:0], 0)
+        self.age.fill_(-1)
+        least = TOGETHER
+        found = years
+        for column, (low, wide) in enumerate(self.spans):
+            beyond = years - (low + wide * static[known, self.layout.values.start + column].double().numpy())
+            if (apart := float(np.subtract(*np.quantile(beyond, [0.95, 0.05])))) < least:
+                self.age.fill_(column)
+                least, found = apart, beyond
+        return Observed(found, known, 3)
+
+    @staticmethod
+    def _decimals(tick: int) -> int:
+        return 0 if tick == DAY else 5
+
+    def nats_of_number(self, lengths: Tensor) -> Tensor:
+        """Return the log of the chance [b] that a record has no visit, or has one, of so many visits each."""
+        chance = torch.where(lengths > 0, 1 - self.empty, self.empty)
+        return chance.clamp(min=LEAST_CHANCE).log()
+
+    def firsts(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw the days since 1970 [n], float64, of first visits."""
+        return self._number(FIRST, n, generator)
+
+    def deaths(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw days from the last visit to death [n], float64; NaN of those who are not known to have died."""
+        days = self._number(DIES, n, generator)
+        return days.where(torch.rand(n, generator=generator, device=days.device) < self.died, torch.nan)
+
+    def _number(self, number: int, n: int, generator: torch.Generator) -> Tensor:
+        """Draw from the whole law of a number, of which every range is as likely as it is wide."""
+        edges = self.numbers.edges[number]
+        place = torch.rand(n, generator=generator, device=edges.device)
+        ranges = (torch.searchsorted(edges, place, right=True) - 1).clamp(max=self.numbers.sizes[number] - 1)
+        return self.numbers.drawn(number, ranges, generator)
+
+    def births(self, static: Tensor, firsts: Integers, generator: torch.Generator) -> Integers:
+        """Draw microseconds since 1970 [n] of births, given first visits; ``UNKNOWN`` where nobody's is known."""
+        n = len(static)
+        if int(self.age) == -2:
+            return np.full(n, UNKNOWN)
+        years = self._number(BIRTH, n, generator)
+        if (column := int(self.age)) >= 0:
+            low, wide = self.spans[column]
+            years = years + low + wide * static[:, self.layout.values.start + column]
+        tick = int(self.ticks[2])
+        return (firsts - np.round(years.cpu().numpy() * YEAR * DAY).astype(np.int64)) // tick * tick
+
+    def moments(self, days: Tensor) -> Integers:
+        """Return microseconds since 1970 [n] of days since then, as times of visits are told."""
+        tick = int(self.ticks[0])
+        return np.round(days.cpu().numpy() * (DAY / tick)).astype(np.int64) * tick
+
+    def dated(self, told: "Told", since: Integers, born: Integers) -> Visits:
+        """Return visits with dates.
+
+        Args:
+            told: the visits in days.
+            since: microseconds since 1970 [n], from which the first gap of each patient counts.
+            born: likewise [n].
+        """
+        n = len(since)
+        per_patient = np.bincount(told.patient, minlength=n)
+        offsets = np.concatenate([np.zeros(1, np.int64), per_patient.cumsum()])
+        start, end, _, death = (int(tick) for tick in self.ticks)
+        sums = np.concatenate(
+            [np.zeros(1, np.int64), np.round(told.gaps * (DAY / start)).astype(np.int64).cumsum() * start]
+        )
+        starts = since[told.patient] + sums[1:] - sums[offsets[:-1]][told.patient]
+        known = np.isfinite(told.stays)
+        stay = np.round(np.where(known, told.stays, 0.0) * (DAY / end)).astype(np.int64) * end
+        ends = np.maximum((starts + stay) // end * end, starts)  # where only the day is known, it ends on that
+        if not bool(self.overlaps) and len(starts):
+            before = np.flatnonzero(np.diff(told.patient) == 0)
+            ends[before] = np.minimum(ends[before], starts[before + 1])
+        died = np.full(n, UNKNOWN)
+        some = np.isfinite(told.dies)
+        last = since + sums[offsets[1:]] - sums[offsets[:-1]]
+        days = np.round(np.where(some, told.dies, 0.0) * (DAY / death)).astype(np.int64) * death
+        died[some] = np.maximum((last + days) // death * death, last)[some]
+        return Visits(
+            offsets=offsets,
+            starts=starts,
+            ends=np.where(known, ends, UNKNOWN),
+            kinds=told.kinds.astype(np.int16),
+            code_offsets=told.code_offsets,
+            codes=told.codes,
+            value_offsets=told.value_offsets,
+            measured=told.measured,
+            values=told.values,
+            born=born,
+            died=died,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """Visits in days, in the order of patients and time; see ``Visits`` and ``VisitBatch`` for what is what."""
+
+    patient: Integers
+    gaps: Array = field(repr=False)
+    stays: Array = field(repr=False)
+    kinds: Array = field(repr=False)
+    code_offsets: Integers = field(repr=False)
+    codes: Array = field(repr=False)
+    value_offsets: Integers = field(repr=False)
+    measured: Array = field(repr=False)
+    values: Array = field(repr=False)
+    dies: Array = field(repr=False)
+
+
+def _told_share(which: Array) -> float:
+    """Return the share of patients, zero if fewer than ten have it."""
+    return float(which.mean()) if which.sum() >= LEAST else 0.0
+
+
+def _tick(times: Integers) -> int:
+    """Return the coarsest step between times that all of them keep, a day if none is known."""
+    known = times[times != UNKNOWN]
+    return next(tick for tick in TICKS if not (known % tick).any())

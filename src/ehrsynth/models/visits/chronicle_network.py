@@ -1,0 +1,81 @@
+"""The network of Chronicle: that of Tally, which is told what was before a visit, and says whether another follows."""
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from ehrsynth.models.departures.network import DepartureNetwork, Past
+from ehrsynth.models.departures.pairs import Pairs
+from ehrsynth.models.departures.variables import Variables
+from ehrsynth.models.tally import Tally
+from ehrsynth.models.visits.history import FEATURES, History
+from ehrsynth.models.visits.visit_rows import CODE
+
+FATES = 3  # another visit, none, none for the patient has died
+STD = 0.02  # of what vectors of codes start with
+
+
+class HistoryNetwork(DepartureNetwork):
+    """Adds the past of n visits to what a ``DepartureNetwork`` reads, and to its log odds of codes.
+
+        sum      +=  sum of A[codes of the latest visit] + sum of B[codes before] log(1 + times)
+        odds_c   +=  sum over f of (a_f + u_fc + w_fc) feature_f(c)        see ``History.features``; those of absence
+                     are minus these, where a code is usually present
+        fate      =  softmax(F h), of the state h before anything of a visit is known
+
+    u is what training visits say of each code that never was, was in the latest visit, or before only: the odds start
+    there, which is a Markov chain. A, B, a and w are learned from nothing.
+
+    Args:
+        variables: of visits as rows.
+        pairs: of them.
+        width: of h.
+        depth: number of residual blocks.
+        dropout: share of units left out in training.
+        codes: how many there are, the first variables of a row.
+        deaths: ranges of days until death.
+    """
+
+    usual: Tensor  # u, [FEATURES, codes]
+    place: Tensor  # of each code among the variables
+    sign: Tensor  # of its odds: a code that is usually present departs by being absent
+
+    def __init__(
+        self, variables: Variables, pairs: Pairs, width: int, depth: int, dropout: float, codes: int, deaths: int
+    ) -> None:
+        super().__init__(variables, pairs, width, depth, dropout)
+        self.register_buffer("usual", torch.zeros(FEATURES, codes))
+        place = torch.empty(variables.states.codes, dtype=torch.int64, device=variables.order.device)
+        place[variables.order[variables.alone :]] = torch.arange(
+            variables.tallies.stop, variables.tallies.stop + len(place), device=place.device
+        )
+        place = place[:codes]
+        self.register_buffer("place", place, persistent=False)
+        self.register_buffer("sign", 1.0 - 2.0 * (variables.no_news[place] == 1), persistent=False)
+        self.every = nn.Parameter(torch.zeros(FEATURES))
+        self.each = nn.Parameter(torch.zeros(FEATURES, codes))
+        self.latest = nn.Parameter(STD * torch.randn(codes, width))
+        self.earlier = nn.Parameter(STD * torch.randn(codes, width))
+        self.fate, self.death = nn.Linear(width, FATES), nn.Linear(width, deaths)
+
+    def past(self, history: History) -> Past:
+        """Return what was before the visits of n patients."""
+        sums = history.latest.float() @ self.latest + history.times.log1p() @ self.earlier
+        weights = self.every[:, None] + self.usual + self.each
+        found = (history.features() * weights).sum(1) * self.sign
+        odds = found.new_zeros(len(found), len(self.sizes)).index_copy(1, self.place, found)
+        return Past(sums, odds)
+
+    def before(self, variables: Variables, x: Tensor, known: Tensor, past: Past) -> Tensor:
+        """Return h [n, width] before anything of a visit is known but the past: ``fate`` and ``death`` read it."""
+        return self.states(self.given(self.tables(), variables, x, known) + past.sums)
+
+
+class VisitTally(Tally):
+    """A Tally of visits as rows, whose network is told what was before them; see ``Chronicle``."""
+
+    @override
+    def made_network(self) -> HistoryNetwork:
+        codes = sum(name.startswith(CODE) for name in self.schema.names)
+        pairs, deaths = Pairs(self.parents, self.pairs), 2 * self.ranges
+        return HistoryNetwork(self.variables, pairs, self.width, self.depth, self.dropout, codes, deaths)

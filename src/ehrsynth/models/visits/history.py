@@ -1,0 +1,135 @@
+"""What was before a visit: how long ago, of which kind, which codes how often and when."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ehrsynth.disclosure import LEAST
+from ehrsynth.models.visits.stepwise import Step
+from ehrsynth.visits import Visits
+
+FEATURES = 6  # of each code
+YEAR = 365.0
+SOME = 0.5  # visits added to each count
+
+Places = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """The past of k patients.
+
+    Attributes:
+        static: [k, s], their rows.
+        firsts: float64 [k], days since 1970 of their first visits.
+        number: int64 [k], visits so far.
+        kinds: int64 [k], of the latest; the number of kinds stands for none.
+        gaps: [k], of the latest, in days; NaN before the second.
+        elapsed: [k], days from the first visit to the latest.
+        values: [k, measurements], each as it was last measured; NaN if it never was.
+        latest: bool [k, codes], the codes of the latest visit.
+        times: [k, codes], how many visits had each code.
+        seen: [k, codes], days from the first visit to the latest that had it.
+    """
+
+    static: Tensor = field(repr=False)
+    firsts: Tensor = field(repr=False)
+    number: Tensor = field(repr=False)
+    kinds: Tensor = field(repr=False)
+    gaps: Tensor = field(repr=False)
+    elapsed: Tensor = field(repr=False)
+    values: Tensor = field(repr=False)
+    latest: Tensor = field(repr=False)
+    times: Tensor = field(repr=False)
+    seen: Tensor = field(repr=False)
+
+    @classmethod
+    def none(cls, static: Tensor, firsts: Tensor, kinds: int, codes: int, measurements: int) -> "History":
+        """Return the past of patients who had no visit."""
+        k, device = len(static), static.device
+        zeros, nan = torch.zeros(k, device=device), torch.full((k, 1 + measurements), torch.nan, device=device)
+        number, none = torch.zeros(k, dtype=torch.int64, device=device), torch.zeros(k, codes, device=device)
+        return cls(static, firsts, number, number + kinds, nan[:, 0], zeros, nan[:, 1:], none > 0, none, none)
+
+    def of(self, rows: Tensor) -> "History":
+        """Return the past of some of the patients."""
+        return History(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: list["History"]) -> "History":
+        """Return the past of the patients of several, one after the other."""
+        return cls(*(torch.cat([getattr(part, each.name) for part in parts]) for each in fields(cls)))
+
+    def after(self, visit: Step) -> "History":
+        """Return the past once a visit of each patient belongs to it."""
+        later = self.number > 0
+        elapsed = self.elapsed + visit.gaps.float().where(later, 0.0)
+        return History(
+            static=self.static,
+            firsts=self.firsts,
+            number=self.number + 1,
+            kinds=visit.kinds,
+            gaps=visit.gaps.float().where(later, torch.nan),
+            elapsed=elapsed,
+            values=torch.where(visit.values.isfinite(), visit.values.float(), self.values),
+            latest=visit.codes,
+            times=self.times + visit.codes.float(),
+            seen=torch.where(visit.codes, elapsed[:, None], self.seen),
+        )
+
+    def features(self) -> Tensor:
+        """Return what may tell whether each code comes again, [k, FEATURES, codes].
+
+        Whether it never was, was in the latest visit, or was before that only; then the log of how often, the log of
+        years since, and the share of visits that had it.
+        """
+        ever = self.times > 0
+        since = ((self.elapsed[:, None] - self.seen) / YEAR).clamp(min=0).log1p() * ever
+        often = self.times.clamp(min=1).log()
+        share = self.times / self.number.clamp(min=1)[:, None]
+        parts = [(~ever).float(), self.latest.float(), (ever & ~self.latest).float(), often, since, share]
+        return torch.stack(parts, dim=1)
+
+
+def usual_odds(visits: Visits, codes: int) -> Tensor:
+    """Return the log odds [4, codes] of a code that was never, was in the latest visit, or before only; and of any.
+
+    They are those of all codes together where fewer than ten patients stand behind them.
+    """
+    patient, number = visits.patient[visits.visit_of_code], visits.number[visits.visit_of_code]
+    code = visits.codes.astype(np.int64)
+    order = np.lexsort((number, code, patient))
+    patient, number, code = patient[order], number[order], code[order]
+    again = np.r_[(np.diff(patient) == 0) & (np.diff(code) == 0), False] if len(code) else np.zeros(0, bool)
+    until = np.where(again, np.r_[number[1:], 0][: len(number)], visits.per_patient[patient])
+    between = np.maximum(until - number - 2, 0) + (again & (until > number + 1))  # visits at which it was before only
+    followed = number + 1 < visits.per_patient[patient]
+    new = ~np.r_[False, again[:-1]][: len(again)]
+    returned = again & (until > number + 1)
+
+    def counted(which: Places, weights: Places | None = None) -> Places:
+        return np.bincount(code[which], None if weights is None else weights[which], codes)
+
+    def people(which: Places) -> Places:
+        return np.bincount(np.unique(code[which] * len(visits) + patient[which]) // len(visits), minlength=codes)
+
+    latest, before = counted(followed), counted(between > 0, between)
+    every = np.ones(len(code), bool)
+    found = []
+    for events, exposed in (
+        (new, visits.count - latest - before),
+        (again & ~returned, latest),
+        (returned, before),
+        (every, np.full(codes, visits.count)),
+    ):
+        count = counted(events)
+        pooled = (count.sum() + SOME) / (exposed.sum() + 2 * SOME)
+        own = (count + SOME) / (exposed + 2 * SOME)
+        told = (people(events) >= LEAST) & (exposed - count >= LEAST)
+        rare = np.minimum(pooled, LEAST / np.maximum(exposed, LEAST)) if events is new or events is every else pooled
+        found.append(np.where(told, own, rare).clip(1e-6, 1 - 1e-6))
+    return torch.logit(torch.from_numpy(np.stack(found))).float()

@@ -1,0 +1,297 @@
+"""The parts of models of visits against loops over patients, and what may be told of few."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from ehrsynth.errors import OptionError
+from ehrsynth.models.truncation import Truncation
+from ehrsynth.models.visits.calendar import DIES, FIRST, GAP, MEASURED, STAY, Calendar
+from ehrsynth.models.visits.chronicle import Chronicle
+from ehrsynth.models.visits.history import YEAR, History, usual_odds
+from ehrsynth.models.visits.markov import Markov
+from ehrsynth.models.visits.numbers import Numbers, Observed
+from ehrsynth.models.visits.stepwise import steps_of
+from ehrsynth.visit_batch import batch_of
+from ehrsynth.visits import DAY, UNKNOWN, Visits
+from tests.visits import SCHEMA, simulated, visit_schema
+
+CODES = 9
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def numbers_of(values: list[float], patients: list[int], decimals: int = 0) -> Numbers:
+    numbers = Numbers(1, 8)
+    numbers.learn([Observed(np.array(values), np.array(patients), decimals)])
+    return numbers
+
+
+def test_numbers_keep_what_many_share_and_tell_nothing_of_one() -> None:
+    values = [0.0] * 40 + [7.0] * 40 + list(np.linspace(10, 50, 60)) + [999.0]
+    numbers = numbers_of(values, list(range(len(values))), 1)
+    drawn = numbers.value_at(0, torch.linspace(0, 1, 5001))
+    assert (drawn == 0).float().mean() == pytest.approx(40 / 141, abs=0.01)
+    assert ((drawn - 7).abs() < 1e-4).float().mean() == pytest.approx(40 / 141, abs=0.01)
+    assert drawn.max() < 999
+    given = torch.tensor([0.0, 7.0, 30.0])
+    torch.testing.assert_close(numbers.value_at(0, numbers.place_of(0, given)).float(), given, rtol=1e-3, atol=1e-3)
+    ranges = numbers.range_of(0, given)
+    for number, value in zip(ranges.tolist(), given.tolist(), strict=True):
+        within = numbers.drawn(0, torch.full((200,), number), rng())
+        assert within.min() - 1e-4 <= value <= within.max() + 1e-4
+        assert torch.equal(numbers.range_of(0, within), torch.full((200,), number))
+    assert numbers.place_of(0, torch.tensor([torch.nan])).isnan().all()
+
+
+def test_a_number_that_one_patient_has_often_is_no_atom() -> None:
+    values = [123.4] * 50 + list(np.linspace(0, 300, 60))
+    drawn = numbers_of(values, [0] * 50 + list(range(1, 61)), 1).value_at(0, torch.linspace(0, 1, 5001))
+    assert (drawn.round(decimals=1) == 123.4).float().mean() < 0.02
+
+
+def test_a_number_that_nobody_has() -> None:
+    numbers = numbers_of([], [])
+    assert numbers.drawn(0, torch.zeros(3, dtype=torch.int64), rng()).tolist() == [0.0, 0.0, 0.0]
+
+
+def learned(static: torch.Tensor, visits: Visits, measurements: int = 1) -> Calendar:
+    calendar = Calendar(SCHEMA, visit_schema(CODES, measurements), 16)
+    calendar.learn(static, visits)
+    return calendar
+
+
+def test_a_calendar_has_the_laws_of_the_training_visits() -> None:
+    static, visits = simulated(400, codes=CODES)
+    calendar = learned(static, visits)
+    assert calendar.empty == 0
+    assert calendar.died == pytest.approx((visits.died != UNKNOWN).mean())
+    assert calendar.most == np.sort(visits.per_patient)[-10]
+    assert not calendar.overlaps
+    assert int(calendar.age) == 0  # the only number, which is years of age
+    gaps = visits.gaps[visits.number > 0]
+    sizes = calendar.numbers.sizes
+    for number, values in ((GAP, gaps), (FIRST, visits.starts[visits.offsets[:-1]] / DAY)):
+        drawn = calendar._number(number, 20_000, rng())
+        told = torch.from_numpy(np.quantile(values, [0.1, 0.5, 0.9]))
+        torch.testing.assert_close(drawn.quantile(torch.tensor([0.1, 0.5, 0.9]).double()), told, rtol=0.15, atol=2.0)
+    assert all(size > 3 for number, size in enumerate(sizes) if number in (GAP, STAY, DIES, MEASURED))
+    firsts = np.full(400, 15_000 * DAY)
+    born = calendar.births(static, firsts, rng())
+    age = 20 + 70 * static[:, -1].numpy()
+    np.testing.assert_allclose((firsts - born) / DAY / 365.25, age, atol=0.1)
+    assert not (born % DAY).any()
+
+
+def test_nothing_is_told_of_fewer_than_ten() -> None:
+    static, visits = simulated(60, codes=CODES)
+    some = np.flatnonzero(visits.died != UNKNOWN)[:9]
+    died, born = np.full(60, UNKNOWN), np.full(60, UNKNOWN)
+    died[some], born[some] = visits.died[some], visits.born[some]
+    calendar = learned(static, dataclasses.replace(visits, died=died, born=born))
+    assert calendar.died == 0
+    assert (calendar.births(static, np.zeros(60, np.int64), rng()) == UNKNOWN).all()
+
+
+def test_dates_keep_the_resolution_of_the_training_dates() -> None:
+    static, visits = simulated(80, codes=CODES)
+    minute = DAY // 1440
+    shifted = dataclasses.replace(visits, starts=visits.starts + 7 * minute, ends=np.full(visits.count, UNKNOWN))
+    calendar = learned(static, shifted)
+    assert calendar.ticks.tolist() == [minute, DAY, DAY, DAY]
+    assert not (calendar.moments(calendar.firsts(50, rng())) % minute).any()
+
+
+def test_history_is_what_a_loop_says() -> None:
+    static, visits = simulated(12, codes=CODES)
+    batch = batch_of(visits, static, 1)
+    past = History.none(batch.static, batch.first, 2, CODES, 1)
+    hot, starts = batch.multi_hot(CODES).bool(), batch.gaps.cumsum(1)
+    for t, visit in enumerate(steps_of(batch, CODES)):
+        features = past.features()
+        for i in np.flatnonzero(batch.lengths.numpy() > t):
+            before = hot[i, :t]
+            for code in range(CODES):
+                had = before[:, code].nonzero().flatten().tolist()
+                expected = [0.0] * 6
+                expected[0 if not had else 1 if had[-1] == t - 1 else 2] = 1.0
+                if had:
+                    since = float(starts[i, t - 1] - starts[i, had[-1]])
+                    expected[3:] = [np.log(len(had)), np.log1p(since / YEAR), len(had) / t]
+                assert features[i, :, code].tolist() == pytest.approx(expected, abs=1e-5)
+            known = [float(value) for value in batch.values[i, :t, 0] if value == value]
+            assert past.values[i].isnan() if not known else past.values[i] == known[-1]
+            assert int(past.kinds[i]) == (2 if t == 0 else int(batch.kinds[i, t - 1]))
+            assert past.gaps[i].isnan() if t < 2 else past.gaps[i] == batch.gaps[i, t - 1]
+        past = past.after(visit)
+
+
+def test_usual_odds_are_what_a_loop_counts() -> None:
+    _, visits = simulated(500, codes=CODES)
+    counts = np.zeros((4, 2, CODES))
+    for i in range(len(visits)):
+        ever, latest = set(), set()
+        for v in range(visits.offsets[i], visits.offsets[i + 1]):
+            here = set(visits.codes[visits.code_offsets[v] : visits.code_offsets[v + 1]].tolist())
+            for code in range(CODES):
+                state = 1 if code in latest else 2 if code in ever else 0
+                counts[state, int(code in here), code] += 1
+                counts[3, int(code in here), code] += 1
+            latest, ever = here, ever | here
+    found = usual_odds(visits, CODES)
+    expected = np.log((counts[:, 1] + 0.5) / (counts[:, 0] + 0.5))
+    enough = counts.min(1) >= 20  # then they are of ten patients too
+    assert enough.sum() > 10
+    np.testing.assert_allclose(found.numpy()[enough], expected[enough], rtol=1e-4, atol=1e-4)
+    assert np.isfinite(found.numpy()).all()
+
+
+def test_markov_counts_what_a_loop_counts() -> None:
+    static, visits = simulated(500, codes=CODES)
+    model = Markov(schema=SCHEMA, visit_schema=visit_schema(CODES))
+    model.observe(static, visits)
+    first, new, stays = np.zeros((3, 2, CODES))
+    kinds, lengths = np.zeros((3, 2)), visits.per_patient
+    for i in range(len(visits)):
+        latest: set[int] | None = None
+        kind = 2
+        for v in range(visits.offsets[i], visits.offsets[i + 1]):
+            here = set(visits.codes[visits.code_offsets[v] : visits.code_offsets[v + 1]].tolist())
+            for code in range(CODES):
+                table = first if latest is None else stays if code in latest else new
+                table[0, code] += code in here
+                table[1, code] += 1
+            kinds[kind, visits.kinds[v]] += 1
+            latest, kind = here, int(visits.kinds[v])
+    for row, (count, among) in enumerate((first, new, stays)):
+        enough = count >= 20
+        np.testing.assert_allclose(model.codes[row][enough], ((count + 0.5) / (among + 1))[enough], rtol=1e-5)
+    np.testing.assert_allclose(model.kinds, (kinds + 0.5) / (kinds + 0.5).sum(1, keepdims=True), rtol=1e-5)
+    reached = [(lengths >= number).sum() for number in (1, 2, 3)]
+    np.testing.assert_allclose(model.ends[:2], [1 - reached[1] / reached[0], 1 - reached[2] / reached[1]], rtol=1e-5)
+
+
+def test_markov_tells_no_code_of_few() -> None:
+    static, visits = simulated(100, codes=CODES)
+    nine = np.flatnonzero(visits.number == 0)[:9]
+    codes, offsets = (
+        visits.codes[visits.codes != 0],
+        np.cumsum([0, *np.bincount(visits.visit_of_code[visits.codes != 0], minlength=visits.count)]),
+    )
+    rare = np.insert(codes, offsets[nine], 0)
+    more = np.zeros(visits.count + 1, np.int64)
+    np.add.at(more, nine + 1, 1)
+    model = Markov(schema=SCHEMA, visit_schema=visit_schema(CODES))
+    model.observe(
+        static, dataclasses.replace(visits, codes=rare.astype(np.int32), code_offsets=offsets + more.cumsum())
+    )
+    none = Markov(schema=SCHEMA, visit_schema=visit_schema(CODES))
+    none.observe(static, dataclasses.replace(visits, codes=codes, code_offsets=offsets))
+    assert model.codes[0, 0] < 0.1
+    assert model.codes[0, 0] != pytest.approx(0.09, abs=0.01)
+
+
+def test_a_visit_as_a_row_and_back() -> None:
+    static, visits = simulated(60, codes=CODES)
+    model = Chronicle(schema=SCHEMA, visit_schema=visit_schema(CODES), width=8, warmup_steps=1)
+    model.observe(static, visits)
+    visited = model._visited(batch_of(visits, static, 1))
+    order = torch.arange(visits.count)  # patient by patient, visit by visit
+    assert torch.equal(visited.owner, torch.from_numpy(visits.patient))
+    numbers = model.calendar.numbers
+    step = model.as_rows.visit(visited.rows, numbers, visited.past.number == 0)
+    assert step.kinds.tolist() == visits.kinds.tolist()
+    whose, codes = step.codes.nonzero(as_tuple=True)
+    assert whose.tolist() == visits.visit_of_code.tolist()
+    assert codes.tolist() == visits.codes.tolist()
+    assert torch.equal(visited.past.number, torch.from_numpy(visits.number))
+    later = visits.number > 0
+    assert (step.gaps[~torch.from_numpy(later)] == 0).all()
+    # A value that fewer than ten share comes back near it, others exactly.
+    assert np.corrcoef(step.gaps.numpy()[later], visits.gaps[later])[0, 1] > 0.95
+    assert len(visited.ender) == len(visits) == len(set(visited.ender.tolist()))
+    assert len(order) == len(visited.rows)
+    static_places = [model.as_rows.layout.places[f"row {name}"] for name in SCHEMA.names]
+    shown = torch.cat([visited.rows[:, places] for places in static_places], dim=1)
+    own = torch.cat([static[:, model.layout.places[name]] for name in SCHEMA.names], dim=1)
+    assert torch.equal(shown, own[visited.owner])
+
+
+def test_what_is_known_before_a_visit_says_nothing_of_it() -> None:
+    """The likelihood of a record's beginning does not change with what comes later."""
+    static, visits = simulated(60, codes=CODES)
+    model = Chronicle(schema=SCHEMA, visit_schema=visit_schema(CODES), width=8, warmup_steps=1)
+    model.observe(static, visits)
+    long = np.flatnonzero(visits.per_patient >= 3)
+    batch = batch_of(visits, static, 1, long)
+    changed = dataclasses.replace(batch, codes=batch.codes.clone(), kinds=batch.kinds.clone())
+    second = batch.places % batch.longest >= 1
+    changed.codes[second] = CODES - 1 - changed.codes[second]
+    changed.kinds[:, 1:] = 1 - changed.kinds[:, 1:]
+    one, other = model._visited(batch), model._visited(changed)
+    for visited in (one, other):
+        upto = (visited.past.number <= 1).nonzero().flatten()
+        past = model.rows.network.past(visited.past)  # type: ignore[operator]
+        known = model._known.expand(len(visited.rows), -1)
+        x, _ = model.rows.variables.of(visited.rows)
+        if visited is one:
+            h = model.rows.network.before(model.rows.variables, x, known, past)[upto]  # type: ignore[operator]
+        else:
+            again = model.rows.network.before(model.rows.variables, x, known, past)[upto]  # type: ignore[operator]
+            torch.testing.assert_close(h, again)
+
+
+def test_a_code_that_most_visits_have_comes_again_too() -> None:
+    """What departs from the usual is then its absence."""
+    static, visits = simulated(300, codes=CODES)
+    hot = batch_of(visits, static, 1).multi_hot(CODES).bool()
+    has = torch.rand(300, 1, generator=rng()) < 0.75  # each patient nearly always has it, or hardly ever
+    hot[:, :, 0] = has ^ (torch.rand(hot.shape[:2], generator=rng(1)) < 0.1)
+    counts = hot[batch_of(visits, static, 1).real]
+    rows, codes = counts.nonzero(as_tuple=True)
+    offsets = np.concatenate([[0], np.bincount(rows.numpy(), minlength=visits.count).cumsum()])
+    visits = dataclasses.replace(visits, codes=codes.numpy().astype(np.int32), code_offsets=offsets)
+    model = Chronicle(schema=SCHEMA, visit_schema=visit_schema(CODES), width=8, warmup_steps=1)
+    model.observe(static, visits)
+    variables, network = model.rows.variables, model.rows.best
+    assert int(variables.no_news[network.place[0]]) == 1  # type: ignore[index]
+    visited = model._visited(batch_of(visits, static, 1))
+    odds = network.past(visited.past).odds[:, network.place[0]]  # type: ignore[operator, index]
+    has = visited.past.latest[:, 0]
+    later = visited.past.number > 0
+    assert odds[later & has].max() < 0 < odds[later & ~has].min()
+
+
+def test_truncation() -> None:
+    logits = torch.tensor([[2.0, 1.0, 0.0, -4.0]])
+    as_learned = Truncation()
+    assert as_learned.levels(logits) is logits
+    assert as_learned.bits(logits) is logits
+    assert torch.equal(Truncation(temperature=2.0).levels(logits), logits / 2)
+    shares = logits.softmax(1)  # 0.664, 0.244, 0.090, 0.002
+    assert Truncation(top_p=0.9).levels(logits).isneginf().tolist() == [[False, False, True, True]]
+    assert Truncation(top_p=0.95).levels(logits).isneginf().tolist() == [[False, False, False, True]]
+    assert Truncation(top_p=0.1).levels(logits).isneginf().tolist() == [[False, True, True, True]]
+    assert shares[0, :2].sum() > 0.9
+    odds = torch.logit(torch.tensor([0.04, 0.06, 0.5, 0.96]))
+    assert Truncation(top_p=0.95).bits(odds).sigmoid().tolist() == pytest.approx([0.0, 0.06, 0.5, 1.0], abs=1e-6)
+    for wrong in ({"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_p": True}):
+        with pytest.raises(OptionError, match=r"model\.(temperature|top_p)="):
+            Truncation(**wrong)
+
+
+def test_followed_by() -> None:
+    _, visits = simulated(6, codes=CODES)
+    later = visits.of_patients(np.array([1, 0, 3, 2, 5, 4]))
+    both = visits.followed_by(later)
+    assert both.per_patient.tolist() == (visits.per_patient + later.per_patient).tolist()
+    first, second = visits.of_patients(np.array([2])), visits.of_patients(np.array([3]))
+    mine = both.of_patients(np.array([2]))
+    assert mine.starts.tolist() == [*first.starts, *second.starts]
+    assert mine.codes.tolist() == [*first.codes, *second.codes]
+    assert mine.values.tolist() == [*first.values, *second.values]
+    assert (mine.born[0], mine.died[0]) == (first.born[0], second.died[0])
