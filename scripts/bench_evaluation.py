@@ -13,12 +13,12 @@ import argparse
 import json
 import os
 import platform
-import resource
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
+from benching import resident
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
@@ -138,7 +138,7 @@ def main() -> None:
             if score.status != "ok":
                 print(f"  {score.metric}: {score.status}, {score.reason}")
     total = perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = resident()
     loop = blocked_loop(synthetic, real.train)
     rows = f"{len(real.train):,} / {len(real.holdout):,} / {len(synthetic):,} x {real.layout.width:,}"
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"

@@ -1,107 +1,80 @@
-"""Training throughput: Lightning under the whole frame against a bare PyTorch loop doing the same steps.
+"""Training throughput of every model that learns by gradients: under the whole frame, against a bare PyTorch loop.
 
-Both sides call the model's own ``training_step`` on equally sized random batches of the same table; the bare loop has
-no Trainer, no callbacks and no loggers. They alternate, and the median ratio of the repetitions is printed.
+    scripts/bench training                                    # all of conf/model, some ten seconds each
+    scripts/bench training --models vae emr_wgan --seconds 60
+    scripts/bench training --compile                          # and what torch.compile of the networks gives
+
+Both sides call the model's own ``training_step`` on batches of 512 rows of the same table, in the phases that so many
+epochs have; the bare loop has no Trainer, no callbacks and no loggers. They alternate after a pair that is thrown
+away. Overhead is the median over the pairs of processor seconds, less one: what else the machine does disturbs these
+less than it does the clock, which gives rows/s.
 """
 
-import logging
-import os
-import platform
+import argparse
 import statistics
-import warnings
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from types import MethodType
 
-import pytorch_lightning as pl
 import torch
+from benching import BATCH, bare, by_gradient, chosen, lightning, machine, made, opened
 
 import ehrsynth
 from ehrsynth.data.datamodule import EhrDataModule
-from ehrsynth.models.base import SyntheticModel
-from ehrsynth.models.ehrdiff import EHRDiff
-from ehrsynth.models.emr_wgan import EMRWGAN
-from ehrsynth.models.vae import VAE
 
-REPETITIONS = 5
-BATCH = 512
-EPOCHS = 3
-
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore")  # Lightning's advice about workers and steps would drown the table
+LEAST = 2  # epochs: a model of two phases has both in them
 
 
-class Clock(pl.Callback):
-    """Seconds between the first batch and the end of the last epoch: a Trainer's start-up is no throughput."""
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start."""
-        self.start = perf_counter()
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop."""
-        self.seconds = perf_counter() - self.start
+def sizes(name: str, data: EhrDataModule, table: torch.Tensor, seconds: float) -> tuple[int, int]:
+    """Return epochs, and batches in each, that take one side about so much of the processor."""
+    bare(made(name, data), table, LEAST, 1)
+    step = bare(made(name, data), table, LEAST, 1).processor / LEAST
+    batches = max(1, min(len(table) // BATCH, int(seconds / step / LEAST)))
+    return max(LEAST, round(seconds / step / batches)), batches
 
 
-def lightning(model: SyntheticModel, data: EhrDataModule) -> float:
-    """Seconds of training under a Trainer."""
-    clock = Clock()
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=EPOCHS,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[clock],
-    )
-    trainer.fit(model, data)
-    return clock.seconds
-
-
-def bare(model: SyntheticModel, table: torch.Tensor) -> float:
-    """Seconds of the same steps without Lightning."""
-    steps = len(table) // BATCH
-    model.log = MethodType(lambda self, *args, **kwargs: None, model)
-    model.manual_backward = MethodType(lambda self, loss: loss.backward(), model)
-    model.toggle_optimizer = model.untoggle_optimizer = MethodType(lambda self, optimizer: None, model)
-    budget = {"estimated_stepping_batches": steps * EPOCHS, "num_training_batches": steps, "current_epoch": 0}
-    model._trainer = type("Budget", (), {**budget, "global_rank": 0, "world_size": 1})()
-    made = model.configure_optimizers()
-    optimizers = made if isinstance(made, list) else [made["optimizer"] if isinstance(made, dict) else made]
-    model.optimizers = MethodType(lambda self: optimizers, model)
-    model.train()
+def compiled_gain(name: str, data: EhrDataModule, table: torch.Tensor, epochs: int, batches: int, pairs: int) -> str:
+    """Return how many times faster steps are with compiled networks, and what compiling takes."""
+    ours, plain = made(name, data), made(name, data)
+    if not (networks := list(ours.compilable())):
+        return "nothing to compile"
+    for network in networks:
+        network.forward = torch.compile(network.forward)  # type: ignore[method-assign]
     start = perf_counter()
-    for _ in range(EPOCHS):
-        order = torch.randperm(len(table))
-        for i in range(steps):
-            loss = model.training_step(table[order[i * BATCH : (i + 1) * BATCH]], i)
-            if model.automatic_optimization:
-                optimizers[0].zero_grad()
-                loss.backward()
-                optimizers[0].step()
-                if hasattr(model, "average"):
-                    model.average.update_parameters(model.network)
-    return perf_counter() - start
+    bare(ours, table, LEAST, 1)
+    compiling = perf_counter() - start
+    found = [[bare(model, table, epochs, batches).processor for model in (ours, plain)] for _ in range(pairs)]
+    return f"compiled in {compiling:4.0f} s, then {statistics.median(b / a for a, b in found):.2f} times the rows/s"
 
 
 def main() -> None:
-    """Print one line a model."""
-    print(f"training on {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    """Print a line a model."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--models", nargs="+")
+    arguments.add_argument("--rows", type=int, default=8000, help="patients of the simulated hospital")
+    arguments.add_argument("--seconds", type=float, default=10, help="for a model, both sides and all pairs together")
+    arguments.add_argument("--pairs", type=int, default=5)
+    arguments.add_argument("--compile", action="store_true")
+    given = arguments.parse_args()
+    print(f"training on {machine()}")
     with TemporaryDirectory() as folder:
-        matrix = ehrsynth.prepare("demo", n=8000, out=Path(folder) / "m")
-        data = EhrDataModule(matrix=matrix, batch_size=BATCH, seed=0)
-        data.setup("fit")
-        table = torch.cat(list(data.train_dataloader()))
-        for cls in (EMRWGAN, VAE, EHRDiff):
-            make = partial(cls, schema=matrix.schema, seed=0)
-            pairs = [(lightning(make(), data), bare(make(), table)) for _ in range(REPETITIONS + 1)][1:]
-            rows = EPOCHS * (len(table) // BATCH) * BATCH
-            ratio = statistics.median(b / a for a, b in pairs)
-            rate = rows / statistics.median(a for a, _ in pairs)
-            print(f"  {cls.__name__:<8} {rate:10,.0f} rows/s   throughput relative to the bare loop {ratio:.3f}")
+        data = opened(ehrsynth.prepare("demo", n=given.rows, out=Path(folder) / "m"))
+        table = data.filled.dense()
+        print(f"{len(table):,} rows x {table.shape[1]} encoded columns, batches of {BATCH}", flush=True)
+        for name in chosen(given.models, by_gradient()):
+            epochs, batches = sizes(name, data, table, given.seconds / (2 * given.pairs))
+            pairs = [
+                (lightning(made(name, data), data, epochs, batches), bare(made(name, data), table, epochs, batches))
+                for _ in range(given.pairs + 1)
+            ][1:]
+            overhead = statistics.median(ours.processor / loop.processor for ours, loop in pairs) - 1
+            seconds, steps = statistics.median(ours.seconds for ours, _ in pairs), epochs * batches
+            weights = sum(tensor.numel() for tensor in made(name, data).parameters() if tensor.requires_grad)
+            line = f"  {name:<20} {weights / 1e6:6.2f} M weights {1000 * seconds / steps:8.1f} ms a step"
+            line += f" {steps * BATCH / seconds:10,.0f} rows/s   overhead {100 * overhead:5.1f} % ({steps} steps)"
+            if given.compile:
+                line += f"   {compiled_gain(name, data, table, epochs, batches, given.pairs)}"
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from ehrsynth.models.diffusion.loss import edm_loss
 from ehrsynth.models.diffusion.precondition import denoise
 from ehrsynth.models.diffusion.sampler import heun, karras_schedule
 from ehrsynth.models.ehrdiff import DenoisingMLP
-from ehrsynth.models.nn import moving_average
+from ehrsynth.models.nn import MovingAverage
 
 PUBLISHED = json.loads(Path(__file__).with_name("ehrdiff.json").read_text(encoding="utf-8"))
 COLUMNS, WIDTHS, TIME, SIGMA_DATA = 6, (8, 4, 8), 6, 0.14
@@ -56,7 +56,7 @@ def test_the_network(embedding: str) -> None:
 @each
 def test_loss_gradients_steps_averages_and_samples(embedding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     published, network = PUBLISHED[embedding], made(embedding)
-    average = moving_average(network, 0.999)
+    average = MovingAverage(network, 0.999)
     optimizer = AdamW(network.parameters(), lr=3e-4, weight_decay=0.0)
     rows = (wave((3, COLUMNS), 2.3) > 0.2).double()
     draws = {(3, 1): 1.5 * wave((3, 1), 2.1, 0.4), (3, COLUMNS): 1.5 * wave((3, COLUMNS), 2.9, 0.6)}

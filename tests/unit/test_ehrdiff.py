@@ -10,7 +10,7 @@ from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.diffusion.embedding import RandomFourier, Sinusoid
 from ehrsynth.models.ehrdiff import Decoding, DenoisingMLP, EHRDiff, _largest
-from ehrsynth.models.nn import _warmed_up_average, moving_average, warmup_cosine
+from ehrsynth.models.nn import MovingAverage, warmup_cosine
 from ehrsynth.schema import Column, Schema
 
 
@@ -69,9 +69,14 @@ def test_learning_rate_warms_up_then_falls_along_a_cosine() -> None:
 
 @pytest.mark.parametrize(("updates", "kept"), [(0, 0.1), (8, 0.5), (10**6, 0.999)])
 def test_the_average_keeps_less_at_first(updates: int, kept: float) -> None:
-    average, weight = torch.tensor([1.0]), torch.tensor([0.0])
-    _warmed_up_average(0.999, [average], [weight], torch.tensor(updates))
-    assert average.item() == pytest.approx(kept)
+    network = torch.nn.Linear(1, 1, bias=False)
+    network.weight.data.fill_(1.0)
+    average = MovingAverage(network, 0.999)
+    average.load_state_dict({"module.weight": torch.ones(1, 1), "n_averaged": torch.tensor(updates)})
+    network.weight.data.zero_()
+    average.update_parameters(network)
+    assert average.module.weight.item() == pytest.approx(kept)  # type: ignore[operator, union-attr]
+    assert average.n_averaged == updates + 1
 
 
 def test_samples_come_from_the_averaged_weights() -> None:
@@ -102,7 +107,7 @@ def test_random_fourier_features_turn_as_often_as_drawn() -> None:
 def test_the_average_counts_from_one_and_holds_the_initial_weights() -> None:
     network = torch.nn.Linear(1, 1, bias=False)
     network.weight.data.fill_(1.0)
-    average = moving_average(network, 0.999)
+    average = MovingAverage(network, 0.999)
     for weight, expected in ((0.0, 2 / 11), (1.0, 2 / 11 * 3 / 12 + 9 / 12)):
         network.weight.data.fill_(weight)
         average.update_parameters(network)

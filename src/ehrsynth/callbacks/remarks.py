@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytorch_lightning as pl
 
-from ehrsynth.models.base import SyntheticModel
+from ehrsynth.models.base import SeededModel
 
 
 class Remarks(pl.Callback):
@@ -19,7 +19,7 @@ class Remarks(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Warn, before training."""
-        assert isinstance(pl_module, SyntheticModel)
+        assert isinstance(pl_module, SeededModel)
         if trainer.is_global_zero:
             for line in pl_module.remarks(trainer.estimated_stepping_batches):
                 self.warn(line)

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Generators of patients through time at an equal budget; each part can be repeated and goes on where it stopped.
+#
+#   run.sh data            20,000 simulated patients with planted dynamics, as trajectories
+#   run.sh train           six models, five minutes of a processor each at most, and ranks them
+#   run.sh truth           what the scores of fresh real patients say of what was planted
+#   run.sh mimic ROOT      the demo of MIMIC-IV or MIMIC-III: prepare and train, one command each
+#   run.sh large           300,000 patients, 6,000,000 diagnoses: seconds and memory
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+out=${OUT:-runs/trajectories}
+python=${PYTHON:-python}
+models=${MODELS:-visits/independent_visits,visits/markov,visits/record_mixture_visits,visits/train_copy_visits,visits/halo,visits/chronicle}
+export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+
+ehrsynth() { "$python" -c 'from ehrsynth.cli.main import main; main()' "$@"; }
+
+mkdir -p "$out"
+case ${1:-} in
+data) ehrsynth prepare form=trajectories source=demo_visits source.n=20000 out="$out/visits" ;;
+train)
+    ehrsynth train -m data.matrix="$out/visits" model="$models" seed="${SEED:-0}" profile=visits/course \
+        trainer.max_time=00:00:05:00 evaluation.checkpoints=3 evaluation.rows=2000 study=equal \
+        paths.runs="$out/runs" logger.mode=disabled
+    ;;
+mimic)
+    ehrsynth prepare form=trajectories source=mimic_iv source.root="$2" preprocess.min_count=3 out="$out/mimic"
+    ehrsynth train data.matrix="$out/mimic" model=visits/chronicle profile=visits/course paths.runs="$out/runs" \
+        logger.mode=disabled
+    ;;
+*) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
