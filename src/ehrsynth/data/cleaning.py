@@ -61,7 +61,11 @@ class Relation:
         """Return which rows have both numbers in the wrong order; a gap breaks nothing."""
         one, other = cells[self.one].astype(float), cells[self.other].astype(float)
         both = one.notna() & other.notna()
-        return np.asarray(both & ~_COMPARE[self.sign](one, other))
+        return np.asarray(both & ~self.kept_by(one, other))
+
+    def kept_by(self, one: Any, other: Any) -> Any:
+        """Return where two numbers, or arrays of them, are in order."""
+        return _COMPARE[self.sign](one, other)
 
     def __str__(self) -> str:
         return f"{self.one} {self.sign} {self.other}"

@@ -14,6 +14,7 @@ An event is a row of ``subject_id, time, code, numeric_value, text_value``, the 
     procedure       of ``vocabulary`` ICD9PCS or ICD10PCS
     medication      name of the drug
     lab, vital      name of what was measured; ``numeric_value``, ``unit``
+    visit           kind of a visit that is no stay; ``stay_id``, ``time``; ``visit_end`` likewise (trajectories alone)
     other           as the provider writes it, for want of knowing what it is; perhaps ``numeric_value``
 
 A provider may have further domains. ``time`` is missing where the provider has no dates; ``stay_id`` then orders. What
@@ -30,6 +31,7 @@ EVENTS = "events"
 LABELS = "labels"  # a view a source may add: domain, vocabulary, code, label
 GIVEN = "splits"  # another: subject_id, part
 VISITS = "visits"  # another, of whoever knows more than stays: subject_id, started, ended of visits of any kind
+OTHER_VISITS = "other_visits"  # of whoever knows visits that are no stays: subject_id, stay_id, started, ended, kind
 OBSERVED = "observed"  # another, of periods in which whatever happened was written down: subject_id, started, ended
 COLUMNS = ("subject_id", "stay_id", "time", "domain", "vocabulary", "code", "numeric_value", "text_value", "unit")
 # SQL types of these columns; that of subject_id is the provider's.
@@ -61,6 +63,8 @@ def make_timeline(store: Store) -> None:
     ``conflicting``, whether such rows contradict each other, and ``repeats``, how many say the same again. ``stays``:
     ``subject_id, stay_id, admitted, discharged, died``, and of its rows ``stay_conflicting`` and ``stay_repeats``.
 
+    A source without ``other_visits`` gets an empty one.
+
     Raises:
         TableError: there is no subject, or a row names none.
     """
@@ -81,6 +85,9 @@ def make_timeline(store: Store) -> None:
             greatest(count(*) FILTER (domain = 'admission') - 1, 0) AS stay_repeats
             FROM {EVENTS} WHERE domain IN ('admission', 'discharge') GROUP BY subject_id, stay_id""",
     )
+    if not store.has(OTHER_VISITS):
+        cells = "subject_id, stay_id, admitted AS started, discharged AS ended, NULL::VARCHAR AS kind"
+        store.table(OTHER_VISITS, f"SELECT {cells} FROM stays WHERE false")
     if store.value("SELECT bool_or(subject_id IS NULL) FROM people"):
         raise TableError("the source has people or admissions without a subject; each row must name its subject")
     if not store.value("SELECT count(*) FROM people"):

@@ -10,9 +10,9 @@ from typing import Literal, get_args
 from ehrsynth.data.events import EVENTS
 from ehrsynth.data.store import Store
 from ehrsynth.data.times import end_of
+from ehrsynth.data.visit_faults import VISIT_FAULTS, Policy
 from ehrsynth.errors import OptionError, TableError
 
-Policy = Literal["exclude", "refuse", "keep"]
 Thing = Literal["subject", "stay", "event", "unit", "repeat"]
 OLDEST = 120  # years; nobody has been older than 122
 OVER_89 = (300, 320)  # MIMIC-III writes ages over 89 as 300 at the first admission
@@ -122,7 +122,7 @@ FAULTS = (
         "diagnoses and procedures of a stay that is unknown or another subject's",
         "stay",
         """SELECT subject_id, stay_id, sum(times)::BIGINT AS times FROM mentions SEMI JOIN people USING (subject_id)
-        ANTI JOIN stays USING (subject_id, stay_id)
+        ANTI JOIN stays USING (subject_id, stay_id) ANTI JOIN other_visits USING (subject_id, stay_id)
         WHERE stay_id IS NOT NULL AND (SELECT count(*) FROM stays) > 0 GROUP BY ALL""",
     ),
     Fault(
@@ -155,15 +155,17 @@ FAULTS = (
 
 
 def policies(chosen: str | Mapping[str, str] | None) -> dict[str, Policy]:
-    """Return what becomes of each fault.
+    """Return what becomes of each fault, of those of visits too, which trajectories alone look for.
 
     Args:
-        chosen: a policy for all faults, or by the name of a fault; those without one have their usual one.
+        chosen: a policy for all faults, or by the name of a fault; those without one have their usual one. What cannot
+            be kept keeps its own when all are to be.
 
     Raises:
         OptionError: an unknown fault or policy.
     """
-    known = [fault.name for fault in FAULTS]
+    usual: dict[str, Policy] = {fault.name: fault.usual for fault in (*FAULTS, *VISIT_FAULTS)}
+    known = list(usual)
     given = dict.fromkeys(known, chosen) if isinstance(chosen, str) else dict(chosen or {})
     for name, policy in given.items():
         if name not in known:
@@ -171,7 +173,13 @@ def policies(chosen: str | Mapping[str, str] | None) -> dict[str, Policy]:
         if policy not in get_args(Policy):
             where = "cohort.faults" if isinstance(chosen, str) else f"cohort.faults.{name}"
             raise OptionError(f"{where}={policy}: one of {', '.join(get_args(Policy))} was expected")
-    return {fault.name: given.get(fault.name, fault.usual) for fault in FAULTS}  # type: ignore[misc]
+    for fault in VISIT_FAULTS:
+        if given.get(fault.name) == "keep" and not fault.can_stay:
+            if not isinstance(chosen, str):
+                found = f"cohort.faults.{fault.name}=keep"
+                raise OptionError(f"{found}: a visit has a date; exclude or refuse was expected")
+            given[fault.name] = fault.usual
+    return {name: given.get(name, policy) for name, policy in usual.items()}  # type: ignore[misc]
 
 
 def settle(store: Store, chosen: Mapping[str, Policy]) -> dict[str, int]:

@@ -63,8 +63,7 @@ class Matrix:
         for name in (*OUTPUTS, PROVENANCE):
             require(folder / name)
         matrix = cls(folder, parts)
-        subjects = {part: matrix._encode(part) for part in parts}
-        matrix._check_subjects(subjects)
+        check_subjects({folder / f"{part}.parquet": matrix._encode(part) for part in parts})
         closed = {f"{part}.parquet" for part in SPLITS if part not in parts}
         for name in (name for name in OUTPUTS if name not in closed):
             if sha256(folder / name) != matrix.provenance["outputs"].get(name):
@@ -121,28 +120,40 @@ class Matrix:
         return rescaled(self.records(part), self.schema, self.scale)
 
     def _encode(self, part: str) -> pd.Series:
-        """Check a part and encode it, some rows at a time; return its subjects."""
-        file, encoder = self.folder / f"{part}.parquet", Encoder(self.schema)
-        encoded, subjects, outcomes = [], [], []
-        for frame in read_chunks(file):
-            if SUBJECT not in frame:
-                raise TableError(f"{file}: no column {SUBJECT!r}; it must name the subject of each row")
-            table = self.schema.validate(frame, str(file), first_row=int(frame.index[0]))
-            encoded.append(encoder.encode(table))
-            subjects.append(frame[SUBJECT].reset_index(drop=True))
-            outcomes.append(table[[column.name for column in self.schema.outcomes]].drop_duplicates())
-        everyone = pd.concat(subjects, ignore_index=True)
-        require_rows(everyone.to_frame(), str(file))
-        if part == "train":
-            self.schema.require_outcomes(pd.concat(outcomes), str(file))
-        self._records[part] = Records.joined(encoded)
-        return everyone
+        """Check a part and encode it; return its subjects."""
+        self._records[part], subjects = read_records(self.folder / f"{part}.parquet", self.schema, part == "train")
+        return subjects
 
-    def _check_subjects(self, subjects: Mapping[str, pd.Series]) -> None:
-        for one, other in combinations(subjects, 2):
-            shared = subjects[other].isin(subjects[one])
-            if shared.any():
-                raise TableError(
-                    f"{self.folder / other}.parquet: the subject of row {int(shared.argmax())} is also in {one}.parquet"
-                    f" ({int(shared.sum())} subjects are in both); a subject must be in one part only"
-                )
+
+def read_records(file: Path, schema: Schema, training: bool) -> tuple[Records, pd.Series]:
+    """Check rows and encode them, some at a time; return them with their subjects.
+
+    Raises:
+        FileError: the file is missing or not readable.
+        TableError: the rows do not fit the schema, are less than two, or name no subject; an outcome of ``training``
+            rows is constant.
+    """
+    encoder, encoded, subjects, outcomes = Encoder(schema), [], [], []
+    for frame in read_chunks(file):
+        if SUBJECT not in frame:
+            raise TableError(f"{file}: no column {SUBJECT!r}; it must name the subject of each row")
+        table = schema.validate(frame, str(file), first_row=int(frame.index[0]))
+        encoded.append(encoder.encode(table))
+        subjects.append(frame[SUBJECT].reset_index(drop=True))
+        outcomes.append(table[[column.name for column in schema.outcomes]].drop_duplicates())
+    everyone = pd.concat(subjects, ignore_index=True)
+    require_rows(everyone.to_frame(), str(file))
+    if training:
+        schema.require_outcomes(pd.concat(outcomes), str(file))
+    return Records.joined(encoded), everyone
+
+
+def check_subjects(subjects: Mapping[Path, pd.Series]) -> None:
+    """Raise a ``TableError`` if a subject is in two of the files."""
+    for one, other in combinations(subjects, 2):
+        shared = subjects[other].isin(subjects[one])
+        if shared.any():
+            raise TableError(
+                f"{other}: the subject of row {int(shared.argmax())} is also in {one.name}"
+                f" ({int(shared.sum())} subjects are in both); a subject must be in one part only"
+            )

@@ -11,7 +11,7 @@ from scipy import sparse
 from ehrsynth.chunks import rows_of
 from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.events import GIVEN
-from ehrsynth.data.features.base import ColumnSpec, Feature
+from ehrsynth.data.features.base import ColumnSpec, Feature, Place
 from ehrsynth.data.store import Store
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import SUBJECT
@@ -30,6 +30,7 @@ class Wide:
         remarks: counts worth telling.
         index_time: [n] the moment each row is seen from; missing where the source has no dates.
         given: [n] the part that the source puts each row in; missing where it does not say.
+        told: where trajectories tell each column.
     """
 
     subjects: pd.Series = field(repr=False)
@@ -40,6 +41,7 @@ class Wide:
     remarks: Mapping[str, int] = field(default_factory=dict)
     index_time: pd.Series | None = field(default=None, repr=False)
     given: pd.Series | None = field(default=None, repr=False)
+    told: Mapping[str, Place] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.subjects)
@@ -88,6 +90,7 @@ class Wide:
             codes=sparse.csr_array(sparse.hstack([self.codes, other.codes], format="csr")),
             code_names=[*self.code_names, *other.code_names],
             remarks={**self.remarks, **other.remarks},
+            told={**self.told, **other.told},
         )
 
     def column(self, name: str) -> pd.Series:
@@ -129,12 +132,13 @@ def widen(store: Store, features: Sequence[Feature]) -> Wide:
     rows = _rows(store)
     n = len(rows)
     specs: dict[str, ColumnSpec] = {}
-    cells, blocks, names, remarks = [], [], list[str](), dict[str, int]()
+    cells, blocks, names, remarks, told = [], [], list[str](), dict[str, int](), dict[str, Place]()
     for feature in features:
         found = feature.collect(store)
         _require_distinct(specs, found.specs)
         specs |= found.specs
         remarks |= found.remarks
+        told |= dict.fromkeys(found.specs, feature.in_trajectories)
         if found.cells is not None:
             cells.append(found.cells.reindex(range(n)))
         else:
@@ -145,7 +149,7 @@ def widen(store: Store, features: Sequence[Feature]) -> Wide:
     empty = sparse.csr_array(np.zeros((n, 0), np.uint8))
     codes = sparse.csr_array(sparse.hstack([empty, *blocks], format="csr"))
     dense = pd.concat(cells, axis=1) if cells else pd.DataFrame(index=range(n))
-    return Wide(rows["subject_id"], specs, dense, codes, names, remarks, rows["index_time"], rows["given"])
+    return Wide(rows["subject_id"], specs, dense, codes, names, remarks, rows["index_time"], rows["given"], told)
 
 
 def reconsidered(store: Store, wide: Wide, features: Iterable[Feature]) -> tuple[Wide, list[Coverage]]:

@@ -10,6 +10,7 @@ from typing import Any
 from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.faults import FAULTS
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.disclosure import LEAST
 from ehrsynth.files import write_text
 from ehrsynth.reporting.html import environment
@@ -60,8 +61,8 @@ def coverage_lines(provenance: Mapping[str, Any]) -> list[Coverage]:
     return [Coverage(**{name: line[name] for name in names}) for line in provenance.get("coverage", [])]
 
 
-def write_cohort_report(matrix: Matrix) -> Path:
-    """Write the page into the matrix folder and return its path; it opens offline, without scripts."""
+def write_cohort_report(matrix: Matrix | Trajectories) -> Path:
+    """Write the page into a prepared folder and return its path; it opens offline, without scripts."""
     provenance, path = matrix.provenance, matrix.folder / COHORT_PAGE
     first, *steps = provenance["steps"]
     boxes = flow_boxes(provenance)
@@ -95,7 +96,7 @@ def write_cohort_report(matrix: Matrix) -> Path:
     return path
 
 
-def _labels(matrix: Matrix) -> Callable[[str], str]:
+def _labels(matrix: Matrix | Trajectories) -> Callable[[str], str]:
     labels = {column.name: column.label for column in matrix.schema.columns}
     return lambda name: labels.get(name) or name
 

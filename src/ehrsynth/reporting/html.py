@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from ehrsynth.evaluation.card import FAMILIES, Card, catalogue, families
 from ehrsynth.evaluation.evaluator import Undefined, Value
-from ehrsynth.evaluation.score import ANCHORS, Score
+from ehrsynth.evaluation.score import ANCHORS, Score, anchors_of
 from ehrsynth.files import write_text
 from ehrsynth.reporting.privacy_statement import statement
 from ehrsynth.reporting.reading import RULE, Verdict, judge
@@ -125,7 +125,8 @@ def environment() -> Environment:
         "data_uri": data_uri,
         "code": lambda text: Markup(unfenced(text)),
     }
-    templates.globals |= {"rule": RULE, "anchor_names": ANCHORS, "scale_ends": (_percent(0), _percent(1))}
+    templates.globals |= {"rule": RULE, "anchors_of": anchors_of, "scale_ends": (_percent(0), _percent(1))}
+    templates.globals["anchor_names"] = ANCHORS
     return templates
 
 

@@ -10,13 +10,13 @@ from ehrsynth.chunks import write_table
 from ehrsynth.data.table_files import read_table
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.evaluator import Undefined, Value
-from ehrsynth.evaluation.score import ANCHORS, Score
+from ehrsynth.evaluation.score import Score, anchors_of
 
 WHOLE = "all"
 """The kind of the row that holds the score itself."""
 
 TEXTS = ("metric", "kind", "part", "direction", "status", "reason")
-NUMBERS = ("value", "low", "high", *ANCHORS)
+NUMBERS = ("value", "low", "high")
 
 
 def parts_frame(scores: Sequence[Score]) -> pd.DataFrame:
@@ -26,8 +26,11 @@ def parts_frame(scores: Sequence[Score]) -> pd.DataFrame:
     ``status`` (``ok``, ``failed``, ``skipped``, and ``undefined`` for a part without a value), ``reason``,
     ``direction``, and one column per anchor, filled for kind ``all``.
     """
-    frame = pd.DataFrame([row for score in scores for row in _rows(score)], columns=[*TEXTS, *NUMBERS])
-    return frame.astype({**dict.fromkeys(TEXTS, "string"), **dict.fromkeys(NUMBERS, float)})
+    numbers = (*NUMBERS, *anchors_of(scores))
+    frame = pd.DataFrame(
+        [row for score in scores for row in _rows(score, numbers[len(NUMBERS) :])], columns=[*TEXTS, *numbers]
+    )
+    return frame.astype({**dict.fromkeys(TEXTS, "string"), **dict.fromkeys(numbers, float)})
 
 
 def write_parts(path: Path, scores: Sequence[Score]) -> None:
@@ -62,25 +65,27 @@ def of_kind(score: Score | None, kind: str) -> dict[str, Value]:
 
 def scores_frame(scores: Sequence[Score]) -> pd.DataFrame:
     """Lay out scores for people: one row per metric, as ``RunFolder.frame`` and ``Evaluation.frame`` show them."""
-    return pd.DataFrame(map(_row, scores)).set_index("metric").astype(dict.fromkeys(NUMBERS, float))
+    anchors = anchors_of(scores)
+    frame = pd.DataFrame([_row(score, anchors) for score in scores]).set_index("metric")
+    return frame.astype(dict.fromkeys((*NUMBERS, *anchors), float))
 
 
-def _row(score: Score) -> dict[str, object]:
+def _row(score: Score, anchors: Sequence[str]) -> dict[str, object]:
     low, high = score.ci or (None, None)
     return {
         "metric": score.metric,
         "value": score.value,
         "low": low,
         "high": high,
-        **{anchor: score.anchors.get(anchor) for anchor in ANCHORS},
+        **{anchor: score.anchors.get(anchor) for anchor in anchors},
         "direction": score.direction,
         "status": score.status,
         "reason": score.reason,
     }
 
 
-def _rows(score: Score) -> Iterator[dict[str, object]]:
-    yield {**_row(score), "kind": WHOLE, "part": ""}
+def _rows(score: Score, anchors: Sequence[str]) -> Iterator[dict[str, object]]:
+    yield {**_row(score, anchors), "kind": WHOLE, "part": ""}
     for (kind, name), part in score.parts.items():
         named: dict[str, object] = {"metric": score.metric, "kind": kind, "part": name, "direction": score.direction}
         if isinstance(part, Undefined):

@@ -59,7 +59,8 @@ def _place(score: Score, value: float) -> str:
         known = score.anchors.get("fresh_real")
         return "" if known is None else f" (fresh real {number(known)})"
     fresh, floor = ends
-    bottom = f"{FLOORS[score.card.floor]} {number(floor)}"
+    alone = "independent visits score" if score.card.family == "temporal" else FLOORS[score.card.floor]
+    bottom = f"{alone} {number(floor)}"
     if verdict.position is None:
         if verdict.level == "poor":
             return f", worse than fresh real {number(fresh)} and than the floor {number(floor)}"

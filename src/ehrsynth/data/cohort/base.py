@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Literal, get_args
 
 from ehrsynth.data.cohort.candidates import of_stays, of_subjects
 from ehrsynth.data.cohort.index import EndOfObservation, index_of
-from ehrsynth.data.cohort.window import EVERYTHING, unused, within
+from ehrsynth.data.cohort.window import EVERYTHING, unused, visits_within, within
 from ehrsynth.data.coverage import Coverage
 from ehrsynth.data.events import EVENTS
-from ehrsynth.data.faults import policies, settle
+from ehrsynth.data.faults import FAULTS, policies, settle
 from ehrsynth.data.store import Store
 from ehrsynth.errors import OptionError, TableError
 
@@ -128,7 +128,9 @@ class Cohort:
             if (wrong := rule.check()) is not None:
                 option, expected = wrong
                 raise OptionError(f"cohort.rules.{name}.{option}={getattr(rule, option)}: {expected} was expected")
-        self._policies = policies(self.faults)
+        every = policies(self.faults)
+        self._policies = {fault.name: every.pop(fault.name) for fault in FAULTS}
+        self.visit_faults = every  # what becomes of faults in visits: trajectories alone have them
 
     @property
     def _rules(self) -> dict[str, Rule]:
@@ -209,6 +211,11 @@ class Cohort:
     @property
     def _window(self) -> str:
         return EVERYTHING if self._everything and self.window == "history" else within(self.window)
+
+    @property
+    def visits(self) -> str:
+        """The condition that keeps visit ``v`` in the window of ``c``, a row of the cohort."""
+        return EVERYTHING if self._window == EVERYTHING else visits_within(self.window)
 
     def _kept(self, store: Store, rule: Rule) -> list[FlowStep]:
         """Leave out whom a rule cannot be told of, and then who does not keep it."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from ehrsynth.data.events import EVENTS, OBSERVED, VISITS, coded
+from ehrsynth.data.events import EVENTS, OBSERVED, OTHER_VISITS, VISITS, coded
 from ehrsynth.data.store import Store, text
 from ehrsynth.data.times import end_of, latest
 from ehrsynth.errors import OptionError, TableError
@@ -181,7 +181,8 @@ def _has_periods(store: Store) -> bool:
 
 def _visits(store: Store, moment: str = "coalesce(ended, started)") -> str:
     stays = "(SELECT subject_id, admitted AS started, discharged AS ended FROM stays)"
-    visits = VISITS if store.has(VISITS) else stays
+    others = f"(SELECT subject_id, started, ended FROM {OTHER_VISITS})"
+    visits = VISITS if store.has(VISITS) else f"(FROM {stays} UNION ALL FROM {others})"
     return f"SELECT subject_id, {moment} AS seen FROM {visits} WHERE {moment} IS NOT NULL"
 
 

@@ -29,6 +29,20 @@ def within(window: str | int) -> str:
     return f"{until} AND (e.time IS NULL OR {ended} >= c.index_time - INTERVAL {window} DAY)"
 
 
+def visits_within(window: str | int) -> str:
+    """Return the condition that keeps visit ``v``, with ``stay_id, started, ended``, in the window of ``c``.
+
+    A visit is in it that has begun by the index; of the index stay, or of the last days, those that reach into it.
+    """
+    until = "coalesce(v.started <= c.seen_until, true)"
+    ended = end_of("coalesce(v.ended, v.started)")
+    if window == "history":
+        return until
+    if window == "stay":
+        return f"{until} AND coalesce(v.stay_id = c.stay_id, {ended} >= c.admitted, true)"
+    return f"{until} AND coalesce({ended} >= c.index_time - INTERVAL {window} DAY, true)"
+
+
 def unused(store: Store, domains: Collection[str], condition: str) -> list[Coverage]:
     """Return how many events of the cohort's subjects do not keep the condition of the window, by domain."""
     among = ", ".join(map(text, sorted(domains))) or "NULL"

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from ehrsynth.data.store import Store, quoted
 from ehrsynth.schema import Kind, Role
 
 TRAINING = "training"  # the table of training rows: row
+Place = Literal["patient", "visits", "nowhere"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,22 @@ class Collected:
         return cls({name: spec}, store.frame(f"SELECT row, {cell} AS {quoted(name)} FROM {rows}").set_index("row"))
 
 
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """What a feature is made of, visit by visit.
+
+    Attributes:
+        specs: of the codes or measurements; numbers have the kind ``continuous`` or ``count``.
+        units: of measurements that have any.
+        query: SQL of ``row, stay_id, time, place, value``: an entry of the place ``place`` in ``specs``, dated or with
+            a stay; of a code the value is missing.
+    """
+
+    specs: dict[str, ColumnSpec]
+    query: str
+    units: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass(kw_only=True, eq=False)
 class Feature(ABC):
     """One or many columns of the matrix, made of the tables ``cohort``, ``history``, ``stays`` and ``events``.
@@ -71,9 +88,12 @@ class Feature(ABC):
 
     Attributes:
         after_split: whether training rows decide which columns there are; they are then in the table ``training``.
+        in_trajectories: where it is told of a patient through time: once, visit by visit (``entries``), or nowhere,
+            since the visits tell it themselves.
     """
 
     after_split: ClassVar[bool] = False
+    in_trajectories: ClassVar[Place] = "patient"
 
     @abstractmethod
     def collect(self, store: Store) -> Collected:
@@ -89,6 +109,14 @@ class Feature(ABC):
         Called after the split, with the table ``training``; the columns keep their names and places.
         """
         return None, ()
+
+    def entries(self, store: Store) -> Entries:
+        """Return what visits have of it; asked of features that are told there, after the split.
+
+        Raises:
+            TableError: the events are not what the feature expects.
+        """
+        raise NotImplementedError
 
     def options(self) -> dict[str, Any]:
         """Return class and options, for provenance."""

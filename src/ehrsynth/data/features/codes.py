@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ehrsynth.data.events import LABELS
-from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
-from ehrsynth.data.store import Store, text
-from ehrsynth.data.vocabulary.base import Vocabulary
+from ehrsynth.data.features.base import Collected, ColumnSpec, Entries, Feature
+from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.data.vocabulary.base import OWN, Vocabulary
 from ehrsynth.data.vocabulary.icd import AsIs, rolled_up
 from ehrsynth.disclosure import LEAST
 from ehrsynth.errors import OptionError
@@ -37,6 +37,8 @@ class Codes(Feature):
     Raises:
         OptionError: an unknown choice, or a concept that is named twice.
     """
+
+    in_trajectories = "visits"
 
     domain: str
     vocabulary: Vocabulary
@@ -68,32 +70,51 @@ class Codes(Feature):
             """SELECT vocabulary, code, sum(times)::BIGINT AS times, count(*) AS subjects FROM coded
             GROUP BY ALL ORDER BY ALL"""
         )
-        mapped, lost = self._map(codes)
-        concepts = sorted(mapped["concept"].unique()) if self.concepts is None else list(self.concepts)
-        place = pd.Series(range(len(concepts)), index=concepts, dtype=np.int64)
-        mapped = mapped[mapped["concept"].isin(concepts)]
-        store.register("mapped", mapped.assign(place=mapped["concept"].map(place)))
+        names, mapped, lost = self._places(codes)
+        store.register("mapped", mapped)
         pairs = store.frame(
             """SELECT row, place, sum(times)::BIGINT AS times FROM coded JOIN mapped USING (vocabulary, code)
             GROUP BY ALL ORDER BY ALL"""
         )
         labels = self._labels(store)
-        specs = self._specs(concepts, labels)
+        specs = self._specs(names, labels)
         row, column = pairs["row"].to_numpy(np.int64), pairs["place"].to_numpy(np.int64)
         remarks = self._remarks(codes, lost, labels)
         if self.kind == "binary":
             return Collected(specs, row=row, column=column, remarks=remarks)
-        cells = np.zeros((store.value("SELECT count(*) FROM cohort"), len(concepts)), np.int64)
+        cells = np.zeros((store.value("SELECT count(*) FROM cohort"), len(names)), np.int64)
         cells[row, column] = pairs["times"]
         return Collected(specs, pd.DataFrame(cells, columns=list(specs)), remarks=remarks)
+
+    def entries(self, store: Store) -> Entries:
+        """Return which concept was written down when."""
+        cells = "row, stay_id, time, coalesce(vocabulary, '') AS vocabulary, code"
+        codes = store.frame(f"SELECT DISTINCT vocabulary, code FROM (SELECT {cells} FROM {self.events()}) ORDER BY ALL")
+        names, mapped, _ = self._places(codes)
+        store.register(f"mapped_{self.prefix}", mapped)
+        query = f"""SELECT row, stay_id, time, place, NULL::DOUBLE AS value FROM (SELECT {cells} FROM {self.events()})
+            JOIN {quoted(f"mapped_{self.prefix}")} USING (vocabulary, code)"""
+        return Entries(self._specs(names, self._labels(store)), query)
 
     def events(self) -> str:
         """Return the events that count, as SQL behind FROM."""
         return f"history WHERE domain = {text(self.domain)} AND code IS NOT NULL"
 
+    def _places(self, codes: pd.DataFrame) -> tuple[list[str], pd.DataFrame, pd.DataFrame]:
+        """Return the names of the columns, the place of each code among them, and the codes without a concept."""
+        mapped, lost = self._map(codes)
+        mapped["name"] = (self.prefix + mapped["concept"]).where(mapped["vocabulary"] != OWN, mapped["concept"])
+        wanted = sorted(mapped["name"].unique()) if self.concepts is None else map(self.prefix.__add__, self.concepts)
+        names = list(wanted)
+        place = pd.Series(range(len(names)), index=names, dtype=np.int64)
+        mapped = mapped[mapped["name"].isin(names)]
+        return names, mapped.assign(place=mapped["name"].map(place)), lost
+
     def _map(self, codes: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the concepts of the codes, ``unmapped_`` ones too if they are kept, and the codes without one."""
-        mapped = self.vocabulary.map(codes[["vocabulary", "code"]]).drop_duplicates()
+        own = codes.loc[codes["vocabulary"] == OWN, ["vocabulary", "code"]]
+        others = codes.loc[codes["vocabulary"] != OWN, ["vocabulary", "code"]]
+        mapped = pd.concat([self.vocabulary.map(others).drop_duplicates(), own.assign(concept=own["code"])])
         both = codes.merge(mapped[["vocabulary", "code"]].drop_duplicates(), how="left", indicator="found")
         lost = both[both["found"] == "left_only"]
         if self.unmapped == "drop":
@@ -102,16 +123,16 @@ class Codes(Feature):
         kept = lost[["vocabulary", "code"]].assign(concept=rolled)
         return pd.concat([mapped, kept], ignore_index=True), lost
 
-    def _specs(self, concepts: Sequence[str], labels: Mapping[str, str]) -> dict[str, ColumnSpec]:
+    def _specs(self, names: Sequence[str], labels: Mapping[str, str]) -> dict[str, ColumnSpec]:
         sexes = self.vocabulary.sexes()
         return {
-            (name := f"{self.prefix}{concept}"): ColumnSpec(
+            name: ColumnSpec(
                 self.kind,
                 domain=self.domain if self.domain in CODE_DOMAINS else "code",
-                label=labels.get(concept, name.replace("_", " ")),
-                sex=sexes.get(concept),
+                label=labels.get(name.removeprefix(self.prefix), labels.get(name, name.replace("_", " "))),
+                sex=sexes.get(name.removeprefix(self.prefix)),
             )
-            for concept in concepts
+            for name in names
         }
 
     def _labels(self, store: Store) -> Mapping[str, str]:
@@ -128,7 +149,9 @@ class Codes(Feature):
         dotless = {concept.replace(".", ""): label for concept, label in words.items()}  # a category may cross the dot
         words = {**dotless, **words}
         unmapped = {UNMAPPED + concept: label for concept, label in words.items()}
-        return {**(words if self.vocabulary.keeps_codes else {}), **unmapped, **self.vocabulary.labels()}
+        mine = known[known["vocabulary"] == OWN]
+        own = dict(zip(mine["code"], mine["label"], strict=True))
+        return {**(words if self.vocabulary.keeps_codes else {}), **unmapped, **self.vocabulary.labels(), **own}
 
     def _remarks(self, codes: pd.DataFrame, lost: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, int]:
         """Count events and codes, mapped or not, and list the unmapped ones that many subjects have."""

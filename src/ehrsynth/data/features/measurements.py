@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ehrsynth.data.features.base import Collected, ColumnSpec, Feature
+from ehrsynth.data.features.base import Collected, ColumnSpec, Entries, Feature
 from ehrsynth.data.store import Store, text
+from ehrsynth.data.vocabulary.base import OWN
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import Role
 
@@ -54,6 +55,8 @@ class Measurement(Feature):
         OptionError: an unknown aggregate, an impossible factor or range.
     """
 
+    in_trajectories = "visits"
+
     name: str
     domain: str
     codes: Sequence[str]
@@ -86,13 +89,29 @@ class Measurement(Feature):
         Raises:
             TableError: the values come in several units, or in one that ``units`` does not name.
         """
-        mine = f"""history WHERE domain = {text(self.domain)} AND code IN ({", ".join(map(text, self.codes))})
-            AND isfinite(numeric_value)"""
-        self._check_units(store, mine)
+        self._check_units(store, self._events)
         cell = aggregated(self.aggregate, self._in_first_unit())
         cell = f"round({cell})" if self.kind == "count" else cell
-        spec = ColumnSpec(self.kind, self.role, self.domain, self.label, plausible=self.plausible)
-        return Collected.column_of(store, self.name, spec, cell, f"{mine} GROUP BY row")
+        return Collected.column_of(store, self.name, self._spec, cell, f"{self._events} GROUP BY row")
+
+    def entries(self, store: Store) -> Entries:
+        """Return which value was measured when, whatever the aggregate; ``Raises`` as ``collect``."""
+        self._check_units(store, self._events)
+        units = list(self.units or ()) or [store.value(f"SELECT min(nullif(trim(unit), '')) FROM {self._events}") or ""]
+        query = f"SELECT row, stay_id, time, 0 AS place, {self._in_first_unit()} AS value FROM {self._events}"
+        return Entries({self.name: self._spec}, query, {self.name: units[0]})
+
+    @property
+    def _spec(self) -> ColumnSpec:
+        return ColumnSpec(self.kind, self.role, self.domain, self.label, plausible=self.plausible)
+
+    @property
+    def _events(self) -> str:
+        """The events that count, as SQL behind FROM."""
+        named = (
+            f"(code IN ({', '.join(map(text, self.codes))}) OR (vocabulary = {text(OWN)} AND code = {text(self.name)}))"
+        )
+        return f"history WHERE domain = {text(self.domain)} AND {named} AND isfinite(numeric_value)"
 
     def _in_first_unit(self) -> str:
         """Return the SQL of a value in the first unit."""

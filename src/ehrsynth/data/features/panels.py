@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ehrsynth.data.events import LABELS
-from ehrsynth.data.features.base import TRAINING, Collected, ColumnSpec, Feature
+from ehrsynth.data.features.base import TRAINING, Collected, ColumnSpec, Entries, Feature
 from ehrsynth.data.features.measurements import UNIT, Aggregate, NumberKind, aggregated, require_aggregate
-from ehrsynth.data.store import Store, text
+from ehrsynth.data.store import Store, quoted, text
+from ehrsynth.data.vocabulary.base import OWN
 from ehrsynth.disclosure import LEAST
 from ehrsynth.errors import OptionError, TableError
 from ehrsynth.schema import Role
@@ -32,6 +33,7 @@ class Measurements(Feature):
     """
 
     after_split = True
+    in_trajectories = "visits"
 
     domain: str
     top: int = 50
@@ -56,11 +58,47 @@ class Measurements(Feature):
         Raises:
             TableError: one of the codes comes in several units.
         """
-        such = f"WHERE domain = {text(self.domain)} AND code IS NOT NULL AND isfinite(numeric_value)"
+        codes, words = self._codes(store), self._words(store)
+        wanted = ", ".join(f"{aggregated(one)} AS {one}" for one in self.aggregate)
+        names = ", ".join(map(text, codes["code"])) or "NULL"
+        long = store.frame(f"SELECT row, code, {wanted} FROM {self._events} AND code IN ({names}) GROUP BY ALL")
+        specs, cells = dict[str, ColumnSpec](), dict[str, pd.Series]()
+        by_code = dict(tuple(long.set_index("row").groupby("code")))
+        for code, stem, unit in codes[["code", "name", "unit"]].itertuples(index=False):
+            for one in self.aggregate:
+                name = stem + (f"_{one}" if len(self.aggregate) > 1 else "")
+                label = words.get(code, code) + ("" if not unit or one == "count" else f" ({unit})")
+                label += f", {one}" if len(self.aggregate) > 1 else ""
+                kind: NumberKind = "count" if one == "count" else "continuous"
+                specs[name] = ColumnSpec(kind, self.role, self.domain, label)
+                cells[name] = by_code[code][one].astype(float)
+        return Collected(specs, pd.DataFrame(cells) if cells else pd.DataFrame(index=pd.RangeIndex(0)))
+
+    def entries(self, store: Store) -> Entries:
+        """Return which value was measured when, whatever the aggregates; ``Raises`` as ``collect``."""
+        codes, words = self._codes(store), self._words(store)
+        specs = {
+            name: ColumnSpec("continuous", self.role, self.domain, words.get(code, code))
+            for code, name in zip(codes["code"], codes["name"], strict=True)
+        }
+        mapped = f"panel_{self.prefix}"
+        store.register(mapped, codes[["code"]].assign(place=range(len(codes))))
+        query = f"""SELECT row, stay_id, time, place, numeric_value AS value
+            FROM (FROM {self._events}) JOIN {quoted(mapped)} USING (code)"""
+        return Entries(specs, query, dict(zip(codes["name"], codes["unit"], strict=True)))
+
+    @property
+    def _events(self) -> str:
+        """The events that count, as SQL behind FROM."""
+        return f"history WHERE domain = {text(self.domain)} AND code IS NOT NULL AND isfinite(numeric_value)"
+
+    def _codes(self, store: Store) -> pd.DataFrame:
+        """Return ``code, name, unit`` of the frequent codes, those of the most subjects first; a unit may be empty."""
         codes = store.frame(
             f"""SELECT code, count(DISTINCT t.row) AS subjects, count(DISTINCT nullif({UNIT}, '')) AS units,
-            min(nullif(trim(unit), '')) FILTER (t.row IS NOT NULL) AS unit
-            FROM history h LEFT JOIN {TRAINING} t ON t.row = h.row {such}
+            coalesce(min(nullif(trim(unit), '')) FILTER (t.row IS NOT NULL), '') AS unit,
+            coalesce(bool_and(vocabulary = {text(OWN)}), false) AS own
+            FROM (FROM {self._events}) h LEFT JOIN {TRAINING} t ON t.row = h.row
             GROUP BY code HAVING subjects >= {LEAST} ORDER BY subjects DESC, code LIMIT {self.top}"""
         )
         mixed = codes.loc[codes["units"] > 1, "code"].tolist()
@@ -69,21 +107,7 @@ class Measurements(Feature):
                 f"feature of {self.domain}: {len(mixed)} codes come in several units, {mixed[0]!r} first; leave out the"
                 " rarer units with cohort.faults.mixed_units=exclude, or make them Measurement features with units"
             )
-        words = self._words(store)
-        wanted = ", ".join(f"{aggregated(one)} AS {one}" for one in self.aggregate)
-        names = ", ".join(map(text, codes["code"])) or "NULL"
-        long = store.frame(f"SELECT row, code, {wanted} FROM history {such} AND code IN ({names}) GROUP BY ALL")
-        specs, cells = dict[str, ColumnSpec](), dict[str, pd.Series]()
-        by_code = dict(tuple(long.set_index("row").groupby("code")))
-        for code, unit in zip(codes["code"], codes["unit"], strict=True):
-            for one in self.aggregate:
-                name = f"{self.prefix}{code}" + (f"_{one}" if len(self.aggregate) > 1 else "")
-                label = words.get(code, code) + ("" if pd.isna(unit) or one == "count" else f" ({unit})")
-                label += f", {one}" if len(self.aggregate) > 1 else ""
-                kind: NumberKind = "count" if one == "count" else "continuous"
-                specs[name] = ColumnSpec(kind, self.role, self.domain, label)
-                cells[name] = by_code[code][one].astype(float)
-        return Collected(specs, pd.DataFrame(cells) if cells else pd.DataFrame(index=pd.RangeIndex(0)))
+        return codes.assign(name=codes["code"].where(codes["own"], f"{self.prefix}" + codes["code"]))
 
     def _words(self, store: Store) -> dict[str, str]:
         if not store.has(LABELS):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ehrsynth.data.features.base import TRAINING
 from ehrsynth.data.features.codes import Codes
 from ehrsynth.data.store import text
-from ehrsynth.data.vocabulary.base import Vocabulary
+from ehrsynth.data.vocabulary.base import OWN, Vocabulary
 from ehrsynth.data.vocabulary.icd import AsIs
 from ehrsynth.disclosure import LEAST
 
@@ -34,7 +34,9 @@ class UnknownCodes(Codes):
 
     def events(self) -> str:
         """Return the events that count, as SQL behind FROM."""
-        measured, mine = "coalesce(isfinite(numeric_value), false)", f"domain = {text(self.domain)}"
+        measured = "coalesce(isfinite(numeric_value), false)"
+        known = f"coalesce(vocabulary = {text(OWN)}, false) AND {measured}"  # a measurement, however few have it
+        mine = f"domain = {text(self.domain)} AND NOT ({known})"
         return f"""history JOIN (
             SELECT code, count(DISTINCT row) AS rows, count(DISTINCT row) FILTER (NOT {measured}) AS plain,
             count(DISTINCT row) FILTER ({measured}) < {self.sparse} * (SELECT count(*) FROM {TRAINING}) AS sparse

@@ -11,6 +11,8 @@ from ehrsynth.data.times import days_between, end_of
 class Stays(Feature):
     """Number of stays that had begun by the index time; without dates ``stay_id`` tells."""
 
+    in_trajectories = "nowhere"
+
     name: str = "admissions"
     label: str = "Number of admissions"
 
@@ -25,6 +27,8 @@ class Stays(Feature):
 @dataclass(kw_only=True, eq=False)
 class Days(Feature):
     """Days in hospital until the index time, rounded to whole ones; without dates they are missing."""
+
+    in_trajectories = "nowhere"
 
     name: str = "days"
     label: str = "Days in hospital"

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+OWN = "EHRSYNTH"  # of codes that are names of columns already, as write_meds writes them: every feature keeps them
+
 
 @dataclass(kw_only=True, eq=False)
 class Vocabulary(ABC):

@@ -5,11 +5,11 @@ The vocabularies here make concepts of the codes themselves: as they are, or rol
 
 import re
 
-from ehrsynth.data.vocabulary.base import OneByOne
+from ehrsynth.data.vocabulary.base import OWN, OneByOne
 
 ICD9CM, ICD9PCS = "ICD9CM", "ICD9PCS"
 ICD10CM, ICD10PCS = "ICD10CM", "ICD10PCS"
-SPACES = {"": "", ICD9CM: "", ICD9PCS: "", ICD10CM: "icd10_", ICD10PCS: "icd10_"}
+SPACES = {"": "", OWN: "", ICD9CM: "", ICD9PCS: "", ICD10CM: "icd10_", ICD10PCS: "icd10_"}
 _BLANKS = re.compile(r"\s+")
 # Head and rest of a code, around the dot that may be missing.
 _CODES = {

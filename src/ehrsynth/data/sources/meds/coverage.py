@@ -15,7 +15,17 @@ from ehrsynth.disclosure import LEAST
 from ehrsynth.words import quoted
 
 MOST_PREFIXES = 5
-TIMELINE = ("birth", "death", "admission", "discharge", "icu_admission", "icu_discharge")
+TIMELINE = (
+    "birth",
+    "death",
+    "admission",
+    "discharge",
+    "icu_admission",
+    "icu_discharge",
+    "visit",
+    "visit_end",
+    "subject",
+)
 _SEPARATOR = re.compile(r"[|:=/#~^>;_]+")
 _GUESSES = {  # what codes may be that begin with a word
     "procedure": PROCEDURES,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from ehrsynth.data.vocabulary.base import OWN
 from ehrsynth.errors import OptionError
 
 OTHER = "other"
@@ -37,7 +38,24 @@ class Pattern:
     halves: Sequence[str] = ()
 
 
+_OWN = {  # what ``ehrsynth.data.meds_out`` writes: names of columns, which no vocabulary maps again
+    **{
+        f"own_{domain}": Pattern(rf"{domain.upper()}//{OWN}//(.+)", domain, OWN, r"\1")
+        for domain in ("diagnosis", "procedure", "medication")
+    },
+    "own_code": Pattern(rf"CODE//{OWN}//(.+)", OTHER, OWN, r"\1"),
+    **{
+        f"own_{domain}": Pattern(rf"{domain.upper()}//{OWN}//{_PART}//(.+)", domain, OWN, r"\2", r"\1")
+        for domain in ("lab", "vital")
+    },
+    "own_value": Pattern(rf"VALUE//{OWN}//{_PART}//(.+)", OTHER, OWN, r"\2", r"\1"),
+    "own_visit": Pattern(rf"VISIT//{OWN}//(.+)", "visit", code=r"\1"),
+    "own_visit_end": Pattern(rf"VISIT_END//{OWN}", "visit_end", code=""),
+    "own_subject": Pattern(rf"SUBJECT//{OWN}", "subject", code=""),
+    "own_static": Pattern(rf"STATIC//{OWN}//(.+)", "static", code=r"\1"),
+}
 PATTERNS = {
+    **_OWN,
     "birth": Pattern(rf"MEDS_BIRTH{_REST}", "birth", code=""),
     "death": Pattern(rf"MEDS_DEATH{_REST}", "death", code=""),
     "sex": Pattern(rf"(?:GENDER|SEX)//{_PART}", "sex", code=r"\1"),

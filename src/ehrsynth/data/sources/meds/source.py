@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ehrsynth.data.coverage import Coverage
-from ehrsynth.data.events import EVENTS, GIVEN, LABELS, select
+from ehrsynth.data.events import EVENTS, GIVEN, LABELS, OTHER_VISITS, select
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.meds.coverage import coverage
 from ehrsynth.data.sources.meds.mapping import WORDED, mapped
@@ -29,6 +29,9 @@ _NUMBER = "coalesce(numeric_value::VARCHAR::DOUBLE, TRY_CAST(text_value AS DOUBL
 # An attribute may have its word in the text: RACE with White.
 _WORD = "CASE upper(text_value) WHEN 'FEMALE' THEN 'F' WHEN 'MALE' THEN 'M' ELSE text_value END"
 _CODE = f"""coalesce(k.code, CASE WHEN k.domain IN ({", ".join(map(text, WORDED))}) THEN {_WORD} END)"""
+_OTHER_VISITS = f"""SELECT subject_id, stay_id, min(time) FILTER (domain = 'visit') AS started,
+    max(time) FILTER (domain = 'visit_end') AS ended, min(code) FILTER (domain = 'visit') AS kind
+    FROM {EVENTS} WHERE domain IN ('visit', 'visit_end') GROUP BY ALL"""
 
 SHARDS, CODES_FILE = "data", "metadata/codes.parquet"
 SPLITS_FILE, DATASET_FILE = "metadata/subject_splits.parquet", "metadata/dataset.json"
@@ -93,6 +96,8 @@ class Meds(Source):
         if stay is None:
             store.table("meds_stays", _pairs())
         store.view(EVENTS, _events(paired=stay is None, written=written))
+        if (meant["domain"] == "visit").any():
+            store.table(OTHER_VISITS, _OTHER_VISITS)
         self._name_codes(store)
         if (self.folder / SPLITS_FILE).is_file():
             validated(self.folder / SPLITS_FILE, "SubjectSplitSchema")
