@@ -5,6 +5,7 @@ the numbers of another, and evaluating during training cannot change the weights
 """
 
 import hashlib
+import secrets
 
 import numpy as np
 import torch
@@ -32,3 +33,11 @@ def torch_rng(seed: int, *names: str | int, device: torch.device | str = "cpu") 
 def numpy_rng(seed: int, *names: str | int) -> np.random.Generator:
     """Return a NumPy generator for the stream ``(seed, *names)``."""
     return np.random.default_rng(derive(seed, *names))
+
+
+def secret_rng(device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a torch generator whose seed nobody knows: for noise that hides a patient.
+
+    The seed is the operating system's and kept nowhere; the generator itself is not cryptographic.
+    """
+    return torch.Generator(device=device).manual_seed(secrets.randbits(63))

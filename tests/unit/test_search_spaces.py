@@ -19,7 +19,8 @@ from ehrsynth.study.conf import Node, compose, conf_dir, names
 from ehrsynth.study.search.spaces import Choices, Range, Space, changed, drawn_of, space_of, typed, values_of
 from ehrsynth.study.search.spec import SearchSpec
 
-UNSEARCHED = {"independent", "train_copy", "record_mixture"}  # they have no settings, or are there to be caught
+# They have no settings, are there to be caught, or spend epsilon in each trial.
+UNSEARCHED = {"independent", "train_copy", "record_mixture", "dp_tree"}
 CONFIG: Node = {
     "model": {"_target_": "x.Y", "rate": 0.001, "widths": [8, 4], "told": False, "name": "a"},
     "data": {"batch_size": 64, "matrix": None},

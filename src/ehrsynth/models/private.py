@@ -1,0 +1,173 @@
+"""DP-SGD: each patient's gradient is clipped, and their sum told with noise.
+
+Abadi et al., Deep learning with differential privacy, CCS 2016; the norms of per-record gradients without these
+gradients: Li et al., Large language models can be strong differentially private learners, ICLR 2022 (ghost clipping),
+by the hooks and the optimizer of Opacus.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pytorch_lightning.strategies import SingleDeviceStrategy
+from torch import Tensor, nn
+from typing_extensions import override
+
+from ehrsynth.errors import OptionError, TrainingError
+from ehrsynth.layout import Records
+from ehrsynth.models.base import SyntheticModel
+
+CODES = 32  # of a record that counts in full
+BLOCK = 8192  # records made dense at a time
+
+
+class PerRecord(nn.Module):
+    """Weights that no layer has, given to each record as rows of its own, so that their gradients can be told apart.
+
+    Args:
+        weights: of the model; they are not kept here a second time.
+    """
+
+    def __init__(self, weights: nn.Parameter) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return the weights of the shape of ``rows`` [..., C], whose content does not matter."""
+        return torch.zeros_like(rows) + self.weights
+
+
+def noisy_means(records: Records, noise_multiplier: float, generator: torch.Generator) -> Tensor:
+    """Return means [p] of records without missing values, by one Gaussian mechanism.
+
+    A record counts with a norm of at most the square root of ``CODES`` plus its other columns; few have more codes.
+
+    Args:
+        records: one a patient; their number is not secret.
+        noise_multiplier: of the noise, by that norm.
+        generator: of the noise, secret, on the CPU.
+    """
+    layout = records.layout
+    groups, others = len(layout.groups), layout.width - layout.values.start + len(layout.missing_bits())
+    most = (CODES + groups + others) ** 0.5
+    total = torch.zeros(layout.width, dtype=torch.float64)
+    for part in records.blocks(BLOCK):
+        rows = part.dense().double()
+        total += (rows * (most / rows.norm(dim=1, keepdim=True).clamp(min=most))).sum(0)
+    total += most * noise_multiplier * torch.randn(layout.width, generator=generator, dtype=torch.float64)
+    means = (total / len(records)).clamp(0.5 / len(records), 1 - 0.5 / len(records))
+    for group in layout.groups.values():
+        means[group] /= means[group].sum()
+    return means.float()
+
+
+class PrivateGradients(SingleDeviceStrategy):
+    """Trains a model whose ``record_losses`` go through ``record_modules`` by DP-SGD; Lightning does all else.
+
+    Args:
+        device: to train on.
+        noise: returns the noise multiplier of a training of so many steps.
+        max_grad_norm: that the gradient of a record is clipped to.
+        batch: records of a step as expected.
+        draws: noise levels, or latent vectors, of a record within its gradient.
+        generator: of the noise, on the device.
+        most: steps that the budget allows, if it may end before the training does.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        *,
+        noise: Callable[[int], float],
+        max_grad_norm: float,
+        batch: float,
+        draws: int,
+        generator: torch.Generator,
+        most: int | None = None,
+    ) -> None:
+        super().__init__(device)
+        self.noise, self.max_grad_norm, self.batch, self.draws = noise, max_grad_norm, batch, draws
+        self.generator, self.most = generator, most
+        self.noise_multiplier = 0.0
+
+    @override
+    def setup(self, trainer: Any) -> None:
+        super().setup(trainer)
+        hooks_of, private_of = _opacus()
+        steps = trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise OptionError(
+                "trainer.max_epochs: privacy=dp needs an end of the training, to know how much noise it takes"
+            )
+        self.noise_multiplier = self.noise(int(steps))
+        model = self.lightning_module
+        assert isinstance(model, SyntheticModel)
+        (optimizer,) = self.optimizers
+        modules = nn.ModuleList(model.record_modules())
+        self.hooks = hooks_of(modules, loss_reduction="mean", max_grad_norm=self.max_grad_norm)
+        covered = {id(weights) for weights in self.hooks.trainable_parameters}
+        trained = {id(weights) for group in optimizer.param_groups for weights in group["params"]}
+        if trained != covered:
+            raise TrainingError(f"{type(model).__name__}: not all of its weights are in record_modules")
+        self.optimizers = [
+            private_of(
+                optimizer,
+                noise_multiplier=self.noise_multiplier,
+                max_grad_norm=self.max_grad_norm,
+                expected_batch_size=self.batch,
+                loss_reduction="mean",
+                generator=self.generator,
+            )
+        ]
+
+    @override
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Return the loss of each record [n]; of an empty batch none."""
+        model = self.lightning_module
+        assert isinstance(model, SyntheticModel)
+        if self.most is not None and model.global_step + 1 >= self.most:
+            model.trainer.should_stop = True  # after this step all is spent
+        if not len(batch):
+            return batch.new_zeros(0, requires_grad=True)
+        with self.precision_plugin.train_step_context():
+            losses: Tensor = model.record_losses(batch, model.step_rng(batch_idx), self.draws)
+        model.log_losses(batch_idx, total=losses.mean())
+        return losses
+
+    @override
+    def backward(self, closure_loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Leave the sum of the clipped gradients; the optimizer adds noise and divides by the expected batch."""
+        private, (private_optimizer,) = self.hooks, self.optimizers
+        for weights in private.trainable_parameters:
+            weights._norm_sample = None  # so that none of a batch before is taken for one of this
+            if not len(closure_loss):
+                weights.grad = torch.zeros_like(weights)
+        if len(closure_loss):
+            closure_loss.mean().backward(retain_graph=True)
+            if any(weights._norm_sample is None for weights in private.trainable_parameters):
+                raise TrainingError(
+                    f"{type(self.lightning_module).__name__}: some weights were used past record_modules, so that the"
+                    " gradients of its records cannot be clipped"
+                )
+            private_optimizer.zero_grad()
+            share = private.get_clipping_coef()
+            private.disable_hooks()
+            (share * closure_loss).sum().backward()
+            private.enable_hooks()
+        return closure_loss.detach()
+
+    @override
+    def teardown(self) -> None:
+        """Leave the model as it was, without hooks."""
+        self.hooks.cleanup()
+        super().teardown()
+
+
+def _opacus() -> tuple[Any, Any]:
+    """Return the hooks that find norms of gradients, and the optimizer that adds noise."""
+    try:
+        from opacus.grad_sample import GradSampleHooksFastGradientClipping
+        from opacus.optimizers import DPOptimizerFastGradientClipping
+    except ImportError:
+        raise OptionError("privacy=dp needs the package opacus; pip install 'ehrsynth[privacy]' brings it") from None
+    return GradSampleHooksFastGradientClipping, DPOptimizerFastGradientClipping

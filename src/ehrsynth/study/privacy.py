@@ -1,0 +1,65 @@
+"""The options of a private training."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from ehrsynth.errors import OptionError, expect
+from ehrsynth.files import require, sha256
+from ehrsynth.study.conf import Node
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """The options of ``conf/privacy/dp.yaml``.
+
+    Raises:
+        OptionError: one is out of range.
+    """
+
+    epsilon: float = 3.0
+    delta: float | None = None
+    public: str | None = None
+    max_grad_norm: float = 1.0
+    noise_multiplier: float | None = None
+    draws: int = 1
+    marginals: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "max_grad_norm", "noise_multiplier"):
+            value = getattr(self, name)
+            if value is not None or name != "noise_multiplier":
+                expect(_number(value) and value > 0, f"privacy.{name}", value, "a finite number above zero")
+        fits = self.delta is None or (_number(self.delta) and 0 < self.delta < 1)
+        expect(fits, "privacy.delta", self.delta, "a number between 0 and 1, or null,")
+        fits = isinstance(self.draws, int) and not isinstance(self.draws, bool) and self.draws >= 1
+        expect(fits, "privacy.draws", self.draws, "a whole number, at least 1,")
+        fits = _number(self.marginals) and 0 <= self.marginals < 1
+        expect(fits, "privacy.marginals", self.marginals, "a share of epsilon from 0 to less than 1")
+        fits = self.public is None or isinstance(self.public, str)
+        expect(fits, "privacy.public", self.public, "a schema.json, or null,")
+
+    @classmethod
+    def of(cls, node: Node | None) -> "Privacy | None":
+        """Return the options of a configuration; None if it asks for none.
+
+        Raises:
+            OptionError: an option is unknown or out of range.
+        """
+        if node is None:
+            return None
+        expect(isinstance(node, Mapping), "privacy", node, "none, dp or its options")
+        if unknown := sorted(set(node) - set(cls.__dataclass_fields__)):
+            raise OptionError(f"privacy.{unknown[0]}: no such option; use one of {', '.join(cls.__dataclass_fields__)}")
+        return cls(**node)
+
+    @property
+    def identity(self) -> Node:
+        """The options, the public schema by its content."""
+        return asdict(self) | ({"public": sha256(require(Path(self.public)))} if self.public else {})
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

@@ -1,0 +1,120 @@
+"""Private runs from the command line: what their ledger says, what they refuse, and that others do not notice."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.public_matrix import PublicMatrix
+from ehrsynth.errors import OptionError, SchemaError
+from ehrsynth.ledger import Ledger
+from ehrsynth.study.conf import compose
+from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.study.spec import Spec
+from tests.conftest import Cli, small
+
+pytestmark = [pytest.mark.usefixtures("no_figures"), pytest.mark.filterwarnings("ignore")]
+LEARNED = ["vocabulary and rare codes", "levels of categories", "bounds and decimals of numbers", "columns left out"]
+
+
+def run_of(folder: Path) -> RunFolder:
+    (found,) = folder.iterdir()
+    return RunFolder.open(found)
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory, matrix: Path) -> Path:
+    """A schema from elsewhere: other bounds, a code that nobody has, and one column less."""
+    content = json.loads((matrix / "schema.json").read_text(encoding="utf-8"))
+    columns = content["columns"]
+    dropped = next(column for column in columns if column["domain"] == "diagnosis")
+    columns.remove(dropped)
+    columns.append({"name": "elsewhere", "kind": "binary", "domain": "diagnosis"})
+    next(column for column in columns if column["name"] == "age")["bounds"] = [20, 60]
+    file = tmp_path_factory.mktemp("public") / "schema.json"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return file
+
+
+def test_a_training_alone_claims_no_total(matrix: Path, tmp_path: Path, cli: Cli) -> None:
+    options = ["privacy.noise_multiplier=4", "privacy.epsilon=8", "privacy.delta=1e-3", "data.batch_size=128"]
+    assert cli("train", "model=vae", "privacy=dp", *options, *small(matrix, tmp_path)) == 0
+    run = run_of(tmp_path / "small" / "vae")
+    content = run.facts(ledger=dict)["ledger"]
+    ledger = Ledger.from_dict(content)
+    assert ledger.unaccounted == content["unaccounted"] == LEARNED
+    assert content["total"] is None
+    assert 0 < ledger.spent.value <= ledger.spent.rdp <= 8
+    with pytest.raises(OptionError, match=r"no total epsilon can be claimed.*vocabulary and rare codes, levels"):
+        _ = ledger.total
+    scores = {score.metric: score for score in run.scores()}
+    assert scores["privacy/epsilon"].value is None
+    assert "vocabulary and rare codes" in str(scores["privacy/epsilon"].reason)
+    assert not run.targets.is_file(), "counts of training rows without noise"
+    assert run.provenance["epoch"] == 2
+    assert "of the training alone" in (run.path / "card.md").read_text(encoding="utf-8")
+    assert cli("generate", f"run={run.path}", "n=5", f"out={tmp_path / 's.csv'}") == 0
+    assert cli("generate", f"run={run.path}", "n=5", "calibrate=true", f"out={tmp_path / 'c.csv'}") == 2
+
+
+def test_a_tree_under_a_public_schema_claims_its_epsilon(matrix: Path, public: Path, tmp_path: Path, cli: Cli) -> None:
+    assert cli("train", "model=dp_tree", f"privacy.public={public}", *small(matrix, tmp_path)) == 0
+    run = run_of(tmp_path / "small" / "dp_tree")
+    ledger = Ledger.from_dict(run.facts(ledger=dict)["ledger"])
+    scores = {score.metric: score for score in run.scores()}
+    assert not ledger.unaccounted
+    assert scores["privacy/epsilon"].value == pytest.approx(ledger.total.value)
+    assert ledger.total.value == pytest.approx(3.0, rel=1e-3)
+    assert scores["privacy/delta"].value == pytest.approx(1 / len(Matrix.open(matrix).records("train")))
+
+
+def test_rows_under_a_public_schema(matrix: Path, public: Path, tmp_path: Path) -> None:
+    own = Matrix.open(matrix)
+    seen = PublicMatrix(own, public)
+    assert seen.fingerprint != own.fingerprint
+    assert seen.constraints == ()
+    before, after = own.records("train"), seen.records("train")
+    assert len(before) == len(after)
+    assert seen.train["age"].between(20, 60).all()
+    assert seen.train["age"].tolist() == own.train["age"].clip(20, 60).tolist()
+    assert (seen.train["elsewhere"] == 0).all()
+    assert seen.schema.names[:-1] == [name for name in own.schema.names if name in seen.schema.by_name]
+    content = json.loads(public.read_text(encoding="utf-8"))
+    content["columns"].append({"name": "weight", "kind": "continuous", "bounds": [0, 1]})
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(SchemaError, match="column 'weight': the matrix has no such column"):
+        PublicMatrix(own, other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["model=emr_wgan"], "privacy=dp model=emr_wgan: what it learns of one record cannot be told apart; vae,"),
+        (["model=ehrdiff", "model.decoding=prevalence"], "model.decoding=prevalence takes prevalences"),
+        (["model=vae", "model.condition=[sex]"], "model.condition counts which labels"),
+        (["model=vae", "+trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=2: a private training"),
+        (["model=vae", "constraints.weight=1"], "constraints.weight=1: no part of a private loss"),
+        (["model=vae", "rows.reweight=[sex]"], "rows.reweight: repeats patients"),
+        (["model=vae", "privacy.epsilon=0"], "privacy.epsilon=0: a finite number above zero was expected"),
+        (["model=vae", "privacy.delta=2"], "privacy.delta=2: a number between 0 and 1, or null, was expected"),
+        (["model=vae", "privacy.public=nowhere.json"], "nowhere.json"),
+        (["model=vae", "privacy.noise_multiplier=0.1"], "privacy.noise_multiplier=0.1: more noise was expected"),
+    ],
+)
+def test_what_a_private_run_refuses(
+    options: list[str], message: str, matrix: Path, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("train", "privacy=dp", *options, *small(matrix, tmp_path)) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_runs_without_privacy_are_known_by_what_they_were(matrix: Path, tmp_path: Path) -> None:
+    config = compose("train", {}, {"data.matrix": str(matrix), "paths.runs": str(tmp_path)})
+    spec = Spec.of(config, "")
+    del config["privacy"]
+    assert Spec.of(config, "").identity("0") == spec.identity("0")
+    assert "privacy" not in spec.config
+    one, other = (Spec.of({**config, "privacy": {"epsilon": value}}, "") for value in (1.0, 2.0))
+    assert len({spec.identity("0"), one.identity("0"), other.identity("0")}) == 3

@@ -1,0 +1,300 @@
+"""DP-SGD against gradients of one record at a time; and what happens when a part of it is broken on purpose."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ehrsynth.data.private_module import PoissonBatches
+from ehrsynth.errors import TrainingError
+from ehrsynth.layout import Layout, Records
+from ehrsynth.models.base import SyntheticModel
+from ehrsynth.models.ehrdiff import EHRDiff
+from ehrsynth.models.private import PrivateGradients, noisy_means
+from ehrsynth.models.vae import VAE
+from ehrsynth.schema import Column, Schema
+from ehrsynth.seeding import torch_rng
+from tests.training import quiet_trainer
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(120)]
+SCHEMA = Schema(
+    (
+        *(Column(f"code{i}", "binary", domain="diagnosis") for i in range(5)),
+        Column("sex", "categorical", ("F", "M")),
+        Column("age", "count", bounds=(18, 90)),
+        Column("bmi", "continuous", bounds=(10, 60), missing=True),
+    )
+)
+CODES = Schema(SCHEMA.columns[:5])
+SIZES: dict[type[SyntheticModel], dict[str, Any]] = {
+    VAE: {"latent_width": 3, "hidden": [6]},
+    EHRDiff: {"widths": [6, 6], "time_width": 4, "warmup_steps": 0},
+}
+each = pytest.mark.parametrize("kind", SIZES)
+NORM = 0.3
+
+
+def rows(n: int = 24, schema: Schema = SCHEMA) -> Tensor:
+    layout, rng = Layout.of(schema), torch.Generator().manual_seed(0)
+    return layout.harden(torch.rand(n, layout.width, generator=rng) * 0.8, rng)
+
+
+def train(
+    kind: type[SyntheticModel],
+    batches: Sequence[Tensor],
+    noise: float,
+    *,
+    norm: float = NORM,
+    schema: Schema = SCHEMA,
+    draws: int = 2,
+    strategy: type[PrivateGradients] = PrivateGradients,
+    epochs: int = 1,
+    batch_size: float | None = None,
+    most: int | None = None,
+) -> tuple[SyntheticModel, dict[str, Tensor], int]:
+    """Return a model after a private training, its weights before, and the steps it took."""
+    model = kind(schema=schema, seed=0, **next(sizes for known, sizes in SIZES.items() if issubclass(kind, known)))
+    before = copy.deepcopy(model.state_dict())
+    private = strategy(
+        torch.device("cpu"),
+        noise=lambda steps: noise,
+        max_grad_norm=norm,
+        batch=batch_size or float(max(len(batches[0]), 1)),
+        draws=draws,
+        generator=torch.Generator().manual_seed(5),
+        most=most,
+    )
+    trainer = quiet_trainer(epochs, strategy=private, callbacks=[Step()])
+    trainer.fit(model, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
+    return model, before, trainer.global_step
+
+
+class Step(pl.Callback):
+    """Takes plain steps of rate one, so that weights tell the gradients that were descended."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        (optimizer,) = trainer.strategy.optimizers
+
+        @torch.no_grad()
+        def plain() -> None:
+            for weights in optimizer.params:
+                weights -= weights.grad
+
+        optimizer.original_optimizer.step = plain
+
+
+def moved(model: SyntheticModel, before: dict[str, Tensor]) -> Tensor:
+    """Return by how much each trained weight moved: the negative gradient, for steps are plain ones of rate one."""
+    return torch.cat([(before[n] - w.detach()).flatten() for n, w in model.named_parameters() if w.requires_grad])
+
+
+def one_by_one(
+    kind: type[SyntheticModel], batch: Tensor, norm: float, schema: Schema = SCHEMA, draws: int = 2
+) -> Tensor:
+    """Return the sum of clipped gradients of records, each by a backward pass of its own; divided by their number."""
+    model = kind(schema=schema, seed=0, **SIZES[kind])
+    weights = [w for w in model.parameters() if w.requires_grad]
+    total = torch.zeros(sum(w.numel() for w in weights))
+    for i in range(len(batch)):
+        model.zero_grad()
+        model.record_losses(batch, first_step(model), draws)[i].backward()
+        found = torch.cat([w.grad.flatten() for w in weights])
+        total += found * (norm / (found.norm() + 1e-6)).clamp(max=1)
+    return total / len(batch)
+
+
+def first_step(model: SyntheticModel) -> torch.Generator:
+    """Return the stream of the first step of a training."""
+    return torch_rng(model.seed, "train", 0, 0, 0)
+
+
+@each
+@pytest.mark.parametrize("schema", [SCHEMA, CODES], ids=["mixed", "codes"])
+@pytest.mark.parametrize("draws", [1, 3])
+def test_records_are_clipped_as_one_by_one(kind: type[SyntheticModel], schema: Schema, draws: int) -> None:
+    batch = rows(schema=schema)
+    model, before, _ = train(kind, [batch], 0.0, schema=schema, draws=draws)
+    wanted = one_by_one(kind, batch, NORM, schema, draws)
+    assert 0 < wanted.norm() <= NORM
+    torch.testing.assert_close(moved(model, before), wanted, rtol=1e-3, atol=1e-6)
+
+
+@each
+def test_what_clips_none_is_the_plain_gradient(kind: type[SyntheticModel]) -> None:
+    batch = rows()
+    model, before, _ = train(kind, [batch], 0.0, norm=1e6)
+    plain = kind(schema=SCHEMA, seed=0, **SIZES[kind])
+    plain.record_losses(batch, first_step(plain), 2).mean().backward()
+    wanted = torch.cat([w.grad.flatten() for w in plain.parameters() if w.requires_grad])
+    torch.testing.assert_close(moved(model, before), wanted, rtol=1e-3, atol=1e-6)
+
+
+@each
+def test_no_other_record_has_a_part_in_a_loss(kind: type[SyntheticModel]) -> None:
+    model, batch = kind(schema=SCHEMA, seed=0, **SIZES[kind]), rows()
+    others = torch.cat([batch[:1], 1 - batch[1:]])
+    one, two = (model.record_losses(table, first_step(model), 2)[0] for table in (batch, others))
+    torch.testing.assert_close(one, two)
+
+
+def sum_told(kind: type[SyntheticModel], batch: Tensor, noise: float, **more: Any) -> Tensor:
+    """Return the noisy sum of clipped gradients that one step tells of a batch that was expected to be of 24."""
+    model, before, _ = train(kind, [batch], noise, batch_size=24.0, **more)
+    return moved(model, before) * 24
+
+
+def faults(kind: type[SyntheticModel], **more: Any) -> set[str]:
+    """Return which promises of a step are broken, as far as they can be measured."""
+    found, batch = set(), rows()
+    whole = sum_told(kind, batch, 2.0, **more)
+    other = torch.cat([1 - batch[:1], batch[1:]])  # one record out, another in, and all draws as they were
+    if (whole - sum_told(kind, other, 2.0, **more)).norm() > 2 * NORM * 1.001:
+        found.add("a record changes the sum by more than the norm")
+    of_nobody = sum_told(kind, batch[:0], 2.0, **more)
+    if abs(of_nobody.std() / (2.0 * NORM) - 1) > 0.15:
+        found.add("the noise is not that of the multiplier and the norm")
+    return found
+
+
+class NoiseOff(PrivateGradients):
+    def setup(self, trainer: Any) -> None:
+        super().setup(trainer)
+        self.optimizers[0].noise_multiplier = 0.0
+
+
+class ClippingOff(PrivateGradients):
+    def setup(self, trainer: Any) -> None:
+        super().setup(trainer)
+        self.hooks.max_grad_norm = 1e9
+
+
+class SensitivityHalved(PrivateGradients):
+    def setup(self, trainer: Any) -> None:
+        super().setup(trainer)
+        self.optimizers[0].max_grad_norm /= 2
+
+
+@each
+def test_a_step_keeps_its_promises(kind: type[SyntheticModel]) -> None:
+    assert not faults(kind)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "fault"), [(NoiseOff, "noise"), (ClippingOff, "record"), (SensitivityHalved, "noise")]
+)
+def test_a_broken_step_is_found_out(strategy: type[PrivateGradients], fault: str) -> None:
+    (found,) = faults(VAE, strategy=strategy)
+    assert fault in found
+
+
+class PastItsModules(VAE):
+    """Uses the weights of its last layer directly, as a forward pass does that goes around the hooks."""
+
+    def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
+        mean, _ = self.encoder(batch).chunk(2, dim=1)
+        hidden, last = self.decoder[:-1](mean), self.decoder[-1]
+        (log_std,) = self._log_std
+        logits = nn.functional.linear(hidden, last.weight, last.bias)
+        return logits.sum(1) + log_std(logits[:, self.layout.values].detach()).sum(1)
+
+
+class NotAllOfIt(VAE):
+    def record_modules(self) -> Any:
+        return [self.encoder]
+
+
+def test_weights_that_nobody_clips_are_refused() -> None:
+    train(VAE, [rows()], 1.0)
+    with pytest.raises(TrainingError, match="used past record_modules"):
+        train(PastItsModules, [rows(), rows()], 1.0)
+    with pytest.raises(TrainingError, match="not all of its weights are in record_modules"):
+        train(NotAllOfIt, [rows()], 1.0)
+
+
+@each
+def test_noise_without_end_learns_nothing(kind: type[SyntheticModel]) -> None:
+    batch = rows()
+    one, nobody = sum_told(kind, batch, 1e6), sum_told(kind, batch[:0], 1e6)
+    assert (one - nobody).norm() < 1e-5 * nobody.norm()
+    quiet = sum_told(kind, batch, 0.0)
+    assert torch.nn.functional.cosine_similarity(one, quiet, dim=0).abs() < 0.5
+
+
+@each
+def test_a_tiny_norm_moves_weights_by_no_more_than_noise(kind: type[SyntheticModel]) -> None:
+    batch, norm = rows(), 1e-3
+    told, noise = sum_told(kind, batch, 1.0, norm=norm), sum_told(kind, batch[:0], 1.0, norm=norm)
+    assert (told - noise).norm() <= len(batch) * norm
+    assert noise.std() == pytest.approx(norm, rel=0.15)
+
+
+def test_empty_batches_and_the_end_of_the_budget() -> None:
+    batches = [rows()[:0], rows(), rows()[:0], rows()]
+    _, _, steps = train(VAE, batches, 1.0, epochs=3, most=7)
+    assert steps == 7
+    _, _, steps = train(VAE, batches, 1.0, epochs=1)
+    assert steps == 4
+
+
+def test_a_private_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    path, batches = tmp_path / "half.ckpt", [rows(), rows()[:0]]
+
+    def trained(epochs: int, resume: Path | None = None) -> tuple[SyntheticModel, int]:
+        model = VAE(schema=SCHEMA, seed=0, **SIZES[VAE])
+        private = PrivateGradients(
+            torch.device("cpu"),
+            noise=lambda steps: 0.0,
+            max_grad_norm=NORM,
+            batch=24.0,
+            draws=1,
+            generator=torch.Generator().manual_seed(5),
+        )
+        trainer = quiet_trainer(epochs, strategy=private)
+        trainer.fit(model, DataLoader(batches, batch_size=None), ckpt_path=resume, weights_only=True)  # type: ignore[arg-type]
+        if resume is None:
+            trainer.save_checkpoint(path)
+        assert not any(hasattr(weights, "grad_sample") for weights in model.parameters()), "hooks are left"
+        return model, trainer.global_step
+
+    trained(1)
+    resumed, steps = trained(3, path)
+    assert steps == 6
+    whole, _ = trained(3)
+    for one, other in zip(resumed.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_batches_are_coins() -> None:
+    records = Records.of_dense(Layout.of(CODES), rows(500, CODES))
+    batches = PoissonBatches(records, 0.02, 300, torch.Generator().manual_seed(0))
+    sizes = torch.tensor([len(batch) for batch in batches]).double()
+    assert len(batches) == len(sizes) == 300
+    assert sizes.mean() == pytest.approx(10, abs=0.6)
+    assert sizes.var() == pytest.approx(500 * 0.02 * 0.98, rel=0.3)
+    rare = PoissonBatches(records, 1e-4, 50, torch.Generator().manual_seed(0))
+    assert min(len(batch) for batch in rare) == 0
+
+
+def test_noisy_means_are_means_and_one_record_moves_them_little() -> None:
+    layout = Layout.of(SCHEMA)
+    x = rows(4000)
+    records = Records.of_dense(layout, x)
+    filled = Records(layout, records.bits, records.values.nan_to_num(0.5))
+    dense = filled.dense()
+
+    def means(part: Records, noise: float) -> Tensor:
+        return noisy_means(part, noise, torch.Generator().manual_seed(1))
+
+    torch.testing.assert_close(means(filled, 0.0), dense.mean(0), rtol=0, atol=1e-3)
+    told = means(filled, 5.0)
+    assert 0.2 < ((told - dense.mean(0))[layout.bits].std() / (5 * (32 + 1 + 3) ** 0.5 / 4000)) < 2
+    wide = Schema(tuple(Column(f"c{i}", "binary") for i in range(200)))
+    heavy = Records.of_dense(Layout.of(wide), torch.ones(1000, 200))
+    moved_by = 1000 * means(heavy, 0.0) - 999 * means(heavy[:999], 0.0)
+    assert moved_by.norm() <= 32**0.5 + 1e-2
