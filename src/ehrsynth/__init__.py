@@ -1,7 +1,7 @@
 """ehrsynth: train, judge, choose and hand over generators of synthetic electronic health records.
 
-``prepare``, ``train``, ``generate``, ``evaluate``, ``rank``, ``compare`` and ``search`` are what the verbs of the
-``ehrsynth`` command call.
+``prepare``, ``train``, ``generate``, ``evaluate``, ``rank``, ``compare``, ``search`` and ``verify`` are what the verbs
+of the ``ehrsynth`` command call.
 """
 
 from importlib import import_module
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from ehrsynth.study.rank import rank as rank
     from ehrsynth.study.search import search as search
     from ehrsynth.study.train import train as train
+    from ehrsynth.study.verify import verify as verify
     from ehrsynth.study.watch import Watch as Watch
 
 __version__ = "0.1.0"
 
 _HOMES = {"Evaluation": "judge", "Watch": "watch"} | {
-    verb: verb for verb in ("prepare", "train", "generate", "evaluate", "rank", "compare", "search")
+    verb: verb for verb in ("prepare", "train", "generate", "evaluate", "rank", "compare", "search", "verify")
 }
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ehrsynth.errors import TableError
 from ehrsynth.schema import Column, Unseen, as_text
@@ -127,8 +127,9 @@ def harden_levels(x: Tensor, generator: torch.Generator | None) -> Tensor:
         chosen = x.argmax(-1)
     else:
         weights = x.clamp(0, 1) + torch.finfo(x.dtype).tiny  # a row of zeros becomes uniform
-        chosen = torch.multinomial(weights, 1, generator=generator).squeeze(-1)
-    return one_hot(chosen, x.shape[-1]).to(x.dtype)
+        # as torch.multinomial draws one, which first asks the device for the smallest and largest weight, and waits
+        chosen = (weights / torch.empty_like(weights).exponential_(generator=generator)).argmax(-1)
+    return torch.zeros_like(x).scatter_(-1, chosen.unsqueeze(-1), 1.0)
 
 
 def bits_nll(x: Tensor, logits: Tensor) -> Tensor:

@@ -95,6 +95,22 @@ class Layout:
         found = self.places.values()
         return [(at[0], at[1] - self.values.start) for at in found if self.fields[at[0]].kind == "missing"]
 
+    def gaps(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return ``missing_bits`` as indices that stay on a device: lists are sent there each time, and waited for."""
+        if device not in self._gaps:
+            with torch.inference_mode(False):  # else training could not use them after the first draw
+                bits, values = torch.tensor(self.missing_bits(), dtype=torch.int64).reshape(-1, 2).to(device).unbind(1)
+            self._gaps[device] = bits, values
+        return self._gaps[device]
+
+    @cached_property
+    def _gaps(self) -> dict[torch.device, tuple[Tensor, Tensor]]:
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is kept on devices."""
+        return {"fields": self.fields}
+
     def activate(self, logits: Tensor) -> Tensor:
         """Map logits [..., p] to probabilities: sigmoid for bits and values, softmax per group."""
         parts = [logits[..., self.bits].sigmoid()]
@@ -113,6 +129,10 @@ class Layout:
             TrainingError: some are NaN, for the weights have left what numbers can hold, though no loss had.
         """
         refuse_nan(x)
+        return self.drawn(x, generator)
+
+    def drawn(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return what ``harden`` does, of what is known to be numbers: to ask a GPU for that in each step waits."""
         parts = [harden_bits(x[:, self.bits], generator)]
         parts += [harden_levels(x[:, group], generator) for group in self.groups.values()]
         return torch.cat([*parts, x[:, self.values].clamp(0, 1)], dim=1)

@@ -10,6 +10,7 @@ from ehrsynth.cli.options import optional_path, path
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.schema import Schema
 from ehrsynth.study.generate import Written, generate
+from ehrsynth.study.generate_visits import WrittenVisits
 from ehrsynth.study.run_folder import RunFolder
 
 OPTIONS = (
@@ -47,6 +48,9 @@ def task(config: Mapping[str, Any]) -> None:
         watch=WATCH,
         **options,
     )
+    if isinstance(written, WrittenVisits):
+        say(f"{written.patients:,} patients, {written.visits:,} visits  {written.folder}")
+        return
     assert isinstance(written, Written)
     say(f"{written.rows:,} records x {written.columns} columns  {written.file}")
 

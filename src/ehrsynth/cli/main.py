@@ -9,9 +9,10 @@ from itertools import takewhile
 
 from ehrsynth.study.conf import conf_dir, names
 
-VERBS = ("prepare", "train", "generate", "evaluate", "rank", "study", "compare", "search")
+VERBS = ("prepare", "train", "generate", "evaluate", "rank", "study", "compare", "search", "verify")
 
-FIRST = {"study": "study", "compare": "runs"}  # what an argument at the front that is no option stands for
+# What an argument at the front that is no option stands for.
+FIRST = {"study": "study", "compare": "runs", "verify": "place"}
 
 USAGE = """\
 ehrsynth: train, judge, choose and hand over generators of synthetic health records
@@ -36,9 +37,11 @@ def help_of(verb: str) -> str:
 
 
 def _filled_in(line: str) -> str:
-    if (found := re.match(r"  \S+=(\S+) +or \{(\w+)\}", line)) is None:
+    if (found := re.match(r"  \S+=(\S+) +or \{([\w/]+)\}", line)) is None:
         return line
-    others = ", ".join(name for name in names(found[2]) if name != found[1])
+    _, slash, below = found[2].partition("/")
+    options = [f"{below}{slash}{name}" for name in names(found[2])]
+    others = ", ".join(option for option in options if option != found[1])
     column = line.index(" or {") + 1
     return textwrap.fill(line.replace(f"{{{found[2]}}}", others), 120, subsequent_indent=" " * column)
 

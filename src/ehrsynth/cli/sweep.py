@@ -17,6 +17,7 @@ from ehrsynth.cli.overrides import command_of
 from ehrsynth.cli.rank import show
 from ehrsynth.cli.texts import keep_words
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.errors import InputError, OptionError, TrainingError, expect
 from ehrsynth.evaluation.ranking import Profile
 from ehrsynth.files import writable
@@ -27,7 +28,7 @@ from ehrsynth.study.plan import Planned, plan
 from ehrsynth.study.rank import rank
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import Spec
-from ehrsynth.study.train import already_there, folder_of, open_matrix, study_folder
+from ehrsynth.study.train import already_there, folder_of, open_data, study_folder
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Job:
 
     overrides: Sequence[str]
     spec: Spec
-    matrix: Matrix | None = None
+    matrix: Matrix | Trajectories | None = None
     folder: RunFolder | None = None
     done: bool = False
     error: Exception | None = None
@@ -118,13 +119,15 @@ class Sweep:
 
     def _prepare(self, studies: Iterable[Path]) -> None:
         """Make what the runs share, learn what they are called, note them in their study, and see which are done."""
-        matrices: dict[str, Matrix] = {}
+        matrices: dict[str, Matrix | Trajectories] = {}
         for job in self.jobs:
             with _noted(job):
                 job.spec.check()
-                made_of = json.dumps([job.spec.data["matrix"], job.spec.data["name"], job.spec.recipe])
+                made_of = json.dumps(
+                    [job.spec.data["matrix"], job.spec.data["name"], job.spec.recipe, job.spec.privacy]
+                )
                 if made_of not in matrices:
-                    matrices[made_of] = open_matrix(job.spec, WATCH)
+                    matrices[made_of] = open_data(job.spec, WATCH)
                 job.matrix, job.folder = matrices[made_of], folder_of(job.spec, matrices[made_of])
         for study in studies:
             plan(study, [job.planned for job in self.jobs if study_folder(job.spec) == study], WATCH.say)
@@ -137,7 +140,7 @@ class Sweep:
                 self._leave_aside(job, job.folder)
                 suite = json.dumps([job.matrix.fingerprint, job.spec.evaluation["full"], job.spec.evaluation["seed"]])
                 # One process makes them when it comes to them; of several, all but one would wait.
-                if self.kind != "basic" and job.left and suite not in judged:
+                if self.kind != "basic" and job.left and isinstance(job.matrix, Matrix) and suite not in judged:
                     judged.add(suite)
                     make_anchors(job.spec, job.matrix, WATCH)
 
@@ -229,4 +232,4 @@ def print_rankings(studies: Iterable[Path], profile: Profile) -> None:
         say(f"comparison report  {report}")
         for section in comparison.sections:
             best, on = comparison.best(section), f"  on {section.title}" if section.title else ""
-            say(f"best run's report  {best.html}{on}", f"synthetic data     {best.synthetic}{on}")
+            say(f"best run's report  {best.html}{on}", f"synthetic data     {best.handed_over}{on}")

@@ -11,9 +11,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.evaluation.card import catalogue
 from ehrsynth.evaluation.ranking import Ranking
-from ehrsynth.evaluation.score import ANCHORS, Score
+from ehrsynth.evaluation.score import Score, anchors_of
 from ehrsynth.reporting.cohort_report import coverage_lines, flow_boxes
 from ehrsynth.schema import Column, Schema
 
@@ -37,7 +38,8 @@ def score_table(scores: Sequence[Score], title: str) -> Table:
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("metric", no_wrap=True)
     table.add_column("value", justify="right", min_width=9, overflow="fold")
-    for anchor in ANCHORS:
+    anchors = anchors_of(scores)
+    for anchor in anchors:
         table.add_column(anchor.replace("_", "\n"), justify="right", style="dim", no_wrap=True)
     for (reason, _), run in groupby(scores, key=_absence):
         alike = list(run)
@@ -45,7 +47,7 @@ def score_table(scores: Sequence[Score], title: str) -> Table:
             shown = number(score.value) if reason is None else reason
             more = f" and {len(alike) - 1} more" if reason is not None and len(alike) > 1 else ""
             name = f"{score.card.arrow} {score.metric}{more}"
-            table.add_row(name, shown, *[number(score.anchors.get(a)) for a in ANCHORS])
+            table.add_row(name, shown, *[number(score.anchors.get(a)) for a in anchors])
     return table
 
 
@@ -82,15 +84,24 @@ def _role(column: Column) -> str:
     return "" if column.role == "feature" else column.role
 
 
-def matrix_table(matrix: Matrix) -> Table:
+def matrix_table(matrix: Matrix | Trajectories) -> Table:
     """Return what became of the rows and columns at each step of the preparation."""
-    table = Table("step", "rows", "columns", title=f"matrix {matrix.folder}", box=SIMPLE_HEAD)
+    form = "matrix" if isinstance(matrix, Matrix) else "trajectories"
+    table = Table("step", "rows", "columns", title=f"{form} {matrix.folder}", box=SIMPLE_HEAD)
     for step in matrix.provenance["steps"]:
         table.add_row(step["step"], f"{step['rows']:,}", f"{step['columns']:,}")
     return table
 
 
-def flow_table(matrix: Matrix) -> Table:
+def visits_table(trajectories: Trajectories) -> Table:
+    """Return how many visits, codes and values the patients of each part have."""
+    table = Table("", "patients", "visits", "codes", "values", title="visits", box=SIMPLE_HEAD)
+    for part, size in trajectories.provenance["visits"].items():
+        table.add_row(part, *(f"{size[what]:,}" for what in ("patients", "visits", "codes", "values")))
+    return table
+
+
+def flow_table(matrix: Matrix | Trajectories) -> Table:
     """Return how the cohort was chosen: what each rule left, and what was at fault in the data."""
     table = Table("cohort", "subjects", "stays", "left out", box=SIMPLE_HEAD)
     for box in flow_boxes(matrix.provenance):
@@ -100,7 +111,7 @@ def flow_table(matrix: Matrix) -> Table:
     return table
 
 
-def coverage_table(matrix: Matrix) -> Table | None:
+def coverage_table(matrix: Matrix | Trajectories) -> Table | None:
     """Return what was understood of the source and by which means; None if there is nothing to say of it."""
     lines = coverage_lines(matrix.provenance)
     table = Table("of", "known by, or what became of it", "how many", title="what was understood", box=SIMPLE_HEAD)
@@ -109,7 +120,7 @@ def coverage_table(matrix: Matrix) -> Table | None:
     return table if lines else None
 
 
-def table_one_table(matrix: Matrix) -> Table:
+def table_one_table(matrix: Matrix | Trajectories) -> Table:
     """Return who the subjects are, before and after preprocessing."""
     table = Table(title="table 1", box=SIMPLE_HEAD)
     for column in ("", "before preprocessing", "after"):

@@ -27,7 +27,7 @@ def task(config: Mapping[str, Any]) -> None:
     if job.mode != RunMode.MULTIRUN:
         folder = train.run(spec, WATCH)
         out.print(score_table(folder.scores(), f"{folder.path}"))
-        say(f"report     {folder.html}", f"synthetic  {folder.synthetic}", f"checkpoint {folder.chosen_checkpoint}")
+        say(f"report     {folder.html}", f"synthetic  {folder.handed_over}", f"checkpoint {folder.chosen_checkpoint}")
         return
     launcher = job.runtime.choices["hydra/launcher"]
     try:

@@ -9,9 +9,10 @@ from pathlib import Path
 from time import perf_counter
 
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.errors import FileError
 from ehrsynth.evaluation.anchors import Anchors, anchor_scores
-from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.evaluation.evaluator import RealData, RealVisits
 from ehrsynth.evaluation.memory import checksum, code_hash
 from ehrsynth.evaluation.suite import FittedSuite, OnStep
 from ehrsynth.files import read_object, write_json
@@ -42,20 +43,26 @@ def make_anchors(spec: Spec, matrix: Matrix, watch: Watch) -> None:
 
 
 def shared_anchors(
-    spec: Spec, matrix: Matrix, real: RealData, watch: Watch, seconds: dict[str, float], suite: str = "full"
+    spec: Spec,
+    matrix: Matrix | Trajectories,
+    real: RealData | RealVisits,
+    watch: Watch,
+    seconds: dict[str, float],
+    suite: str = "full",
 ) -> Callable[[FittedSuite, OnStep], Anchors]:
     """Return what gives the anchors of a suite on a matrix: computed once and kept beside the runs.
 
     Args:
         spec: of a run, with its suites.
-        matrix: whose rows they are.
-        real: the rows.
+        matrix: whose rows they are; or trajectories.
+        real: the rows, or the visits.
         watch: who is told what happens.
         seconds: told how long it took.
         suite: ``full``, or ``quick`` for what is asked at checkpoints.
     """
     data = {"data": matrix.fingerprint, "rows": real.fingerprint}  # with its rules, and as they are judged
-    made_from = {"suite": spec.evaluation[suite], "seed": spec.evaluation["seed"], "code": code_hash()}
+    suites = spec.evaluation if isinstance(real, RealData) else spec.temporal or {}
+    made_from = {"suite": suites[suite], "seed": spec.evaluation["seed"], "code": code_hash()}
     key = json.dumps(data | made_from, sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = Path(spec.paths["runs"]) / ".anchors" / f"{matrix.name}-{digest}.json"

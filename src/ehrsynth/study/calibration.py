@@ -7,6 +7,7 @@ from typing import Any
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.training_rows import TrainingRows
 from ehrsynth.errors import OptionError, expect
+from ehrsynth.ledger import LEDGER
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.sampling.calibrated import POOL, Calibration
 from ehrsynth.sampling.targets import Targets
@@ -72,6 +73,8 @@ def _prevented(loaded: Loaded, calibrate: bool | None, others: Mapping[str, obje
         return f"for its shares are those of all training rows, and {given[0]} asks for others; leave out one"
     if calibrate is None and not judged_calibrated(loaded.model, loaded.seen):
         return "for rows.oversample or rows.reweight gave the model other shares; calibrate=true takes them back"
+    if LEDGER in loaded.folder.facts():
+        return f"for {loaded.folder.path} is private, and calibration would take shares of training rows without noise"
     if not loaded.folder.targets.is_file():
         return (
             f"for {loaded.folder.path} has no {loaded.folder.targets.name}, by the version that trained it; train again"

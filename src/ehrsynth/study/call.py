@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from ehrsynth.data.matrix import Matrix
-from ehrsynth.data.prepare import Recipe
+from ehrsynth.data.prepare import TRAJECTORIES, Recipe
+from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.errors import OptionError
 from ehrsynth.study.build import node_of
 from ehrsynth.study.conf import Choice, Node, compose, sorted_out
-from ehrsynth.study.prepare import made, matrix_folder
+from ehrsynth.study.prepare import made, made_trajectories, matrix_folder
 from ehrsynth.tracking import MODES
 
 
@@ -28,11 +29,12 @@ def asked(
         OptionError: one of them is wrong.
     """
     data, watch = given["data"], given["watch"]
-    if not isinstance(data, Matrix | Recipe | str | Path):
+    if not isinstance(data, Matrix | Trajectories | Recipe | str | Path):
         raise OptionError(f"data: found a {type(data).__name__}; a matrix, its folder, or a recipe of one was expected")
     if isinstance(data, Recipe):
-        data = made(data, matrix_folder(data, given["matrices"]), watch)
-    folder = data.folder if isinstance(data, Matrix) else Path(data)
+        make = made_trajectories if data.form == TRAJECTORIES else made
+        data = make(data, matrix_folder(data, given["matrices"]), watch)
+    folder = Path(data) if isinstance(data, str | Path) else data.folder
     chosen = {
         "model": node_of(given["model"], "model"),
         "trainer": given["trainer"],
@@ -40,7 +42,7 @@ def asked(
         "suite@evaluation.full": node_of(given["suite"], "suite"),
         "suite@evaluation.quick": node_of(given["quick"], "quick"),
         "logger": {"mode": given["logger"]} if given["logger"] in MODES else given["logger"],
-        **{name: given[name] for name in ("evaluation", "constraints", "rows", "experiment")},
+        **{name: given.get(name) for name in ("evaluation", "constraints", "rows", "experiment", "privacy")},
     }
     choices, values = sorted_out({**chosen, **(more or {})})
     own = {

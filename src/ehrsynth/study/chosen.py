@@ -7,7 +7,7 @@ import pandas as pd
 
 from ehrsynth.evaluation.card import Direction
 from ehrsynth.evaluation.ranking import Profile, order_checkpoints
-from ehrsynth.models.base import SyntheticModel
+from ehrsynth.models.base import SeededModel
 
 
 class Chosen(NamedTuple):
@@ -30,8 +30,9 @@ def chosen_checkpoint(
     checkpoints: pd.DataFrame,
     directions: Mapping[str, Direction],
     profile: Profile,
-    model_class: type[SyntheticModel],
+    model_class: type[SeededModel],
     cohort: Mapping[str, Any],
+    private: bool = False,
 ) -> Chosen:
     """Choose by the scores of validation rows, if these say which is best.
 
@@ -41,6 +42,7 @@ def chosen_checkpoint(
         profile: the use case.
         model_class: what was trained; one that keeps its best weights knows better.
         cohort: what training rows had to be; scores ask about everybody, so of a cohort's model they say nothing.
+        private: whether its epsilon is told; scores of real rows have no noise, so they may not choose.
     """
     latest_first = sorted(checkpoints.index.tolist(), reverse=True)
     last, of = latest_first[0], f"Of {len(checkpoints)} checkpoints the one of epoch"
@@ -49,6 +51,13 @@ def chosen_checkpoint(
             last,
             "the last, for it saw a cohort only",
             f"{of} {last} is the last; the model saw a cohort only.",
+            latest_first,
+        )
+    if private:
+        return Chosen(
+            last,
+            "the last, for scores of real rows may not choose a private one",
+            f"{of} {last} is the last; a choice by scores of real rows would cost privacy.",
             latest_first,
         )
     if model_class.keeps_best:

@@ -30,7 +30,7 @@ from ehrsynth.words import printable
 
 PAGE = "compare.html"
 FEW = 3  # runs that a remark names
-UNTOLD = ("model._", "trainer._", "data.matrix", "data.name", "evaluation.quick.", "evaluation.full.")
+UNTOLD = ("model._", "trainer._", "data.matrix", "data.name", "evaluation.quick.", "evaluation.full.", "temporal.")
 
 
 @dataclass(frozen=True, repr=False)

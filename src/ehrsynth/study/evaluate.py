@@ -13,17 +13,23 @@ import pandas as pd
 from ehrsynth import constraints as rules
 from ehrsynth.data.tables import Reading, Source, read_schema, read_tables
 from ehrsynth.disclosure import LEAST
-from ehrsynth.evaluation.evaluator import RealData
+from ehrsynth.evaluation.evaluator import Evaluator, RealData
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.files import sha256, writable
+from ehrsynth.reporting.html import PRIVACY_PAGE
 from ehrsynth.schema import SUBJECT, Schema
 from ehrsynth.study.build import build
+from ehrsynth.study.chain import Input, append, log_in
 from ehrsynth.study.conf import Choice, load
 from ehrsynth.study.judge import ROLES, Evaluation, examine, judge, writing
+from ehrsynth.study.noted_scores import of_report
 from ehrsynth.study.spec import whole
 from ehrsynth.study.watch import NOBODY, Watch
 
 Table = pd.DataFrame | str | Path
+REPORT_FILES = ("report.html", PRIVACY_PAGE, "report.json", "report.parquet")
+TABLES_ASIDE = ("sex_table", "population")
+PLAIN = (bool, int, float, str, type(None))  # options of an evaluator; what else it holds was made from these
 
 
 def evaluate(
@@ -108,7 +114,30 @@ def evaluate(
     evaluation = judge(evidence, chosen, seed, watch)
     if out is not None:
         evaluation.save(out)
+        given = {"schema": schema, "constraints": constraints, **{name: options[name] for name in TABLES_ASIDE}}
+        files = {name: Path(file) for name, file in given.items() if isinstance(file, str | Path)}
+        read = {role: Input(hashes[role], sources[role].file) for role in ROLES}
+        _note(Path(out), evaluation, chosen, reading, read | {name: Input.of(file) for name, file in files.items()})
     return evaluation
+
+
+def _note(out: Path, evaluation: Evaluation, suite: Suite, reading: Reading, read: Mapping[str, Input]) -> None:
+    """Go on with the log of the folder of a report."""
+    questions = [{"question": type(each).__name__, **_options(each)} for each in suite.evaluators]
+    asked = {"subject": reading.subject, "drop": reading.drop, "outcomes": reading.outcomes}
+    names = [*REPORT_FILES, *(["schema.json"] if reading.schema is None else [])]
+    append(
+        log_in(out),
+        "evaluate",
+        options={"suite": questions, **asked, "min_level": reading.min_level, "seed": evaluation.seed},
+        inputs=read,
+        outputs={name: sha256(out / name) for name in names},
+        scores={"report.json": of_report(evaluation.to_dict())},
+    )
+
+
+def _options(question: Evaluator) -> dict[str, object]:
+    return {name: value for name, value in vars(question).items() if isinstance(value, PLAIN)}
 
 
 def load_suite(name: Choice, options: Mapping[str, object] | None = None) -> Suite:

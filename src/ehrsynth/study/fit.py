@@ -2,29 +2,36 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
+from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.strategies import Strategy
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from ehrsynth.callbacks.curves import LossCurves
-from ehrsynth.callbacks.evaluate import EvaluateCheckpoints
+from ehrsynth.callbacks.evaluate import EvaluateCheckpoints, ScoreCheckpoints
 from ehrsynth.callbacks.progress import EpochProgress
 from ehrsynth.callbacks.remarks import Remarks
 from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.private_module import PrivateDataModule
 from ehrsynth.data.training_rows import TrainingRows
 from ehrsynth.errors import EhrsynthError, FileError, MachineError, OptionError, TrainingError, machine_fault
+from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.required_memory import require_memory
-from ehrsynth.models.base import SyntheticModel
+from ehrsynth.models.base import SeededModel, SyntheticModel
+from ehrsynth.seeding import secret_rng
 from ehrsynth.study.build import build
 from ehrsynth.study.calibration import judged_calibrated, targets_of
 from ehrsynth.study.hand_over import ruled
 from ehrsynth.study.judge import real_rows, shared_rows
+from ehrsynth.study.private_run import budget_of, note_training, require_private, train_privately
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import UNRULED, Spec
 from ehrsynth.study.trainer import made_trainer, require_options
@@ -38,20 +45,46 @@ def parts(spec: Spec, matrix: Matrix, watch: Watch) -> tuple[SyntheticModel, Ehr
     Raises:
         OptionError: the model does not take its options, or the trainer's, or what is done about rules.
     """
-    data = EhrDataModule(
+    module = EhrDataModule if spec.privacy is None else partial(PrivateDataModule, coins=secret_rng())
+    data = module(
         matrix=matrix,
         batch_size=spec.data["batch_size"],
         seed=spec.seed,
         drop_last=spec.data["drop_last"],
         rows=TrainingRows(**spec.rows),
     )
+    model: SyntheticModel = model_of(spec, SyntheticModel, "visits", schema=matrix.schema)
+    require_private(spec, model)
+    _require_penalty(spec, matrix, model, watch)
+    return model, data
+
+
+def model_of(spec: Spec, kind: type, others: str, **schemas: Any) -> Any:
+    """Build the model of a spec.
+
+    Args:
+        spec: of the run.
+        kind: of models that take such data.
+        others: what those of the other kind generate.
+        schemas: what it is told of the data.
+
+    Raises:
+        OptionError: the model is of the other kind, or does not take its options, or the trainer's.
+    """
+    call = build(spec.model, "model", late=True)
+    if (budget := budget_of(spec, call.func)) is not None:
+        call = partial(call, **budget)
+    if isinstance(call.func, type) and issubclass(call.func, SeededModel) and not issubclass(call.func, kind):
+        raise OptionError(
+            f"model={spec.model_name}: generates {others}, and these data hold none; the models of conf/model are for"
+            " matrices, those of conf/model/visits, as model=visits/halo, for trajectories"
+        )
     try:
-        model = build(spec.model, "model", late=True)(schema=matrix.schema, seed=spec.seed)
+        model = call(**schemas, seed=spec.seed)
     except (TypeError, ValueError, RuntimeError) as error:
         raise OptionError(f"model={spec.model_name}: its options do not fit ({error})") from error
     require_options(spec.trainer, model)
-    _require_penalty(spec, matrix, model, watch)
-    return model, data
+    return model
 
 
 def _require_penalty(spec: Spec, matrix: Matrix, model: SyntheticModel, watch: Watch) -> None:
@@ -78,40 +111,85 @@ def fit(
         shared_rows(data.schema, train_records, data.records["holdout"], files)  # now, or hours end in an error
     model.rules = Rules(data.matrix.constraints, data.schema)
     model.rules_weight = float(spec.constraints["weight"]) if len(model.rules) else 0.0
-    targets = targets_of(data, spec.seed)
-    targets.save(folder.targets)
-    model.observe(data.filled)
-    model.hold_out(data.unseen)
+    targets, strategy = None, None
+    if isinstance(data, PrivateDataModule):
+        strategy = train_privately(spec, model, data)
+    else:
+        targets = targets_of(data, spec.seed)
+        targets.save(folder.targets)
+        model.observe(data.filled)
+        model.hold_out(data.unseen)
     chosen_on = real_rows(data.matrix, "validation")
     quick, full = (build(spec.evaluation[name], f"evaluation.{name}") for name in ("quick", "full"))
     full.check(data.schema)  # likewise
     for asked, rows in ((quick, spec.evaluation["rows"]), (full, spec.n or len(train_records))):
         require_memory(asked.evaluators, chosen_on, rows)
-    suite = quick.fit(chosen_on, spec.evaluation["seed"])
+    scores = EvaluateCheckpoints(
+        suite=quick.fit(chosen_on, spec.evaluation["seed"]),
+        ruled=ruled(spec, model.rules),
+        targets=targets if judged_calibrated(model, spec.rows) else None,
+        say=watch.say,
+        **looked_at(spec, len(train_records), folder, watch),
+    )
+    steps = train(spec, model, data, scores, quick.cards, folder, tracker, watch, strategy)
+    if strategy is not None and isinstance(data, PrivateDataModule):
+        note_training(model, strategy, steps, data)
+    return perf_counter() - start
+
+
+def looked_at(spec: Spec, patients: int, folder: RunFolder, watch: Watch) -> dict[str, Any]:
+    """Return how checkpoints are looked at, whatever the model generates."""
+    return {
+        "rows": min(spec.evaluation["rows"], patients),
+        "seed": spec.seed,
+        "every": spec.checkpoint_every,
+        "folder": folder.path,
+        "show": watch.checkpoint,
+    }
+
+
+def train(
+    spec: Spec,
+    model: SeededModel,
+    data: pl.LightningDataModule,
+    scores: ScoreCheckpoints,
+    cards: Sequence[Card],
+    folder: RunFolder,
+    tracker: Tracker,
+    watch: Watch,
+    strategy: Strategy | None = None,
+) -> int:
+    """Train, from the latest checkpoint if the run was interrupted, and return the steps of its optimizers.
+
+    Args:
+        spec: of the run.
+        model: to be trained.
+        data: its batches.
+        scores: looks at its checkpoints.
+        cards: of the metrics that these are scored by.
+        folder: of the run.
+        tracker: told losses and scores.
+        watch: who is told what happens.
+        strategy: of Lightning, in place of that of the options.
+
+    Raises:
+        InputError: the trainer cannot train this.
+        TrainingError: the loss became NaN or infinite.
+    """
     with watch.bar(f"training {spec.model_name}", None) as advance, _quiet_lightning():
         callbacks: list[pl.Callback] = [
             Remarks(warn=watch.warn),
             curves := LossCurves(folder=folder.path),
-            scores := EvaluateCheckpoints(
-                suite=suite,
-                rows=min(spec.evaluation["rows"], len(train_records)),
-                seed=spec.seed,
-                every=spec.checkpoint_every,
-                folder=folder.path,
-                show=watch.checkpoint,
-                ruled=ruled(spec, model.rules),
-                targets=targets if judged_calibrated(model, spec.rows) else None,
-                say=watch.say,
-            ),
+            scores,
             progress := EpochProgress(advance=advance),
-            tracker.callback(quick.cards, lambda: [*curves.epochs, *scores.scored]),
+            tracker.callback(cards, lambda: [*curves.epochs, *scores.scored]),
         ]
         options = dict(spec.trainer)
         if options["devices"] != 1 and not any(weights.requires_grad for weights in model.parameters()):
             watch.say(f"{spec.model_name}: one process, for it has no parameters that several could share")
             options |= {"devices": 1, "strategy": "auto"}
-        trainer = made_trainer(options, model, callbacks, tracker.loggers)
-        latest = folder.latest_checkpoint(data.schema, watch.say)
+        trainer = made_trainer(options, model, callbacks, tracker.loggers, strategy)
+        latest = folder.latest_checkpoint(model.schema, watch.say)
         try:
             trainer.fit(model, data, ckpt_path=latest, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
@@ -133,7 +211,7 @@ def fit(
         raise OptionError(
             "trainer: no batch was trained; max_steps, max_time and limit_train_batches must leave at least one"
         )
-    return perf_counter() - start
+    return int(trainer.global_step)
 
 
 def _raised_in_a_process(traceback: str) -> EhrsynthError | None:
@@ -151,6 +229,9 @@ def _quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
+            warnings.filterwarnings(
+                "ignore", message="Full backward hook is firing"
+            )  # of the first layers: as it should
             yield
     finally:
         log.setLevel(level)

@@ -33,6 +33,8 @@ from ehrsynth.study.asked import (
 )
 from ehrsynth.study.blend import cohort_of, interleaved, outside
 from ehrsynth.study.calibration import calibration_asked
+from ehrsynth.study.chain import Input, append, log_beside
+from ehrsynth.study.generate_visits import SyntheticPatients, WrittenVisits, generate_visits
 from ehrsynth.study.loaded_run import loaded_run
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import whole
@@ -80,11 +82,15 @@ def generate(
     quote_formulas: bool = False,
     model_class: type[SyntheticModel] | str | None = None,
     watch: Watch = NOBODY,
-) -> pd.DataFrame | Written:
+) -> pd.DataFrame | Written | SyntheticPatients | WrittenVisits:
     """Draw records from the chosen checkpoint of a finished run.
 
     A model is given what it can be conditioned on; what it cannot is met by drawing records until enough have it. A
-    file ``OUT.provenance.json`` beside the table says which of the two it was for each column, and what else made it.
+    file ``OUT.provenance.json`` beside the table says which of the two it was for each column, and what else made it;
+    ``OUT.log.jsonl`` binds both to the run, see ``verify``.
+
+    Of a run over patients through time ``out`` is a folder, a MEDS dataset; without one their rows and visits are
+    returned. What can be asked of them is ``condition``, of what is said of a patient once.
 
     Args:
         run: the run, or its folder.
@@ -118,7 +124,6 @@ def generate(
         InputError: there is no such run, a file of it is not as it was written, an option is wrong, or hardly any
             record that the model draws has what is asked for.
     """
-    _check_output(out, quote_formulas)
     expect(
         condition is None or isinstance(condition, Mapping), "condition", condition, "a mapping of columns to values"
     )
@@ -127,6 +132,17 @@ def generate(
     expect(policy in POLICIES, "constraints.policy", policy, f"one of {', '.join(POLICIES)}")
     expect(reintroduce in (True, False, "demographics"), "reintroduce", reintroduce, "true, false or demographics")
     seed = whole("seed", seed)
+    if isinstance(run, RunFolder | str | Path) and (through_time := _of_visits(run)) is not None:
+        of_rows = {
+            **{"conditions": conditions, "balance": balance, "boost": boost, "post_selection": post_selection},
+            **{"guidance": guidance, "calibrate": calibrate, "pool": pool, "merge": merge, "mix": mix},
+            **{"constraints.policy": None if policy == "keep" else policy, "reintroduce": reintroduce or None},
+        }
+        for name, value in of_rows.items():
+            if value:
+                raise OptionError(f"{name}: of rows alone so far; {through_time.shown} draws patients through time")
+        return generate_visits(through_time, n, out, seed, condition, device, model_class, watch)
+    _check_output(out, quote_formulas)
     require_one_question(n, condition, conditions, balance, boost, post_selection, merge, mix, reintroduce)
     loaded = loaded_run(run, device, model_class, watch)
     folder, schema, model = loaded.folder, loaded.model.schema, loaded.model
@@ -154,9 +170,8 @@ def generate(
     shares = Shares(balance, {str(name): {str(k): by for k, by in of.items()} for name, of in (boost or {}).items()})
     real = None if mix is None else training_sample(loaded, mix, n, seed)
     own = n - (0 if real is None else len(real))
-    cohort = (
-        None if merge is None else cohort_of(loaded, loaded_run(merge, device, model_class, watch), own, seed, rules)
-    )
+    other = None if merge is None else loaded_run(merge, device, model_class, watch)
+    cohort = None if other is None else cohort_of(loaded, other, own, seed, rules)
     options = {
         "condition": {name: as_plain(value) for name, value in condition.items()},
         "conditions": None if table is None else {"file": table.file.name, "sha256": sha256(table.file)},
@@ -226,7 +241,28 @@ def generate(
         "versions": current_versions(),
     }
     write_json(written.provenance, provenance)
+    read = {"checkpoint": loaded.folder.chosen_checkpoint, "schema": loaded.folder.schema}
+    if other is not None:
+        read["merge"] = other.folder.chosen_checkpoint
+    if table is not None:
+        read["conditions"] = table.file
+    for name, asked in (("train.parquet", real is not None or parts is not None), (LOW_PREVALENCE, bool(reintroduce))):
+        if asked:
+            read[name] = Path(folder.facts(matrix={"folder": str})["matrix"]["folder"]) / name
+    append(
+        log_beside(written.file),
+        "generate",
+        options={"n": n, "seed": seed, "device": model.device.type, **options},
+        inputs={name: Input.of(file) for name, file in read.items()},
+        outputs={file.name: sha256(file) for file in (written.file, written.provenance)},
+    )
     return written
+
+
+def _of_visits(run: RunFolder | str | Path) -> RunFolder | None:
+    """Return the run if it is one over patients through time."""
+    folder = RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run))
+    return folder if folder.visits.is_file() else None
 
 
 def _check_output(out: str | Path | None, quote_formulas: bool) -> None:
@@ -237,7 +273,8 @@ def _check_output(out: str | Path | None, quote_formulas: bool) -> None:
         raise OptionError("quote_formulas=true: it is for a CSV; out=FILE.csv was expected")
     if out is not None:
         writable("out", Path(out), file=True)
-        writable("out", provenance_of(Path(out)), file=True)
+        for beside in (provenance_of(Path(out)), log_beside(Path(out))):
+            writable("out", beside, file=True)
 
 
 def _watched(batches: Iterator[Records], progress: Callable[[int], None]) -> Iterator[Records]:

@@ -4,7 +4,8 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,10 +18,13 @@ from ehrsynth.chunks import write_chunks
 from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
+from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import IDENTITY
 from ehrsynth.data.training_rows import TrainingRows
+from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.files import sha256, write_json, write_text
 from ehrsynth.layout import Records
+from ehrsynth.ledger import LEDGER, Ledger
 from ehrsynth.models.base import SyntheticModel, load_model
 from ehrsynth.reporting.html import PRIVACY_PAGE
 from ehrsynth.reporting.model_card import card_md
@@ -31,12 +35,15 @@ from ehrsynth.seeding import derive
 from ehrsynth.study.anchors import held_out, shared_anchors
 from ehrsynth.study.build import build
 from ehrsynth.study.calibration import judged_calibrated
+from ehrsynth.study.chain import Input
 from ehrsynth.study.chosen import chosen_checkpoint
 from ehrsynth.study.guidance import effect_of_guidance
 from ehrsynth.study.judge import ROLES, History, examine, judge
 from ehrsynth.study.likelihood import held_out_likelihood, in_words
 from ehrsynth.study.loaded_run import torch_device
+from ehrsynth.study.private_run import scores_of
 from ehrsynth.study.run_folder import MANIFEST, PROVENANCE, RunFolder
+from ehrsynth.study.spec import IDENTITY as DECIDING
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.watch import Watch
 from ehrsynth.tracking import Tracker
@@ -54,6 +61,7 @@ def hand_over(
     tracker: Tracker,
     watch: Watch,
     seconds: dict[str, float],
+    ledger: Ledger | None = None,
 ) -> None:
     """Turn a trained run into a finished one; ``report.json`` is written last.
 
@@ -65,6 +73,7 @@ def hand_over(
         tracker: told the final scores, the figures and the pages for people.
         watch: who is told what happens.
         seconds: of the training; those of the other steps are added.
+        ledger: what was spent on it, if it was private.
     """
     matrix, seed = data.matrix, spec.evaluation["seed"]
     profile, full = build(spec.profile, "profile"), build(spec.evaluation["full"], "evaluation.full")
@@ -72,7 +81,8 @@ def hand_over(
     real = held_out(matrix)
     checkpoints = pd.read_csv(folder.metrics).set_index("epoch")
     cohort = spec.rows["only"]
-    epoch, why, told, order = chosen_checkpoint(checkpoints, directions, profile, model_class, cohort)
+    private = ledger is not None
+    epoch, why, told, order = chosen_checkpoint(checkpoints, directions, profile, model_class, cohort, private)
     chosen = checkpoint_path(folder.path, epoch)
 
     start = perf_counter()
@@ -119,6 +129,9 @@ def hand_over(
         about["training rows"] = f"{len(data.filled):,} seen, by {rows}"
     if spec.tuning is not None:
         about["tuned"] = _tuned(spec.tuning)
+    if ledger is not None:
+        about["privacy"] = str(ledger)
+        watch.say(f"privacy: {ledger}")
     losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
     evaluation = judge(
         evidence,
@@ -131,6 +144,8 @@ def hand_over(
         command=spec.command,
         history=History(losses, checkpoints, epoch, guidance),
     )
+    if ledger is not None:
+        evaluation = replace(evaluation, scores=(*evaluation.scores, *scores_of(ledger)))
     seconds["evaluate"] = perf_counter() - start - seconds["anchors"]
 
     start = perf_counter()
@@ -152,17 +167,7 @@ def hand_over(
     tracker.log_final(evaluation.scores, pictures, pages)
     seconds["report"] = perf_counter() - start
     provenance = {
-        "run_id": folder.path.name,
-        "variant": spec.variant(matrix.fingerprint),
-        "model": spec.model_name,
-        "seed": spec.seed,
-        "command": spec.command,
-        "matrix": {
-            "name": matrix.name,
-            "fingerprint": matrix.fingerprint,
-            "folder": str(matrix.folder.resolve()),
-            "recipe": {name: matrix.provenance[name] for name in RECIPE_FACTS if name in matrix.provenance},
-        },
+        **origin(spec, matrix, folder),
         "rows": report["rows"],
         "training_rows": {
             **spec.rows,
@@ -171,17 +176,11 @@ def hand_over(
         },
         "checkpoint": chosen.name,
         "epoch": epoch,
-        "tuning": spec.tuning,
         "profile": profile.name,
         "constraints": enforcement,
         "likelihood": likelihood,
         "calibration": None if calibration is None else calibration.to_dict(),
-        "seconds": {step: round(value, 2) for step, value in seconds.items()},
-        # Of the process, which may have carried out other runs before this one; macOS counts bytes, Linux kilobytes.
-        "peak_memory_gb": round(
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9, 3
-        ),
-        "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        **means(seconds),
         "versions": report["versions"],
         "data": hashes,
         **(
@@ -189,13 +188,57 @@ def hand_over(
             if guidance is None
             else {"guidance": guidance.astype(object).where(guidance.notna(), None).to_dict("records")}
         ),
+        **({} if ledger is None else {LEDGER: ledger.to_dict()}),
         "manifest": MANIFEST,
     }
     write_json(folder.path / PROVENANCE, provenance)
     write_parts(folder.path / "report.parquet", evaluation.scores)
     if spec.keep is not None:
         folder.prune([checkpoint_path(folder.path, each).name for each in order[spec.keep :]])
-    folder.finish(evaluation.to_dict())
+    folder.finish(evaluation.to_dict(), options_of(spec), inputs_of(spec, matrix))
+
+
+def origin(spec: Spec, data: Matrix | Trajectories, folder: RunFolder) -> dict[str, Any]:
+    """Return what provenance says of a run whatever came of it: what it is called, and of what it was made."""
+    return {
+        "run_id": folder.path.name,
+        "variant": spec.variant(data.fingerprint),
+        "model": spec.model_name,
+        "seed": spec.seed,
+        "command": spec.command,
+        "matrix": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "folder": str(data.folder.resolve()),
+            "recipe": {name: data.provenance[name] for name in RECIPE_FACTS if name in data.provenance},
+        },
+        "tuning": spec.tuning,
+    }
+
+
+def means(seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Return what it took, for provenance: time, memory and the machine."""
+    # Of the process, which may have carried out other runs before this one; macOS counts bytes, Linux kilobytes.
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        "seconds": {step: round(value, 2) for step, value in seconds.items()},
+        "peak_memory_gb": round(most / 1e9, 3),
+        "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+    }
+
+
+def options_of(spec: Spec) -> dict[str, Any]:
+    """Return what decides the results, for the log; where they go and who is told is no part of it."""
+    chosen = {name: spec.config[name] for name in (*DECIDING, "rows", "constraints", "data", "keep")}
+    return {**chosen, "tuning": spec.tuning, **({} if spec.privacy is None else {"privacy": spec.privacy})}
+
+
+def inputs_of(spec: Spec, matrix: Matrix | Trajectories) -> dict[str, Input]:
+    """Return what a run was made from, for the log."""
+    files = {PROVENANCE: Input.of(matrix.folder / PROVENANCE)}
+    files |= {name: Input(digest, matrix.folder / name) for name, digest in matrix.provenance["outputs"].items()}
+    tables = {name: spec.evaluation.get(name) for name in ("sex_table", "population")}
+    return files | {name: Input.of(Path(str(file))) for name, file in tables.items() if file is not None}
 
 
 def ruled(spec: Spec, rules: Rules) -> Ruled | None:

@@ -47,7 +47,7 @@ def loaded_run(
     """
     expect(isinstance(run, RunFolder | str | Path), "run", run, "a run, or its folder,")
     folder = RunFolder.open(run.path if isinstance(run, RunFolder) else Path(run))
-    known = _model_class(model_class)
+    known = model_class_of(model_class, SyntheticModel)
     folder.require(folder.path / PROVENANCE)
     folder.require(folder.chosen_checkpoint, folder.schema)
     if folder.hashes is None:
@@ -59,11 +59,15 @@ def loaded_run(
     return Loaded(folder, model, facts["rows"]["train"], about)
 
 
-def _model_class(given: type | str | None) -> type[SyntheticModel] | None:
-    """Return the class that the user gives or names; that of this package needs none."""
+def model_class_of(given: type | str | None, kind: type) -> Any:
+    """Return the class that the user gives or names, of a kind of models; that of this package needs none.
+
+    Raises:
+        OptionError: it is no such class.
+    """
     found = located(given, "model_class") if isinstance(given, str) else given
-    if found is not None and not (isinstance(found, type) and issubclass(found, SyntheticModel)):
-        raise OptionError(f"model_class={given}: no model; a subclass of ehrsynth.models.base.SyntheticModel is one")
+    if found is not None and not (isinstance(found, type) and issubclass(found, kind)):
+        raise OptionError(f"model_class={given}: no model; a subclass of {kind.__module__}.{kind.__name__} is one")
     return found
 
 

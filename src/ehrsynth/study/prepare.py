@@ -1,27 +1,32 @@
-"""Raw tables -> a matrix folder, made once by whoever comes first."""
+"""Raw tables -> a matrix or trajectories folder, made once by whoever comes first."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from os.path import isfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 from ehrsynth.data import prepare as preparation
 from ehrsynth.data.cohort.base import Cohort
 from ehrsynth.data.matrix import PROVENANCE, Matrix
-from ehrsynth.data.prepare import Recipe, digest_of
+from ehrsynth.data.prepare import MATRIX, RULES_TO_EDIT, TRAJECTORIES, Form, Recipe, digest_of
+from ehrsynth.data.prepare_trajectories import prepare_trajectories
 from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Split
+from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.errors import OptionError
-from ehrsynth.files import read_object, writable
+from ehrsynth.files import read_object, sha256, writable
 from ehrsynth.reporting.cohort_report import COHORT_PAGE, write_cohort_report
+from ehrsynth.reporting.trajectories_report import TRAJECTORIES_PAGE, write_trajectories_report
 from ehrsynth.study.build import build
+from ehrsynth.study.chain import LOG, Input, append, log_in
 from ehrsynth.study.conf import Choice, compose, sorted_out
 from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import RECIPE, rules_asked_for
 from ehrsynth.study.watch import NOBODY, Watch
 
+Prepared = TypeVar("Prepared", Matrix, Trajectories)
 OBJECTS: dict[str, type | tuple[()]] = {
     "source": Source,
     "cohort": Cohort,
@@ -31,9 +36,26 @@ OBJECTS: dict[str, type | tuple[()]] = {
 }
 
 
+@overload
+def prepare(
+    source: Recipe | Source | Choice = "demo", *, form: Literal["trajectories"], watch: Watch = NOBODY, **options: Any
+) -> Trajectories: ...
+
+
+@overload
 def prepare(
     source: Recipe | Source | Choice = "demo",
     *,
+    form: Literal["matrix"] = "matrix",
+    watch: Watch = NOBODY,
+    **options: Any,
+) -> Matrix: ...
+
+
+def prepare(
+    source: Recipe | Source | Choice = "demo",
+    *,
+    form: Form = "matrix",
     cohort: Cohort | Choice = None,
     features: Choice = None,
     preprocess: Preprocess | Choice = None,
@@ -45,14 +67,15 @@ def prepare(
     matrices: str | Path = "matrices",
     watch: Watch = NOBODY,
     **options: Any,
-) -> Matrix:
-    """Prepare a matrix folder, or open the one that was made from the same before.
+) -> Matrix | Trajectories:
+    """Prepare a matrix or trajectories folder, or open the one that was made from the same before.
 
     A part is an object, or a name in ``conf/``, a YAML file of one's own, or a mapping of options that differ from the
     default ones. What is not given is as ``ehrsynth prepare`` has it.
 
     Args:
         source: where the patients come from, such as ``"mimic_iv"``; or a whole recipe, which then is all that counts.
+        form: ``"matrix"``, a row for each patient, or ``"trajectories"``, dated visits.
         cohort: who belongs, seen from when.
         features: the columns; a mapping changes those of the source, and None in it leaves a feature out.
         preprocess: the steps from plausible to encodable.
@@ -93,9 +116,10 @@ def prepare(
             values["seed"] = seed
         if constraints is not None:
             values["constraints"] = str(constraints)
-        recipe = recipe_of({**compose("prepare", choices, values), **ready})
+        recipe = recipe_of({**compose("prepare", choices, values | {"form": form}), **ready})
     place = ("matrices", matrix_folder(recipe, matrices)) if out is None else ("out", Path(out))
-    return made(recipe, place[1], watch, option=place[0])
+    make = made_trajectories if recipe.form == TRAJECTORIES else made
+    return make(recipe, place[1], watch, option=place[0])
 
 
 def recipe_of(parts: Mapping[str, Any]) -> Recipe:
@@ -103,6 +127,7 @@ def recipe_of(parts: Mapping[str, Any]) -> Recipe:
     return Recipe(
         **{name: build(parts[name], name) for name in RECIPE if name != "constraints"},
         constraints=rules_asked_for(parts["constraints"]),
+        form=parts.get("form", MATRIX),
     )
 
 
@@ -134,13 +159,46 @@ def made(recipe: Recipe, folder: Path, watch: Watch = NOBODY, *, option: str = "
     Raises:
         InputError: the input is wrong, or ``folder`` holds something else.
     """
-    there = all(isfile(folder / name) for name in (PROVENANCE, COHORT_PAGE))
+    return _made(recipe, folder, watch, option, preparation.prepare, {COHORT_PAGE: write_cohort_report})
+
+
+def made_trajectories(recipe: Recipe, folder: Path, watch: Watch = NOBODY, *, option: str = "out") -> Trajectories:
+    """Make a trajectories folder, with ``trajectories.html`` beside ``cohort.html``; the rest is as of ``made``."""
+    pages = {COHORT_PAGE: write_cohort_report, TRAJECTORIES_PAGE: write_trajectories_report}
+    return _made(recipe, folder, watch, option, prepare_trajectories, pages)
+
+
+def _made(
+    recipe: Recipe,
+    folder: Path,
+    watch: Watch,
+    option: str,
+    prepared: Callable[..., Prepared],
+    pages: Mapping[str, Callable[[Prepared], Path]],
+) -> Prepared:
+    there = all(isfile(folder / name) for name in (PROVENANCE, *pages))
     if not there:
         writable(option, folder)
     lock = folder.with_name(f".{folder.name}.lock")
     with nullcontext() if there else owned(lock, f"preparing {folder.name}", watch.say):
         with watch.steps(f"preparing {folder.name}", None) as step:
-            matrix = preparation.prepare(recipe, folder, progress=step)
-        if not (folder / COHORT_PAGE).is_file():
-            write_cohort_report(matrix)
-    return matrix
+            made = prepared(recipe, folder, progress=step)
+        if missing := [write for name, write in pages.items() if not (folder / name).is_file()]:
+            for write in missing:
+                write(made)
+            _note(recipe, made)
+    return made
+
+
+def _note(recipe: Recipe, made: Matrix | Trajectories) -> None:
+    """Begin the log of a folder, or go on with it; the rules that are there to be edited are none of its outputs."""
+    folder, known = made.folder, recipe.identity
+    beside = [file.name for file in sorted(folder.glob("[!.]*")) if file.is_file()]
+    append(
+        log_in(folder),
+        "prepare",
+        options={name: value for name, value in known.items() if name != "inputs"},
+        inputs={name: Input(known["inputs"][name], file) for name, file in recipe.inputs.items()},
+        outputs={name: sha256(folder / name) for name in beside if name not in (LOG, RULES_TO_EDIT)}
+        | made.provenance["outputs"],
+    )

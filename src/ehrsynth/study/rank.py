@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,19 @@ from ehrsynth.evaluation.pareto import default_axes
 from ehrsynth.evaluation.ranking import Profile, rank_runs, ranks_by_use
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.score_table import tabulate
-from ehrsynth.files import TABLE_SUFFIXES
+from ehrsynth.files import TABLE_SUFFIXES, sha256
 from ehrsynth.reporting.comparison import Section, comparison_html, ranking_rows, worst_leaks
 from ehrsynth.reporting.parts import read_parts
 from ehrsynth.reporting.ranking_figures import prevalence_figure, ranking_figures, use_map
 from ehrsynth.reporting.style import NamedFigure
 from ehrsynth.reporting.summary import Finding
 from ehrsynth.study.build import build
+from ehrsynth.study.chain import Input, append, log_beside
 from ehrsynth.study.conf import Choice, load, names, parsed
 from ehrsynth.study.row_sets import titles
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import whole
+from ehrsynth.words import printable
 
 DECIDING = ("model", "rows", "constraints", "trainer", "n")  # parts of a config that set variants of a model apart
 
@@ -44,11 +46,13 @@ class Comparison:
         sections: one for each set of rows.
         runs: path -> run.
         remarks: what is said of sets of rows that could not be ranked, and of runs that were not checked.
+        options: that decided, for the log of what is written.
     """
 
     sections: tuple[Section, ...]
     runs: Mapping[str, RunFolder]
     remarks: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Say what was ranked."""
@@ -76,6 +80,14 @@ class Comparison:
         html = target.with_name(target.name.removesuffix(suffix) + ".html")
         write_table(target, self.frame)
         comparison_html(html, [replace(section, figures=self._figures(section)) for section in self.sections])
+        reports = [file for run in self.runs.values() for file in (run.report, run.report.with_suffix(".parquet"))]
+        append(
+            log_beside(target),
+            "rank",
+            options=self.options,
+            inputs={printable(str(file)): Input.of(file) for file in reports if file.is_file()},
+            outputs={file.name: sha256(file) for file in (target, html)},
+        )
         return html
 
     def _figures(self, section: Section) -> list[NamedFigure]:
@@ -87,7 +99,7 @@ class Comparison:
             uses = [build(load("profile", name), "profile") for name in names("profile")]
             by_use = ranks_by_use(table.values, table.cards, uses, ranking.groups)
             shown.insert(1, use_map(by_use.loc[[str(group) for group in ranking.table.index]]))
-        if not all(run.trained for run in runs):
+        if not all(run.trained and not run.visits.is_file() for run in runs):
             return shown
         origin = runs[0].facts(matrix={"folder": str, "fingerprint": str})["matrix"]
         if not Path(origin["folder"]).is_dir():
@@ -151,7 +163,8 @@ def rank(
             remarks.append(f"{title or own[0].path}: not ranked: {error}")
     if not sections:
         raise left_out[0]
-    return Comparison(tuple(sections), {run.shown: run for run in found}, tuple(remarks))
+    options = {"profile": vars(weights), "seed": seed, "pareto": axes}
+    return Comparison(tuple(sections), {run.shown: run for run in found}, tuple(remarks), options)
 
 
 def checked(run: RunFolder) -> bool:

@@ -18,11 +18,15 @@ from ehrsynth.models.base import read_checkpoint, require_schema, schema_of
 from ehrsynth.reporting.parts import scores_frame
 from ehrsynth.reporting.report import Report, read_report
 from ehrsynth.schema import Schema
+from ehrsynth.study import noted_scores
+from ehrsynth.study.chain import LOG, Input, append, log_in
 from ehrsynth.words import printable
 
 PROVENANCE, MANIFEST = "provenance.json", "manifest.json"
 FACTS = {"model": str, "variant": str, "seed": int, "matrix": {"folder": str}}  # of provenance, which all who ask need
-FILE_NAMES = re.compile(r"(checkpoints/|figures/)?[\w=+-][\w=+.-]*", re.ASCII)  # names of files that a run writes
+FILE_NAMES = re.compile(
+    r"(checkpoints/|figures/|synthetic/(data|metadata)/)?[\w=+-][\w=+.-]*", re.ASCII
+)  # names of files that a run writes
 MENDED = "the same `ehrsynth train` makes it again"
 BY_EARLIER_VERSIONS = ("config.yaml", "schema.json", "metrics.csv", "synthetic.parquet", "report.html", "card.md")
 
@@ -44,7 +48,7 @@ class RunFolder:
 
     Before it comes ``manifest.json``, the SHA-256 of every file of the run. Whoever uses a finished run asks for the
     files it needs by ``require``, so that none is believed that was damaged or exchanged. It is no signature: who
-    writes a manifest too can still forge a run.
+    writes a manifest too can still forge a run. ``log.jsonl`` binds the run to its matrix; see ``verify``.
     """
 
     path: Path
@@ -68,9 +72,11 @@ class RunFolder:
     metrics = _File("metrics.csv", "One row of scores a checkpoint.")
     losses = _File("losses.csv", "One row of mean losses an epoch; models without a loss have none.")
     schema = _File("schema.json", "The columns of the synthetic table.")
+    visits = _File("visits.json", "What visits are made of, of a run over patients through time.")
     constraints = _File("constraints.json", "The rules of its data.")
     targets = _File("targets.npz", "Counts of training rows that records can be calibrated to.")
     synthetic = _File("synthetic.parquet", "The synthetic table.")
+    synthetic_visits = _File("synthetic", "The synthetic patients through time, a MEDS dataset.")
     pruned = _File("pruned.json", "The names of checkpoints that were removed when the choice was made.")
     manifest = _File(MANIFEST, "The SHA-256 of every other file.")
 
@@ -161,16 +167,35 @@ class RunFolder:
             raise FileError(f"{file}: checkpoint: found {name[:80]!r}; the name of a file in checkpoints/ was expected")
         return self.path / "checkpoints" / name
 
+    @property
+    def handed_over(self) -> Path:
+        """The synthetic table, or the folder of synthetic patients through time."""
+        return self.synthetic_visits if self.visits.is_file() else self.synthetic
+
     def scores(self) -> list[Score]:
         """Return the scores of the report."""
         return list(self._content.scores)
 
-    def finish(self, report: Mapping[str, Any]) -> None:
-        """Write down what every file of the run holds and then, last of all, ``report.json``."""
+    def finish(self, report: Mapping[str, Any], options: Mapping[str, Any], inputs: Mapping[str, Input]) -> None:
+        """Write down what every file of the run holds, note the step and then, last of all, write ``report.json``.
+
+        Args:
+            report: its content.
+            options: of the run, for its log.
+            inputs: what it was made from, likewise.
+        """
         text = as_json(report)
         hashes = {name: sha256(self.path / name) for name in self._written()}
         hashes[self.report.name] = hashlib.sha256(text.encode()).hexdigest()
         write_json(self.manifest, {"version": 1, "files": hashes})
+        scores = {self.report.name: noted_scores.of_report(report)}
+        if self.metrics.is_file():
+            scores[self.metrics.name] = noted_scores.of_checkpoints(self.metrics)
+        outputs = {**hashes, self.manifest.name: sha256(self.manifest)}
+        removed = dict.fromkeys(f"checkpoints/{name}" for name in self._given_up())
+        append(
+            log_in(self.path), "train", options=options, inputs=inputs, outputs={**removed, **outputs}, scores=scores
+        )
         write_text(self.report, text)
 
     def prune(self, checkpoints: Sequence[str]) -> None:
@@ -180,12 +205,16 @@ class RunFolder:
             (self.path / "checkpoints" / name).unlink(missing_ok=True)
 
     def _written(self) -> list[str]:
-        folders = (self.path, self.path / "checkpoints", self.path / "figures")
+        below = ("checkpoints", "figures", "synthetic/data", "synthetic/metadata")
+        folders = (self.path, *(self.path / name for name in below))
         files = [path for folder in folders for path in sorted(folder.glob("*")) if path.is_file()]
         names = [path.relative_to(self.path).as_posix() for path in files]
-        return [
-            name for name in names if FILE_NAMES.fullmatch(name) and name not in (self.manifest.name, self.report.name)
-        ]
+        apart = (self.manifest.name, self.report.name, LOG)
+        return [name for name in names if FILE_NAMES.fullmatch(name) and name not in apart]
+
+    def _given_up(self) -> list[str]:
+        """Return the names of checkpoints that were removed when the choice was made."""
+        return list(read_object(self.pruned, checkpoints=list)["checkpoints"]) if self.pruned.is_file() else []
 
     def require(self, *files: Path) -> None:
         """Make sure that files of a finished run are there and as they were written.
@@ -229,7 +258,7 @@ class RunFolder:
             SchemaError: it comes from another schema.
         """
         found = sorted((self.path / "checkpoints").glob("epoch=*.ckpt"))
-        given_up = read_object(self.pruned, checkpoints=list)["checkpoints"] if self.pruned.is_file() else []
+        given_up = self._given_up()
         for path in reversed(found):
             try:
                 content = read_checkpoint(path)

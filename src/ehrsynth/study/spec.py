@@ -6,17 +6,24 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from math import inf
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 from ehrsynth.constraints.policy import POLICIES
+from ehrsynth.data.prepare import MATRIX, TRAJECTORIES
 from ehrsynth.data.proposals.propose import PROPOSE
+from ehrsynth.data.trajectories import VISITS_JSON
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import Node
+from ehrsynth.study.privacy import Privacy
 
 RECIPE = ("source", "cohort", "features", "preprocess", "split", "constraints")
 # Where results go and who is told of them does not change what they are; the matrix stands in for its recipe.
 IDENTITY = ("model", "trainer", "profile", "evaluation", "seed", "n")
+# Options of the trainer that are ours, not Lightning's, with their defaults: runs of before they existed had these.
+OURS = {"tf32": True, "compile": False}
+LATER = ("keep", "temporal", "privacy")  # what configurations of earlier versions lack
 UNCONFIGURED = ("command", "tuning")  # how it came about: no part of the configuration either
 UNRULED: Node = {"weight": 0, "policy": "keep"}  # what is done about the rules of the matrix, unless told otherwise
 
@@ -40,6 +47,8 @@ class Spec:
         command: that asked for it.
         keep: checkpoints of the finished run, by what the profile thinks of them; None keeps all.
         tuning: what it took to find these settings, if they were searched for.
+        temporal: what patients through time are asked besides: the suites ``quick`` and ``full``.
+        privacy: the options of a private training; None trains without.
     """
 
     model: Node
@@ -58,19 +67,22 @@ class Spec:
     command: str
     keep: int | None = None
     tuning: Node | None = None
+    temporal: Node | None = None
+    privacy: Node | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any], command: str) -> "Spec":
         """Take a spec out of what ``conf/train.yaml`` composes to."""
-        apart = ("recipe", "constraints", "keep", *UNCONFIGURED)
+        apart = ("recipe", "constraints", *LATER, *UNCONFIGURED)
         own = [field.name for field in fields(cls) if field.name not in apart]
         asked = config["constraints"]
         given = asked if isinstance(asked, Mapping) else {}
         constraints = {**UNRULED, **{key: value for key, value in given.items() if key != "rules"}}
         recipe = {name: config[name] for name in RECIPE} | {"constraints": rules_asked_for(asked)}
-        keep = config.get("keep")  # earlier versions kept all
+        recipe["form"] = config.get("form", MATRIX)
+        later: Node = {name: config.get(name) for name in LATER}
         return cls(
-            **{name: config[name] for name in own}, recipe=recipe, constraints=constraints, command=command, keep=keep
+            **{name: config[name] for name in own}, **later, recipe=recipe, constraints=constraints, command=command
         )
 
     @property
@@ -78,7 +90,16 @@ class Spec:
         """The spec as ``conf/train.yaml`` lays it out."""
         content = {name: value for name, value in asdict(self).items() if name not in UNCONFIGURED}
         recipe: Node = content.pop("recipe")
+        if self.privacy is None:
+            del content["privacy"]
         return {**content, **recipe, "constraints": {"rules": recipe["constraints"], **self.constraints}}
+
+    @property
+    def through_time(self) -> bool:
+        """Whether it is about trajectories: their folder says so, or what is to be prepared."""
+        if self.data["matrix"] is None:
+            return bool(self.recipe["form"] == TRAJECTORIES)
+        return (Path(str(self.data["matrix"])) / VISITS_JSON).is_file()
 
     @property
     def checkpoint_every(self) -> int:
@@ -100,10 +121,15 @@ class Spec:
             fingerprint: of the matrix, which stands for the folder it happens to lie in.
         """
         kept = {name: getattr(self, name) for name in IDENTITY}
+        kept["trainer"] = {key: value for key, value in self.trainer.items() if key not in OURS or value != OURS[key]}
         if unusual := {key: value for key, value in self.constraints.items() if value != UNRULED[key]}:
             kept["constraints"] = {key: value if key == "policy" else float(value) for key, value in unusual.items()}
         if any(self.rows.values()):
             kept["rows"] = self.rows
+        if self.through_time:
+            kept["temporal"] = self.temporal
+        if (private := Privacy.of(self.privacy)) is not None:
+            kept["privacy"] = private.identity
         data = {"fingerprint": fingerprint, **{key: self.data[key] for key in ("batch_size", "drop_last")}}
         return hashlib.sha256(json.dumps({**kept, "data": data}, sort_keys=True).encode()).hexdigest()[:10]
 
@@ -145,6 +171,8 @@ class Spec:
         number = isinstance(weight, Real) and not isinstance(weight, bool) and 0 <= float(weight) < inf
         expect(number, "constraints.weight", weight, "a number, at least 0,")
         expect(policy in POLICIES, "constraints.policy", policy, f"one of {', '.join(POLICIES)}")
+        if Privacy.of(self.privacy) is not None and self.through_time:
+            raise OptionError("privacy=dp: no model of trajectories can be private yet; prepare form=matrix")
         measured = {card.name for card in build(self.evaluation["quick"], "evaluation.quick").cards}
         if not measured & set(self.profile["weights"]):
             raise OptionError(

@@ -7,15 +7,18 @@ from typing import Any
 from ehrsynth import constraints as rules
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import Recipe
+from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.evaluation.ranking import Profile
-from ehrsynth.files import sweep_leftovers, writable, write_text
+from ehrsynth.files import sweep_leftovers, writable, write_json, write_text
+from ehrsynth.study import through_time
 from ehrsynth.study.attempt import LOCK, attempt
 from ehrsynth.study.build import build
 from ehrsynth.study.call import asked
 from ehrsynth.study.conf import Choice, dumped
 from ehrsynth.study.fit import fit, parts
 from ehrsynth.study.hand_over import hand_over
-from ehrsynth.study.prepare import data_name, made, matrix_folder, readable_name, recipe_of
+from ehrsynth.study.prepare import data_name, made, made_trajectories, matrix_folder, readable_name, recipe_of
+from ehrsynth.study.private_run import ledger_of, seen_in_public
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import Spec
@@ -24,7 +27,7 @@ from ehrsynth.tracking import About, Tracker, require_login, tracking
 
 
 def train(
-    data: Matrix | Recipe | str | Path,
+    data: Matrix | Trajectories | Recipe | str | Path,
     model: Any = "vae",
     options: Mapping[str, Any] | None = None,
     *,
@@ -40,6 +43,7 @@ def train(
     evaluation: Mapping[str, Any] | None = None,
     constraints: Mapping[str, Any] | None = None,
     profile: Profile | Choice = None,
+    privacy: Choice = None,
     logger: Choice | list[str] = None,
     study: str | None = None,
     runs: str | Path = "runs",
@@ -51,7 +55,7 @@ def train(
     What is not given is as ``ehrsynth train`` has it. A run that finished before under the same options is returned.
 
     Args:
-        data: a matrix, its folder, or a recipe of one.
+        data: a matrix or trajectories, their folder, or a recipe of one.
         model: a name in ``conf/model``, a YAML file of one's own, a class, or a ``functools.partial`` of one.
         options: of the model, such as ``{"latent_width": 32}``.
         max_epochs: of the training.
@@ -67,6 +71,8 @@ def train(
         constraints: what is done about the rules of the data: ``weight`` of the penalty for what breaks them in the
             loss, and ``policy`` of sampling, ``"keep"``, ``"reject"`` or ``"repair"``.
         profile: the use case whose weights choose the checkpoint.
+        privacy: ``"dp"``, or its options, such as ``{"epsilon": 3, "public": "schema.json"}``: a training under
+            differential privacy.
         logger: of W&B: ``"offline"``, ``"online"`` or ``"disabled"``; or a name in ``conf/logger``, or several.
         study: the folder below ``runs``; the name of the data by default.
         runs: where runs are kept.
@@ -91,8 +97,8 @@ def run(spec: Spec, watch: Watch = NOBODY) -> RunFolder:
         TrainingError: the loss became NaN or infinite.
     """
     spec.check()
-    matrix = open_matrix(spec, watch)
-    folder = folder_of(spec, matrix)
+    data = open_data(spec, watch)
+    folder = folder_of(spec, data)
     if already_there(spec, folder, watch):
         return folder
     _require_place(spec, folder.path)
@@ -102,13 +108,13 @@ def run(spec: Spec, watch: Watch = NOBODY) -> RunFolder:
             absent = f"  makes again what is missing: {', '.join(folder.missing())}" if folder.finished else ""
             watch.say(f"{title}{absent}")
             with attempt(folder.path, spec.command):
-                _carry_out(spec, matrix, folder, watch)
+                _carry_out(spec, data, folder, watch)
     return folder
 
 
-def folder_of(spec: Spec, matrix: Matrix) -> RunFolder:
+def folder_of(spec: Spec, data: Matrix | Trajectories) -> RunFolder:
     """Return where the run of a spec is kept."""
-    return RunFolder(study_folder(spec) / spec.model_name / spec.identity(matrix.fingerprint))
+    return RunFolder(study_folder(spec) / spec.model_name / spec.identity(data.fingerprint))
 
 
 def already_there(spec: Spec, folder: RunFolder, watch: Watch = NOBODY) -> bool:
@@ -124,15 +130,22 @@ def already_there(spec: Spec, folder: RunFolder, watch: Watch = NOBODY) -> bool:
     return True
 
 
-def open_matrix(spec: Spec, watch: Watch = NOBODY) -> Matrix:
-    """Return the matrix of a spec, prepared if need be."""
+def open_data(spec: Spec, watch: Watch = NOBODY) -> Matrix | Trajectories:
+    """Return the matrix or the trajectories of a spec, prepared if need be."""
+    data = _open_data(spec, watch)
+    return seen_in_public(spec.privacy, data) if isinstance(data, Matrix) else data
+
+
+def _open_data(spec: Spec, watch: Watch) -> Matrix | Trajectories:
     if spec.data["matrix"] is not None:
-        return Matrix.open(Path(str(spec.data["matrix"])))
+        kept = Trajectories if spec.through_time else Matrix
+        return kept.open(Path(str(spec.data["matrix"])))
     recipe = recipe_of(spec.recipe)
     folder = matrix_folder(recipe, spec.paths["matrices"], spec.data["name"])
     if not folder.is_dir():  # hours may pass until the run
         _require_place(spec, Path(spec.paths["runs"]))
-    return made(recipe, folder, watch, option="paths.matrices")
+    make = made_trajectories if spec.through_time else made
+    return make(recipe, folder, watch, option="paths.matrices")
 
 
 def _require_place(spec: Spec, folder: Path) -> None:
@@ -155,13 +168,17 @@ def study_name(spec: Spec) -> str:
     return str(spec.data["name"] or data_name(build(spec.recipe["source"], "source")))
 
 
-def _carry_out(spec: Spec, matrix: Matrix, folder: RunFolder, watch: Watch) -> None:
-    about = _begin(spec, matrix, folder)
+def _carry_out(spec: Spec, data: Matrix | Trajectories, folder: RunFolder, watch: Watch) -> None:
+    about = _begin(spec, data, folder)
     with tracking(spec.logger, about, folder.path, watch.say) as tracker:
         tracker.log_config(spec.config)
-        model, data = parts(spec, matrix, watch)
-        seconds = {"train": fit(spec, model, data, folder, tracker, watch)}
-        hand_over(spec, type(model), folder, data, tracker, watch, seconds)
+        if isinstance(data, Trajectories):
+            through_time.carry_out(spec, data, folder, tracker, watch)
+            return
+        model, batches = parts(spec, data, watch)
+        seconds = {"train": fit(spec, model, batches, folder, tracker, watch)}
+        ledger = ledger_of(spec, model, data, len(batches.filled))
+        hand_over(spec, type(model), folder, batches, tracker, watch, seconds, ledger)
 
 
 def fitted(spec: Spec, matrix: Matrix, watch: Watch = NOBODY) -> RunFolder:
@@ -184,12 +201,14 @@ def fitted(spec: Spec, matrix: Matrix, watch: Watch = NOBODY) -> RunFolder:
     return folder
 
 
-def _begin(spec: Spec, matrix: Matrix, folder: RunFolder) -> About:
+def _begin(spec: Spec, data: Matrix | Trajectories, folder: RunFolder) -> About:
     """Write down what the run is to be, and return it for trackers."""
     sweep_leftovers(folder.path)
     folder.report.unlink(missing_ok=True)  # until everything is there again
     write_text(folder.config, dumped(spec.config))
-    matrix.schema.save(folder.schema)
-    rules.save(folder.constraints, matrix.constraints)
+    data.schema.save(folder.schema)
+    if isinstance(data, Trajectories):
+        write_json(folder.visits, data.visit_schema.to_dict())
+    rules.save(folder.constraints, data.constraints)
     study, run_id = folder.path.parents[1].name, folder.path.name
-    return About(study, spec.model_name, spec.seed, matrix.name, matrix.fingerprint, run_id)
+    return About(study, spec.model_name, spec.seed, data.name, data.fingerprint, run_id)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ehrsynth.chunks import write_table
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.errors import OptionError
 from ehrsynth.files import writable
 from ehrsynth.reporting.search_page import Searched, search_html, search_rows
 from ehrsynth.study import train
@@ -115,7 +116,9 @@ def run(spec: SearchSpec, watch: Watch = NOBODY) -> Search:
     writable("paths.runs", spec.study)
     require_login(spec.base.logger)
     given = spec.base.data["matrix"]
-    folder = Path(str(given)) if given is not None else train.open_matrix(spec.base, watch).folder
+    if spec.base.through_time:
+        raise OptionError("search: settings of models of matrices so far; for trajectories use ehrsynth train -m")
+    folder = Path(str(given)) if given is not None else train.open_data(spec.base, watch).folder
     matrix = Matrix.open(folder, parts=SEEN)
     with database(spec.database):
         work(spec, matrix, watch) if spec.workers == 1 else side_by_side(spec, folder, watch)

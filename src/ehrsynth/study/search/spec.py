@@ -104,6 +104,7 @@ class SearchSpec:
             self.config["retry"] is None, "retry", self.config["retry"], "null (of train -m; a trial failed for good)"
         )
         self.base.check()
+        expect(self.base.privacy is None, "privacy", "dp", "none (each trial would spend epsilon, unaccounted)")
         quick = build(self.base.evaluation["quick"], "evaluation.quick")
         check_names(self.objectives, {card.name: card for card in quick.cards})
         if self.base.trainer["devices"] != 1 or "trainer.devices" in self.space:

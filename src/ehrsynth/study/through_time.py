@@ -1,0 +1,277 @@
+"""A run over patients through time: what ``fit`` and ``hand_over`` are of rows."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+import pandas as pd
+
+from ehrsynth.callbacks.evaluate import checkpoint_path
+from ehrsynth.callbacks.evaluate_visits import EvaluateVisits
+from ehrsynth.data.encoding import Encoder, extremes, fill_missing, rescaled
+from ehrsynth.data.meds_out import write_meds
+from ehrsynth.data.row_view import RowView
+from ehrsynth.data.split import SPLITS
+from ehrsynth.data.trajectories import Trajectories
+from ehrsynth.data.trajectory_module import TrajectoryDataModule
+from ehrsynth.errors import OptionError
+from ehrsynth.evaluation.anchors import with_anchors
+from ehrsynth.evaluation.evaluator import RealData, RealVisits
+from ehrsynth.evaluation.score import Score
+from ehrsynth.evaluation.suite import Suite
+from ehrsynth.files import sha256, write_json, write_text
+from ehrsynth.layout import Records
+from ehrsynth.models.visits.base import VisitModel, load_visit_model
+from ehrsynth.reporting.html import PRIVACY_PAGE
+from ehrsynth.reporting.model_card import card_md
+from ehrsynth.reporting.parts import write_parts
+from ehrsynth.sampling.patients import Patients, drawn_patients
+from ehrsynth.seeding import derive, torch_rng
+from ehrsynth.study.anchors import shared_anchors
+from ehrsynth.study.build import build
+from ehrsynth.study.chosen import chosen_checkpoint
+from ehrsynth.study.fit import looked_at, model_of, train
+from ehrsynth.study.hand_over import CARD, inputs_of, means, options_of, origin
+from ehrsynth.study.judge import ROLES, Evaluation, History, examine, judge
+from ehrsynth.study.loaded_run import torch_device
+from ehrsynth.study.run_folder import MANIFEST, PROVENANCE, RunFolder
+from ehrsynth.study.spec import UNRULED, Spec
+from ehrsynth.study.watch import Watch
+from ehrsynth.tracking import Tracker
+from ehrsynth.visits import Visits
+
+OF_ROWS = {"rows": "rows.oversample, rows.reweight and rows.only", "constraints": "constraints.weight and .policy"}
+
+
+class Judged:
+    """Real patients as they are judged: as rows, one a patient, and by their visits.
+
+    Args:
+        data: opened.
+        held_out: ``validation`` or ``holdout``.
+    """
+
+    def __init__(self, data: Trajectories, held_out: str) -> None:
+        self._view = RowView(data.schema, data.visit_schema, data.visits("train"))
+        train, other = (self._view.rows(data.records(part), data.visits(part)) for part in ("train", held_out))
+        self._scale = extremes(self._view.schema, train)
+        train, other = (rescaled(each, self._view.schema, self._scale) for each in (train, other))
+        declared = tuple(rule.bound_to(self._scale) for rule in data.constraints)
+        self.rows = RealData(self._scale, train, other, declared)
+        self.visits = RealVisits(data.visit_schema, data.visits("train"), data.visits(held_out))
+
+    def rows_of(self, static: Records, visits: Visits) -> Records:
+        """Return synthetic patients as rows, on the scale of the real ones."""
+        return rescaled(self._view.rows(static, visits), self._view.schema, self._scale)
+
+
+class Suites:
+    """What patients through time are asked, as rows and by their visits.
+
+    Args:
+        spec: of the run.
+        which: ``quick`` or ``full``.
+    """
+
+    def __init__(self, spec: Spec, which: str) -> None:
+        if spec.temporal is None:
+            raise OptionError("temporal: a configuration of before trajectories; say temporal.quick and temporal.full")
+        self.rows: Suite = build(spec.evaluation[which], f"evaluation.{which}")
+        self.visits: Suite = build(spec.temporal[which], f"temporal.{which}")
+
+    @property
+    def cards(self) -> tuple[Any, ...]:
+        """Of all metrics."""
+        return (*self.rows.cards, *self.visits.cards)
+
+    def check(self, judged: Judged) -> None:
+        """Raise an ``InputError`` if an option does not fit the columns or the visits."""
+        self.rows.check(judged.rows.schema)
+        self.visits.check(judged.visits.schema)
+
+
+def carry_out(spec: Spec, data: Trajectories, folder: RunFolder, tracker: Tracker, watch: Watch) -> None:
+    """Train and finish a run; ``report.json`` is written last.
+
+    Raises:
+        InputError: an option or the data are wrong.
+        TrainingError: the loss became NaN or infinite.
+    """
+    model, seconds = fit(spec, data, folder, tracker, watch)
+    hand_over(spec, type(model), folder, data, tracker, watch, {"train": seconds})
+
+
+def fit(spec: Spec, data: Trajectories, folder: RunFolder, tracker: Tracker, watch: Watch) -> tuple[VisitModel, float]:
+    """Train, from the latest checkpoint if the run was interrupted; return the model and the seconds it took.
+
+    Raises:
+        InputError: an option or the data are wrong.
+        TrainingError: the loss became NaN or infinite.
+    """
+    start = perf_counter()
+    for name, options in OF_ROWS.items():
+        usual = UNRULED if name == "constraints" else {}
+        if any(value for key, value in getattr(spec, name).items() if value != usual.get(key)):
+            raise OptionError(f"{options}: of rows alone so far; leave them out where data are trajectories")
+    model: VisitModel = model_of(spec, VisitModel, "rows", schema=data.schema, visit_schema=data.visit_schema)
+    train_static = data.records("train")
+    static = {
+        part: fill_missing(data.records(part), train_static, torch_rng(spec.seed, "fill missing", part)).dense()
+        for part in ("train", "validation")
+    }
+    visits = {part: data.visits(part) for part in static}
+    batches = TrajectoryDataModule(
+        visit_schema=data.visit_schema,
+        static=static["train"],
+        visits=visits["train"],
+        unseen_static=static["validation"],
+        unseen=visits["validation"],
+        batch_size=spec.data["batch_size"],
+        seed=spec.seed,
+    )
+    model.observe(static["train"], visits["train"])
+    model.hold_out(static["validation"], visits["validation"])
+    chosen_on, quick, seed = Judged(data, "validation"), Suites(spec, "quick"), spec.evaluation["seed"]
+    Suites(spec, "full").check(chosen_on)  # now, or hours end in an error
+    scores = EvaluateVisits(
+        of_rows=quick.rows.fit(chosen_on.rows, seed),
+        of_visits=quick.visits.fit(chosen_on.visits, seed),
+        rows_of=chosen_on.rows_of,
+        **looked_at(spec, len(train_static), folder, watch),
+    )
+    train(spec, model, batches, scores, quick.cards, folder, tracker, watch)
+    return model, perf_counter() - start
+
+
+def hand_over(
+    spec: Spec,
+    model_class: type[VisitModel],
+    folder: RunFolder,
+    data: Trajectories,
+    tracker: Tracker,
+    watch: Watch,
+    seconds: dict[str, float],
+) -> None:
+    """Turn a trained run into a finished one; ``report.json`` is written last.
+
+    Args:
+        spec: of the run.
+        model_class: what it has trained.
+        folder: where its checkpoints and scores lie and everything else will.
+        data: the patients.
+        tracker: told the final scores, the figures and the pages for people.
+        watch: who is told what happens.
+        seconds: of the training; those of the other steps are added.
+    """
+    profile = build(spec.profile, "profile")
+    directions = {card.name: card.direction for card in Suites(spec, "quick").cards}
+    checkpoints = pd.read_csv(folder.metrics).set_index("epoch")
+    epoch, why, told, order = chosen_checkpoint(checkpoints, directions, profile, model_class, {})
+    chosen = checkpoint_path(folder.path, epoch)
+
+    start = perf_counter()
+    n = spec.n or len(data.visits("train"))
+    device = torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
+    model = load_visit_model(chosen, data.schema, data.visit_schema, model_class).to(device)
+    with watch.bar("generating", n) as advance:
+        drawn = drawn_patients(model, n, derive(spec.seed, "hand over"), progress=lambda done: advance(done, None))
+    drawn.visits.check(data.visit_schema, folder.shown)
+    shutil.rmtree(folder.synthetic_visits, ignore_errors=True)  # of an attempt that was interrupted after this
+    write_meds(drawn.visits, data.visit_schema, Encoder(data.schema).decode(drawn.static), folder.synthetic_visits)
+    seconds["generate"] = perf_counter() - start
+
+    start = perf_counter()
+    about = {
+        "model": spec.model_name,
+        "data": data.name,
+        "seed": str(spec.seed),
+        "checkpoint": f"epoch {epoch} of {checkpoints.index.max()}, {why}",
+        "run": folder.path.name,
+        "patients": f"{n:,} with {drawn.visits.count:,} visits",
+    }
+    losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
+    evaluation = judged(spec, data, folder, drawn, about, History(losses, checkpoints, epoch), watch, seconds)
+    seconds["evaluate"] = perf_counter() - start - seconds["anchors"]
+
+    start = perf_counter()
+    pictures = evaluation.draw(folder.path / "figures")
+    evaluation.to_html(folder.html)
+    report = evaluation.to_dict()
+    card = card_md(
+        title=evaluation.title,
+        facts=about,
+        rows=report["rows"],
+        data=evaluation.evidence.data,
+        choice=told,
+        scores=evaluation.scores,
+        command=spec.command,
+        keeps_rows=model_class.keeps_rows,
+    )
+    write_text(folder.path / CARD, card)
+    tracker.log_final(evaluation.scores, pictures, [folder.html, folder.path / PRIVACY_PAGE, folder.path / CARD])
+    seconds["report"] = perf_counter() - start
+    provenance = {
+        **origin(spec, data, folder),
+        "rows": report["rows"],
+        "checkpoint": chosen.name,
+        "epoch": epoch,
+        "profile": profile.name,
+        **means(seconds),
+        "versions": report["versions"],
+        "data": evaluation.evidence.data,
+        "manifest": MANIFEST,
+    }
+    write_json(folder.path / PROVENANCE, provenance)
+    write_parts(folder.path / "report.parquet", evaluation.scores)
+    if spec.keep is not None:
+        folder.prune([checkpoint_path(folder.path, each).name for each in order[spec.keep :]])
+    folder.finish(report, options_of(spec), inputs_of(spec, data))
+
+
+def judged(
+    spec: Spec,
+    data: Trajectories,
+    folder: RunFolder,
+    drawn: Patients,
+    about: Mapping[str, str],
+    history: History,
+    watch: Watch,
+    seconds: dict[str, float],
+) -> Evaluation:
+    """Ask synthetic patients everything, as rows and by their visits."""
+    real, full = Judged(data, "holdout"), Suites(spec, "full")
+    files = dict(data.provenance["outputs"])
+    for file in sorted(folder.synthetic_visits.rglob("*.*")):
+        files[file.relative_to(folder.path).as_posix()] = sha256(file)
+    hashes = {part: _digest(files, part) for part in (*SPLITS, "synthetic")}
+    evidence = examine(real.rows, real.rows_of(*drawn), {role: role for role in ROLES}, hashes)
+    took = {"rows": 0.0}
+    evaluation = judge(
+        evidence,
+        full.rows,
+        spec.evaluation["seed"],
+        watch,
+        anchors=shared_anchors(spec, data, real.rows, watch, took),
+        title=f"{spec.model_name} on {data.name}",
+        about=about,
+        command=spec.command,
+        history=history,
+    )
+    with watch.steps("evaluating visits", 7 * len(full.visits.evaluators)) as step:
+        fitted = full.visits.fit(real.visits, spec.evaluation["seed"])
+        scores = fitted.score(drawn.visits, step)
+        took_visits: dict[str, float] = {}
+        anchors = shared_anchors(spec, data, real.visits, watch, took_visits)(fitted, step)
+    seconds["anchors"] = took["anchors"] + took_visits["anchors"]
+    temporal: tuple[Score, ...] = tuple(with_anchors(scores, anchors))
+    return replace(evaluation, scores=(*evaluation.scores, *temporal))
+
+
+def _digest(files: Mapping[str, str], part: str) -> str:
+    """Return the SHA-256 of the files in a folder, by their SHA-256."""
+    mine = {name: digest for name, digest in files.items() if name.startswith(f"{part}/")}
+    return hashlib.sha256(json.dumps(mine, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,187 @@
+"""Patients through time, from raw tables to the report: one command each, as for rows."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ehrsynth
+from ehrsynth.data.trajectories import Trajectories
+from ehrsynth.study.run_folder import RunFolder
+from tests.conftest import Cli
+
+ASKED = """\
+_target_: ehrsynth.evaluation.suite.Suite
+_convert_: all
+evaluators:
+  - _target_: ehrsynth.evaluation.temporal.counts.VisitCounts
+  - _target_: ehrsynth.evaluation.temporal.gaps.Gaps
+  - _target_: ehrsynth.evaluation.privacy.sequences.CopiedVisits
+"""
+ROWS = """\
+_target_: ehrsynth.evaluation.suite.Suite
+_convert_: all
+evaluators:
+  - _target_: ehrsynth.evaluation.fidelity.dimension_wise_distance.DimensionWiseDistance
+"""
+pytestmark = pytest.mark.usefixtures("no_figures")
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
+    """A trajectories folder of 300 simulated patients."""
+    folder = tmp_path_factory.mktemp("trajectories") / "few"
+    assert cli("prepare", "form=trajectories", "source=demo_visits", "source.n=300", f"out={folder}") == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Suites of seconds."""
+    folder = tmp_path_factory.mktemp("conf")
+    (folder / "suite").mkdir()
+    (folder / "suite" / "visits.yaml").write_text(ASKED, encoding="utf-8")
+    (folder / "suite" / "rows.yaml").write_text(ROWS, encoding="utf-8")
+    return folder
+
+
+def options(conf: Path, patients: Path, runs: Path) -> list[str]:
+    suites = [f"suite@temporal.{which}=visits" for which in ("quick", "full")]
+    suites += [f"suite@evaluation.{which}=rows" for which in ("quick", "full")]
+    return [
+        *(f"--config-dir={conf}", *suites, f"data.matrix={patients}", f"paths.runs={runs}", "logger.mode=disabled"),
+        *("trainer.accelerator=cpu", "evaluation.checkpoints=2", "evaluation.rows=40", "seed=3"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def study(conf: Path, patients: Path, tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
+    """Runs of two models, one of them with weights."""
+    runs = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
+        same = options(conf, patients, runs)
+        assert cli("train", *same, "model=visits/chronicle", "model.width=16", "trainer.max_epochs=2") == 0
+        assert cli("train", "-m", *same, "model=visits/markov") == 0
+    return runs / "few"
+
+
+def test_what_is_handed_over_is_what_was_judged(study: Path, patients: Path) -> None:
+    (report,) = study.glob("chronicle/*/report.json")
+    run = RunFolder.open(report.parent)
+    names = {score["metric"] for score in json.loads(report.read_text(encoding="utf-8"))["scores"]}
+    assert {
+        "temporal/gaps_ks",
+        "temporal/visits_ks",
+        "fidelity/dimension_wise_distance",
+        "privacy/sequence_prefix_excess",
+    } <= names
+    anchors = next(score.anchors for score in run.scores() if score.metric == "temporal/gaps_by_number")
+    assert set(anchors) == {"fresh_real", "train_copy", "independent", "order_shuffled"}
+    assert pd.read_csv(run.metrics)["epoch"].tolist() == [1, 2]
+    train = Trajectories.open(patients).visits("train")
+    assert run.rows["synthetic"] == len(train) == run.rows["train"]
+    events = pd.read_parquet(run.synthetic_visits / "data")
+    assert events["subject_id"].nunique() == len(train)
+    page = run.html.read_text(encoding="utf-8")
+    assert "Do patients go through time as real ones do" in page
+    assert "order shuffled" in page
+    assert run.missing() == []
+
+
+def test_the_same_command_finds_what_is_finished(
+    study: Path, conf: Path, patients: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in study.rglob("*.ckpt")}
+    assert cli("train", *options(conf, patients, study.parent), "model=visits/markov") == 0
+    assert "finished already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in study.rglob("*.ckpt")} == before
+
+
+def test_an_interrupted_run_ends_as_one_that_was_not(
+    study: Path, conf: Path, patients: Path, tmp_path: Path, cli: Cli
+) -> None:
+    same = *options(conf, patients, tmp_path), "model=visits/chronicle", "model.width=16"
+    assert cli("train", *same, "trainer.max_epochs=2", "trainer.limit_train_batches=0") == 2, "nothing was trained"
+    (whole,) = study.glob("chronicle/*/metrics.csv")
+    broken = tmp_path / "few" / "chronicle" / whole.parent.name
+    (broken / "checkpoints").mkdir(parents=True)
+    first = "checkpoints/epoch=000001.ckpt"
+    (broken / first).write_bytes((whole.parent / first).read_bytes())
+    assert cli("train", *same, "trainer.max_epochs=2") == 0
+    pd.testing.assert_frame_equal(
+        pd.read_csv(broken / "metrics.csv").drop(columns="seconds"), pd.read_csv(whole).drop(columns="seconds")
+    )
+    mine, other = (pd.read_parquet(run / "synthetic" / "data") for run in (broken, whole.parent))
+    pd.testing.assert_frame_equal(mine, other)
+
+
+def test_patients_that_were_asked_for(
+    study: Path, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run,) = study.glob("chronicle/*")
+    assert cli("generate", f"run={run}", "n=30", f"out={tmp_path / 'women'}", "condition.sex=F", "seed=1") == 0
+    assert "30 patients" in capsys.readouterr().out
+    again = ehrsynth.generate(run, 30, condition={"sex": "F"}, seed=1)
+    assert (again.static["sex"] == "F").all()
+    again.visits.check(Trajectories.open(Path(RunFolder(run).provenance["matrix"]["folder"])).visit_schema, "drawn")
+    events = pd.read_parquet(tmp_path / "women" / "data")
+    admissions = events[events["code"].str.startswith("HOSPITAL_ADMISSION")]
+    starts = admissions.groupby("subject_id")["time"].min().reindex(range(1, 31))
+    first = again.visits.starts[again.visits.offsets[:-1][again.visits.per_patient > 0]]
+    np.testing.assert_array_equal(starts.dropna().astype("datetime64[us]").astype(np.int64), first)
+
+
+@pytest.mark.parametrize(
+    ("verb", "asked", "said"),
+    [
+        ("train", "model=vae", "model=vae: generates rows"),
+        (
+            "train",
+            "model=visits/markov rows.reweight=[race]",
+            "rows.oversample, rows.reweight and rows.only: of rows alone",
+        ),
+        ("train", "model=visits/markov privacy=dp", "privacy=dp: no model of trajectories can be private yet"),
+        ("train", "model=visits/markov constraints.weight=1", "constraints.weight and .policy: of rows alone"),
+        (
+            "search",
+            "model=visits/chronicle search.space.model.width=[8,16]",
+            "search: settings of models of matrices so far",
+        ),
+        ("generate", "out={tmp}/some balance=sex", "balance: of rows alone so far"),
+        ("generate", "out={tmp}", "out={tmp}: something is there"),
+        ("generate", "out={tmp}/some condition.height=3", "condition.height: no such column"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    verb: str,
+    asked: str,
+    said: str,
+    study: Path,
+    conf: Path,
+    patients: Path,
+    tmp_path: Path,
+    cli: Cli,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (run,) = study.glob("chronicle/*")
+    given = [f"run={run}"] if verb == "generate" else options(conf, patients, tmp_path / "runs")
+    assert cli(verb, *given, *asked.replace("{tmp}", str(tmp_path)).split()) == 2
+    assert said.replace("{tmp}", str(tmp_path)) in capsys.readouterr().err
+
+
+def test_a_model_of_visits_needs_visits(
+    matrix: Path, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = f"data.matrix={matrix}", "model=visits/markov", f"paths.runs={tmp_path}", "logger.mode=disabled"
+    assert cli("train", *asked) == 2
+    assert "model=markov: generates visits" in capsys.readouterr().err
+
+
+def test_runs_are_ranked_and_compared(study: Path, tmp_path: Path, cli: Cli) -> None:
+    assert cli("rank", f"runs={study}/*/*", "profile=visits/course", f"out={tmp_path / 'ranking.csv'}") == 0
+    assert set(pd.read_csv(tmp_path / "ranking.csv")["group"].str.split().str[0]) == {"chronicle", "markov"}
+    assert cli("compare", f"runs={study}") == 0
+    assert "temporal/gaps_ks" in (study / "compare.html").read_text(encoding="utf-8")
