@@ -37,7 +37,9 @@ def public(tmp_path_factory: pytest.TempPathFactory, matrix: Path) -> Path:
     return file
 
 
-def test_a_training_alone_claims_no_total(matrix: Path, tmp_path: Path, cli: Cli) -> None:
+def test_a_training_alone_claims_no_total(
+    matrix: Path, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["privacy.noise_multiplier=4", "privacy.epsilon=8", "privacy.delta=1e-3", "data.batch_size=128"]
     assert cli("train", "model=vae", "privacy=dp", *options, *small(matrix, tmp_path)) == 0
     run = run_of(tmp_path / "small" / "vae")
@@ -56,6 +58,9 @@ def test_a_training_alone_claims_no_total(matrix: Path, tmp_path: Path, cli: Cli
     assert "of the training alone" in (run.path / "card.md").read_text(encoding="utf-8")
     assert cli("generate", f"run={run.path}", "n=5", f"out={tmp_path / 's.csv'}") == 0
     assert cli("generate", f"run={run.path}", "n=5", "calibrate=true", f"out={tmp_path / 'c.csv'}") == 2
+    for asked in ("reintroduce=true", f"merge={run.path}", "mix=0.5", "post_selection=died"):
+        assert cli("generate", f"run={run.path}", "n=5", asked, f"out={tmp_path / 'c.csv'}") == 2, asked
+        assert "looks at training patients without noise" in capsys.readouterr().err
 
 
 def test_a_tree_under_a_public_schema_claims_its_epsilon(matrix: Path, public: Path, tmp_path: Path, cli: Cli) -> None:

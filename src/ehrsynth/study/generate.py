@@ -13,6 +13,7 @@ from ehrsynth.data.rare_codes import LOW_PREVALENCE, read_rare
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import TABLE_SUFFIXES, sha256, writable, write_json
 from ehrsynth.layout import Records
+from ehrsynth.ledger import LEDGER
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.reporting.report import current_versions
 from ehrsynth.sampling import Acceptance
@@ -146,6 +147,11 @@ def generate(
     require_one_question(n, condition, conditions, balance, boost, post_selection, merge, mix, reintroduce)
     loaded = loaded_run(run, device, model_class, watch)
     folder, schema, model = loaded.folder, loaded.model.schema, loaded.model
+    if LEDGER in folder.provenance:
+        reads = {"reintroduce": reintroduce, "merge": merge, "mix": mix, "post_selection": post_selection}
+        for name, asked_for in reads.items():
+            if asked_for:
+                raise OptionError(f"{name}: looks at training patients without noise, and {folder.shown} is private")
     table = None if conditions is None else ConditionTable(Path(conditions), schema)
     n = table.rows if table else whole("n", loaded.rows if n is None else n, least=1)
     rare = _rare(folder, reintroduce)
