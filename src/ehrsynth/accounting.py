@@ -5,6 +5,7 @@ Mironov, Renyi differential privacy, CSF 2017, and Mironov, Talwar, Zhang, Renyi
 Neighbours differ by one patient who is there or not (add/remove); sampling is Poisson, each patient by a coin.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -206,9 +207,13 @@ def _event(library: ModuleType, mechanism: Mechanism) -> Any:
 def _library() -> ModuleType:
     try:
         import dp_accounting
+        from absl import logging
     except ImportError:
         raise OptionError(
             "privacy needs the package dp-accounting; pip install 'ehrsynth[privacy]' brings it"
         ) from None
+    # Its handler closes its stream when logging is configured anew, unless that is the process's own: what stands
+    # in for stderr when it is imported, in a notebook or a test, belongs to others.
+    logging.get_absl_handler().python_handler.stream = sys.__stderr__
     library: ModuleType = dp_accounting
     return library

@@ -1,6 +1,8 @@
 """Accountants against reference numbers, and a ledger that claims no more than it knows."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -106,3 +108,18 @@ def test_a_ledger_with_an_unaccounted_look_claims_no_total_and_names_every_one()
 def test_delta_is_a_chance(delta: float) -> None:
     with pytest.raises(OptionError, match=r"privacy.delta="):
         Ledger(delta)
+
+
+def test_whoever_stands_in_for_stderr_stays_open() -> None:
+    """The accountants' logging library closes what it writes to when logging is configured anew, as Hydra does."""
+    code = """
+import io, logging.config, sys
+standing_in = sys.stderr = io.StringIO()
+from ehrsynth.accounting import accountants
+accountants()
+sys.stderr = sys.__stderr__
+logging.config.dictConfig({"version": 1})
+print(standing_in.closed)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
