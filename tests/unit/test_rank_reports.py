@@ -188,3 +188,10 @@ def test_variants_of_a_model_are_told_by_the_options_in_which_they_differ() -> N
     }
     assert options_apart([plain]) == [""]
     assert options_apart([plain, other]) == ["constraints.weight=0", "constraints.weight=1, rows.oversample.sex.F=2"]
+
+
+def test_an_option_that_earlier_versions_had_not_sets_no_run_apart() -> None:
+    before, since = {"trainer": {"max_epochs": 3}}, {"trainer": {"max_epochs": 3, "tf32": True, "compile": False}}
+    compiled = {"trainer": {**since["trainer"], "compile": True}, "privacy": {"epsilon": 3}}
+    assert options_apart([before, since]) == ["", ""]
+    assert options_apart([before, compiled]) == ["", "trainer.compile=True, privacy.epsilon=3"]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ehrsynth.data.training_rows import leaves
 from ehrsynth.errors import FileError, OptionError
 from ehrsynth.evaluation.pareto import Plane, default_axes, plane
 from ehrsynth.evaluation.ranking import Ranking, rank_runs
@@ -22,7 +21,7 @@ from ehrsynth.study.attempt import Attempt
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import load, names, parsed
 from ehrsynth.study.plan import planned
-from ehrsynth.study.rank import DECIDING, checked, group_names, scores_of
+from ehrsynth.study.rank import checked, deciding, group_names, scores_of
 from ehrsynth.study.row_sets import titles
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import RECIPE, rules_asked_for
@@ -187,8 +186,7 @@ def _checkpoints(file: Path) -> pd.DataFrame:
 
 def _options(config: Mapping[str, Any]) -> dict[str, str]:
     """Return what runs on the same rows can differ in, as one would type it."""
-    parts = {part: config[part] for part in (*DECIDING, "data", "evaluation") if part in config}
-    told = {**dict(leaves(parts)), "profile": config["profile"]["name"]}
+    told = {**deciding(config, ("data", "evaluation")), "profile": config["profile"]["name"]}
     return {name: _typed(value) for name, value in told.items() if not name.startswith(UNTOLD)}
 
 

@@ -229,7 +229,8 @@ def means(seconds: Mapping[str, float]) -> dict[str, Any]:
 
 def options_of(spec: Spec) -> dict[str, Any]:
     """Return what decides the results, for the log; where they go and who is told is no part of it."""
-    chosen = {name: spec.config[name] for name in (*DECIDING, "rows", "constraints", "data", "keep")}
+    apart = ("rows", "constraints", "data", "keep", *(["temporal"] if spec.through_time else []))
+    chosen = {name: spec.config[name] for name in (*DECIDING, *apart)}
     return {**chosen, "tuning": spec.tuning, **({} if spec.privacy is None else {"privacy": spec.privacy})}
 
 

@@ -1,7 +1,7 @@
 """Several runs -> a ranking for a use case, one for each set of real rows that runs were judged on."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
@@ -32,10 +32,17 @@ from ehrsynth.study.chain import Input, append, log_beside
 from ehrsynth.study.conf import Choice, load, names, parsed
 from ehrsynth.study.row_sets import titles
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
-from ehrsynth.study.spec import whole
+from ehrsynth.study.spec import OURS, whole
 from ehrsynth.words import printable
 
-DECIDING = ("model", "rows", "constraints", "trainer", "n")  # parts of a config that set variants of a model apart
+DECIDING = (
+    "model",
+    "rows",
+    "constraints",
+    "trainer",
+    "n",
+    "privacy",
+)  # what sets variants of a model apart
 
 
 @dataclass(frozen=True, repr=False)
@@ -243,9 +250,19 @@ def variants(runs: Sequence[RunFolder]) -> dict[str, str]:
 
 def options_apart(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return for each of several runs of a model the options that set it apart, as one would type them."""
-    flat = [dict(leaves({part: config[part] for part in DECIDING if part in config})) for config in configs]
+    flat = [deciding(config) for config in configs]
     names = [name for name in dict.fromkeys(name for own in flat for name in own) if _differs(name, flat)]
     return [", ".join(f"{name}={own[name]}" for name in names if name in own) for own in flat]
+
+
+def deciding(config: Mapping[str, Any], more: Collection[str] = ()) -> dict[str, Any]:
+    """Return what decides about a run, and ``more`` parts of its configuration, by option.
+
+    Options of the trainer that earlier versions had not are left out where they have the value that these had.
+    """
+    found = dict(leaves({part: config[part] for part in (*DECIDING, *more) if part in config}))
+    usual = {f"trainer.{name}": value for name, value in OURS.items()}
+    return {name: value for name, value in found.items() if name not in usual or value != usual[name]}
 
 
 def _differs(name: str, flat: Sequence[Mapping[str, Any]]) -> bool:
