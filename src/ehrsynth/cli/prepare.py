@@ -40,7 +40,8 @@ def _show(made: Matrix | Trajectories, *more: Table) -> None:
     for line in coverage_lines(made.provenance):
         if line.option:
             say(f"{line.what}: {line.means}; the option that changes it:", f"        {line.option}")
-    say(f"folder  {made.folder}", f"cohort  {made.folder / COHORT_PAGE}")
+    form = "matrix" if isinstance(made, Matrix) else "folder"
+    say(f"{form}  {made.folder}", f"cohort  {made.folder / COHORT_PAGE}")
 
 
 if __name__ == "__main__":
