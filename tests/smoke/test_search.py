@@ -184,6 +184,7 @@ def noted(database: Path) -> list[tuple[str, str]]:
     return rows
 
 
+@pytest.mark.study
 def test_one_that_was_killed_ends_like_one_that_nothing_disturbed(place: Path, undisturbed: Path, cli: Cli) -> None:
     """It is killed after the second checkpoint of its third trial or a later one; bit for bit the same comes out."""
     command = [sys.executable, "-m", "ehrsynth.cli.search", *options(place, "killed")]

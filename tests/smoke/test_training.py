@@ -131,6 +131,7 @@ def by_processes(matrix: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     return studies
 
 
+@pytest.mark.study
 @pytest.mark.parametrize("model", SPREAD)
 def test_two_processes_score_like_one(model: str, by_processes: dict[str, Path]) -> None:
     values = {}
