@@ -1,56 +1,42 @@
 """After training: choose the checkpoint, draw the synthetic table, judge it in full, write the report."""
 
-import os
-import platform
-import resource
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import pandas as pd
-import torch
 
 from ehrsynth.callbacks.evaluate import checkpoint_path
 from ehrsynth.chunks import write_chunks
 from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
-from ehrsynth.data.matrix import Matrix
-from ehrsynth.data.prepare import IDENTITY
 from ehrsynth.data.training_rows import TrainingRows
-from ehrsynth.data.trajectories import Trajectories
-from ehrsynth.files import sha256, write_json, write_text
+from ehrsynth.files import sha256
 from ehrsynth.layout import Records
 from ehrsynth.ledger import LEDGER, Ledger
 from ehrsynth.models.base import SyntheticModel, load_model
-from ehrsynth.reporting.html import PRIVACY_PAGE
-from ehrsynth.reporting.model_card import card_md
-from ehrsynth.reporting.parts import write_parts
 from ehrsynth.sampling import Acceptance, Calibration, Ruled, synthesize
 from ehrsynth.sampling.targets import Targets
 from ehrsynth.seeding import derive
 from ehrsynth.study.anchors import held_out, shared_anchors
 from ehrsynth.study.build import build
 from ehrsynth.study.calibration import judged_calibrated
-from ehrsynth.study.chain import Input
 from ehrsynth.study.chosen import chosen_checkpoint
+from ehrsynth.study.finish import finish
 from ehrsynth.study.guidance import effect_of_guidance
 from ehrsynth.study.judge import ROLES, History, examine, judge
 from ehrsynth.study.likelihood import held_out_likelihood, in_words
 from ehrsynth.study.loaded_run import torch_device
 from ehrsynth.study.private_run import scores_of
-from ehrsynth.study.run_folder import MANIFEST, PROVENANCE, RunFolder
-from ehrsynth.study.spec import IDENTITY as DECIDING
+from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.watch import Watch
 from ehrsynth.tracking import Tracker
 
 BLOCK = 8192  # rows made dense at a time
-CARD = "card.md"
-RECIPE_FACTS = [name for name in IDENTITY if name != "inputs"]  # what tells matrices apart, in a few words
 
 
 def hand_over(
@@ -82,7 +68,7 @@ def hand_over(
     checkpoints = pd.read_csv(folder.metrics).set_index("epoch")
     cohort = spec.rows["only"]
     private = ledger is not None
-    epoch, why, told, order = chosen_checkpoint(checkpoints, directions, profile, model_class, cohort, private)
+    epoch, why, *_ = choice = chosen_checkpoint(checkpoints, directions, profile, model_class, cohort, private)
     chosen = checkpoint_path(folder.path, epoch)
 
     start = perf_counter()
@@ -148,98 +134,21 @@ def hand_over(
         evaluation = replace(evaluation, scores=(*evaluation.scores, *scores_of(ledger)))
     seconds["evaluate"] = perf_counter() - start - seconds["anchors"]
 
-    start = perf_counter()
-    pictures = evaluation.draw(folder.path / "figures")
-    evaluation.to_html(folder.html)
-    report = evaluation.to_dict()
-    card = card_md(
-        title=evaluation.title,
-        facts=about,
-        rows=report["rows"],
-        data=hashes,
-        choice=told,
-        scores=evaluation.scores,
-        command=spec.command,
-        keeps_rows=model_class.keeps_rows,
-    )
-    write_text(folder.path / CARD, card)
-    pages = [folder.html, folder.path / PRIVACY_PAGE, folder.path / CARD]
-    tracker.log_final(evaluation.scores, pictures, pages)
-    seconds["report"] = perf_counter() - start
-    provenance = {
-        **origin(spec, matrix, folder),
-        "rows": report["rows"],
+    more: dict[str, Any] = {
         "training_rows": {
             **spec.rows,
             "seen": len(data.filled),
             "cohort": len(TrainingRows(only=cohort).chosen(real.train, data.schema, spec.seed)) if cohort else None,
         },
-        "checkpoint": chosen.name,
-        "epoch": epoch,
-        "profile": profile.name,
         "constraints": enforcement,
         "likelihood": likelihood,
         "calibration": None if calibration is None else calibration.to_dict(),
-        **means(seconds),
-        "versions": report["versions"],
-        "data": hashes,
-        **(
-            {}
-            if guidance is None
-            else {"guidance": guidance.astype(object).where(guidance.notna(), None).to_dict("records")}
-        ),
-        **({} if ledger is None else {LEDGER: ledger.to_dict()}),
-        "manifest": MANIFEST,
     }
-    write_json(folder.path / PROVENANCE, provenance)
-    write_parts(folder.path / "report.parquet", evaluation.scores)
-    if spec.keep is not None:
-        folder.prune([checkpoint_path(folder.path, each).name for each in order[spec.keep :]])
-    folder.finish(evaluation.to_dict(), options_of(spec), inputs_of(spec, matrix))
-
-
-def origin(spec: Spec, data: Matrix | Trajectories, folder: RunFolder) -> dict[str, Any]:
-    """Return what provenance says of a run whatever came of it: what it is called, and of what it was made."""
-    return {
-        "run_id": folder.path.name,
-        "variant": spec.variant(data.fingerprint),
-        "model": spec.model_name,
-        "seed": spec.seed,
-        "command": spec.command,
-        "matrix": {
-            "name": data.name,
-            "fingerprint": data.fingerprint,
-            "folder": str(data.folder.resolve()),
-            "recipe": {name: data.provenance[name] for name in RECIPE_FACTS if name in data.provenance},
-        },
-        "tuning": spec.tuning,
-    }
-
-
-def means(seconds: Mapping[str, float]) -> dict[str, Any]:
-    """Return what it took, for provenance: time, memory and the machine."""
-    # Of the process, which may have carried out other runs before this one; macOS counts bytes, Linux kilobytes.
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {
-        "seconds": {step: round(value, 2) for step, value in seconds.items()},
-        "peak_memory_gb": round(most / 1e9, 3),
-        "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
-    }
-
-
-def options_of(spec: Spec) -> dict[str, Any]:
-    """Return what decides the results, for the log; where they go and who is told is no part of it."""
-    apart = ("rows", "constraints", "data", "keep", *(["temporal"] if spec.through_time else []))
-    chosen = {name: spec.config[name] for name in (*DECIDING, *apart)}
-    return {**chosen, "tuning": spec.tuning, **({} if spec.privacy is None else {"privacy": spec.privacy})}
-
-
-def inputs_of(spec: Spec, matrix: Matrix | Trajectories) -> dict[str, Input]:
-    """Return what a run was made from, for the log."""
-    files = {PROVENANCE: Input.of(matrix.folder / PROVENANCE)}
-    files |= {name: Input(digest, matrix.folder / name) for name, digest in matrix.provenance["outputs"].items()}
-    tables = {name: spec.evaluation.get(name) for name in ("sex_table", "population")}
-    return files | {name: Input.of(Path(str(file))) for name, file in tables.items() if file is not None}
+    if guidance is not None:
+        more["guidance"] = guidance.astype(object).where(guidance.notna(), None).to_dict("records")
+    if ledger is not None:
+        more[LEDGER] = ledger.to_dict()
+    finish(spec, matrix, folder, evaluation, choice, tracker, seconds, keeps_rows=model_class.keeps_rows, more=more)
 
 
 def ruled(spec: Spec, rules: Rules) -> Ruled | None:

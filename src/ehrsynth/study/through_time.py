@@ -23,22 +23,19 @@ from ehrsynth.evaluation.anchors import with_anchors
 from ehrsynth.evaluation.evaluator import RealData, RealVisits
 from ehrsynth.evaluation.score import Score
 from ehrsynth.evaluation.suite import Suite
-from ehrsynth.files import sha256, write_json, write_text
+from ehrsynth.files import sha256
 from ehrsynth.layout import Records
 from ehrsynth.models.visits.base import VisitModel, load_visit_model
-from ehrsynth.reporting.html import PRIVACY_PAGE
-from ehrsynth.reporting.model_card import card_md
-from ehrsynth.reporting.parts import write_parts
 from ehrsynth.sampling.patients import Patients, drawn_patients
 from ehrsynth.seeding import derive, torch_rng
 from ehrsynth.study.anchors import shared_anchors
 from ehrsynth.study.build import build
 from ehrsynth.study.chosen import chosen_checkpoint
+from ehrsynth.study.finish import finish
 from ehrsynth.study.fit import looked_at, model_of, train
-from ehrsynth.study.hand_over import CARD, inputs_of, means, options_of, origin
 from ehrsynth.study.judge import ROLES, Evaluation, History, examine, judge
 from ehrsynth.study.loaded_run import torch_device
-from ehrsynth.study.run_folder import MANIFEST, PROVENANCE, RunFolder
+from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import UNRULED, Spec
 from ehrsynth.study.watch import Watch
 from ehrsynth.tracking import Tracker
@@ -170,7 +167,7 @@ def hand_over(
     profile = build(spec.profile, "profile")
     directions = {card.name: card.direction for card in Suites(spec, "quick").cards}
     checkpoints = pd.read_csv(folder.metrics).set_index("epoch")
-    epoch, why, told, order = chosen_checkpoint(checkpoints, directions, profile, model_class, {})
+    epoch, why, *_ = choice = chosen_checkpoint(checkpoints, directions, profile, model_class, {})
     chosen = checkpoint_path(folder.path, epoch)
 
     start = perf_counter()
@@ -197,39 +194,7 @@ def hand_over(
     evaluation = judged(spec, data, folder, drawn, about, History(losses, checkpoints, epoch), watch, seconds)
     seconds["evaluate"] = perf_counter() - start - seconds["anchors"]
 
-    start = perf_counter()
-    pictures = evaluation.draw(folder.path / "figures")
-    evaluation.to_html(folder.html)
-    report = evaluation.to_dict()
-    card = card_md(
-        title=evaluation.title,
-        facts=about,
-        rows=report["rows"],
-        data=evaluation.evidence.data,
-        choice=told,
-        scores=evaluation.scores,
-        command=spec.command,
-        keeps_rows=model_class.keeps_rows,
-    )
-    write_text(folder.path / CARD, card)
-    tracker.log_final(evaluation.scores, pictures, [folder.html, folder.path / PRIVACY_PAGE, folder.path / CARD])
-    seconds["report"] = perf_counter() - start
-    provenance = {
-        **origin(spec, data, folder),
-        "rows": report["rows"],
-        "checkpoint": chosen.name,
-        "epoch": epoch,
-        "profile": profile.name,
-        **means(seconds),
-        "versions": report["versions"],
-        "data": evaluation.evidence.data,
-        "manifest": MANIFEST,
-    }
-    write_json(folder.path / PROVENANCE, provenance)
-    write_parts(folder.path / "report.parquet", evaluation.scores)
-    if spec.keep is not None:
-        folder.prune([checkpoint_path(folder.path, each).name for each in order[spec.keep :]])
-    folder.finish(report, options_of(spec), inputs_of(spec, data))
+    finish(spec, data, folder, evaluation, choice, tracker, seconds, keeps_rows=model_class.keeps_rows, more={})
 
 
 def judged(
