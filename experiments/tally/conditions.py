@@ -66,12 +66,13 @@ def main() -> None:
     train = Matrix.open(Path(next(iter(runs.values())).provenance["matrix"]["folder"]), parts=("train",)).train
     free = hard_case.conditional_means(OF, {}, rows=TRUE_ROWS, seed=1)
     spread = train[list(OF)].astype(float).std()
-    names = [*runs, "training rows", "free"]
+    names = [*runs, "tally, exact=true", "training rows", "free"]
     lines = [line("asked for", ["rows like it", *names]), line("---", ["---"] * (len(names) + 1))]
     for given in ASKED:
         truth = hard_case.conditional_means(OF, given, rows=TRUE_ROWS, seed=1)
         like_it = train[meets(train, given)]
         found = {name: means(drawn(run, given)) for name, run in runs.items()}
+        found["tally, exact=true"] = means(drawn(runs["tally"], given, exact=True))
         found |= {"training rows": means(like_it), "free": free}
         cells = [told(of, truth, spread) for of in found.values()]
         lines.append(line(words(given), [f"{len(like_it):,}", *cells]))
@@ -81,9 +82,9 @@ def main() -> None:
     print(text)
 
 
-def drawn(run: RunFolder, given: hard_case.Given) -> pd.DataFrame:
+def drawn(run: RunFolder, given: hard_case.Given, exact: bool = False) -> pd.DataFrame:
     """Return records of a run that meet a condition."""
-    table = generate(run, DRAWN, condition=dict(given), calibrate=False)
+    table = generate(run, DRAWN, condition=dict(given), calibrate=False, exact=exact)
     assert isinstance(table, pd.DataFrame)
     return table
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from itertools import chain
+from math import ceil
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +25,12 @@ CELLS = 100_000_000  # of a row group at most, a byte each where they are codes
 def rows_of(columns: int) -> int:
     """Return how many rows of that many columns to hold at a time: ``ROWS``, or fewer if they are wide."""
     return max(1, min(ROWS, CELLS // max(columns, 1)))
+
+
+def windows(n: int, columns: int) -> list[int]:
+    """Return ``n`` rows of that many columns in parts of like size to hold at a time."""
+    size = ceil(n / ceil(n / rows_of(columns)))
+    return [min(size, n - start) for start in range(0, n, size)]
 
 
 def write_chunks(path: Path, chunks: Iterable[pd.DataFrame], *, quote_formulas: bool = False) -> int:

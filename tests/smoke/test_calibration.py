@@ -6,15 +6,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import Tensor
 
 import ehrsynth
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import FileError, OptionError
 from ehrsynth.files import read_json
+from ehrsynth.layout import Records
 from ehrsynth.models.chow_liu import ChowLiu
+from ehrsynth.models.condition import Condition
 from ehrsynth.sampling import calibrated
 from ehrsynth.sampling.targets import Targets
+from ehrsynth.study.generate import Written
 from ehrsynth.study.run_folder import RunFolder
 from tests.conftest import Cli
 from tests.smoke.test_finished_runs import OPTIONS
@@ -26,6 +31,10 @@ class OwnTree(ChowLiu):
     """A model whose records are calibrated unless told otherwise."""
 
     calibrated = True
+    weighs = True
+
+    def log_weights(self, records: Records, condition: Condition) -> Tensor:
+        return torch.zeros(len(records))  # it draws under a condition as it should
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +121,10 @@ def test_any_run_can_be_calibrated_from_the_command_line(
         ({"post_selection": "sex"}, "and post_selection asks for others"),
         ({"calibrate": 2}, "calibrate=2: true or false was expected"),
         ({"pool": 1}, "pool=1: a number above 1 was expected"),
-        ({"pool": 2, "calibrate": None}, "pool=2: of the records that calibration draws for one that it keeps"),
+        (
+            {"pool": 2, "calibrate": None},
+            "pool=2: of the records that are drawn for one that is kept; calibrate=true or exact",
+        ),
     ],
 )
 def test_what_calibration_cannot_be_beside_is_named(options: dict[str, object], message: str, study: Path) -> None:
@@ -156,3 +168,33 @@ def test_targets_that_were_altered_or_that_an_older_run_lacks_are_named(tree: Ru
             ehrsynth.generate(tree, 20, calibrate=True, model_class=OwnTree)
     finally:
         tree.targets.write_bytes(content)
+
+
+def test_records_under_a_condition_are_weighed_by_models_that_can(
+    tree: RunFolder, study: Path, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+    found = ehrsynth.generate(
+        tree,
+        30,
+        out=tmp_path / "f.csv",
+        condition={"sex": "F"},
+        exact=True,
+        model_class=OwnTree,
+        watch=ehrsynth.Watch(say=said.append),
+    )
+    assert isinstance(found, Written)
+    assert list(pd.read_csv(found.file)["sex"]) == ["F"] * 30
+    assert "exact: 4 records drawn for each; effective sample size 1.00 of them, 0.25 or more is wanted" in said
+    told = read_json(found.provenance)
+    assert told["asked"]["exact"] is True
+    assert told["weighing"] == {"pool": 4.0, "effective_share": 1.0}
+    assert told["how"]["drawn"] == 120
+    run = next((study / "independent").iterdir())
+    out = f"out={tmp_path / 'g.csv'}"
+    assert cli("generate", f"run={run}", "n=5", out, "condition.sex=F", "exact=true") == 2
+    assert "exact=true: IndependentMarginals cannot weigh records under sex; tally can" in capsys.readouterr().err
+    assert cli("generate", f"run={run}", "n=5", out, "exact=true") == 2
+    assert "exact=true: there is no condition; condition.COLUMN=VALUE was expected" in capsys.readouterr().err
+    assert cli("generate", f"run={run}", "n=5", out, "condition.sex=F", "exact=true", "boost.race.white=2") == 2
+    assert "leave out boost" in capsys.readouterr().err

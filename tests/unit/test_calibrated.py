@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ehrsynth import chunks
 from ehrsynth.constraints import Implies, Rules
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Layout, Records
@@ -55,7 +56,7 @@ def targets() -> Targets:
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep few records at a time."""
-    monkeypatch.setattr(calibrated, "rows_of", lambda columns: 700)
+    monkeypatch.setattr(chunks, "rows_of", lambda columns: 700)
 
 
 def serials(records: Records) -> list[float]:
@@ -64,7 +65,7 @@ def serials(records: Records) -> list[float]:
 
 def test_a_table_has_the_shares_that_training_rows_have(targets: Targets) -> None:
     n, how = 3_000, Calibration(targets)
-    records = sample_records(Shifted(), n, 0, calibration=how)
+    records = sample_records(Shifted(), n, 0, keeping=how)
     assert len(records) == n
     features = targets.features.of(records)
     error = np.sqrt(targets.shares * (1 - targets.shares) / n)
@@ -89,7 +90,7 @@ def test_exactly_n_are_kept_as_they_were_drawn_none_twice_and_in_order(n: int, t
     drawn = how.drawn(n)
     assert drawn >= 1.5 * n
     places = {tuple(row): place for place, row in enumerate(sample_records(Shifted(), drawn, 3).dense().tolist())}
-    kept = [places[tuple(row)] for row in sample_records(Shifted(), n, 3, calibration=how).dense().tolist()]
+    kept = [places[tuple(row)] for row in sample_records(Shifted(), n, 3, keeping=how).dense().tolist()]
     assert len(kept) == n
     assert (np.diff(kept) > 0).all()
 
@@ -101,8 +102,8 @@ def test_a_million_rows_come_in_windows_each_with_the_shares(targets: Targets, m
     n, model = 2_100, Shifted()
     model.sample_batch = 350  # of which a window wants three
     assert Calibration(targets).drawn(n) == 3 * Calibration(targets).drawn(700)
-    records = sample_records(model, n, 5, calibration=Calibration(targets))
-    alone = sample_records(model, 700, 5, calibration=Calibration(targets))
+    records = sample_records(model, n, 5, keeping=Calibration(targets))
+    alone = sample_records(model, 700, 5, keeping=Calibration(targets))
     assert serials(records[:700]) == serials(alone)
     for window in records.blocks(700):
         error = np.sqrt(targets.shares * (1 - targets.shares) / 700)
@@ -112,7 +113,7 @@ def test_a_million_rows_come_in_windows_each_with_the_shares(targets: Targets, m
 
 def test_the_seed_decides_and_a_larger_pool_is_another_sample(targets: Targets) -> None:
     def drawn(seed: int, pool: float = 1.5) -> list[float]:
-        return serials(sample_records(Shifted(), 1_500, seed, calibration=Calibration(targets, pool)))
+        return serials(sample_records(Shifted(), 1_500, seed, keeping=Calibration(targets, pool)))
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
@@ -123,20 +124,20 @@ def test_a_model_that_is_too_far_off_is_refused(targets: Targets) -> None:
     with pytest.raises(
         OptionError, match=r"^calibrate=true: weighted so that they have the shares of the training"
     ) as e:
-        sample_records(Shifted(shift=0.3), 2_000, 0, calibration=Calibration(targets))
+        sample_records(Shifted(shift=0.3), 2_000, 0, keeping=Calibration(targets))
     assert "0.50 is needed at pool=1.5; farthest off: 'c" in str(e.value)
     assert "\n" not in str(e.value)
     with pytest.raises(OptionError, match=r"worth (0\.\d\d) of .* use pool=(\d\.?\d?), or leave out calibrate") as e:
-        sample_records(Shifted(shift=0.15), 2_000, 0, calibration=Calibration(targets))
+        sample_records(Shifted(shift=0.15), 2_000, 0, keeping=Calibration(targets))
     pool = float(str(e.value).split("use pool=")[1].split(",")[0])
-    assert len(sample_records(Shifted(shift=0.15), 2_000, 0, calibration=Calibration(targets, pool + 0.3))) == 2_000
+    assert len(sample_records(Shifted(shift=0.15), 2_000, 0, keeping=Calibration(targets, pool + 0.3))) == 2_000
 
 
 @pytest.mark.usefixtures("windows")
 def test_where_it_is_not_required_records_come_as_they_are_drawn(targets: Targets) -> None:
     how, model = Calibration(targets, required=False), Shifted(shift=0.3)
     model.train()
-    records = sample_records(model, 2_000, 4, calibration=how)
+    records = sample_records(model, 2_000, 4, keeping=how)
     assert serials(records) == serials(sample_records(model, 2_000, 4))
     assert model.training
     assert str(how).startswith("not calibrated: weighted so that they have the shares of the training rows")
@@ -153,7 +154,7 @@ def test_rules_are_kept_before_records_are(policy: str, targets: Targets) -> Non
         1_000,
         0,
         ruled=Ruled(rules, policy),
-        calibration=how,
+        keeping=how,
         acceptance=acceptance,  # type: ignore[arg-type]
     )
     assert len(records) == 1_000
@@ -163,15 +164,15 @@ def test_rules_are_kept_before_records_are(policy: str, targets: Targets) -> Non
 
 def test_a_condition_asks_for_other_shares(targets: Targets) -> None:
     with pytest.raises(OptionError, match="calibration: its shares are those of all training rows, and a condition"):
-        sample_records(Shifted(), 10, 0, condition={"c0": 1}, calibration=Calibration(targets))
+        sample_records(Shifted(), 10, 0, condition={"c0": 1}, keeping=Calibration(targets))
 
 
 def test_progress_ends_with_n_and_tables_are_the_records(targets: Targets) -> None:
     done: list[int] = []
-    tables = list(synthesize(Shifted(), 900, 2, calibration=Calibration(targets), progress=done.append))
+    tables = list(synthesize(Shifted(), 900, 2, keeping=Calibration(targets), progress=done.append))
     assert done[-1] == 900
     assert done == sorted(done)
-    records = sample_records(Shifted(), 900, 2, calibration=Calibration(targets))
+    records = sample_records(Shifted(), 900, 2, keeping=Calibration(targets))
     assert sum(map(len, tables)) == 900
     np.testing.assert_allclose(tables[0]["serial"], serials(records)[: len(tables[0])], atol=1e-6)
 
@@ -179,13 +180,13 @@ def test_progress_ends_with_n_and_tables_are_the_records(targets: Targets) -> No
 def test_training_rows_that_share_nothing_calibrate_nothing() -> None:
     empty = Targets.of(Records.of_dense(Layout.of(SCHEMA), patients(5, torch.Generator())), SCHEMA, 0)
     how = Calibration(empty, required=False)
-    assert len(sample_records(Shifted(), 50, 0, calibration=how)) == 50
+    assert len(sample_records(Shifted(), 50, 0, keeping=how)) == 50
     assert str(how) == "not calibrated: there is nothing that enough training rows share"
     with pytest.raises(OptionError, match="calibrate=true: there is nothing that enough training rows share"):
-        sample_records(Shifted(), 50, 0, calibration=Calibration(empty))
+        sample_records(Shifted(), 50, 0, keeping=Calibration(empty))
 
 
 def test_means_of_what_was_no_target_hardly_move(targets: Targets) -> None:
     """The number that nobody asked about keeps its law: evenly spread."""
-    values = np.array(serials(sample_records(Shifted(), 4_000, 7, calibration=Calibration(targets))))
+    values = np.array(serials(sample_records(Shifted(), 4_000, 7, keeping=Calibration(targets))))
     assert values.mean() == pytest.approx(0.5, abs=0.02)

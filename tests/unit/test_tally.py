@@ -16,6 +16,8 @@ from ehrsynth.models.departures.network import KNOTS, DepartureNetwork
 from ehrsynth.models.departures.variables import NO_STATE, Variables, _ranges
 from ehrsynth.models.quantiles import values_at
 from ehrsynth.models.tally import Tally
+from ehrsynth.sampling import sample_records
+from ehrsynth.sampling.weighed import Weighing
 from ehrsynth.schema import Column, Schema
 from tests.training import fit
 
@@ -267,6 +269,25 @@ def test_structure_is_learned_and_conditions_follow_it() -> None:
     assert (told[:, 8] == 1).all()
     # Of women who died 0.85 / 7 had the first drug, and 6/7 of 0.05 others.
     assert float(told[:, 0].mean()) == pytest.approx(0.85 / (0.85 + 6 * 0.05), abs=0.1)
+
+
+def test_weighed_draws_under_a_condition_are_those_that_come_when_nothing_is_told() -> None:
+    model = random_model(SEX, SITE, AGE, DIED)
+    place = model.layout.names.index("died")
+    asked = Condition.of(Records.of_dense(model.layout, torch.eye(model.layout.width)[place][None]), ["died"])
+    free = model.sample(60_000, rng())
+    free = free[free[:, place] == 1]
+    told = model.sample(20_000, rng(1), asked)
+    weighing = Weighing(model, asked, pool=80)
+    kept = sample_records(model, 2_000, 0, condition=asked, keeping=weighing).dense()
+    assert (kept[:, place] == 1).all()
+    off = (kept.mean(0) - free.mean(0)).abs().max()
+    assert weighing.enough
+    assert off < 0.05
+    assert (told.mean(0) - free.mean(0)).abs().max() > 3 * off  # the weights are random: what is told misleads
+    records = Records.of_dense(model.layout, told[:50])
+    likelier = model.log_likelihood(records) - model.log_likelihood(records, ["died"])
+    torch.testing.assert_close(model.log_weights(records, asked), likelier)
 
 
 def test_likelihood_nears_the_entropy_of_what_was_planted() -> None:

@@ -170,12 +170,12 @@ class EvaluateCheckpoints(ScoreCheckpoints):
     def _drawn(self, model: SyntheticModel, epoch: int) -> Records:
         calibration = None if self.targets is None else Calibration(self.targets, required=False)
         try:
-            synthetic = sample_records(model, self.rows, self.seed, ruled=self.ruled, calibration=calibration)
+            synthetic = sample_records(model, self.rows, self.seed, ruled=self.ruled, keeping=calibration)
         except OptionError as error:
             if self.ruled is None:
                 raise
             self.say(f"epoch {epoch}: {error}; scored with the records that break rules")
-            synthetic = sample_records(model, self.rows, self.seed, calibration=calibration)
+            synthetic = sample_records(model, self.rows, self.seed, keeping=calibration)
         if calibration is not None and calibration.refused:
             self.say(f"epoch {epoch}: {calibration}")
         return synthetic

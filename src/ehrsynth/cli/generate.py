@@ -21,6 +21,7 @@ OPTIONS = (
     "guidance",
     "calibrate",
     "pool",
+    "exact",
     "mix",
     "device",
     "reintroduce",

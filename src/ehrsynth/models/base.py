@@ -154,6 +154,7 @@ class SyntheticModel(SeededModel):
         penalises_rules: whether its loss has that penalty, ``rules_penalty``.
         calibrated: whether its records are calibrated to shares of the training rows (``sampling.calibrated``) where it
             is judged and by ``generate``, unless told otherwise.
+        weighs: whether it can say how much likelier records are than it draws them under a condition, ``log_weights``.
         conditioning: how it meets what ``conditionable`` names: ``exact``, by the conditional distribution of what it
             has learned, or ``label``, by columns that it was told in training.
         private: how it can learn under differential privacy, if it can: by ``gradients``, of which ``record_losses``
@@ -165,6 +166,7 @@ class SyntheticModel(SeededModel):
     sample_batch = 4096
     penalises_rules = False
     calibrated = False
+    weighs = False
     conditioning: Literal["exact", "label"] = "exact"
     private: Literal["gradients", "release"] | None = None
 
@@ -202,6 +204,18 @@ class SyntheticModel(SeededModel):
             known: columns of the schema that are given; what is returned is log p(the others | these).
         """
         return None
+
+    def log_weights(self, records: Records, condition: Condition) -> Tensor:
+        """Return by how much records drawn under a condition are too rare, [n] in nats up to a constant.
+
+        That is log p(record) less the log of the chance with which ``sample`` draws it under the condition. Of a model
+        that ``weighs``.
+
+        Args:
+            records: drawn under it.
+            condition: one row, on the model's device.
+        """
+        raise NotImplementedError
 
     def rules_penalty(self, rows: Tensor) -> Tensor:
         """Return ``rules_weight`` times how far records [n, p], of probabilities too, break the rules on average.

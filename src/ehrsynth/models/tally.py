@@ -80,6 +80,7 @@ class Tally(SyntheticModel):
     penalises_rules = True
     calibrated = True
     keeps_best = True
+    weighs = True
     quantiles: Tensor  # see States
     edges: Tensor
     order: Tensor  # see Variables
@@ -317,6 +318,21 @@ class Tally(SyntheticModel):
             x, counts = variables.of(part.dense().nan_to_num(0.0).to(self.device))
             nats = network.surprise(variables, x, counts, given.expand(len(x), -1))
             parts.append(-nats - variables.nats_within(x))
+        return torch.cat(parts)
+
+    @override
+    @torch.no_grad()
+    def log_weights(self, records: Records, condition: Condition) -> Tensor:
+        """Return by how much records are likelier when nothing is told in advance than when the condition is."""
+        variables, parts = self.variables, []
+        _, known = variables.known(variables.states.evidence(condition).exp())
+        for part in records.blocks(ROWS):
+            x, counts = variables.of(part.dense().nan_to_num(0.0).to(self.device))
+            told, free = (
+                self.best.surprise(variables, x, counts, given.expand(len(x), -1))
+                for given in (known, torch.zeros_like(known))
+            )
+            parts.append(told - free)
         return torch.cat(parts)
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ehrsynth.chunks import rows_of
+from ehrsynth.chunks import windows
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Records
 from ehrsynth.sampling.features import Floats, Sparse
@@ -55,8 +55,8 @@ class Calibration:
 
     def drawn(self, n: int) -> int:
         """Return how many records to draw for ``n``."""
-        windows = self._windows(n)
-        return (len(windows) - 1) * self._pool(windows[0]) + self._pool(windows[-1])
+        parts = self._windows(n)
+        return (len(parts) - 1) * self._pool(parts[0]) + self._pool(parts[-1])
 
     def kept(self, batches: Iterable[Records], n: int, seed: int) -> Iterator[Records]:
         """Yield ``n`` of the ``drawn(n)`` records of some batches, in their order.
@@ -69,10 +69,10 @@ class Calibration:
         Raises:
             OptionError: this is ``required``, and the first of the records are worth too little.
         """
-        shares, windows, rng = self.targets.shares, self._windows(n), numpy_rng(seed, "calibrated")
+        shares, parts, rng = self.targets.shares, self._windows(n), numpy_rng(seed, "calibrated")
         drawn, had, have = 0, np.zeros(len(shares)), np.zeros(len(shares))
-        pools = Records.even(batches, self._pool(windows[0]))
-        for size, pool in zip(windows, pools, strict=True):
+        pools = Records.even(batches, self._pool(parts[0]))
+        for size, pool in zip(parts, pools, strict=True):
             features = self.targets.features.of(pool)
             drawn, had = drawn + len(pool), had + features.sum(0)
             self.before = had / drawn - shares
@@ -87,8 +87,7 @@ class Calibration:
 
     def _windows(self, n: int) -> list[int]:
         """Return how many records to keep at a time, so that a million need little memory."""
-        size = ceil(n / ceil(n / rows_of(self.targets.features.states.layout.width)))
-        return [min(size, n - start) for start in range(0, n, size)]
+        return windows(n, self.targets.features.states.layout.width)
 
     def _pool(self, n: int) -> int:
         return max(ceil(self.pool * n), PER_TARGET * len(self.targets))

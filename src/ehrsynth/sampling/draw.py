@@ -21,11 +21,13 @@ from ehrsynth.sampling.acceptance import Acceptance
 from ehrsynth.sampling.calibrated import Calibration
 from ehrsynth.sampling.questions import Answering, Demand, Indices, Questions, assigned
 from ehrsynth.sampling.wanted import conditions, wanted
+from ehrsynth.sampling.weighed import Weighing
 from ehrsynth.schema import Column
 from ehrsynth.seeding import numpy_rng, torch_rng
 
 Asked = Mapping[str, object] | Condition | Demand | None
 Chances = float | Callable[[pd.DataFrame], NDArray[np.float64]]
+Keeping = Calibration | Weighing  # of more records than are wanted
 
 MOST_DRAWS = 200  # generated rows per wanted row before a condition counts as too rare
 PACKED = 4096  # rows of a batch made compact at a time
@@ -49,7 +51,7 @@ def sample_records(
     batch_size: int | None = None,
     condition: Asked = None,
     ruled: Ruled | None = None,
-    calibration: Calibration | None = None,
+    keeping: Keeping | None = None,
     acceptance: Acceptance | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Records:
@@ -68,7 +70,8 @@ def sample_records(
             one for each, or a demand for ``n`` of them. The model is given what it can be conditioned on; records are
             drawn until ``n`` meet the rest.
         ruled: rules to be kept; None hands over what breaks some.
-        calibration: to shares of the training rows; not beside a condition, which asks for others.
+        keeping: which of more records that are drawn: by shares of the training rows, which no condition goes with, for
+            it asks for others; or by the likelihood of records under a condition, which is to be the one asked for.
         acceptance: is told which of the two it was for each column, and how many records met the condition.
         progress: called with the number of records done so far.
 
@@ -76,7 +79,7 @@ def sample_records(
         OptionError: ``n`` is not positive, a condition names nothing that the schema has, or hardly any generated
             record meets it, or keeps the rules; or they cannot be calibrated.
     """
-    batches = record_batches(model, n, seed, batch_size, condition, ruled, acceptance, progress, calibration)
+    batches = record_batches(model, n, seed, batch_size, condition, ruled, acceptance, progress, keeping)
     return Records.collected(model.layout, n, batches)
 
 
@@ -88,7 +91,7 @@ def synthesize(
     batch_size: int | None = None,
     condition: Asked = None,
     ruled: Ruled | None = None,
-    calibration: Calibration | None = None,
+    keeping: Keeping | None = None,
     acceptance: Acceptance | None = None,
     low_prevalence: Sequence[tuple[Column, Chances]] = (),
     progress: Callable[[int], None] | None = None,
@@ -104,11 +107,11 @@ def synthesize(
         batch_size: records drawn at a time.
         condition: what records must have.
         ruled: rules to be kept.
-        calibration: to shares of the training rows.
+        keeping: which of more records that are drawn.
         acceptance: is told how the condition was met.
         progress: called with the number of records done so far.
     """
-    batches = record_batches(model, n, seed, batch_size, condition, ruled, acceptance, progress, calibration)
+    batches = record_batches(model, n, seed, batch_size, condition, ruled, acceptance, progress, keeping)
     yield from with_rare_codes(decoded(model, batches, len(low_prevalence)), low_prevalence, seed)
 
 
@@ -138,18 +141,18 @@ def record_batches(
     ruled: Ruled | None = None,
     acceptance: Acceptance | None = None,
     progress: Callable[[int], None] | None = None,
-    calibration: Calibration | None = None,
+    keeping: Keeping | None = None,
 ) -> Iterator[Records]:
     """Yield ``n`` records, packed, some at a time; see ``sample_records``."""
     if n < 1:
         raise OptionError(f"n={n}: a whole number above zero was expected")
-    if calibration is not None:
-        if asked:
+    if keeping is not None:
+        if asked and isinstance(keeping, Calibration):
             raise OptionError("calibration: its shares are those of all training rows, and a condition asks for some")
-        drawn = calibration.drawn(n)
+        drawn = keeping.drawn(n)
         told = None if progress is None else lambda done: progress(done * n // drawn)
-        batches = record_batches(model, drawn, seed, batch_size, None, ruled, acceptance, told)
-        yield from calibration.kept(batches, n, seed)
+        batches = record_batches(model, drawn, seed, batch_size, asked, ruled, acceptance, told)
+        yield from keeping.kept(batches, n, seed)
         return
     demand = _demand(model, n, asked)
     drawing = _Drawing(model, seed, batch_size or model.sample_batch, ruled, acceptance or Acceptance())

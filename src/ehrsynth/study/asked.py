@@ -18,6 +18,7 @@ from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import sha256
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.sampling import Acceptance, Calibration, Ruled
+from ehrsynth.sampling.draw import Keeping
 from ehrsynth.sampling.wanted import answers
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import numpy_rng
@@ -123,7 +124,7 @@ def tell(
     policy: Policy,
     post_selection: str | None,
     cohort: Cohort | None,
-    calibration: Calibration | None,
+    keeping: Keeping | None,
 ) -> None:
     """Say how records came to be what was asked for."""
     if cohort is not None:
@@ -134,8 +135,8 @@ def tell(
             watch.say(f"  {line}")
     if post_selection is not None:
         watch.say(f"post_selection={post_selection}: {n:,} of {acceptance.drawn:,} records drawn were kept")
-    if calibration is not None:
-        watch.say(f"calibrate: {calibration}")
+    if keeping is not None:
+        watch.say(f"{'calibrate' if isinstance(keeping, Calibration) else 'exact'}: {keeping}")
     if policy != "keep" and acceptance.accepted:
         broken = (
             f"{100 * acceptance.broken / acceptance.accepted:.2f} % of {acceptance.accepted:,} records broke a rule"

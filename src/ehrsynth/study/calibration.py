@@ -31,6 +31,13 @@ def judged_calibrated(model: SyntheticModel | type[SyntheticModel], rows: Mappin
     return model.calibrated and not (rows.get("oversample") or rows.get("reweight"))
 
 
+def pool_of(pool: object, usual: float) -> float:
+    """Return how many records are drawn for each that is kept."""
+    number = isinstance(pool, int | float) and not isinstance(pool, bool) and isfinite(pool)
+    expect(pool is None or (number and float(pool) > 1), "pool", pool, "a number above 1")  # type: ignore[arg-type]
+    return float(pool) if isinstance(pool, int | float) else usual
+
+
 def calibration_asked(
     loaded: Loaded, calibrate: bool | None, pool: float | None, others: Mapping[str, object], watch: Watch
 ) -> Calibration | None:
@@ -47,19 +54,18 @@ def calibration_asked(
         OptionError: an option is none that could work, or the run cannot be calibrated, or not beside the others.
     """
     expect(calibrate is None or isinstance(calibrate, bool), "calibrate", calibrate, "true or false")
-    number = isinstance(pool, int | float) and not isinstance(pool, bool) and isfinite(pool)
-    expect(pool is None or (number and pool > 1), "pool", pool, "a number above 1")
+    pool_size = pool_of(pool, POOL)
     if not (loaded.model.calibrated if calibrate is None else calibrate):
         if pool is not None:
             raise OptionError(
-                f"pool={pool}: of the records that calibration draws for one that it keeps; calibrate=true"
+                f"pool={pool}: of the records that are drawn for one that is kept; calibrate=true or exact=true"
             )
         return None
     why = _prevented(loaded, calibrate, others)
     if why is None:
         loaded.folder.require(loaded.folder.targets)
         targets = Targets.load(loaded.folder.targets, loaded.model.schema)
-        return Calibration(targets, POOL if pool is None else float(pool), required=bool(calibrate))
+        return Calibration(targets, pool_size, required=bool(calibrate))
     if calibrate:
         raise OptionError(f"calibrate=true: {why}")
     watch.say(f"calibrate: off, {why}")

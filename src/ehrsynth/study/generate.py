@@ -40,6 +40,7 @@ from ehrsynth.study.loaded_run import loaded_run
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import whole
 from ehrsynth.study.watch import NOBODY, Watch
+from ehrsynth.study.weighing import weighing_asked
 
 
 class Written(NamedTuple):
@@ -75,6 +76,7 @@ def generate(
     guidance: float | None = None,
     calibrate: bool | None = None,
     pool: float | None = None,
+    exact: bool = False,
     policy: Policy = "keep",
     merge: RunFolder | str | Path | None = None,
     mix: float | None = None,
@@ -108,7 +110,8 @@ def generate(
         guidance: of a diffusion model that was told labels: how much more than the calibrated 0 to heed them.
         calibrate: draw more records, and keep those that together have the shares of the training rows: of codes and
             levels, pairs of them, numbers of codes, latent classes. None leaves it to the model, most of which do not.
-        pool: records that calibration draws for each that it keeps, 1.5 by default.
+        pool: records that are drawn for each that is kept; 1.5 by default to calibrate, 4 for ``exact``.
+        exact: draw more records under the condition, and keep those that the model finds likely without being told it.
         policy: of records that break the rules of the run's data: they are kept, others drawn for them (``reject``), or
             as few cells as possible changed (``repair``).
         merge: a run on the same matrix that saw a rare cohort only (``rows.only``): its records come in at the cohort's
@@ -136,7 +139,7 @@ def generate(
     if isinstance(run, RunFolder | str | Path) and (through_time := _of_visits(run)) is not None:
         of_rows = {
             **{"conditions": conditions, "balance": balance, "boost": boost, "post_selection": post_selection},
-            **{"guidance": guidance, "calibrate": calibrate, "pool": pool, "merge": merge, "mix": mix},
+            **{"guidance": guidance, "calibrate": calibrate, "pool": pool, "exact": exact, "merge": merge, "mix": mix},
             **{"constraints.policy": None if policy == "keep" else policy, "reintroduce": reintroduce or None},
         }
         for name, value in of_rows.items():
@@ -158,19 +161,16 @@ def generate(
     rules = rules_kept(folder, policy, schema)
     parts = None if post_selection is None else training_shares(folder, schema, post_selection)
     guide(model, guidance)
+    beside: dict[str, object] = {
+        "conditions": conditions,
+        "balance": balance,
+        "boost": boost,
+        "post_selection": post_selection,
+        "merge": merge,
+    }
+    weighing = weighing_asked(loaded, exact, pool, condition, {**beside, "calibrate": calibrate})
     calibration = calibration_asked(
-        loaded,
-        calibrate,
-        pool,
-        {
-            "condition": condition,
-            "conditions": conditions,
-            "balance": balance,
-            "boost": boost,
-            "post_selection": post_selection,
-            "merge": merge,
-        },
-        watch,
+        loaded, calibrate, None if weighing else pool, {"condition": condition, **beside}, watch
     )
     condition = {str(name): value for name, value in (condition or {}).items()}
     shares = Shares(balance, {str(name): {str(k): by for k, by in of.items()} for name, of in (boost or {}).items()})
@@ -187,13 +187,14 @@ def generate(
         "guidance": guidance,
         "calibrate": calibrate,
         "pool": pool,
+        "exact": exact,
         "constraints.policy": policy,
         "merge": None if cohort is None else cohort.about,
         "mix": None if real is None else {"share": mix, "training_rows": len(real)},
         "reintroduce": reintroduce,
         "quote_formulas": quote_formulas,
     }
-    acceptance = Acceptance()
+    acceptance, keeping = Acceptance(), calibration or weighing
     with watch.bar("generating", own) as advance:
 
         def told(done: int) -> None:
@@ -205,14 +206,12 @@ def generate(
             if shares.columns:
                 asked = demand_of(shares, model, rows, seed, condition)
             count = rows * (TIMES if parts is not None else 1)
-            drawn = record_batches(
-                model, count, seed, None, asked, rules, part, told if calibration else None, calibration
-            )
+            drawn = record_batches(model, count, seed, None, asked, rules, part, told if keeping else None, keeping)
             if parts is not None:
                 option = f"post_selection={post_selection}"
                 drawn = post_selected(drawn, schema.by_name[str(post_selection)], parts, rows, option)
             try:
-                yield from decoded(model, drawn if calibration else _watched(drawn, told), len(rare))
+                yield from decoded(model, drawn if keeping else _watched(drawn, told), len(rare))
             finally:
                 acceptance.add(part)
 
@@ -229,7 +228,7 @@ def generate(
             made = pd.concat(chunks, ignore_index=True)
         else:
             rows = write_chunks(Path(out), chunks, quote_formulas=quote_formulas)
-    tell(watch, acceptance, n, policy, post_selection, cohort, calibration)
+    tell(watch, acceptance, n, policy, post_selection, cohort, keeping)
     if real is not None:
         watch.warn(f"mix={mix}: {len(real):,} of {n:,} rows are training patients themselves; share them as such")
     if out is None:
@@ -243,6 +242,7 @@ def generate(
         "asked": options,
         "how": acceptance.to_dict(),
         "calibration": None if calibration is None else calibration.to_dict(),
+        "weighing": None if weighing is None else weighing.to_dict(),
         "table": {"file": written.file.name, "sha256": sha256(written.file), "columns": written.columns},
         "versions": current_versions(),
     }

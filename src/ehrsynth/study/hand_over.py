@@ -84,7 +84,7 @@ def hand_over(
             n,
             derive(spec.seed, "hand over"),
             ruled=ruled(spec, Rules(matrix.constraints, matrix.schema)),
-            calibration=calibration,
+            keeping=calibration,
             acceptance=(acceptance := Acceptance()),
             progress=lambda done: advance(done, None),
         )
