@@ -112,7 +112,10 @@ def test_a_search_finishes_its_trials_and_its_winner(undisturbed: Path) -> None:
     assert set(table["state"]) == {"finished", "pruned"}
     assert table["run"].nunique() == 6
     assert (table["seconds"] > 0).all()
-    assert table.loc[table["state"] == "pruned", "reason"].str.contains("one of 2 goes on").all()
+    pruned = table[table["state"] == "pruned"]
+    assert pruned["reason"].str.contains("one of 2 goes on").all()
+    kept = {run: any((undisturbed / run / "checkpoints").glob("*")) for run in table["run"]}
+    assert [run for run in kept if not kept[run]] == list(pruned["run"])
     assert not (undisturbed / "search.db").with_name(".search.db").exists()
     best = table[table["state"] == "finished"].sort_values("score").iloc[-1]
     assert best["front"]

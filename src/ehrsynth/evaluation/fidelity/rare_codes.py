@@ -92,14 +92,14 @@ class RarePairLift(Evaluator):
             raise NotApplicableError(f"no rare code occurs with another one in {LEAST_TOGETHER} training records")
         counts = ones(real.train.bits).double().numpy()[codes]
         expected = log_lift(np.concatenate(both), counts, pairs, float(len(real.train)))
-        first, second = codes[pairs]
+        first, second = codes[pairs]  # the former in ascending order
 
         @needs_two_rows(self)
         def score(synthetic: Records, seed: int) -> dict[str, Value | Undefined]:
             together = [
                 band.gram[:, first[here] - band.first, second[here] - band.first].numpy()
                 for band in synthetic_bands(real, synthetic)
-                for here in [(first >= band.first) & (first < band.first + band.gram.shape[1])]
+                for here in [slice(*np.searchsorted(first, [band.first, band.first + band.gram.shape[1]]))]
             ]
             both = replicates(np.concatenate(together, axis=1))
             counts = positives(real, synthetic)[:, codes]

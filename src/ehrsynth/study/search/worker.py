@@ -115,6 +115,8 @@ class Worker:
         except Pruned as reason:
             self.trials.end(taken, "PRUNED", str(reason))
             said = f"pruned, {reason}"
+            for checkpoint in (folder.path / "checkpoints").glob("*"):  # nobody goes on from them
+                checkpoint.unlink()
         except InputError as error:
             self.trials.end(taken, "FAIL", str(error), counts=False)
             raise OptionError(f"{options}: {error}") from error
