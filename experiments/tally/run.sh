@@ -69,10 +69,12 @@ ablation)
 small)
     ehrsynth prepare source=mimic_iv source.root="$2" preprocess.min_count=3 split.holdout=0.3 out="$out/mimic_iv_demo"
     ehrsynth prepare source=demo source.n=3200 split.holdout=0.3 out="$out/two_thousand"
-    for matrix in mimic_iv_demo two_thousand; do
-        ehrsynth train -m study="$matrix" data.matrix="$out/$matrix" model="$SMALL" seed=0,1 experiment=demo \
-            paths.runs="$out/runs" evaluation.checkpoints=2
-    done
+    few() {  # STUDY OPTION ...: as many steps as on the demo's 6,300 rows, or 900
+        ehrsynth train -m study="$1" data.matrix="$out/$1" model="$SMALL" seed=0,1 experiment=demo \
+            paths.runs="$out/runs" evaluation.checkpoints=2 "${@:2}"
+    }
+    few mimic_iv_demo data.batch_size=16 trainer.max_epochs=300
+    few two_thousand data.batch_size=32
     ;;
 *) sed -n '2,14s/^# \{0,1\}//p' "$0" ;;
 esac

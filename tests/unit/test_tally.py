@@ -90,7 +90,17 @@ def one_by_one(network: DepartureNetwork, v: Variables, x: Tensor, counts: Tenso
                 share = (max(count, 0) - KNOTS[above - 1]) / (KNOTS[above] - KNOTS[above - 1])
                 h += (1 - share) * network.left[tally, above - 1] + share * network.left[tally, above]
         h = network.states(h[None])[0]
-        usual, levels = int(v.no_news[place]), network.levels(tables, v, h[None], place, x[None])[0].log_softmax(0)
+        usual, logits = int(v.no_news[place]), network.levels(tables, v, h[None], place, x[None])[0]
+        if v.tallies.start <= place < v.tallies.stop:
+            codes = [p for p in range(len(x)) if v.tally_of[p] == place - v.tallies.start]
+            least = sum(bool(known[p]) and news[p] for p in codes)
+            for state in range(len(logits)):  # numbers from where it starts to where the next one does
+                start, stop = (
+                    [*v.ranges[place - v.tallies.start, : len(logits), 0].tolist(), 99][state + i] for i in (0, 1)
+                )
+                can = range(max(start, least), min(stop, least + sum(not known[p] for p in codes) + 1))
+                logits[state] = logits[state] if can else -torch.inf
+        levels = logits.log_softmax(0)
         odds = network.hazard.weight[place] @ h + network.hazard.bias[place]
         if place >= v.tallies.stop:
             odds += sum(network.by_level[v.starts[g] + x[g], place - v.tallies.stop] for g in range(len(groups)))
@@ -290,6 +300,36 @@ def test_weighed_draws_under_a_condition_are_those_that_come_when_nothing_is_tol
     torch.testing.assert_close(model.log_weights(records, asked), likelier)
 
 
+def test_a_tally_whose_codes_are_known_takes_no_nats() -> None:
+    model = random_model(SEX, DIED, *DRUGS)
+    names = model.schema.names
+    rows = rows_of(model.schema, 40, seed=3).dense()
+    assert model.tallies.shape[0] == 1
+    for name, states in (("sex", ([1.0, 0.0], [0.0, 1.0])), ("died", ([0.0], [1.0]))):
+        known = [other for other in names if other != name]
+        total = torch.zeros(len(rows))
+        for state in states:
+            rows[:, model.layout.places[name]] = torch.tensor(state)
+            total += model.log_likelihood(Records.of_dense(model.layout, rows), known).exp()
+        torch.testing.assert_close(total, torch.ones(len(rows)))
+
+
+def test_a_tally_is_drawn_among_what_codes_that_are_known_allow() -> None:
+    model = random_model(SEX, *DRUGS)
+    places = [model.layout.names.index(drug.name) for drug in DRUGS]
+    bits = torch.zeros(1, model.layout.width)
+    bits[0, places[:3]] = 1
+    asked = Condition.of(Records.of_dense(model.layout, bits), [drug.name for drug in DRUGS])
+    rows = model.sample(200, rng(), asked)
+    assert (rows[:, places] == bits[:, places]).all()
+    x, known = model.variables.known(model.variables.states.evidence(asked).exp())
+    assert model.variables.possible(0, x, known).sum() == 1
+    some = known.clone()
+    some[:, model.variables.tallies.stop :] &= x[:, model.variables.tallies.stop :] == 1
+    starts = model.tallies[0, : model.variables.sizes[model.variables.tallies.start], 0]
+    assert model.variables.possible(0, x, some)[0].tolist() == [stop > 3 for stop in [*starts[1:].tolist(), 99]]
+
+
 def test_likelihood_nears_the_entropy_of_what_was_planted() -> None:
     model = learned()
     rows = Records.of_dense(model.layout, planted(6_000))
@@ -392,7 +432,9 @@ def test_no_range_of_a_tally_is_of_less_than_ten_rows() -> None:
     assert int((counts >= model.tallies[0, -1, 2]).sum()) >= 10  # what is drawn at most, ten rows have or more
     within = (model.tallies[0, x[:, 0], 2] - model.tallies[0, x[:, 0], 1] + 1).float().log()
     assert within.max() > 0
-    torch.testing.assert_close(model.variables.nats_within(x), within)
+    nothing = torch.zeros_like(x, dtype=torch.bool)
+    torch.testing.assert_close(model.variables.nats_within(x, nothing), within)
+    assert not model.variables.nats_within(x, ~nothing).any()
     states = torch.arange(len(rows)).repeat_interleave(200)
     assert torch.equal(model.variables.ranges_of(model.variables.counts_in(0, states, rng())[:, None])[:, 0], states)
 

@@ -316,8 +316,9 @@ class Tally(SyntheticModel):
         parts = []
         for part in records.blocks(ROWS):
             x, counts = variables.of(part.dense().nan_to_num(0.0).to(self.device))
-            nats = network.surprise(variables, x, counts, given.expand(len(x), -1))
-            parts.append(-nats - variables.nats_within(x))
+            known_here = given.expand(len(x), -1)
+            nats = network.surprise(variables, x, counts, known_here)
+            parts.append(-nats - variables.nats_within(x, known_here))
         return torch.cat(parts)
 
     @override

@@ -160,6 +160,7 @@ class _Drawing:
             return rows
         logits = self.network.levels(self.tables, self.variables, self.h[rows], place, self.x[rows])
         refuse_nan(logits)
+        logits = self.network.possible(logits, self.variables, place, self.x[rows], self.known[rows])
         chances = self.truncation.levels(logits).softmax(1)
         return torch.multinomial(chances, 1, generator=generator).squeeze(1)
 

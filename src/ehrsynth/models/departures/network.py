@@ -121,6 +121,12 @@ class DepartureNetwork(nn.Module):
             return logits
         return logits.index_fill(1, torch.tensor([usual], device=h.device), -torch.inf)
 
+    def possible(self, logits: Tensor, variables: Variables, place: int, x: Tensor, known: Tensor) -> Tensor:
+        """Return logits [m, k] of the states of a variable without numbers of codes that what is known rules out."""
+        if not variables.tallies.start <= place < variables.tallies.stop:
+            return logits
+        return logits.masked_fill(~variables.possible(place - variables.tallies.start, x, known), -torch.inf)
+
     def surprise(
         self, variables: Variables, x: Tensor, counts: Tensor, known: Tensor, past: "Past | None" = None
     ) -> Tensor:
@@ -148,6 +154,8 @@ class DepartureNetwork(nn.Module):
             here = order[start:stop]
             of = x[prefixes.owner[here]]
             logits = self.levels(tables, variables, h.index_select(0, here), place, of).float()
+            if not self.training:  # which is of everything, whatever is known
+                logits = self.possible(logits, variables, place, of, known[prefixes.owner[here]])
             nats = nats.index_add(0, here, cross_entropy(logits, of[:, place], reduction="none"))
         return nats.new_zeros(len(x)).index_add(0, prefixes.owner, nats)
 

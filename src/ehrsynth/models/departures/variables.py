@@ -106,13 +106,26 @@ class Variables:
         found = [ranges[x[:, self.tallies.start + tally], 1] for tally, ranges in enumerate(self.ranges)]
         return torch.stack(found, dim=1) if found else x.new_zeros(len(x), 0)
 
-    def nats_within(self, x: Tensor) -> Tensor:
-        """Return what it takes [n] in nats to tell the numbers of codes, given their ranges in variables [n, V]."""
+    def nats_within(self, x: Tensor, known: Tensor) -> Tensor:
+        """Return what it takes [n] in nats to tell the numbers of codes, given their ranges in variables [n, V].
+
+        Nothing where all that is counted is ``known`` [n, V].
+        """
         total = torch.zeros(len(x), device=x.device)
         for tally, ranges in enumerate(self.ranges):
             _, low, high = ranges[x[:, self.tallies.start + tally]].unbind(1)
-            total += (high - low + 1).log()
+            open_ = (~known[:, self.tally_of == tally]).any(1)
+            total += (high - low + 1).log() * open_
         return total
+
+    def possible(self, tally: int, x: Tensor, known: Tensor) -> Tensor:
+        """Return which states [n, k] a tally can have, given what is ``known`` [n, V] of variables ``x`` [n, V]."""
+        counted = self.tally_of == tally
+        least = ((x != self.no_news) & known)[:, counted].sum(1)
+        most = least + (~known[:, counted]).sum(1)
+        starts = self.ranges[tally, : self.sizes[self.tallies.start + tally], 0]
+        ends = torch.cat([starts[1:] - 1, starts.new_tensor([NEVER])])
+        return (starts <= most[:, None]) & (ends >= least[:, None])
 
     def places_of(self, columns: Collection[str]) -> Tensor:
         """Return which places [V] are those of some of the schema's columns."""

@@ -185,7 +185,7 @@ class Chronicle(Stepwise[History]):
         known = self._known.expand(len(x), -1)
         nats = network.surprise(variables, x, counts, known, past)
         if within:
-            nats = nats + variables.nats_within(x)
+            nats = nats + variables.nats_within(x, known)
         later = (visited.past.number > 0).nonzero().flatten()
         h = network.before(variables, x[later], known[later], past.of(later))
         goes_on = torch.full((len(later),), GOES_ON, device=self.device)
