@@ -36,7 +36,11 @@ data)
 hospital_data)
     ehrsynth prepare source=demo source.n=20000 split.holdout=0.65 split.validation=0.035 out="$out/hospital"
     ;;
-wide_data) OUT=$out "$here/../generator-study/run.sh" wide_data && ln -sfn codes "$out/wide" ;;
+wide_data)
+    "$python" "$here/../generator-study/simulate.py" "$out/wide.parquet"
+    ehrsynth prepare source=flat source.path="$out/wide.parquet" source.subject=subject_id \
+        preprocess.min_prevalence=0 preprocess.min_count=0 constraints=none out="$out/wide"
+    ;;
 codes) seeds codes codes evaluation.checkpoints=2 ;;
 mixed) seeds mixed diabetes130 experiment=equal_budget ;;
 hard) seeds hard hard model.warmup_steps=50 data.batch_size=128 trainer.max_epochs=12 constraints.policy=repair ;;
