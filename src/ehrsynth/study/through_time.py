@@ -8,7 +8,9 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ehrsynth.callbacks.evaluate import checkpoint_path
 from ehrsynth.callbacks.evaluate_visits import EvaluateVisits
@@ -22,6 +24,7 @@ from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.anchors import with_anchors
 from ehrsynth.evaluation.evaluator import RealData, RealVisits
 from ehrsynth.evaluation.score import Score
+from ehrsynth.evaluation.subgroups import protected, subgroups
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.files import sha256
 from ehrsynth.layout import Records
@@ -59,7 +62,7 @@ class Judged:
         train, other = (rescaled(each, self._view.schema, self._scale) for each in (train, other))
         declared = tuple(rule.bound_to(self._scale) for rule in data.constraints)
         self.rows = RealData(self._scale, train, other, declared)
-        self.visits = RealVisits(data.visit_schema, data.visits("train"), data.visits(held_out))
+        self.visits = RealVisits(data.visit_schema, data.visits("train"), data.visits(held_out), _groups(self.rows))
 
     def rows_of(self, static: Records, visits: Visits) -> Records:
         """Return synthetic patients as rows, on the scale of the real ones."""
@@ -234,6 +237,13 @@ def judged(
     seconds["anchors"] = took["anchors"] + took_visits["anchors"]
     temporal: tuple[Score, ...] = tuple(with_anchors(scores, anchors))
     return replace(evaluation, scores=(*evaluation.scores, *temporal))
+
+
+def _groups(rows: RealData) -> dict[str, NDArray[np.bool_]]:
+    """Return the subgroups of H by its protected columns, but for age, which changes from visit to visit."""
+    names = [name for name in protected(rows.schema) if not rows.schema.by_name[name].numeric]
+    found = subgroups(rows.schema, rows.holdout, names, rows.train) if names else {}
+    return {label: mask.numpy() for labels in found.values() for label, mask in labels.items()}
 
 
 def _digest(files: Mapping[str, str], part: str) -> str:
