@@ -77,6 +77,8 @@ def test_what_is_handed_over_is_what_was_judged(study: Path, patients: Path) -> 
         "temporal/visits_ks",
         "fidelity/dimension_wise_distance",
         "privacy/sequence_prefix_excess",
+        "privacy/sequence_likelihood_auc",
+        "temporal/continuation_auroc",
     } <= names
     anchors = next(score.anchors for score in run.scores() if score.metric == "temporal/gaps_by_number")
     assert set(anchors) == {"fresh_real", "train_copy", "independent", "order_shuffled"}

@@ -263,9 +263,11 @@ def judge(
         fitted = suite.fit(evidence.real, seed)
         scores = fitted.score(evidence.synthetic, step)
         found = anchor_scores(fitted, step) if anchors is None else anchors(fitted, step)
-    names = evidence.names
+    names, told = evidence.names, tuple(with_anchors(scores, found))
+    for warning in alarms(told):
+        watch.warn(warning)
     return Evaluation(
-        tuple(with_anchors(scores, found)),
+        told,
         evidence,
         seed,
         title or f"{names['synthetic']} against {names['train']}",
