@@ -1,6 +1,7 @@
 """Collapse, which other scores do not see, and what a report says of it; and a discriminator that reads in order."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,19 +9,25 @@ import torch
 
 from ehrsynth.evaluation.anchors import anchor_scores, with_anchors
 from ehrsynth.evaluation.evaluator import NotApplicableError, RealVisits
+from ehrsynth.evaluation.fidelity.prevalence import Prevalence
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.evaluation.temporal.counts import VisitCounts
 from ehrsynth.evaluation.temporal.discriminator import SequenceDiscriminator
 from ehrsynth.evaluation.temporal.progression import Progression
 from ehrsynth.evaluation.temporal.recurrent_discriminator import RecurrentDiscriminator
 from ehrsynth.evaluation.temporal.variety import Variety
+from ehrsynth.layout import Records
 from ehrsynth.metrics.temporal.recurrent import RecurrentClassifier
 from ehrsynth.metrics.temporal.tasks import Scale
 from ehrsynth.metrics.temporal.variety import code_sets, numbered, records, share_distinct
+from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.reading import alarming
 from ehrsynth.reporting.summary import alarms, summarise
 from ehrsynth.seeding import torch_rng
+from ehrsynth.study.judge import ROLES, examine, judge
+from ehrsynth.study.watch import Watch
 from ehrsynth.visits import Visits
+from tests.evaluation_toy import CODES, toy_real
 from tests.scores import score_of
 from tests.unit.test_temporal_ngrams import as_sets
 from tests.visit_toy import SCHEMA, real_visits, simulated, visits_of
@@ -69,6 +76,31 @@ def test_a_report_warns_of_a_model_that_has_collapsed() -> None:
     assert (kept.answer, kept.level) == ("No: it has collapsed.", "poor")
 
 
+def test_the_alarm_stands_before_any_number_of_a_report(tmp_path: Path) -> None:
+    """Of rows as well: a table that uses a third of the codes."""
+    real = toy_real()
+    few = real.holdout.dense()
+    few[:, 4:CODES] = 0
+    spoken: list[str] = []
+    evidence = examine(real, Records.of_dense(real.layout, few), {role: role for role in ROLES}, {})
+    evaluation = judge(evidence, Suite(evaluators=[Prevalence()]), 0, Watch(warn=spoken.append))
+    (warning,) = evaluation.warnings
+    assert warning.startswith("signs of collapse, far from fresh real patients: nonzero columns 0.")
+    assert spoken == evaluation.to_dict()["warnings"] == [warning]
+    write_html(
+        tmp_path / "report.html",
+        title="T",
+        facts={},
+        rows=evaluation.to_dict()["rows"],
+        scores=evaluation.scores,
+        figures=[],
+        warnings=evaluation.warnings,
+    )
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.index("signs of collapse") < page.index("No: it has collapsed.") < page.index("<h2>")
+    assert 'class="finding poor"' in page
+
+
 @pytest.mark.parametrize(
     ("metric", "value", "ci", "fresh", "alarmed"),
     [
@@ -99,9 +131,9 @@ def middles(n: int, twice: bool, seed: int) -> Visits:
 
 def test_what_only_the_order_tells_is_found_by_reading_in_order() -> None:
     real = RealVisits(SCHEMA, middles(400, False, 0), middles(50, False, 1))
-    found = RecurrentDiscriminator(codes=2, steps=400).fit(real, 0)(middles(400, True, 2), 0)
+    found = RecurrentDiscriminator(codes=2).fit(real, 0)(middles(400, True, 2), 0)
     assert found["temporal/recurrent_discriminator_auc"].value > 0.95
-    same = RecurrentDiscriminator(codes=2, steps=400).fit(real, 0)(middles(400, False, 3), 0)
+    same = RecurrentDiscriminator(codes=2, steps=60).fit(real, 0)(middles(400, False, 3), 0)
     low, high = same["temporal/recurrent_discriminator_auc"].ci
     assert low < 0.5 < high
 

@@ -31,7 +31,7 @@ class RecurrentDiscriminator(VisitEvaluator):
     cards = (RECURRENT,)
     codes: int = 100
     max_patients: int = 2_000
-    steps: int = 600
+    steps: int = 400
 
     def fit(self, real: RealVisits, seed: int) -> Scorer[Visits]:
         """Find the common codes; what is drawn of R depends on the number of synthetic patients."""
