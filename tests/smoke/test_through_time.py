@@ -145,6 +145,7 @@ def test_patients_that_were_asked_for(
             "model=visits/markov rows.reweight=[race]",
             "rows.oversample, rows.reweight and rows.only: of rows alone",
         ),
+        ("train", "model=visits/markov temporal.model.draws=0", "temporal.model.draws=0: a whole number, at least 1"),
         ("train", "model=visits/markov privacy=dp", "privacy=dp: no model of trajectories can be private yet"),
         ("train", "model=visits/markov constraints.weight=1", "constraints.weight and .policy: of rows alone"),
         (

@@ -106,6 +106,8 @@ def test_what_the_vocabulary_lacks_is_told() -> None:
         Onset(codes=["dx_z", "y"]).asked(COURSE, SMALL)
     with pytest.raises(NotApplicableError, match="no measurement is like 'lab_x'"):
         Crossing(measurement="lab_x", above=1).asked(COURSE, SMALL)
+    with pytest.raises(NotApplicableError, match="lab_Creatinine is in mg/dL; the threshold is in umol/L"):
+        Crossing(measurement="*Creat*", above=130, unit="umol/L").asked(COURSE, SMALL)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +122,11 @@ def test_what_the_vocabulary_lacks_is_told() -> None:
 def test_a_task_that_cannot_be_is_refused(wrong) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(OptionError):
         wrong()
+
+
+def test_a_task_is_asked_once() -> None:
+    with pytest.raises(OptionError, match="tasks=readmission within 30 days: each task once"):
+        ClinicalTasks(tasks=[Readmission(), Readmission()]).fit(real_visits(100, 100), 0)
 
 
 def test_names() -> None:

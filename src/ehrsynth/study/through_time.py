@@ -34,7 +34,7 @@ from ehrsynth.reporting.summary import alarms
 from ehrsynth.sampling.patients import Patients, drawn_patients
 from ehrsynth.seeding import derive, torch_rng
 from ehrsynth.study.anchors import shared_anchors
-from ehrsynth.study.asked_of_model import truncated
+from ehrsynth.study.asked_of_model import AskedOfModel, truncated
 from ehrsynth.study.build import build
 from ehrsynth.study.chosen import chosen_checkpoint
 from ehrsynth.study.finish import finish
@@ -73,7 +73,7 @@ class Judged:
 
 
 class Suites:
-    """What patients through time are asked, as rows and by their visits.
+    """What patients through time are asked, as rows and by their visits, and what is asked of their model.
 
     Args:
         spec: of the run.
@@ -85,6 +85,8 @@ class Suites:
             raise OptionError("temporal: a configuration of before trajectories; say temporal.quick and temporal.full")
         self.rows: Suite = build(spec.evaluation[which], f"evaluation.{which}")
         self.visits: Suite = build(spec.temporal[which], f"temporal.{which}")
+        asked = spec.temporal.get("model")  # configurations of before it lack it
+        self.model: AskedOfModel | None = None if asked is None else build(asked, "temporal.model")
 
     @property
     def cards(self) -> tuple[Any, ...]:
@@ -243,11 +245,11 @@ def judged(
 
 def _with_model(evaluation: Evaluation, spec: Spec, data: Trajectories, model: VisitModel, watch: Watch) -> Evaluation:
     """Add what is asked of the model itself, and a warning if what it drew was cut by construction."""
-    if (asked := (spec.temporal or {}).get("model")) is not None:  # configurations of before it lack it
+    if (asked := Suites(spec, "full").model) is not None:
         static = _filled(spec, data, "train", "holdout")
         visits = {part: data.visits(part) for part in static}
         with watch.steps("asking the model", 2) as step:
-            found = build(asked, "temporal.model").scores(model, static, visits, spec.evaluation["seed"], step)
+            found = asked.scores(model, static, visits, spec.evaluation["seed"], step)
         evaluation = replace(evaluation, scores=(*evaluation.scores, *found))
     if (warning := truncated(model)) is None:
         return evaluation

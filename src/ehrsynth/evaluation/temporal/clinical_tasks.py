@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from ehrsynth.errors import expect
 from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import NotApplicableError, RealVisits, Scorer, Undefined, Value, VisitEvaluator
 from ehrsynth.evaluation.subgroups import MIN_CLASS, MIN_ROWS
@@ -102,6 +103,8 @@ class ClinicalTasks(VisitEvaluator):
         for given in self.tasks:
             try:
                 for task in given.tasks(real):
+                    known = {one.task.name for one in asked} | {name for _, name in absent}
+                    expect(task.name not in known, "tasks", task.name, "each task once; called= gives another name")
                     rows, held_out = train.rows(task), test.rows(task)
                     if rows.has_both(self.least) and held_out.has_both(self.least):
                         weights = weights_of(rows)

@@ -216,6 +216,7 @@ class Crossing(Task):
         measurement: pattern of its name; of several the first counts.
         above: the threshold, where more is worse; else
         below: the threshold, where less is.
+        unit: of the threshold; a measurement in another unit is not asked about. Empty takes any.
         among: patterns of codes, one of which the patient must have had.
         days: from the start of the visit.
     """
@@ -223,6 +224,7 @@ class Crossing(Task):
     measurement: str
     above: float | None = None
     below: float | None = None
+    unit: str = ""
     among: Sequence[str] = ()
     days: int = 365
 
@@ -241,6 +243,8 @@ class Crossing(Task):
         places = [i for i, m in enumerate(schema.measurements) if fnmatchcase(m.name, self.measurement)]
         if not places:
             raise NotApplicableError(f"no measurement is like {self.measurement!r}")
+        if self.unit and (found := schema.measurements[places[0]]).unit != self.unit:
+            raise NotApplicableError(f"{found.name} is in {found.unit or 'no unit'}; the threshold is in {self.unit}")
         mine = visits.measured == places[0]
         worse = visits.values > self.above if self.above is not None else visits.values < (self.below or 0.0)
         measured, beyond = np.zeros(visits.count, dtype=bool), np.zeros(visits.count, dtype=bool)
