@@ -26,7 +26,7 @@ from tests.visit_toy import SCHEMA, real_visits, simulated, visits_of
 
 Spoil = Callable[[Visits], Visits]
 FRESH = simulated(1000, 42)
-SMALL = {"rounds": 20, "attacked": 100}
+SMALL = {"rounds": 20, "attacked": 100, "steps": 60}
 
 
 def suite(name: str, small: bool = False) -> Suite:
@@ -197,7 +197,13 @@ def first_visits_only(visits: Visits) -> Visits:
     return first_visits(visits, np.full(len(visits), 2))
 
 
+def hardly_anybody(visits: Visits) -> Visits:
+    """Three patients, over and over."""
+    return visits.of_patients(np.arange(len(visits)) % 3)
+
+
 WORSE = (
+    (hardly_anybody, "vocabulary_coverage", "distinct_records", "distinct_visits", "recurrent_discriminator_auc"),
     (later_codes_lost, "persistence_r2", "persistence_error", "codes_already_there", "codes_kept", "codes_new"),
     (later_codes_lost, "halo_sequential_bigram_r2", "lagged_lift", "tstr_next_codes_auprc", "discriminator_auc"),
     (dates_rounded, "gaps_ks", "gaps_wasserstein", "gaps_zero", "gaps_by_kind", "gaps_by_number"),

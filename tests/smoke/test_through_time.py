@@ -77,6 +77,8 @@ def test_what_is_handed_over_is_what_was_judged(study: Path, patients: Path) -> 
         "temporal/visits_ks",
         "fidelity/dimension_wise_distance",
         "privacy/sequence_prefix_excess",
+        "privacy/sequence_likelihood_auc",
+        "temporal/continuation_auroc",
     } <= names
     anchors = next(score.anchors for score in run.scores() if score.metric == "temporal/gaps_by_number")
     assert set(anchors) == {"fresh_real", "train_copy", "independent", "order_shuffled"}
@@ -143,6 +145,7 @@ def test_patients_that_were_asked_for(
             "model=visits/markov rows.reweight=[race]",
             "rows.oversample, rows.reweight and rows.only: of rows alone",
         ),
+        ("train", "model=visits/markov temporal.model.draws=0", "temporal.model.draws=0: a whole number, at least 1"),
         ("train", "model=visits/markov privacy=dp", "privacy=dp: no model of trajectories can be private yet"),
         ("train", "model=visits/markov constraints.weight=1", "constraints.weight and .policy: of rows alone"),
         (

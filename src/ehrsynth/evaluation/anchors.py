@@ -123,7 +123,10 @@ def _values(scores: Mapping[str, Sequence[Score]]) -> Anchors:
 def _on_rest(fitted: FittedSuite, rest: Records | Visits, on_step: OnStep | None) -> FittedSuite:
     """Fit the evaluators that look at H to what is left of it."""
     asked = Suite(evaluators=[evaluator for evaluator in fitted.suite.evaluators if evaluator.uses_holdout])
-    return asked.fit(replace(fitted.real, holdout=rest), fitted.real.seed, _named("fresh_real", on_step))
+    real = replace(fitted.real, holdout=rest)
+    if isinstance(real, RealVisits):
+        real = replace(real, subgroups={})  # those are of all of H, and anchors have no parts
+    return asked.fit(real, fitted.real.seed, _named("fresh_real", on_step))
 
 
 def _fresh(

@@ -84,6 +84,8 @@ class Card:
         power: for the attack that is asked whether a leak could have been seen at all: where its interval ends below
             the first number, the held-out patients are no control; where it reaches the second, a leak that matters
             may have been missed. None for all others.
+        alarm: how much worse than fresh real, beyond the interval, is a sign that a generator has collapsed, of which a
+            report warns before any number; None is never.
         plain_words: the metric where people read it; from its name if empty.
         attack: which attack a privacy score is a result of. A description with an attack says how strong that was.
         result: what the value is, for readers who do not know the metric ("AUC, 0.5 is a coin toss").
@@ -108,6 +110,7 @@ class Card:
     null: float | None = None
     grave: float | None = None
     power: tuple[float, float] | None = None
+    alarm: float | None = None
     plain_words: str = ""
     attack: Attack | None = None
     result: str = ""

@@ -12,6 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ehrsynth.constraints import Constraint
 from ehrsynth.errors import EhrsynthError, OptionError
 from ehrsynth.evaluation.card import Card
@@ -79,6 +82,7 @@ class RealVisits:
         schema: what the visits are made of.
         train: R, the patients the generator was trained on.
         holdout: H, real patients it never saw (the validation patients while a run is still choosing).
+        subgroups: of H, by a label such as ``sex=F``: which of its patients [n] belong to it; none if nobody knows.
         seed: of the draws that all evaluators must share, such as groups of patients. A suite puts its own here.
         shared: what several evaluators need for the same synthetic visits, done once.
     """
@@ -88,6 +92,7 @@ class RealVisits:
     schema: VisitSchema
     train: Visits
     holdout: Visits
+    subgroups: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False, compare=False)
     seed: int = 0
     shared: Shared = field(default_factory=Shared, init=False, repr=False, compare=False)
 

@@ -62,6 +62,12 @@ def difference(left: Estimate, right: Estimate) -> Estimate:
     return one - other, (one - other - below, one - other + above)
 
 
+def distance(estimate: Estimate, right: float) -> Estimate:
+    """Return |value - right| and the interval that follows from that of the value."""
+    value, ends = abs(estimate[0] - right), sorted(abs(end - right) for end in estimate[1])
+    return value, (0.0 if estimate[1][0] <= right <= estimate[1][1] else ends[0], ends[1])
+
+
 def quantiles(value: float, draws: ArrayLike) -> Estimate:
     """Return ``value`` with the 2.5 and 97.5 percentiles of its bootstrap draws."""
     low, high = np.quantile(np.asarray(draws, dtype=np.float64), [0.025, 0.975])

@@ -12,7 +12,7 @@ from ehrsynth.reporting.summary import SEVERITY, Finding, leaks, spent
 
 NEVER_RUN = (
     "attacks with shadow models, which retrain the generator many times with and without a person",
-    "attacks on the model itself (its weights or unlimited samples)",
+    "attacks on the model itself beyond its likelihood (its weights or unlimited samples)",
     "linkage with outside registers, or with other releases from the same hospital",
 )
 """What no suite here tries."""

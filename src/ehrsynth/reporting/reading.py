@@ -110,6 +110,16 @@ def beyond_chance(score: Score, times: float = 1.0) -> bool | None:
     return score.ci[0] > times * max(null, null if fresh is None else fresh)
 
 
+def alarming(score: Score) -> bool:
+    """Whether a score is so much worse than fresh real, interval and all, that the generator may have collapsed."""
+    fresh = score.anchors.get("fresh_real")
+    if score.card.alarm is None or score.value is None or fresh is None:
+        return False
+    low, high = score.ci or (score.value, score.value)
+    shortfall = fresh - high if score.direction == "higher" else low - fresh
+    return shortfall > score.card.alarm
+
+
 def own_excess(score: Score) -> Estimate | None:
     """Return the difference from a score's own control with its interval, None if it carries none."""
     part = score.parts.get(("side", "excess"))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ehrsynth.evaluation.card import Card, families
 from ehrsynth.evaluation.score import Score
-from ehrsynth.reporting.reading import Level, judge, separation
+from ehrsynth.reporting.reading import Level, alarming, judge, separation
 from ehrsynth.reporting.wording import number
 
 NAMED = 6  # metrics that a sentence names before it only counts them
@@ -31,7 +31,8 @@ class Finding:
 def summarise(scores: Sequence[Score], rows: Mapping[str, int]) -> list[Finding]:
     """Answer in plain words what the data are, whether they keep what matters and leak, and what is not known.
 
-    Kept: yes if every verdict outside privacy is good, no if more than half are poor, else in part.
+    Kept: yes if every verdict outside privacy is good, no if more than half are poor or there are signs of collapse,
+    else in part.
     Leaking: by the worst verdict of the privacy metrics.
 
     Args:
@@ -39,6 +40,21 @@ def summarise(scores: Sequence[Score], rows: Mapping[str, int]) -> list[Finding]
         rows: numbers of ``train``, ``holdout`` and ``synthetic`` records.
     """
     return [_nature(rows), _kept(scores), leaks(scores), _unknown(scores)]
+
+
+def alarms(scores: Sequence[Score]) -> list[str]:
+    """Return a warning that names what has collapsed, or none; it goes before any number of a report."""
+    found = [
+        f"{score.card.words} {number(score.value)} (fresh real {number(score.anchors['fresh_real'])})"
+        for score in scores
+        if alarming(score)
+    ]
+    if not found:
+        return []
+    return [
+        f"signs of collapse, far from fresh real patients: {'; '.join(found)};"
+        " scores of single codes or visits may look good all the same"
+    ]
 
 
 def leading(scores: Sequence[Score]) -> list[Score]:
@@ -80,6 +96,8 @@ def _kept(scores: Sequence[Score]) -> Finding:
         f"Of {judged} scores with a verdict {len(good)} are close to fresh real patients, {len(fair)} in between,"
         f" and {len(poor)} no better than the floor{_named(poor)}.{_sentences(scores)}"
     )
+    if alarms(scores):
+        return Finding(question, "No: it has collapsed.", detail, "poor")
     if len(good) == judged:
         return Finding(question, "Yes.", detail, "good")
     if len(poor) * 2 > judged:

@@ -28,7 +28,7 @@ from ehrsynth.reporting.part_figures import part_figures
 from ehrsynth.reporting.parts import scores_frame, write_parts
 from ehrsynth.reporting.report import build_report
 from ehrsynth.reporting.style import NamedFigure
-from ehrsynth.reporting.summary import Finding, summarise
+from ehrsynth.reporting.summary import Finding, alarms, summarise
 from ehrsynth.schema import Schema
 from ehrsynth.study.watch import NOBODY, Watch
 
@@ -97,7 +97,7 @@ class Evaluation:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before any number."""
-        return self.evidence.warnings
+        return (*self.evidence.warnings, *alarms(self.scores))
 
     @property
     def findings(self) -> list[Finding]:
@@ -129,7 +129,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``report.json``."""
         seen = self.evidence
-        return build_report(self.scores, seen.real, seen.synthetic, data=seen.data, warnings=seen.warnings)
+        return build_report(self.scores, seen.real, seen.synthetic, data=seen.data, warnings=self.warnings)
 
     def to_html(self, path: str | Path) -> None:
         """Write the report as one file that opens offline."""
@@ -263,9 +263,11 @@ def judge(
         fitted = suite.fit(evidence.real, seed)
         scores = fitted.score(evidence.synthetic, step)
         found = anchor_scores(fitted, step) if anchors is None else anchors(fitted, step)
-    names = evidence.names
+    names, told = evidence.names, tuple(with_anchors(scores, found))
+    for warning in alarms(told):
+        watch.warn(warning)
     return Evaluation(
-        tuple(with_anchors(scores, found)),
+        told,
         evidence,
         seed,
         title or f"{names['synthetic']} against {names['train']}",

@@ -47,7 +47,8 @@ class Spec:
         command: that asked for it.
         keep: checkpoints of the finished run, by what the profile thinks of them; None keeps all.
         tuning: what it took to find these settings, if they were searched for.
-        temporal: what patients through time are asked besides: the suites ``quick`` and ``full``.
+        temporal: what patients through time are asked besides: the suites ``quick`` and ``full``, and what is asked of
+            the ``model`` itself.
         privacy: the options of a private training; None trains without.
     """
 

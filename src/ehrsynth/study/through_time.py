@@ -8,7 +8,10 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
 
 from ehrsynth.callbacks.evaluate import checkpoint_path
 from ehrsynth.callbacks.evaluate_visits import EvaluateVisits
@@ -22,13 +25,16 @@ from ehrsynth.errors import OptionError
 from ehrsynth.evaluation.anchors import with_anchors
 from ehrsynth.evaluation.evaluator import RealData, RealVisits
 from ehrsynth.evaluation.score import Score
+from ehrsynth.evaluation.subgroups import protected, subgroups
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.files import sha256
 from ehrsynth.layout import Records
 from ehrsynth.models.visits.base import VisitModel, load_visit_model
+from ehrsynth.reporting.summary import alarms
 from ehrsynth.sampling.patients import Patients, drawn_patients
 from ehrsynth.seeding import derive, torch_rng
 from ehrsynth.study.anchors import shared_anchors
+from ehrsynth.study.asked_of_model import AskedOfModel, truncated
 from ehrsynth.study.build import build
 from ehrsynth.study.chosen import chosen_checkpoint
 from ehrsynth.study.finish import finish
@@ -59,7 +65,7 @@ class Judged:
         train, other = (rescaled(each, self._view.schema, self._scale) for each in (train, other))
         declared = tuple(rule.bound_to(self._scale) for rule in data.constraints)
         self.rows = RealData(self._scale, train, other, declared)
-        self.visits = RealVisits(data.visit_schema, data.visits("train"), data.visits(held_out))
+        self.visits = RealVisits(data.visit_schema, data.visits("train"), data.visits(held_out), _groups(self.rows))
 
     def rows_of(self, static: Records, visits: Visits) -> Records:
         """Return synthetic patients as rows, on the scale of the real ones."""
@@ -67,7 +73,7 @@ class Judged:
 
 
 class Suites:
-    """What patients through time are asked, as rows and by their visits.
+    """What patients through time are asked, as rows and by their visits, and what is asked of their model.
 
     Args:
         spec: of the run.
@@ -79,6 +85,8 @@ class Suites:
             raise OptionError("temporal: a configuration of before trajectories; say temporal.quick and temporal.full")
         self.rows: Suite = build(spec.evaluation[which], f"evaluation.{which}")
         self.visits: Suite = build(spec.temporal[which], f"temporal.{which}")
+        asked = spec.temporal.get("model")  # configurations of before it lack it
+        self.model: AskedOfModel | None = None if asked is None else build(asked, "temporal.model")
 
     @property
     def cards(self) -> tuple[Any, ...]:
@@ -115,11 +123,7 @@ def fit(spec: Spec, data: Trajectories, folder: RunFolder, tracker: Tracker, wat
         if any(value for key, value in getattr(spec, name).items() if value != usual.get(key)):
             raise OptionError(f"{options}: of rows alone so far; leave them out where data are trajectories")
     model: VisitModel = model_of(spec, VisitModel, "rows", schema=data.schema, visit_schema=data.visit_schema)
-    train_static = data.records("train")
-    static = {
-        part: fill_missing(data.records(part), train_static, torch_rng(spec.seed, "fill missing", part)).dense()
-        for part in ("train", "validation")
-    }
+    static = _filled(spec, data, "train", "validation")
     visits = {part: data.visits(part) for part in static}
     batches = TrajectoryDataModule(
         visit_schema=data.visit_schema,
@@ -138,7 +142,7 @@ def fit(spec: Spec, data: Trajectories, folder: RunFolder, tracker: Tracker, wat
         of_rows=quick.rows.fit(chosen_on.rows, seed),
         of_visits=quick.visits.fit(chosen_on.visits, seed),
         rows_of=chosen_on.rows_of,
-        **looked_at(spec, len(train_static), folder, watch),
+        **looked_at(spec, len(visits["train"]), folder, watch),
     )
     train(spec, model, batches, scores, quick.cards, folder, tracker, watch)
     return model, perf_counter() - start
@@ -192,6 +196,7 @@ def hand_over(
     }
     losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
     evaluation = judged(spec, data, folder, drawn, about, History(losses, checkpoints, epoch), watch, seconds)
+    evaluation = _with_model(evaluation, spec, data, model, watch)
     seconds["evaluate"] = perf_counter() - start - seconds["anchors"]
 
     finish(spec, data, folder, evaluation, choice, tracker, seconds, keeps_rows=model_class.keeps_rows, more={})
@@ -233,7 +238,40 @@ def judged(
         anchors = shared_anchors(spec, data, real.visits, watch, took_visits)(fitted, step)
     seconds["anchors"] = took["anchors"] + took_visits["anchors"]
     temporal: tuple[Score, ...] = tuple(with_anchors(scores, anchors))
+    for warning in alarms(temporal):
+        watch.warn(warning)
     return replace(evaluation, scores=(*evaluation.scores, *temporal))
+
+
+def _with_model(evaluation: Evaluation, spec: Spec, data: Trajectories, model: VisitModel, watch: Watch) -> Evaluation:
+    """Add what is asked of the model itself, and a warning if what it drew was cut by construction."""
+    if (asked := Suites(spec, "full").model) is not None:
+        static = _filled(spec, data, "train", "holdout")
+        visits = {part: data.visits(part) for part in static}
+        with watch.steps("asking the model", 2) as step:
+            found = asked.scores(model, static, visits, spec.evaluation["seed"], step)
+        evaluation = replace(evaluation, scores=(*evaluation.scores, *found))
+    if (warning := truncated(model)) is None:
+        return evaluation
+    watch.warn(warning)
+    evidence = evaluation.evidence
+    return replace(evaluation, evidence=replace(evidence, warnings=(*evidence.warnings, warning)))
+
+
+def _filled(spec: Spec, data: Trajectories, *parts: str) -> dict[str, Tensor]:
+    """Return the encoded rows of patients, missing values filled as the model sees them."""
+    train = data.records("train")
+    return {
+        part: fill_missing(data.records(part), train, torch_rng(spec.seed, "fill missing", part)).dense()
+        for part in parts
+    }
+
+
+def _groups(rows: RealData) -> dict[str, NDArray[np.bool_]]:
+    """Return the subgroups of H by its protected columns, but for age, which changes from visit to visit."""
+    names = [name for name in protected(rows.schema) if not rows.schema.by_name[name].numeric]
+    found = subgroups(rows.schema, rows.holdout, names, rows.train) if names else {}
+    return {label: mask.numpy() for labels in found.values() for label, mask in labels.items()}
 
 
 def _digest(files: Mapping[str, str], part: str) -> str:

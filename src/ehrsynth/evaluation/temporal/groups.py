@@ -12,7 +12,7 @@ from ehrsynth.metrics.distributions import ecdf_distances
 from ehrsynth.metrics.grouped import GROUPS, groups_of
 from ehrsynth.metrics.replicates import replicates
 from ehrsynth.seeding import numpy_rng
-from ehrsynth.visits import Visits
+from ehrsynth.visits import Integers, Visits
 
 
 def grouped(real: RealVisits, synthetic: Visits) -> tuple[Visits, ...]:
@@ -55,14 +55,22 @@ def gap_of_shares(
 
 def capped(visits: Visits, patients: int | None, seed: int, name: str, most_visits: int | None = None) -> Visits:
     """Return at most so many patients, of so many visits together, drawn at random from the stream ``(seed, name)``."""
+    drawn = chosen(visits, patients, seed, name, most_visits)
+    return visits if drawn is None else visits.of_patients(drawn)
+
+
+def chosen(
+    visits: Visits, patients: int | None, seed: int, name: str, most_visits: int | None = None
+) -> Integers | None:
+    """Return the patients that ``capped`` draws; None if all are."""
     most = len(visits) if patients is None else patients
     if len(visits) <= most and (most_visits is None or visits.count <= most_visits):
-        return visits
+        return None
     drawn = numpy_rng(seed, name).permutation(len(visits))[:most]
     if most_visits is not None:
         upto = np.cumsum(visits.per_patient[drawn])
         drawn = drawn[: max(int(np.searchsorted(upto, most_visits, side="right")), 1)]
-    return visits.of_patients(drawn)
+    return drawn
 
 
 def distances(

@@ -13,7 +13,7 @@ from ehrsynth.evaluation.temporal.groups import capped
 from ehrsynth.evaluation.temporal.next_visit import MOST_VISITS
 from ehrsynth.metrics.classification import auroc
 from ehrsynth.metrics.grouped import groups_of
-from ehrsynth.metrics.intervals import Estimate, mover_mean, normal
+from ehrsynth.metrics.intervals import Estimate, distance, mover_mean, normal
 from ehrsynth.metrics.replicates import jackknife
 from ehrsynth.metrics.temporal.content import most_common
 from ehrsynth.metrics.temporal.next_visit import fit_logistic, history, linear
@@ -110,14 +110,8 @@ def _calibration(y: NDArray[np.bool_], risks: NDArray[np.float64]) -> list[tuple
     order = np.arange(len(y))
     left_out = [np.delete(order, part) for part in groups_of(len(y))]
     error = jackknife([calibration_error(y[rows], risks[rows]) for rows in (order, *left_out)], 0, 1)
-    return [(slope, _distance(slope, 1.0)), (intercept, _distance(intercept, 0.0)), (error, error)]
+    return [(slope, distance(slope, 1.0)), (intercept, distance(intercept, 0.0)), (error, error)]
 
 
 def _by_name(found: Sequence[list[tuple[Estimate, Estimate]]]) -> list[tuple[list[Estimate], list[Estimate]]]:
     return [([one for one, _ in column], [size for _, size in column]) for column in zip(*found, strict=True)]
-
-
-def _distance(estimate: Estimate, right: float) -> Estimate:
-    """Return |value - right| and the interval that follows from that of the value."""
-    value, ends = abs(estimate[0] - right), sorted(abs(end - right) for end in estimate[1])
-    return value, (0.0 if estimate[1][0] <= right <= estimate[1][1] else ends[0], ends[1])

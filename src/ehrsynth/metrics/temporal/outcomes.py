@@ -36,13 +36,26 @@ def outcomes(visits: Visits, rng: np.random.Generator) -> Labels:
     """
     patients = np.flatnonzero(visits.per_patient > 0)
     drawn = visits.offsets[patients] + rng.integers(visits.per_patient[patients])
-    ends = np.where(visits.ends[drawn] == UNKNOWN, visits.starts[drawn], visits.ends[drawn])
-    follows = has_next(visits)[drawn]
-    after = visits.starts[np.minimum(drawn + 1, visits.count - 1)]
-    readmitted = follows & (after - ends <= 30 * DAY)
-    died = visits.died[patients]
+    return Labels(drawn, readmitted(visits, 30)[drawn], dies_within(visits, 365)[drawn])
+
+
+def ends_of(visits: Visits) -> Integers:
+    """Return when each visit ends [V]; when it starts, if the end is unknown."""
+    return np.where(visits.ends == UNKNOWN, visits.starts, visits.ends)
+
+
+def readmitted(visits: Visits, days: float) -> NDArray[np.bool_]:
+    """Return whether another visit starts within ``days`` of the end of each, [V]."""
+    after = np.append(visits.starts[1:], 0)[: visits.count]
+    return np.asarray(has_next(visits) & (after - ends_of(visits) <= days * DAY))
+
+
+def dies_within(visits: Visits, days: float, since: Integers | None = None) -> NDArray[np.bool_]:
+    """Return whether each visit's patient is known to be dead ``days`` after its start, or after ``since``, [V]."""
+    died = visits.died[visits.patient]
     known = died != UNKNOWN
-    return Labels(drawn, readmitted, known & (np.where(known, died, 0) - visits.starts[drawn] <= 365 * DAY))
+    begin = visits.starts if since is None else since
+    return np.asarray(known & (np.where(known, died, begin) - begin <= days * DAY))
 
 
 class Calibration(NamedTuple):
