@@ -144,7 +144,7 @@ def test_patients_that_were_asked_for(
             "rows.oversample, rows.reweight and rows.only: of rows alone",
         ),
         ("train", "model=visits/markov privacy=dp", "privacy=dp: no model of trajectories can be private yet"),
-        ("train", "model=visits/markov constraints.weight=1", "constraints.weight and .policy: of rows alone"),
+        ("train", "model=visits/markov constraints.weight=1", "constraints.weight: of rows alone"),
         (
             "search",
             "model=visits/chronicle search.space.model.width=[8,16]",

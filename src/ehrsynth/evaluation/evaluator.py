@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from ehrsynth.constraints import Constraint
+from ehrsynth.constraints.over_time import RuleOverTime
 from ehrsynth.errors import EhrsynthError, OptionError
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.memory import Memory, Shared
@@ -79,6 +80,7 @@ class RealVisits:
         schema: what the visits are made of.
         train: R, the patients the generator was trained on.
         holdout: H, real patients it never saw (the validation patients while a run is still choosing).
+        over_time: rules that were declared for the visits.
         seed: of the draws that all evaluators must share, such as groups of patients. A suite puts its own here.
         shared: what several evaluators need for the same synthetic visits, done once.
     """
@@ -88,6 +90,7 @@ class RealVisits:
     schema: VisitSchema
     train: Visits
     holdout: Visits
+    over_time: tuple[RuleOverTime, ...] = ()
     seed: int = 0
     shared: Shared = field(default_factory=Shared, init=False, repr=False, compare=False)
 
