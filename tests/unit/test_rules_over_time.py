@@ -147,7 +147,7 @@ def test_what_was_planted_is_proposed_and_nothing_else() -> None:
 def test_an_order_is_proposed_where_chance_would_turn_it_round() -> None:
     rng = np.random.default_rng(0)
     ordered, chance = [], []
-    for _ in range(200):
+    for _ in range(400):
         first, second = np.sort(rng.choice(5, 2, replace=False))
         one = [(float(day), [A] * int(day == first) + [B] * int(day == second)) for day in range(5)]
         ordered.append(one)
