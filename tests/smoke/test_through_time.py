@@ -1,6 +1,7 @@
 """Patients through time, from raw tables to the report: one command each, as for rows."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import yaml
 
 import ehrsynth
 from ehrsynth.constraints.over_time import RulesOverTime
+from ehrsynth.data.sources.meds.standard import validated
 from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.visits import UNKNOWN
@@ -200,6 +202,8 @@ def test_records_of_patients_go_on(study: Path, patients: Path, tmp_path: Path, 
     for number, events in enumerate(draws):
         pd.testing.assert_frame_equal(events, pd.read_parquet(tmp_path / "folder" / f"{number}.parquet"))
         assert set(events["subject_id"]) <= set(numbers)
+        if find_spec("meds") is not None:
+            validated(tmp_path / "split" / f"{number}.parquet", "DataSchema")
         assert events["subject_id"].nunique() > len(numbers) / 3
         predicted = pd.Series(ends.astype("datetime64[us]"), numbers).reindex(events["subject_id"])
         np.testing.assert_array_equal(events["prediction_time"], predicted)

@@ -9,7 +9,8 @@ import torch
 from ehrsynth.errors import OptionError
 from ehrsynth.models.visits.base import sampled
 from ehrsynth.models.visits.calendar import GAP
-from ehrsynth.models.visits.event_transformer import EventTransformer, _times
+from ehrsynth.models.visits.event_transformer import EventTransformer
+from ehrsynth.models.visits.event_transformer_stream import Stream, stream_of, times_of
 from ehrsynth.visit_batch import batch_of
 from ehrsynth.visits import UNKNOWN, Visits
 from tests.visits import SCHEMA, simulated, visit_schema
@@ -29,6 +30,10 @@ def model_of(n: int = 60, measurements: int = 2, **options: object) -> tuple[Eve
             weights += 0.3 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(1))
     model.network.load_state_dict(model.best.state_dict())
     return model.eval(), static, visits
+
+
+def stream(model: EventTransformer, static: torch.Tensor, visits: Visits) -> Stream:
+    return stream_of(batch_of(visits, static, 2), model.tokens, model.calendar.numbers, model.order, model.context)
 
 
 def parsed(model: EventTransformer, tokens: list[int]) -> bool:
@@ -57,15 +62,15 @@ def parsed(model: EventTransformer, tokens: list[int]) -> bool:
 
 def test_records_of_patients_are_records_of_the_grammar() -> None:
     model, static, visits = model_of()
-    stream = model.stream(batch_of(visits, static, 2))
+    of = stream(model, static, visits)
     usable = model.tokens.usable(model.calendar.numbers)
-    for patient, length in enumerate(stream.lengths.tolist()):
-        tokens = stream.tokens[patient, : length + 1]
+    for patient, length in enumerate(of.lengths.tolist()):
+        tokens = of.tokens[patient, : length + 1]
         assert parsed(model, tokens[1:].tolist())
         assert model.tokens.may_follow(tokens[:-1], usable)[torch.arange(length), tokens[1:]].all()
         assert not model.tokens.may_follow(tokens[-1:], usable).any()  # nothing follows the end, or death
         assert tokens.tolist().count(model.tokens.visit_end) == visits.per_patient[patient]
-    assert stream.lengths.sum() == 4 * visits.count + len(visits.codes) + len(visits.values)  # gaps and ends: 1 a visit
+    assert of.lengths.sum() == 4 * visits.count + len(visits.codes) + len(visits.values)  # gaps and ends: 1 a visit
 
 
 def test_what_the_grammar_allows_is_a_record() -> None:
@@ -83,12 +88,12 @@ def test_the_likelihood_is_that_of_one_token_after_the_other(recurrence: bool) -
     """Each record is read token by token with what is kept, and what is known of codes is kept in sets."""
     model, static, visits = model_of(n=12, recurrence=recurrence)
     found = model.log_likelihood(static, visits)
-    stream = model.stream(batch_of(visits, static, 2))
+    of = stream(model, static, visits)
     usable, t = model.tokens.usable(model.calendar.numbers), model.tokens
     first = model.calendar.numbers.place_of(0, torch.from_numpy(visits.starts[visits.offsets[:-1]] / 86_400_000_000))
     with torch.no_grad():
         for patient in range(len(visits)):
-            tokens = stream.tokens[patient, : int(stream.lengths[patient]) + 1].tolist()
+            tokens = of.tokens[patient, : int(of.lengths[patient]) + 1].tolist()
             start = visits.starts[visits.offsets[patient]]
             number, ever, latest, here, total, read = 0, set[int](), set[int](), set[int](), 0.0, None
             for place, token in enumerate(tokens[:-1]):
@@ -98,7 +103,7 @@ def test_the_likelihood_is_that_of_one_token_after_the_other(recurrence: bool) -
                     here = here | {token - t.codes.start}
                 visit = visits.offsets[patient] + max(number - 1, 0)
                 days = (visits.starts[visit] - start) / 86_400_000_000 if number else 0.0
-                times = _times(first[patient : patient + 1], torch.tensor([float(number)]), torch.tensor([days]))
+                times = times_of(first[patient : patient + 1], torch.tensor([float(number)]), torch.tensor([days]))
                 h, read = model.best.read(torch.tensor([[token]]), static[patient][None], times[:, None], before=read)
                 status = torch.tensor([[1 if c in latest else 2 if c in ever else 0 for c in range(CODES)]])
                 logits = model.best.logits(h[:, 0], status)[0]
@@ -145,6 +150,16 @@ def test_parts_of_a_step_are_the_step() -> None:
     torch.testing.assert_close(whole.nats(whole.network, batch)[0], parts.nats(parts.network, batch)[0])
     for one, other in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-3)
+
+
+def test_cut_records_are_told_of() -> None:
+    model, static, visits = model_of(context=20)
+    of = stream(model, static, visits)
+    lengths = np.bincount(visits.patient, 4 + visits.codes_per_visit + visits.values_per_visit)
+    assert of.lengths.tolist() == np.minimum(lengths, 20).tolist()
+    (remark,) = model.remarks(1000)
+    assert f"model.context=20: training records have up to {int(np.sort(lengths)[-10])} tokens" in remark
+    assert list(model_of()[0].remarks(1000)) == []
 
 
 def test_what_is_kept_is_packed_without_a_change() -> None:

@@ -5,6 +5,7 @@ the rules of rows, in ``constraints.json`` and in ``constraints.yaml``, in a lis
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -275,9 +276,12 @@ class RulesOverTime:
         return visits, changed
 
     def describe(self) -> list[str]:
-        """Return each rule in plain words."""
-        labels = {code.name: code.label or code.name for code in self.schema.codes}
-        return [rule.describe(lambda name: labels[name]) for rule in self.rules]
+        """Return each rule in plain words, a code by its name where others have its label too."""
+        times = Counter(code.label for code in self.schema.codes)
+        words = {
+            code.name: code.label if times[code.label] == 1 and code.label else code.name for code in self.schema.codes
+        }
+        return [rule.describe(lambda name: words[name]) for rule in self.rules]
 
     def _starts(self, visits: Visits) -> dict[str, Times]:
         """Return by code when the first visit of each patient with it starts."""

@@ -14,10 +14,10 @@ have gone by; and, unless ``recurrence`` is false, of each code whether the pati
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -25,6 +25,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
+from ehrsynth.disclosure import LEAST
 from ehrsynth.errors import expect
 from ehrsynth.layout import refuse_nan
 from ehrsynth.models import options
@@ -32,6 +33,7 @@ from ehrsynth.models.nn import warmup_cosine
 from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.calendar import DIES, FIRST, GAP
 from ehrsynth.models.visits.event_transformer_network import EventNetwork, Read
+from ehrsynth.models.visits.event_transformer_stream import SoFar, Stream, places, status_of, stream_of, times_of
 from ehrsynth.models.visits.event_transformer_tokens import Tokens
 from ehrsynth.models.visits.history import usual_odds
 from ehrsynth.models.visits.stepwise import Step, Stepwise
@@ -41,52 +43,7 @@ from ehrsynth.visits import Integers, Visits, VisitSchema
 
 PATIENTS = 64  # whose likelihood is computed at a time
 FEW_STEPS = 500  # of a training that ends before it has learned much
-YEAR, VISITS = 365.0, 8.0  # that days and numbers of visits are told against
-
-
-@dataclass(frozen=True, eq=False)
-class SoFar:
-    """What is known of k patients.
-
-    Attributes:
-        row: [k, s], encoded.
-        first: [k], the place of the first visit's date in its law.
-        number: int64 [k], visits so far.
-        elapsed: [k], days from the first to the latest.
-        ever, latest: bool [k, codes], the codes so far, and of the latest visit.
-        read: what the network keeps of the tokens.
-        h: [k, width], after the last of them.
-    """
-
-    row: Tensor = field(repr=False)
-    first: Tensor = field(repr=False)
-    number: Tensor = field(repr=False)
-    elapsed: Tensor = field(repr=False)
-    ever: Tensor = field(repr=False)
-    latest: Tensor = field(repr=False)
-    read: Read = field(repr=False)
-    h: Tensor = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Stream:
-    """The tokens of b patients, a start and l more at most.
-
-    Attributes:
-        row: [b, s], encoded.
-        lengths: int64 [b], tokens of each beside the start.
-        tokens: int64 [b, 1 + l].
-        visit: int64 [b, 1 + l], the visit of each token among those of all; zero for starts.
-        times: [b, 1 + l, 4].
-        status: int64 [visits, codes], of the codes by rank before each visit.
-    """
-
-    row: Tensor = field(repr=False)
-    lengths: Tensor = field(repr=False)
-    tokens: Tensor = field(repr=False)
-    visit: Tensor = field(repr=False)
-    times: Tensor = field(repr=False)
-    status: Tensor = field(repr=False)
+A_VISIT = 4  # tokens beside codes and values: its kind, stay and end, and a gap or what ends the record
 
 
 class EventTransformer(Stepwise[SoFar]):
@@ -163,11 +120,15 @@ class EventTransformer(Stepwise[SoFar]):
             )
         self.best = copy.deepcopy(self.network).requires_grad_(False)
         self.unseen: tuple[Tensor, Visits] | None = None
+        self.longest = 0  # tokens that ten training records have
 
     @override
     def observe(self, static: Tensor, visits: Visits) -> None:
         """Learn dates and ranges, rank codes by prevalence, and start at how often each comes again."""
         super().observe(static, visits)
+        per_visit = A_VISIT + visits.codes_per_visit + visits.values_per_visit
+        lengths = np.bincount(visits.patient, per_visit, len(visits))
+        self.longest = int(np.sort(lengths)[-min(LEAST, len(visits)) :][0])
         odds = usual_odds(visits, len(self.order))
         self.order.copy_(odds[-1].argsort(descending=True, stable=True))
         if self.network.usual is not None:
@@ -188,8 +149,8 @@ class EventTransformer(Stepwise[SoFar]):
 
     def nats(self, network: EventNetwork, batch: VisitBatch) -> tuple[Tensor, Tensor]:
         """Return the nats [b] of the tokens of each patient, and how many these are."""
-        stream = self.stream(batch)
-        blocks = list(_blocks(stream.lengths, self.at_a_time))
+        stream = stream_of(batch, self.tokens, self.calendar.numbers, self.order, self.context)
+        blocks = list(stream.blocks(self.at_a_time))
         found = torch.zeros(len(batch), device=self.device)
         for rows in blocks:
             if len(blocks) > 1 and torch.is_grad_enabled():  # only one of them is in memory at a time
@@ -211,53 +172,6 @@ class EventTransformer(Stepwise[SoFar]):
         wanted = stream.tokens[rows, 1 : longest + 1][real]
         nats = cross_entropy(logits.masked_fill(~allowed, -torch.inf), wanted, reduction="none")
         return nats.new_zeros(len(rows)).index_add(0, real.nonzero()[:, 0], nats)
-
-    def stream(self, batch: VisitBatch) -> Stream:
-        """Return the tokens of patients, of ``context`` beside the start at most."""
-        b, t, numbers, codes = len(batch), batch.longest, self.calendar.numbers, len(self.order)
-        hot = batch.multi_hot(codes)
-        real = batch.real.flatten().nonzero().flatten()
-        owner, number = real // max(t, 1), real % max(t, 1)
-        flat = Step(
-            batch.gaps.flatten(), batch.kinds.flatten(), batch.stays.flatten(), hot.flatten(0, 1) > 0,
-            batch.values.flatten(0, 1),
-        ).of(real)  # fmt: skip
-        visit, token = self.tokens.of_visits(flat, number == 0, numbers, self._rank)
-        last = (batch.lengths.cumsum(0) - 1)[batch.lengths > 0]
-        dies = batch.dies[batch.lengths > 0]
-        death = (self.tokens.death.start + numbers.range_of(DIES, dies)).where(dies.isfinite(), self.tokens.end)
-        visit, token = torch.cat([visit, last]), torch.cat([token, death])
-        order = visit.argsort(stable=True)  # what ends a record comes after its last visit
-        visit, token = visit[order], token[order]
-
-        patient = owner[visit]
-        counts = torch.bincount(patient, minlength=b)
-        place = torch.arange(len(patient), device=self.device) - (counts.cumsum(0) - counts)[patient] + 1
-        lengths = counts.clamp(max=self.context)
-        kept = place <= self.context
-        patient, place, visit, token = patient[kept], place[kept], visit[kept], token[kept]
-        longest = int(lengths.max())
-        tokens = torch.full((b, 1 + longest), self.tokens.start, device=self.device)
-        tokens[patient, place] = token
-        visits = torch.zeros_like(tokens)
-        visits[patient, place] = visit
-        first = numbers.place_of(FIRST, batch.first)
-        elapsed = batch.gaps.cumsum(1).flatten()[real]
-        times = _times(first, torch.zeros_like(first), torch.zeros_like(first))[:, None].repeat(1, 1 + longest, 1)
-        times[patient, place] = _times(first[patient], number[visit] + 1.0, elapsed[visit])
-
-        before = (hot.cumsum(1) - hot).flatten(0, 1)[real] > 0
-        latest = torch.cat([torch.zeros_like(hot[:, :1]), hot[:, :-1]], dim=1).flatten(0, 1)[real] > 0
-        return Stream(batch.static, lengths, tokens, visits, times, self._status(before, latest))
-
-    @property
-    def _rank(self) -> Tensor:
-        """The rank of each code, [codes]."""
-        return self.order.argsort()
-
-    def _status(self, ever: Tensor, latest: Tensor) -> Tensor:
-        """Return what is known of the codes [k, codes] by rank: 0 never, 1 in the latest visit, 2 before only."""
-        return torch.where(latest, 1, 2 * ever.long())[:, self.order]
 
     def configure_optimizers(self) -> Any:
         """AdamW: a warm-up, then a cosine to zero at the end of the budget."""
@@ -309,34 +223,27 @@ class EventTransformer(Stepwise[SoFar]):
         number, elapsed = torch.zeros(k, dtype=torch.int64, device=self.device), torch.zeros_like(first)
         none = torch.zeros(k, len(self.order), dtype=torch.bool, device=self.device)
         tokens = torch.full((k, 1), self.tokens.start, device=self.device)
-        h, read = self.best.read(tokens, static, _times(first, number, elapsed)[:, None])
+        h, read = self.best.read(tokens, static, times_of(first, number, elapsed)[:, None])
         return SoFar(static, first, number, elapsed, none, none, read, h[:, -1])
 
     @override
     def after(self, state: SoFar, visit: Step) -> SoFar:
         k, number = len(state.h), state.number + 1
         elapsed = state.elapsed + visit.gaps.float().where(state.number > 0, 0.0)
-        owner, token = self.tokens.of_visits(visit, state.number == 0, self.calendar.numbers, self._rank)
-        counts = torch.bincount(owner, minlength=k)
-        place = torch.arange(len(owner), device=self.device) - (counts.cumsum(0) - counts)[owner]
+        owner, token = self.tokens.of_visits(visit, state.number == 0, self.calendar.numbers, self.order.argsort())
+        place, counts = places(owner, k)
         tokens = torch.full((k, int(counts.max())), self.tokens.visit_end, device=self.device)
         tokens[owner, place] = token
-        times = _times(state.first, number, elapsed)[:, None].expand(-1, tokens.shape[1], -1)
+        times = times_of(state.first, number, elapsed)[:, None].expand(-1, tokens.shape[1], -1)
         valid = torch.arange(tokens.shape[1], device=self.device) < counts[:, None]
         h, read = self.best.read(tokens, state.row, times, valid, state.read)
         h = h[torch.arange(k, device=self.device), counts - 1]
-        return SoFar(
-            state.row, state.first, number, elapsed, state.ever | visit.codes, visit.codes,
-            read.packed(self.context), h,
-        )  # fmt: skip
+        read, ever = read.packed(self.context), state.ever | visit.codes
+        return SoFar(state.row, state.first, number, elapsed, ever, visit.codes, read, h)
 
     @override
     def of_some(self, state: SoFar, rows: Tensor) -> SoFar:
-        some: dict[str, Any] = {}
-        for name in SoFar.__dataclass_fields__:
-            part = getattr(state, name)
-            some[name] = part.of(rows) if isinstance(part, Read) else part[rows]
-        return SoFar(**some)
+        return state.of(rows)
 
     @override
     def going_on(self, state: SoFar, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -361,9 +268,9 @@ class EventTransformer(Stepwise[SoFar]):
             token = self._drawn(h, None, (only & self.tokens.usable(numbers)).expand(k, -1), generator)
             gaps = numbers.drawn(GAP, token - gap.start, generator)
             elapsed = elapsed + gaps.float()
-            times = _times(state.first, number, elapsed)
+            times = times_of(state.first, number, elapsed)
             h, read = self._next(token, state.row, times, read)
-        times, status = _times(state.first, number, elapsed), self._status(state.ever, state.latest)
+        times, status = times_of(state.first, number, elapsed), status_of(state.ever, state.latest)[:, self.order]
         said = torch.zeros(k, self.tokens.size, dtype=torch.bool, device=self.device)
         rows = torch.arange(k, device=self.device)  # whose visits have not ended
         while True:
@@ -393,25 +300,14 @@ class EventTransformer(Stepwise[SoFar]):
 
     @override
     def remarks(self, steps: float) -> Iterator[str]:
-        """Say that a training ends before the rate has risen."""
+        """Say that a training ends before it has learned much, or that longer records are cut, if ten or more are."""
+        if self.longest > self.context:
+            yield (
+                f"model.context={self.context}: training records have up to {self.longest:,} tokens, of which only the"
+                " first are learned from; set more, which costs time"
+            )
         if steps < FEW_STEPS:
             yield (
                 f"trainer.max_epochs: the training has {steps:.0f} steps, {FEW_STEPS} or more are wanted; set more"
                 " epochs (it stops by itself when validation patients get no likelier), or a smaller data.batch_size"
             )
-
-
-def _times(first: Tensor, number: Tensor, elapsed: Tensor) -> Tensor:
-    """Return when tokens are, [n, 4]: the place of the first visit's date, visits, and days in two ways."""
-    days = elapsed.clamp(min=0)
-    return torch.stack([first, number / (number + VISITS), days / (days + YEAR), days.log1p() / VISITS], dim=1).float()
-
-
-def _blocks(lengths: Tensor, most: int) -> Iterator[Tensor]:
-    """Yield rows of similar length, whose tokens, start and padding included, are ``most`` or those of one row."""
-    order = lengths.argsort(descending=True, stable=True)
-    longest, start = lengths[order].tolist(), 0
-    while start < len(order):
-        size = max(most // (longest[start] + 1), 1)
-        yield order[start : start + size]
-        start += size
