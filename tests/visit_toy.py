@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from ehrsynth.constraints.over_time import NeverBefore, NothingAfterDeath
 from ehrsynth.evaluation.evaluator import RealVisits
 from ehrsynth.visits import DAY, UNKNOWN, Code, Measurement, Visits, VisitSchema, ragged
 
@@ -82,7 +83,8 @@ def simulated(n: int, seed: int) -> Visits:
 
 def real_visits(train: int = 500, holdout: int = 500, seed: int = 0) -> RealVisits:
     """R and H from one source."""
-    return RealVisits(SCHEMA, simulated(train, seed), simulated(holdout, seed + 1000))
+    rules = NothingAfterDeath(), NeverBefore("rx_0", "dx_250")
+    return RealVisits(SCHEMA, simulated(train, seed), simulated(holdout, seed + 1000), rules)
 
 
 def visits_of(patients: list[list[tuple[float, list[int]]]], **changes: np.ndarray) -> Visits:

@@ -1,15 +1,20 @@
 """Patients through time, from raw tables to the report: one command each, as for rows."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import ehrsynth
+from ehrsynth.constraints.over_time import RulesOverTime
+from ehrsynth.data.sources.meds.standard import validated
 from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.visits import UNKNOWN
 from tests.conftest import Cli
 
 ASKED = """\
@@ -18,6 +23,7 @@ _convert_: all
 evaluators:
   - _target_: ehrsynth.evaluation.temporal.counts.VisitCounts
   - _target_: ehrsynth.evaluation.temporal.gaps.Gaps
+  - _target_: ehrsynth.evaluation.temporal.rules.RuleViolation
   - _target_: ehrsynth.evaluation.privacy.sequences.CopiedVisits
 """
 ROWS = """\
@@ -136,6 +142,81 @@ def test_patients_that_were_asked_for(
     np.testing.assert_array_equal(starts.dropna().astype("datetime64[us]").astype(np.int64), first)
 
 
+def test_visits_that_were_asked_for(study: Path, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    (run,) = study.glob("markov/*")
+    schema = Trajectories.open(Path(RunFolder(run).provenance["matrix"]["folder"])).visit_schema
+    code = schema.codes[int(np.bincount(ehrsynth.generate(run, 100).visits.codes).argmax())].name
+    asked = f"condition.ever.{code}=1", "condition.dies=0", "condition.sex=M"
+    assert cli("generate", f"run={run}", "n=20", f"out={tmp_path / 'men'}", *asked) == 0
+    assert f"condition ever.{code}=1, dies=0: " in capsys.readouterr().out
+    events = pd.read_parquet(tmp_path / "men" / "data")
+    with_code = events.loc[events["code"].str.endswith(f"//{code}"), "subject_id"]
+    assert with_code.nunique() == 20
+    assert not (events["code"] == "MEDS_DEATH").any()
+    assert (events.loc[events["code"].str.startswith("GENDER"), "code"] == "GENDER//M").sum() == 20
+    how = json.loads((tmp_path / "men.provenance.json").read_text(encoding="utf-8"))["how"]
+    assert how["ways"] == {"sex": "exact", f"ever.{code}": "rejection", "dies": "rejection"}
+    assert how["drawn"] >= how["accepted"] >= 20
+
+
+def test_rules_over_time_are_proposed_kept_and_scored(
+    study: Path, conf: Path, patients: Path, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declared = tmp_path / "constraints.yaml"
+    content = yaml.safe_load((patients / "constraints.yaml").read_text(encoding="utf-8"))
+    drugs = [entry for entry in content["over_time"] if entry["rule"] == "only_after"]
+    assert len(drugs) > 3  # the hospital gives each drug for one diagnosis
+    content["over_time"] = drugs
+    declared.write_text(yaml.safe_dump(content), encoding="utf-8")
+    data = tmp_path / "ruled"
+    recipe = "form=trajectories", "source=demo_visits", "source.n=300"
+    assert cli("prepare", *recipe, f"constraints={declared}", f"out={data}") == 0
+    rules = RulesOverTime(Trajectories.open(data).over_time, Trajectories.open(data).visit_schema)
+    assert len(rules) == len(drugs)
+    same = options(conf, data, tmp_path / "runs")
+    assert cli("train", *same, "model=visits/markov", "constraints.policy=repair") == 0
+    (report,) = (tmp_path / "runs").glob("ruled/markov/*/report.json")
+    scores = {score["metric"]: score for score in json.loads(report.read_text(encoding="utf-8"))["scores"]}
+    assert scores["temporal/rule_violation"]["value"] == 0
+    assert scores["temporal/rule_violation"]["anchors"]["train_copy"] == 0
+    assert RunFolder.open(report.parent).provenance["over_time"]["share_broken"] > 0.1
+    capsys.readouterr()
+    for policy in ("keep", "reject", "repair"):
+        drawn = ehrsynth.generate(report.parent, 30, policy=policy)
+        assert rules.broken(drawn.visits).any() == (policy == "keep")
+    assert cli("generate", f"run={report.parent}", "n=30", f"out={tmp_path / 'd'}", "constraints.policy=reject") == 0
+    assert "constraints.policy=reject: " in capsys.readouterr().out
+
+
+def test_records_of_patients_go_on(study: Path, patients: Path, tmp_path: Path, cli: Cli) -> None:
+    (run,) = study.glob("chronicle/*")
+    asked = f"run={run}", "continue=validation", "after=2", "draws=2"
+    assert cli("generate", *asked, f"out={tmp_path / 'split'}") == 0
+    assert cli("generate", *asked, f"continue={patients}/validation", f"out={tmp_path / 'folder'}") == 0
+    data = Trajectories.open(patients)
+    visits = data.visits("validation")
+    some = visits.per_patient >= 2
+    numbers = data.static("validation")["subject_id"].to_numpy()[some]
+    second = visits.offsets[:-1][some] + 1
+    ends = np.where(visits.ends[second] == UNKNOWN, visits.starts[second], visits.ends[second])
+    draws = [pd.read_parquet(tmp_path / "split" / f"{number}.parquet") for number in range(2)]
+    assert not draws[0].equals(draws[1])
+    for number, events in enumerate(draws):
+        pd.testing.assert_frame_equal(events, pd.read_parquet(tmp_path / "folder" / f"{number}.parquet"))
+        assert set(events["subject_id"]) <= set(numbers)
+        if find_spec("meds") is not None:
+            validated(tmp_path / "split" / f"{number}.parquet", "DataSchema")
+        assert events["subject_id"].nunique() > len(numbers) / 3
+        predicted = pd.Series(ends.astype("datetime64[us]"), numbers).reindex(events["subject_id"])
+        np.testing.assert_array_equal(events["prediction_time"], predicted)
+        assert (events["time"] >= events["prediction_time"]).all()
+        assert (events.groupby("subject_id")["time"].diff().dropna() >= pd.Timedelta(0)).all()
+        assert not events["code"].str.startswith(("MEDS_BIRTH", "STATIC", "GENDER")).any()
+        assert events["code"].str.startswith(("HOSPITAL_ADMISSION", "VISIT")).any()
+    assert sorted(path.name for path in (tmp_path / "split").iterdir()) == ["0.parquet", "1.parquet"]
+    assert (tmp_path / "split.provenance.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("verb", "asked", "said"),
     [
@@ -147,7 +228,7 @@ def test_patients_that_were_asked_for(
         ),
         ("train", "model=visits/markov temporal.model.draws=0", "temporal.model.draws=0: a whole number, at least 1"),
         ("train", "model=visits/markov privacy=dp", "privacy=dp: no model of trajectories can be private yet"),
-        ("train", "model=visits/markov constraints.weight=1", "constraints.weight and .policy: of rows alone"),
+        ("train", "model=visits/markov constraints.weight=1", "constraints.weight: of rows alone"),
         (
             "search",
             "model=visits/chronicle search.space.model.width=[8,16]",
@@ -156,6 +237,12 @@ def test_patients_that_were_asked_for(
         ("generate", "out={tmp}/some balance=sex", "balance: of rows alone so far"),
         ("generate", "out={tmp}", "out={tmp}: something is there"),
         ("generate", "out={tmp}/some condition.height=3", "condition.height: no such column"),
+        ("generate", "out={tmp}/some condition.first.lab=3", "condition.first.lab: the visits have codes of"),
+        ("generate", "out={tmp}/some condition.ever.zzz=1", "zzz is no code of the visits"),
+        ("generate", "out={tmp}/some continue=holdout n=3", "n: continue=holdout says whose records are to go on"),
+        ("generate", "out={tmp}/some continue=holdout after=0", "after=0: a whole number"),
+        ("generate", "out={tmp}/some continue=holdout after=999", "nobody in holdout has so many visits"),
+        ("generate", "out={tmp}/some continue={tmp}/gone", "no such folder"),
     ],
 )
 def test_what_cannot_be_is_said(

@@ -7,8 +7,11 @@ from typing import Any
 from ehrsynth.cli.console import WATCH, say
 from ehrsynth.cli.main import run
 from ehrsynth.cli.options import optional_path, path
+from ehrsynth.data.trajectories import load_visit_schema
 from ehrsynth.errors import OptionError, expect
+from ehrsynth.sampling.in_time import EVER
 from ehrsynth.schema import Schema
+from ehrsynth.study.continue_visits import WrittenContinuations
 from ehrsynth.study.generate import Written, generate
 from ehrsynth.study.generate_visits import WrittenVisits
 from ehrsynth.study.run_folder import RunFolder
@@ -26,6 +29,8 @@ OPTIONS = (
     "device",
     "reintroduce",
     "quote_formulas",
+    "after",
+    "draws",
     "model_class",
 )
 
@@ -35,7 +40,7 @@ def task(config: Mapping[str, Any]) -> None:
     options = {name: config[name] for name in OPTIONS}
     run, condition, boost, typed = path(config, "run"), config["condition"], config["boost"], config["typed"]
     if typed["condition"] or typed["boost"]:
-        columns = Schema.load(RunFolder.open(run).schema).names
+        columns = _names(RunFolder.open(run))
         condition = {**(condition or {}), **named(typed["condition"], columns)} if typed["condition"] else condition
         boost = {**(boost or {}), **boosts(typed["boost"], columns)} if typed["boost"] else boost
     written = generate(
@@ -46,14 +51,26 @@ def task(config: Mapping[str, Any]) -> None:
         boost=boost,
         policy=_policy(config["constraints"]),
         merge=optional_path(config, "merge"),
+        prefixes=optional_path(config, "continue"),
         watch=WATCH,
         **options,
     )
     if isinstance(written, WrittenVisits):
         say(f"{written.patients:,} patients, {written.visits:,} visits  {written.folder}")
         return
+    if isinstance(written, WrittenContinuations):
+        say(f"{written.patients:,} patients, {written.draws:,} continuations of each  {written.folder}")
+        return
     assert isinstance(written, Written)
     say(f"{written.rows:,} records x {written.columns} columns  {written.file}")
+
+
+def _names(run: RunFolder) -> tuple[str, ...]:
+    """Return what can be asked for by name: columns and, through time, codes ever."""
+    columns = tuple(Schema.load(run.schema).names)
+    if not run.visits.is_file():
+        return columns
+    return *columns, *(f"{EVER}{code.name}" for code in load_visit_schema(run.visits).codes)
 
 
 def named(conditions: Iterable[str], columns: Iterable[str]) -> dict[str, str]:

@@ -26,6 +26,7 @@ TEXTS = {
         "sensitive",
         "device",
         "conditions",
+        "continue",
         "balance",
         "post_selection",
         "study",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ehrsynth.constraints.base import Constraint
+from ehrsynth.constraints.over_time import RuleOverTime
 from ehrsynth.constraints.rules import AtMost, Exclusive, Implies, OneHot, OnlyIf, Range
 from ehrsynth.errors import SchemaError
 from ehrsynth.files import read_object, write_json
@@ -76,9 +77,10 @@ def require_columns(rule: Constraint, layout: Layout) -> None:
             raise SchemaError(f"{rule.describe()!r}: the schema has no {rule.over} column {name!r}")
 
 
-def save(path: Path, constraints: Sequence[Constraint]) -> None:
-    """Write ``constraints.json``."""
-    write_json(path, {"version": 1, "constraints": [constraint.to_dict() for constraint in constraints]})
+def save(path: Path, constraints: Sequence[Constraint], over_time: Sequence[RuleOverTime] = ()) -> None:
+    """Write ``constraints.json``, of trajectories with the rules over time."""
+    more = {"over_time": [rule.to_dict() for rule in over_time]} if over_time else {}
+    write_json(path, {"version": 1, "constraints": [constraint.to_dict() for constraint in constraints], **more})
 
 
 def load(path: Path, schema: Schema) -> tuple[Constraint, ...]:

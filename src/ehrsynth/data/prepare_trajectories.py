@@ -19,6 +19,7 @@ from ehrsynth.data.matrix import PROVENANCE
 from ehrsynth.data.plan import PLAN, Prepared
 from ehrsynth.data.prepare import RULES_TO_EDIT, Gathered, Recipe, filled, fitted, gather, provenance_of
 from ehrsynth.data.proposals.file import write_rules
+from ehrsynth.data.proposals.over_time import over_time_of, write_over_time
 from ehrsynth.data.proposals.propose import rules_of
 from ehrsynth.data.store import Store
 from ehrsynth.data.trajectories import OUTPUTS, STATIC, VISITS_JSON, Trajectories, save_visits
@@ -64,14 +65,17 @@ def prepare_trajectories(
         schema, parts = _told_once(gathered, prepared, visits)
         progress("finding rules")
         found_rules, step = rules_of(recipe.constraints, schema, parts["train"])
+        over_time = over_time_of(recipe.constraints, visit_schema, visits["train"])
+        step["detail"]["rules over time"] = len(over_time)
         gathered = _of_columns(gathered, collected.coverage)
         placed = {"step": "visits", "columns": len(schema.columns), "detail": found}
         provenance = provenance_of(identity, gathered, parts, schema, placed, step)
         provenance["visits"] = {part: _size(visits[part]) for part in visits}
         progress("writing")
         aside.mkdir(parents=True)
-        rules.save(aside / "constraints.json", found_rules)
+        rules.save(aside / "constraints.json", found_rules, over_time)
         write_rules(aside / RULES_TO_EDIT, found_rules, schema, parts["train"], parts["holdout"])
+        write_over_time(aside / RULES_TO_EDIT, over_time, visit_schema, visits)
         schema.save(aside / "schema.json")
         prepared.plan.save(aside / PLAN)
         write_json(aside / VISITS_JSON, visit_schema.to_dict())

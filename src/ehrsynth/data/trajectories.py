@@ -5,7 +5,7 @@ visits.json         what visits are made of: kinds, codes, measurements (``ehrsy
 train/, validation/, holdout/
     static.parquet  a row for each patient, with ``subject_id``
     offsets.npy, starts.npy, ...    the arrays of ``ehrsynth.visits.Visits``, in the order of these rows
-constraints.json    rules that the static rows of training keep
+constraints.json    rules that the static rows of training keep, and those that the visits do, over time
 provenance.json     how it was made, with the SHA-256 of every file
 """
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ehrsynth import constraints as rules
 from ehrsynth.constraints import Constraint
+from ehrsynth.constraints.over_time import RuleOverTime, load_over_time
 from ehrsynth.data.matrix import PROVENANCE, check_subjects, read_records
 from ehrsynth.data.split import SPLITS
 from ehrsynth.data.table_files import read_table
@@ -52,6 +53,7 @@ class Trajectories:
         schema: the columns of what is said of a patient once.
         visit_schema: what visits are made of.
         constraints: rules that the static rows of training keep.
+        over_time: rules that the visits of training patients keep.
         provenance: source, options, versions, counts after each step, hashes.
         parts: of its patients that may be looked at.
     """
@@ -62,6 +64,7 @@ class Trajectories:
         self.schema = Schema.load(folder / "schema.json")
         self.visit_schema = load_visit_schema(folder / VISITS_JSON)
         self.constraints: tuple[Constraint, ...] = rules.load(folder / "constraints.json", self.schema)
+        self.over_time: tuple[RuleOverTime, ...] = load_over_time(folder / "constraints.json", self.visit_schema)
         self.provenance = read_object(folder / PROVENANCE, outputs=dict)
         self._records: dict[str, Records] = {}
         self._visits: dict[str, Visits] = {}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehrsynth.constraints import Constraint
+from ehrsynth.constraints.over_time import RuleOverTime
 from ehrsynth.errors import EhrsynthError, OptionError
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.memory import Memory, Shared
@@ -82,6 +83,7 @@ class RealVisits:
         schema: what the visits are made of.
         train: R, the patients the generator was trained on.
         holdout: H, real patients it never saw (the validation patients while a run is still choosing).
+        over_time: rules that were declared for the visits.
         subgroups: of H, by a label such as ``sex=F``: which of its patients [n] belong to it; none if nobody knows.
         seed: of the draws that all evaluators must share, such as groups of patients. A suite puts its own here.
         shared: what several evaluators need for the same synthetic visits, done once.
@@ -92,6 +94,7 @@ class RealVisits:
     schema: VisitSchema
     train: Visits
     holdout: Visits
+    over_time: tuple[RuleOverTime, ...] = ()
     subgroups: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False, compare=False)
     seed: int = 0
     shared: Shared = field(default_factory=Shared, init=False, repr=False, compare=False)

@@ -35,6 +35,7 @@ from ehrsynth.study.asked import (
 from ehrsynth.study.blend import cohort_of, interleaved, outside
 from ehrsynth.study.calibration import calibration_asked
 from ehrsynth.study.chain import Input, append, log_beside
+from ehrsynth.study.continue_visits import WrittenContinuations, continue_visits
 from ehrsynth.study.generate_visits import SyntheticPatients, WrittenVisits, generate_visits
 from ehrsynth.study.loaded_run import loaded_run
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
@@ -83,9 +84,12 @@ def generate(
     device: str = "auto",
     reintroduce: bool | str = False,
     quote_formulas: bool = False,
+    prefixes: str | Path | None = None,
+    after: int | None = None,
+    draws: int = 1,
     model_class: type[SyntheticModel] | str | None = None,
     watch: Watch = NOBODY,
-) -> pd.DataFrame | Written | SyntheticPatients | WrittenVisits:
+) -> pd.DataFrame | Written | SyntheticPatients | WrittenVisits | WrittenContinuations:
     """Draw records from the chosen checkpoint of a finished run.
 
     A model is given what it can be conditioned on; what it cannot is met by drawing records until enough have it. A
@@ -93,7 +97,8 @@ def generate(
     ``OUT.log.jsonl`` binds both to the run, see ``verify``.
 
     Of a run over patients through time ``out`` is a folder, a MEDS dataset; without one their rows and visits are
-    returned. What can be asked of them is ``condition``, of what is said of a patient once.
+    returned. What can be asked of them is ``condition``, of what is said of a patient once and of their visits, and
+    ``policy``, of rules over time. ``prefixes`` asks for what may follow the first visits of real patients.
 
     Args:
         run: the run, or its folder.
@@ -121,6 +126,10 @@ def generate(
         reintroduce: add codes that were too rare to train on, drawn at their training prevalence; ``"demographics"``
             draws them where they belong by age, sex and the like.
         quote_formulas: in a CSV, put an apostrophe before texts that a spreadsheet would take for a formula.
+        prefixes: whose records are to go on: ``train``, ``validation`` or ``holdout`` of the run's own patients, or a
+            trajectories folder; what follows is written to the folder ``out``, a file for each of ``draws``.
+        after: visits of each of them that are given, all by default.
+        draws: continuations of each.
         model_class: of the run, if it is not one of this package; a name is imported, so it must be one you trust.
         watch: who is told what happens.
 
@@ -140,12 +149,19 @@ def generate(
         of_rows = {
             **{"conditions": conditions, "balance": balance, "boost": boost, "post_selection": post_selection},
             **{"guidance": guidance, "calibrate": calibrate, "pool": pool, "exact": exact, "merge": merge, "mix": mix},
-            **{"constraints.policy": None if policy == "keep" else policy, "reintroduce": reintroduce or None},
+            **{"reintroduce": reintroduce or None},
         }
         for name, value in of_rows.items():
             if value:
                 raise OptionError(f"{name}: of rows alone so far; {through_time.shown} draws patients through time")
-        return generate_visits(through_time, n, out, seed, condition, device, model_class, watch)
+        if prefixes is not None:
+            for name, given in {"n": n, "condition": condition, "constraints.policy": policy != "keep"}.items():
+                if given:
+                    raise OptionError(f"{name}: continue={prefixes} says whose records are to go on; leave it out")
+            return continue_visits(through_time, prefixes, after, draws, out, seed, device, model_class, watch)
+        return generate_visits(through_time, n, out, seed, condition, policy, device, model_class, watch)
+    if prefixes is not None:
+        raise OptionError(f"continue={prefixes}: of patients through time alone; the run draws rows")
     _check_output(out, quote_formulas)
     require_one_question(n, condition, conditions, balance, boost, post_selection, merge, mix, reintroduce)
     loaded = loaded_run(run, device, model_class, watch)

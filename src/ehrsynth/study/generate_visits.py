@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 
+from ehrsynth.constraints.over_time import RulesOverTime, load_over_time
+from ehrsynth.constraints.policy import Policy
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.meds_out import write_meds
 from ehrsynth.errors import OptionError
 from ehrsynth.files import sha256, write_json
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.visits.base import VisitModel, load_visit_model
-from ehrsynth.sampling.patients import drawn_patients
+from ehrsynth.sampling.acceptance import Acceptance
+from ehrsynth.sampling.in_time import InTime, in_time, is_in_time
+from ehrsynth.sampling.patients import accepted_patients, drawn_patients
 from ehrsynth.sampling.wanted import conditions, wanted
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
@@ -23,7 +27,7 @@ from ehrsynth.study.loaded_run import model_class_of, torch_device
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import whole
 from ehrsynth.study.watch import Watch
-from ehrsynth.visits import Visits
+from ehrsynth.visits import Visits, VisitSchema
 
 
 class SyntheticPatients(NamedTuple):
@@ -57,6 +61,7 @@ def generate_visits(
     out: str | Path | None,
     seed: int,
     condition: Mapping[str, object] | None,
+    policy: Policy,
     device: str,
     model_class: type | str | None,
     watch: Watch,
@@ -68,53 +73,135 @@ def generate_visits(
         n: patients; as many as the run had in training by default.
         out: a folder to be made, a MEDS dataset; without one the patients are returned.
         seed: of the draws.
-        condition: what all patients must have of what is said of them once.
+        condition: what all patients must have: of what is said of them once, or of their visits, see
+            ``sampling.in_time``.
+        policy: of patients who break the rules over time of the run's data, see ``sampling.accepted_patients``.
         device: ``auto``, ``cpu``, ``cuda``.
         model_class: of the run, if it is not one of this package.
         watch: who is told what happens.
 
     Raises:
-        InputError: a file of the run is not as it was written, or an option is wrong.
+        InputError: a file of the run is not as it was written, an option is wrong, or hardly any patient that the model
+            draws has what is asked for.
     """
     if out is not None and Path(out).exists():
         raise OptionError(f"out={out}: something is there; a MEDS dataset is a folder that does not exist yet")
-    folder.require(folder.path / PROVENANCE)
-    folder.require(folder.chosen_checkpoint, folder.schema)
-    facts = folder.facts(model=str, rows={"train": int})
-    model = load_visit_model(
-        folder.chosen_checkpoint, Schema.load(folder.schema), model_class=model_class_of(model_class, VisitModel)
-    )
-    model = model.to(torch_device(device))
+    model, facts = loaded_model(folder, device, model_class)
     n = whole("n", facts["rows"]["train"] if n is None else n, least=1)
-    asked = wanted(model.schema, condition or {})
-    static = _given(model, conditions(model.schema, 1, asked), n, seed) if asked else None
+    once, over_time = _sorted(condition or {}, model.schema, model.visit_schema)
+    given = conditions(model.schema, 1, wanted(model.schema, once)) if once else None
+    rules = rules_over_time(folder, policy, model.visit_schema)
+    acceptance = Acceptance(
+        {**dict.fromkeys(once, "exact"), **dict.fromkeys(over_time.asked if over_time else (), "rejection")}
+    )
     with watch.bar("generating", n) as advance:
-        drawn = drawn_patients(model, n, seed, static, progress=lambda done: advance(done, None))
+        if over_time is None and rules is None:
+            static = None if given is None else _given(model, given, n, seed)
+            drawn = drawn_patients(model, n, seed, static, progress=lambda done: advance(done, None))
+        else:
+            drawn = accepted_patients(
+                model,
+                n,
+                seed,
+                acceptance,
+                rows=lambda count, seed: None if given is None else _given(model, given, count, seed),
+                asked=over_time,
+                rules=rules,
+                policy=policy,
+                progress=lambda done: advance(done, None),
+            )
+    _tell(watch, acceptance, over_time, policy)
     told = Encoder(model.schema).decode(drawn.static)
     if out is None:
         return SyntheticPatients(told, drawn.visits)
     written = WrittenVisits(write_meds(drawn.visits, model.visit_schema, told, Path(out)), n, drawn.visits.count)
-    checkpoint = folder.chosen_checkpoint
     options = {
         "n": n,
         "seed": seed,
         "device": model.device.type,
         "condition": {str(name): as_plain(value) for name, value in (condition or {}).items()},
+        "constraints.policy": policy,
     }
-    files = {
-        f"{written.folder.name}/{file.relative_to(written.folder).as_posix()}": sha256(file)
-        for file in sorted(written.folder.rglob("*.*"))
-    }
-    about = {"run_id": folder.path.name, "model": facts["model"], "checkpoint": checkpoint.name}
-    write_json(written.provenance, {"run": about, **options, "files": files})
+    how = {"how": acceptance.to_dict()} if acceptance.drawn else {}
+    note(folder, written.folder, written.provenance, {"model": facts["model"]}, options, how)
+    return written
+
+
+def loaded_model(
+    folder: RunFolder, device: str, model_class: type | str | None
+) -> tuple[VisitModel, Mapping[str, Any]]:
+    """Return the model of a run on a device, and what the run says of itself.
+
+    Raises:
+        InputError: a file of the run is missing, or not as it was written.
+    """
+    folder.require(folder.path / PROVENANCE)
+    folder.require(folder.chosen_checkpoint, folder.schema)
+    facts = folder.facts(model=str, rows={"train": int})
+    own_class = model_class_of(model_class, VisitModel)
+    model = load_visit_model(folder.chosen_checkpoint, Schema.load(folder.schema), model_class=own_class)
+    return model.to(torch_device(device)), facts
+
+
+def note(
+    folder: RunFolder,
+    made: Path,
+    provenance: Path,
+    about: Mapping[str, Any],
+    options: Mapping[str, Any],
+    more: Mapping[str, Any],
+) -> None:
+    """Write down beside a folder what made it, and bind both to the run."""
+    checkpoint = folder.chosen_checkpoint
+    files = {f"{made.name}/{file.relative_to(made).as_posix()}": sha256(file) for file in sorted(made.rglob("*.*"))}
+    run = {"run_id": folder.path.name, **about, "checkpoint": checkpoint.name}
+    write_json(provenance, {"run": run, **options, **more, "files": files})
     append(
-        log_beside(written.folder),
+        log_beside(made),
         "generate",
         options=options,
         inputs={name: Input.of(file) for name, file in {"checkpoint": checkpoint, "schema": folder.schema}.items()},
-        outputs={**files, written.provenance.name: sha256(written.provenance)},
+        outputs={**files, provenance.name: sha256(provenance)},
     )
-    return written
+
+
+def rules_over_time(folder: RunFolder, policy: Policy, schema: VisitSchema) -> RulesOverTime | None:
+    """Return the rules over time of the data that a run was trained on, if they are to be kept."""
+    if policy == "keep":
+        return None
+    folder.require(folder.constraints)
+    rules = RulesOverTime(load_over_time(folder.constraints, schema), schema)
+    if not len(rules):
+        raise OptionError(
+            f"constraints.policy={policy}: the data of {folder.shown} have no rules over time; declare some in their"
+            " constraints.yaml, and prepare them with constraints=FILE"
+        )
+    return rules
+
+
+def _sorted(
+    asked: Mapping[str, object], schema: Schema, visit_schema: VisitSchema
+) -> tuple[dict[str, object], InTime | None]:
+    """Return what is asked of rows, and what of visits."""
+    later = {str(name): value for name, value in asked.items() if name not in schema.by_name and is_in_time(str(name))}
+    once = {str(name): value for name, value in asked.items() if str(name) not in later}
+    for name in once:
+        if name not in schema.by_name:
+            raise OptionError(
+                f"condition.{name}: no such column; the model's schema has {', '.join(schema.names)}, and of visits"
+                f" there are first.{next(iter(visit_schema.domains), 'DOMAIN')}=CODE, ever.CODE=1 and dies=1"
+            )
+    return once, in_time(visit_schema, later) if later else None
+
+
+def _tell(watch: Watch, acceptance: Acceptance, asked: InTime | None, policy: Policy) -> None:
+    """Say how patients came to be what was asked for."""
+    if asked is not None:
+        watch.say(f"condition {asked}: {100 * acceptance.share:.1f} % of {acceptance.drawn:,} patients drawn had it")
+    if policy != "keep":
+        broken = f"{100 * acceptance.broken / max(acceptance.accepted, 1):.2f} % of {acceptance.accepted:,} patients"
+        mended = f", {acceptance.changed:,} codes and dates were changed" if policy == "repair" else ""
+        watch.say(f"constraints.policy={policy}: {broken} broke a rule over time{mended}")
 
 
 def _given(model: VisitModel, condition: Condition, n: int, seed: int) -> torch.Tensor:

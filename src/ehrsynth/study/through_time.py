@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ehrsynth.callbacks.evaluate import checkpoint_path
 from ehrsynth.callbacks.evaluate_visits import EvaluateVisits
+from ehrsynth.constraints.over_time import RulesOverTime
 from ehrsynth.data.encoding import Encoder, extremes, fill_missing, rescaled
 from ehrsynth.data.meds_out import write_meds
 from ehrsynth.data.row_view import RowView
@@ -31,7 +32,8 @@ from ehrsynth.files import sha256
 from ehrsynth.layout import Records
 from ehrsynth.models.visits.base import VisitModel, load_visit_model
 from ehrsynth.reporting.summary import alarms
-from ehrsynth.sampling.patients import Patients, drawn_patients
+from ehrsynth.sampling.acceptance import Acceptance
+from ehrsynth.sampling.patients import Patients, accepted_patients, drawn_patients
 from ehrsynth.seeding import derive, torch_rng
 from ehrsynth.study.anchors import shared_anchors
 from ehrsynth.study.asked_of_model import AskedOfModel, truncated
@@ -47,7 +49,7 @@ from ehrsynth.study.watch import Watch
 from ehrsynth.tracking import Tracker
 from ehrsynth.visits import Visits
 
-OF_ROWS = {"rows": "rows.oversample, rows.reweight and rows.only", "constraints": "constraints.weight and .policy"}
+OF_ROWS = {"rows": "rows.oversample, rows.reweight and rows.only", "constraints": "constraints.weight"}
 
 
 class Judged:
@@ -65,7 +67,9 @@ class Judged:
         train, other = (rescaled(each, self._view.schema, self._scale) for each in (train, other))
         declared = tuple(rule.bound_to(self._scale) for rule in data.constraints)
         self.rows = RealData(self._scale, train, other, declared)
-        self.visits = RealVisits(data.visit_schema, data.visits("train"), data.visits(held_out), _groups(self.rows))
+        self.visits = RealVisits(
+            data.visit_schema, data.visits("train"), data.visits(held_out), data.over_time, _groups(self.rows)
+        )
 
     def rows_of(self, static: Records, visits: Visits) -> Records:
         """Return synthetic patients as rows, on the scale of the real ones."""
@@ -119,7 +123,7 @@ def fit(spec: Spec, data: Trajectories, folder: RunFolder, tracker: Tracker, wat
     """
     start = perf_counter()
     for name, options in OF_ROWS.items():
-        usual = UNRULED if name == "constraints" else {}
+        usual = {**UNRULED, "policy": spec.constraints["policy"]} if name == "constraints" else {}
         if any(value for key, value in getattr(spec, name).items() if value != usual.get(key)):
             raise OptionError(f"{options}: of rows alone so far; leave them out where data are trajectories")
     model: VisitModel = model_of(spec, VisitModel, "rows", schema=data.schema, visit_schema=data.visit_schema)
@@ -178,8 +182,17 @@ def hand_over(
     n = spec.n or len(data.visits("train"))
     device = torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
     model = load_visit_model(chosen, data.schema, data.visit_schema, model_class).to(device)
+    rules, policy = RulesOverTime(data.over_time, data.visit_schema), spec.constraints["policy"]
+    acceptance, drawing_seed = Acceptance(), derive(spec.seed, "hand over")
     with watch.bar("generating", n) as advance:
-        drawn = drawn_patients(model, n, derive(spec.seed, "hand over"), progress=lambda done: advance(done, None))
+
+        def told(done: int) -> None:
+            advance(done, None)
+
+        if policy == "keep" or not len(rules):
+            drawn = drawn_patients(model, n, drawing_seed, progress=told)
+        else:
+            drawn = accepted_patients(model, n, drawing_seed, acceptance, rules=rules, policy=policy, progress=told)
     drawn.visits.check(data.visit_schema, folder.shown)
     shutil.rmtree(folder.synthetic_visits, ignore_errors=True)  # of an attempt that was interrupted after this
     write_meds(drawn.visits, data.visit_schema, Encoder(data.schema).decode(drawn.static), folder.synthetic_visits)
@@ -199,7 +212,10 @@ def hand_over(
     evaluation = _with_model(evaluation, spec, data, model, watch)
     seconds["evaluate"] = perf_counter() - start - seconds["anchors"]
 
-    finish(spec, data, folder, evaluation, choice, tracker, seconds, keeps_rows=model_class.keeps_rows, more={})
+    broken = acceptance.broken / acceptance.accepted if acceptance.drawn else float(rules.broken(drawn.visits).mean())
+    kept = {"rules": len(rules), "policy": policy, "drawn": acceptance.drawn or n, "share_broken": broken}
+    more = {"over_time": {**kept, "changed": acceptance.changed}} if len(rules) else {}
+    finish(spec, data, folder, evaluation, choice, tracker, seconds, keeps_rows=model_class.keeps_rows, more=more)
 
 
 def judged(

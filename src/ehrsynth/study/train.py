@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ehrsynth import constraints as rules
+from ehrsynth.constraints.over_time import RuleOverTime
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import Recipe
 from ehrsynth.data.trajectories import Trajectories
@@ -207,8 +208,10 @@ def _begin(spec: Spec, data: Matrix | Trajectories, folder: RunFolder) -> About:
     folder.report.unlink(missing_ok=True)  # until everything is there again
     write_text(folder.config, dumped(spec.config))
     data.schema.save(folder.schema)
+    over_time: tuple[RuleOverTime, ...] = ()
     if isinstance(data, Trajectories):
         write_json(folder.visits, data.visit_schema.to_dict())
-    rules.save(folder.constraints, data.constraints)
+        over_time = data.over_time
+    rules.save(folder.constraints, data.constraints, over_time)
     study, run_id = folder.path.parents[1].name, folder.path.name
     return About(study, spec.model_name, spec.seed, data.name, data.fingerprint, run_id)

@@ -36,9 +36,9 @@ def write_rules(path: Path, rules: Sequence[Constraint], schema: Schema, train: 
         plain = {key: value for key, value in rule.to_dict().items() if not key.endswith("bounds")}
         for_people = {
             "words": rule.describe(lambda name: say.get(name, name)),
-            "support": _shown(here.support),
-            **({"train_exceptions": _shown(here.exceptions)} if here.exceptions else {}),
-            "holdout_exceptions": _shown(there.exceptions),
+            "support": shown(here.support),
+            **({"train_exceptions": shown(here.exceptions)} if here.exceptions else {}),
+            "holdout_exceptions": shown(there.exceptions),
         }
         entries.append({**plain, **for_people, **({ALLOW: True} if here.exceptions else {})})
     content = {"version": 1, "constraints": entries}
@@ -60,24 +60,29 @@ def read_rules(path: Path, schema: Schema, train: Wide) -> tuple[Constraint, ...
     """
     layout = Layout.of(schema)
     rules, allowed = list[Constraint](), list[bool]()
-    for place, entry in enumerate(_entries(path), 1):
+    for place, entry in enumerate(read_content(path)["constraints"], 1):
         try:
             rule = from_dict(_rule(entry))
             require_columns(rule, layout)
-            allowed.append(_allows(entry))
+            allowed.append(allows(entry))
         except SchemaError as error:
             raise SchemaError(f"{path}: constraint {place}: {error}") from None
         rules.append(rule.bound_to(schema))
     for place, (found, may) in enumerate(zip(checked(rules, schema, train), allowed, strict=True), 1):
         if found.exceptions and not may:
             raise OptionError(
-                f"{path}: constraint {place}: {found.rule.describe()!r}: {_shown(found.exceptions)} of {len(train)}"
+                f"{path}: constraint {place}: {found.rule.describe()!r}: {shown(found.exceptions)} of {len(train)}"
                 f" training rows break it; correct it, or add {ALLOW}: true"
             )
     return tuple(rules)
 
 
-def _entries(path: Path) -> list[Any]:
+def read_content(path: Path) -> dict[str, Any]:
+    """Return what a file of rules says.
+
+    Raises:
+        FileError: missing, no YAML, of another version, or without its list of rules.
+    """
     try:
         content = yaml.safe_load(require(path).read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -90,7 +95,7 @@ def _entries(path: Path) -> list[Any]:
         raise FileError(f"{path}: no 'constraints' in it; version and a list of that name were expected")
     if content.get("version") != 1:
         raise FileError(f"{path}: version {content.get('version')!r} is unknown; this program reads version 1")
-    return list(content["constraints"])
+    return content
 
 
 def _rule(entry: Any) -> Any:
@@ -100,14 +105,15 @@ def _rule(entry: Any) -> Any:
     return {key: value for key, value in entry.items() if key not in (*FOR_PEOPLE, ALLOW)}
 
 
-def _allows(entry: dict[str, Any]) -> bool:
+def allows(entry: dict[str, Any]) -> bool:
+    """Return whether a rule is to be kept although training rows break it."""
     value = entry.get(ALLOW, False)
     if not isinstance(value, bool):
         raise SchemaError(f"{ALLOW}: true or false was expected")
     return value
 
 
-def _shown(count: int) -> int | str:
+def shown(count: int) -> int | str:
     """Return a count of patients, unless it is so small that it could tell about one."""
     return count if count == 0 or count >= LEAST_SUPPORT else f"fewer than {LEAST_SUPPORT}"
 
