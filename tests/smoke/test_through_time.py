@@ -134,6 +134,17 @@ def test_patients_that_were_asked_for(
     np.testing.assert_array_equal(starts.dropna().astype("datetime64[us]").astype(np.int64), first)
 
 
+def test_patients_in_the_forms_of_others(study: Path, tmp_path: Path, cli: Cli) -> None:
+    (run,) = study.glob("markov/*")
+    for form, file in (("omop", "visit_occurrence.parquet"), ("fhir", "Encounter.ndjson")):
+        assert cli("generate", f"run={run}", "n=20", f"out={tmp_path / form}", f"out_format={form}") == 0
+        assert (tmp_path / form / file).is_file()
+        assert ehrsynth.verify(tmp_path / form).findings == ()
+    about = json.loads((tmp_path / "omop.provenance.json").read_text(encoding="utf-8"))
+    conditions = pd.read_parquet(tmp_path / "omop" / "condition_occurrence.parquet")
+    assert about["without_standard_concept"]["condition_occurrence"] == len(conditions) > 0
+
+
 @pytest.mark.parametrize(
     ("verb", "asked", "said"),
     [
@@ -152,6 +163,7 @@ def test_patients_that_were_asked_for(
         ),
         ("generate", "out={tmp}/some balance=sex", "balance: of rows alone so far"),
         ("generate", "out={tmp}", "out={tmp}: something is there"),
+        ("generate", "out={tmp}/some out_format=csv", "out_format=csv: one of meds, omop, fhir was expected"),
         ("generate", "out={tmp}/some condition.height=3", "condition.height: no such column"),
     ],
 )

@@ -26,6 +26,7 @@ OPTIONS = (
     "reintroduce",
     "quote_formulas",
     "model_class",
+    "out_format",
 )
 
 

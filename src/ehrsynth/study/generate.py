@@ -82,6 +82,7 @@ def generate(
     reintroduce: bool | str = False,
     quote_formulas: bool = False,
     model_class: type[SyntheticModel] | str | None = None,
+    out_format: str = "meds",
     watch: Watch = NOBODY,
 ) -> pd.DataFrame | Written | SyntheticPatients | WrittenVisits:
     """Draw records from the chosen checkpoint of a finished run.
@@ -90,7 +91,7 @@ def generate(
     file ``OUT.provenance.json`` beside the table says which of the two it was for each column, and what else made it;
     ``OUT.log.jsonl`` binds both to the run, see ``verify``.
 
-    Of a run over patients through time ``out`` is a folder, a MEDS dataset; without one their rows and visits are
+    Of a run over patients through time ``out`` is a folder in ``out_format``; without one their rows and visits are
     returned. What can be asked of them is ``condition``, of what is said of a patient once.
 
     Args:
@@ -119,6 +120,7 @@ def generate(
             draws them where they belong by age, sex and the like.
         quote_formulas: in a CSV, put an apostrophe before texts that a spreadsheet would take for a formula.
         model_class: of the run, if it is not one of this package; a name is imported, so it must be one you trust.
+        out_format: of patients through time: ``meds`` (MEDS 0.4), ``omop`` (OMOP CDM 5.4), ``fhir`` (FHIR R4, NDJSON).
         watch: who is told what happens.
 
     Raises:
@@ -142,7 +144,8 @@ def generate(
         for name, value in of_rows.items():
             if value:
                 raise OptionError(f"{name}: of rows alone so far; {through_time.shown} draws patients through time")
-        return generate_visits(through_time, n, out, seed, condition, device, model_class, watch)
+        return generate_visits(through_time, n, out, seed, condition, device, model_class, watch, out_format)
+    expect(out_format == "meds", "out_format", out_format, "none, for a run of rows: a table is told by out=FILE.csv")
     _check_output(out, quote_formulas)
     require_one_question(n, condition, conditions, balance, boost, post_selection, merge, mix, reintroduce)
     loaded = loaded_run(run, device, model_class, watch)

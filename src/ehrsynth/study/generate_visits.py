@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 
 from ehrsynth.data.encoding import Encoder
-from ehrsynth.data.meds_out import write_meds
 from ehrsynth.errors import OptionError
 from ehrsynth.files import sha256, write_json
 from ehrsynth.models.condition import Condition
@@ -20,6 +19,7 @@ from ehrsynth.seeding import torch_rng
 from ehrsynth.study.asked import as_plain
 from ehrsynth.study.chain import Input, append, log_beside
 from ehrsynth.study.loaded_run import model_class_of, torch_device
+from ehrsynth.study.patients_out import require_format, write_patients
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import whole
 from ehrsynth.study.watch import Watch
@@ -39,7 +39,7 @@ class SyntheticPatients(NamedTuple):
 
 
 class WrittenVisits(NamedTuple):
-    """A MEDS dataset of synthetic patients on disk."""
+    """Synthetic patients on disk, in a folder."""
 
     folder: Path
     patients: int
@@ -60,24 +60,27 @@ def generate_visits(
     device: str,
     model_class: type | str | None,
     watch: Watch,
+    out_format: str = "meds",
 ) -> SyntheticPatients | WrittenVisits:
     """Draw patients from the chosen checkpoint of a finished run.
 
     Args:
         folder: the run.
         n: patients; as many as the run had in training by default.
-        out: a folder to be made, a MEDS dataset; without one the patients are returned.
+        out: a folder to be made; without one the patients are returned.
         seed: of the draws.
         condition: what all patients must have of what is said of them once.
         device: ``auto``, ``cpu``, ``cuda``.
         model_class: of the run, if it is not one of this package.
         watch: who is told what happens.
+        out_format: of the folder: ``meds``, ``omop`` or ``fhir``.
 
     Raises:
         InputError: a file of the run is not as it was written, or an option is wrong.
     """
+    require_format(out_format)
     if out is not None and Path(out).exists():
-        raise OptionError(f"out={out}: something is there; a MEDS dataset is a folder that does not exist yet")
+        raise OptionError(f"out={out}: something is there; name a folder that does not exist yet")
     folder.require(folder.path / PROVENANCE)
     folder.require(folder.chosen_checkpoint, folder.schema)
     facts = folder.facts(model=str, rows={"train": int})
@@ -93,13 +96,15 @@ def generate_visits(
     told = Encoder(model.schema).decode(drawn.static)
     if out is None:
         return SyntheticPatients(told, drawn.visits)
-    written = WrittenVisits(write_meds(drawn.visits, model.visit_schema, told, Path(out)), n, drawn.visits.count)
+    form = write_patients(out_format, drawn.visits, model.visit_schema, told, Path(out))
+    written = WrittenVisits(Path(out), n, drawn.visits.count)
     checkpoint = folder.chosen_checkpoint
     options = {
         "n": n,
         "seed": seed,
         "device": model.device.type,
         "condition": {str(name): as_plain(value) for name, value in (condition or {}).items()},
+        **form,
     }
     files = {
         f"{written.folder.name}/{file.relative_to(written.folder).as_posix()}": sha256(file)
