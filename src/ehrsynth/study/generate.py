@@ -35,6 +35,7 @@ from ehrsynth.study.asked import (
 from ehrsynth.study.blend import cohort_of, interleaved, outside
 from ehrsynth.study.calibration import calibration_asked
 from ehrsynth.study.chain import Input, append, log_beside
+from ehrsynth.study.describe import describe, described_in
 from ehrsynth.study.generate_visits import SyntheticPatients, WrittenVisits, generate_visits
 from ehrsynth.study.loaded_run import loaded_run
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
@@ -250,6 +251,8 @@ def generate(
         "versions": current_versions(),
     }
     write_json(written.provenance, provenance)
+    keeps_rows = real is not None or any(one.model.keeps_rows for one in (loaded, other) if one)
+    place = describe(folder, written.file, f"{rows:,} records", schema, keeps_rows=keeps_rows)
     read = {"checkpoint": loaded.folder.chosen_checkpoint, "schema": loaded.folder.schema}
     if other is not None:
         read["merge"] = other.folder.chosen_checkpoint
@@ -263,7 +266,7 @@ def generate(
         "generate",
         options={"n": n, "seed": seed, "device": model.device.type, **options},
         inputs={name: Input.of(file) for name, file in read.items()},
-        outputs={file.name: sha256(file) for file in (written.file, written.provenance)},
+        outputs={file.name: sha256(file) for file in (written.file, written.provenance, place)},
     )
     return written
 
@@ -282,7 +285,7 @@ def _check_output(out: str | Path | None, quote_formulas: bool) -> None:
         raise OptionError("quote_formulas=true: it is for a CSV; out=FILE.csv was expected")
     if out is not None:
         writable("out", Path(out), file=True)
-        for beside in (provenance_of(Path(out)), log_beside(Path(out))):
+        for beside in (provenance_of(Path(out)), log_beside(Path(out)), described_in(Path(out))):
             writable("out", beside, file=True)
 
 

@@ -18,6 +18,7 @@ from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
 from ehrsynth.study.asked import as_plain
 from ehrsynth.study.chain import Input, append, log_beside
+from ehrsynth.study.describe import describe
 from ehrsynth.study.loaded_run import model_class_of, torch_device
 from ehrsynth.study.patients_out import require_format, write_patients
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
@@ -106,6 +107,7 @@ def generate_visits(
         "condition": {str(name): as_plain(value) for name, value in (condition or {}).items()},
         **form,
     }
+    place = describe(folder, written.folder, f"{n:,} patients through time", model.schema, keeps_rows=model.keeps_rows)
     files = {
         f"{written.folder.name}/{file.relative_to(written.folder).as_posix()}": sha256(file)
         for file in sorted(written.folder.rglob("*.*"))
@@ -117,7 +119,7 @@ def generate_visits(
         "generate",
         options=options,
         inputs={name: Input.of(file) for name, file in {"checkpoint": checkpoint, "schema": folder.schema}.items()},
-        outputs={**files, written.provenance.name: sha256(written.provenance)},
+        outputs={**files, **{file.name: sha256(file) for file in (written.provenance, place)}},
     )
     return written
 

@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
 from ehrsynth.callbacks.evaluate import checkpoint_path
 from ehrsynth.callbacks.evaluate_visits import EvaluateVisits
+from ehrsynth.constraints import Constraint
 from ehrsynth.data.encoding import Encoder, extremes, fill_missing, rescaled
 from ehrsynth.data.meds_out import write_meds
 from ehrsynth.data.row_view import RowView
@@ -27,6 +28,7 @@ from ehrsynth.files import sha256
 from ehrsynth.layout import Records
 from ehrsynth.models.visits.base import VisitModel, load_visit_model
 from ehrsynth.sampling.patients import Patients, drawn_patients
+from ehrsynth.schema import Schema
 from ehrsynth.seeding import derive, torch_rng
 from ehrsynth.study.anchors import shared_anchors
 from ehrsynth.study.build import build
@@ -39,9 +41,31 @@ from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import UNRULED, Spec
 from ehrsynth.study.watch import Watch
 from ehrsynth.tracking import Tracker
-from ehrsynth.visits import Visits
+from ehrsynth.visits import Visits, VisitSchema
 
 OF_ROWS = {"rows": "rows.oversample, rows.reweight and rows.only", "constraints": "constraints.weight and .policy"}
+
+
+class InTime(Protocol):
+    """What is judged of patients: ``Trajectories``, or what other tools wrote."""
+
+    @property
+    def schema(self) -> Schema:
+        """The columns of what is said of a patient once."""
+
+    @property
+    def visit_schema(self) -> VisitSchema:
+        """What visits are made of."""
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """Rules that rows keep."""
+
+    def visits(self, part: str) -> Visits:
+        """Return the visits of a part."""
+
+    def records(self, part: str) -> Records:
+        """Return what is said once of the patients of a part."""
 
 
 class Judged:
@@ -52,7 +76,7 @@ class Judged:
         held_out: ``validation`` or ``holdout``.
     """
 
-    def __init__(self, data: Trajectories, held_out: str) -> None:
+    def __init__(self, data: InTime, held_out: str) -> None:
         self._view = RowView(data.schema, data.visit_schema, data.visits("train"))
         train, other = (self._view.rows(data.records(part), data.visits(part)) for part in ("train", held_out))
         self._scale = extremes(self._view.schema, train)
