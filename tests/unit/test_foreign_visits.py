@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import ehrsynth
-from ehrsynth.data.foreign_visits import Foreign, made_alike
+from ehrsynth.data.foreign_visits import Foreign, made_alike, read_alike
 from ehrsynth.data.long_frames import long_frame
 from ehrsynth.data.meds_out import write_meds
 from ehrsynth.data.trajectories import Trajectories
@@ -65,6 +65,16 @@ def test_meds_by_hand(tmp_path: Path) -> None:
     assert made.records("train").layout.width == 1
 
 
+def test_visits_are_days_where_not_all_name_their_stays(tmp_path: Path) -> None:
+    named, plain = meds(tmp_path / "named"), meds(tmp_path / "plain")
+    file = plain / "data" / "0.parquet"
+    pd.read_parquet(file).drop(columns="hadm_id").to_parquet(file, index=False)
+    alike = read_alike({"train": named, "holdout": plain})
+    assert [one.stays for one in alike.values()] == [False, False]
+    pd.testing.assert_frame_equal(alike["train"].rows, alike["holdout"].rows)
+    assert read_alike({"train": named, "holdout": named})["train"].stays
+
+
 def test_a_table_and_its_labels() -> None:
     rows = [("a", 0, "x", 0), ("a", 1, "x", 1), ("b", 0, "x", 0), ("b", 0, "q", 0)]
     frame = pd.DataFrame(rows, columns=["id", "time", "visit_codes", "labels"])
@@ -85,6 +95,9 @@ def test_what_it_refuses(tmp_path: Path) -> None:
     frame = pd.DataFrame({"id": [1], "time": [0], "visit_codes": ["x"]})
     with pytest.raises(TableError, match="train: no code of at least 10 patients"):
         made_alike({"train": Foreign.read("train", frame)}, least=10)
+    others = Foreign.read("other", frame.assign(visit_codes="y"))
+    with pytest.raises(TableError, match="other: none of its codes is common in train"):
+        made_alike({"train": Foreign.read("train", frame), "holdout": others}, least=1)
     with pytest.raises(TableError, match="mine: no column 'visit_codes'"):
         Foreign.read("mine", frame[["id", "time"]])
     with pytest.raises(TableError, match="mine: column 'labels', row 0: 0 or 1 of a patient was expected"):

@@ -45,6 +45,7 @@ class Foreign:
         labels: of each patient, 0 or 1 by ``id``, if there are some.
         born, died: times by ``id``, as far as they are known.
         people: every ``id``, those without a row too, if more are known than the rows have.
+        stays: whether visits are what the rows name them by; None of a table, which says so itself.
     """
 
     name: str
@@ -54,10 +55,16 @@ class Foreign:
     born: pd.Series | None = None
     died: pd.Series | None = None
     people: pd.Series | None = None
+    stays: bool | None = None
 
     @classmethod
-    def read(cls, role: str, given: pd.DataFrame | str | Path) -> "Foreign":
+    def read(cls, role: str, given: pd.DataFrame | str | Path, *, by_day: bool = False) -> "Foreign":
         """Read a folder of MEDS, a long table, or the file of one.
+
+        Args:
+            role: what messages call a table that has no file.
+            given: the folder, the table or the file.
+            by_day: a day of MEDS is a visit, whatever stays the rows name.
 
         Raises:
             FileError, TableError: missing, or something else.
@@ -66,7 +73,7 @@ class Foreign:
             return cls._of_table(role, given, ())
         place = Path(given)
         if place.is_dir():
-            return cls._of_meds(place)
+            return cls._of_meds(place, by_day)
         return cls._of_table(str(place), read_table(place, text=(COLUMNS["id"], COLUMNS["code"])), (place,))
 
     @classmethod
@@ -84,7 +91,7 @@ class Foreign:
         return cls(name, rows, files, labels=last.groupby(COLUMNS["id"])["label"].last())
 
     @classmethod
-    def _of_meds(cls, folder: Path) -> "Foreign":
+    def _of_meds(cls, folder: Path, by_day: bool) -> "Foreign":
         shards = tuple(sorted((folder / SHARDS).rglob("*.parquet")))
         if not shards:
             raise FileError(f"{folder}: no {SHARDS}/*.parquet in it; a folder of MEDS, or a long table, was expected")
@@ -99,10 +106,22 @@ class Foreign:
         )
         domains = domains_of(list(events["code"].unique()))
         visits = events[~events["code"].map(domains).isin(NO_CONTENT)]
-        rows = pd.DataFrame(
-            {"id": visits["subject_id"], "time": _begun(events).loc[visits.index], "visit_codes": visits["code"]}
-        )
-        return cls(str(folder), rows, shards, born=born, died=died, people=people)
+        stay = None if by_day else next((name for name in STAY_COLUMNS if name in events), None)
+        begun = _begun(events, stay).loc[visits.index]
+        rows = pd.DataFrame({"id": visits["subject_id"], "time": begun, "visit_codes": visits["code"]})
+        return cls(str(folder), rows, shards, born=born, died=died, people=people, stays=stay is not None)
+
+
+def read_alike(given: Mapping[str, pd.DataFrame | str | Path]) -> dict[str, Foreign]:
+    """Read sets of patients by role; where not all of MEDS name their stays, a visit is a day in every one.
+
+    Raises:
+        FileError, TableError: one is missing, or something else.
+    """
+    found = {role: Foreign.read(role, one) for role, one in given.items()}
+    if {one.stays for one in found.values()} >= {True, False}:
+        return {role: Foreign.read(role, one, by_day=True) for role, one in given.items()}
+    return found
 
 
 def domains_of(codes: Sequence[str]) -> dict[str, str]:
@@ -111,10 +130,9 @@ def domains_of(codes: Sequence[str]) -> dict[str, str]:
     return dict(zip(meant["raw"], meant["domain"], strict=True))
 
 
-def _begun(events: pd.DataFrame) -> pd.Series:
+def _begun(events: pd.DataFrame, stay: str | None) -> pd.Series:
     """Return when the visit of each event began: the first event of its stay, or its day."""
     begun: pd.Series = events["time"].dt.floor("D")
-    stay = next((name for name in STAY_COLUMNS if name in events), None)
     if stay is not None:
         named = events[stay].notna()
         begun[named] = events[named].groupby(["subject_id", stay])["time"].transform("min")
@@ -156,7 +174,7 @@ def made_alike(given: Mapping[str, Foreign], least: int) -> Patients:
             their visits stay.
 
     Raises:
-        TableError: no code is that common, or some have labels, or dates, and others have none.
+        TableError: no code is that common, or none of a set is, or some have labels, or dates, and others have none.
     """
     train = given["train"]
     pairs = train.rows[["id", "visit_codes"]].drop_duplicates()
@@ -185,6 +203,11 @@ def made_alike(given: Mapping[str, Foreign], least: int) -> Patients:
     encoder = Encoder(schema)
     parts = {role: (encoder.encode(cells[role]), visits) for role, visits in made.items()}
     strange = {role: int((~one.rows["visit_codes"].astype(str).isin(common)).sum()) for role, one in given.items()}
+    for role, one in given.items():
+        if strange[role] == len(one.rows):
+            raise TableError(
+                f"{one.name}: none of its codes is common in {train.name}; codes of one spelling were expected"
+            )
     return Patients(schema, visit_schema, parts, strange)
 
 

@@ -20,6 +20,7 @@ from ehrsynth.files import sha256, write_json
 from ehrsynth.reporting.model_card import BIASES, IMPACT, LIMITS, NO_USE, NOT_PERSONS, PERSONS, USES
 
 CROISSANT = "croissant.json"
+BLOCK = 1 << 24  # bytes of a CSV that tell its types, more than the longest row has
 EVENTS = "events"  # what the rows of MEDS are called
 SPEC, RAI = "http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"
 TERMS = (  # of the vocabulary "cr" in the context that the specification recommends
@@ -192,7 +193,7 @@ def _record_sets(place: Path, files: Sequence[Path], root: Path, labels: Mapping
 
 def _record_set(name: str, table: Path, source: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
     if table.suffix == ".csv":
-        with csv.open_csv(table) as reader:  # types of its first block
+        with csv.open_csv(table, csv.ReadOptions(block_size=BLOCK)) as reader:  # types of its first block
             columns = reader.schema
     else:
         columns = parquet.read_schema(table)

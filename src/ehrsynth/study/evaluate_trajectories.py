@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ehrsynth.data.foreign_visits import Foreign, Patients, made_alike
+from ehrsynth.data.foreign_visits import Foreign, Patients, made_alike, read_alike
 from ehrsynth.disclosure import LEAST
 from ehrsynth.evaluation.anchors import anchor_scores, with_anchors
 from ehrsynth.evaluation.suite import Suite
@@ -60,7 +60,7 @@ def evaluate_trajectories(
         writable("out", Path(out))
     suites = {"suite": suite, "temporal": temporal}
     asked = {name: one if isinstance(one, Suite) else load_suite(one) for name, one in suites.items()}
-    given = {role: Foreign.read(role, table) for role, table in zip(ROLES, (train, holdout, synthetic), strict=True)}
+    given = read_alike(dict(zip(ROLES, (train, holdout, synthetic), strict=True)))
     data = made_alike(given, least)
     real = Judged(data, "holdout")
     asked["suite"].check(real.rows.schema)
@@ -96,7 +96,8 @@ def _facts(data: Patients, given: Mapping[str, Foreign]) -> dict[str, str]:
     facts = {}
     for role, one in given.items():
         visits = data.visits(role)
-        facts[f"{role} patients"] = f"{len(visits):,} with {visits.count:,} visits"
+        by = {True: ", by the stays that its rows name", False: ", one for each day", None: ""}[one.stays]
+        facts[f"{role} patients"] = f"{len(visits):,} with {visits.count:,} visits{by}"
         if data.strange[role]:
             share = 100 * data.strange[role] / len(one.rows)
             facts[f"{role} entries with a code that is not common in training"] = f"{share:.2f} % of {len(one.rows):,}"

@@ -90,7 +90,8 @@ def generate(
 
     A model is given what it can be conditioned on; what it cannot is met by drawing records until enough have it. A
     file ``OUT.provenance.json`` beside the table says which of the two it was for each column, and what else made it;
-    ``OUT.log.jsonl`` binds both to the run, see ``verify``.
+    ``OUT.croissant.json`` describes the table to search engines and loaders; ``OUT.log.jsonl`` binds all of them to the
+    run, see ``verify``.
 
     Of a run over patients through time ``out`` is a folder in ``out_format``; without one their rows and visits are
     returned. What can be asked of them is ``condition``, of what is said of a patient once.

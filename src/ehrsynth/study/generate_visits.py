@@ -97,7 +97,7 @@ def generate_visits(
     told = Encoder(model.schema).decode(drawn.static)
     if out is None:
         return SyntheticPatients(told, drawn.visits)
-    form = write_patients(out_format, drawn.visits, model.visit_schema, told, Path(out))
+    form = write_patients(out_format, drawn.visits, model.visit_schema, told, Path(out), keeps_rows=model.keeps_rows)
     written = WrittenVisits(Path(out), n, drawn.visits.count)
     checkpoint = folder.chosen_checkpoint
     options = {

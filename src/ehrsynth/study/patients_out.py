@@ -1,6 +1,5 @@
 """In which form patients through time are handed out."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,7 @@ from ehrsynth.data.omop_out import without_standard_concept, write_omop
 from ehrsynth.errors import expect
 from ehrsynth.visits import Visits, VisitSchema
 
-Writer = Callable[[Visits, VisitSchema, pd.DataFrame, Path], Path]
-FORMATS: dict[str, tuple[str, Writer]] = {
-    "meds": ("MEDS 0.4", write_meds),
-    "omop": ("OMOP CDM 5.4", write_omop),
-    "fhir": ("FHIR R4, bulk NDJSON", write_fhir),
-}
+FORMATS = {"meds": "MEDS 0.4", "omop": "OMOP CDM 5.4", "fhir": "FHIR R4, bulk NDJSON"}
 
 
 def require_format(name: str) -> str:
@@ -27,10 +21,22 @@ def require_format(name: str) -> str:
 
 
 def write_patients(
-    name: str, visits: Visits, schema: VisitSchema, static: pd.DataFrame, folder: Path
+    name: str, visits: Visits, schema: VisitSchema, static: pd.DataFrame, folder: Path, *, keeps_rows: bool
 ) -> dict[str, Any]:
-    """Write synthetic patients in a format; return what provenance is to say of it."""
-    standard, write = FORMATS[require_format(name)]
-    write(visits, schema, static, folder)
-    unmapped = {"without_standard_concept": without_standard_concept(visits, schema)} if name == "omop" else {}
-    return {"format": standard, **unmapped}
+    """Write patients in a format; return what provenance is to say of it.
+
+    Args:
+        name: of the format.
+        visits: theirs.
+        schema: what these are made of.
+        static: what is said of them once.
+        folder: to be made.
+        keeps_rows: they are training patients, so that nothing may call them synthetic.
+    """
+    about: dict[str, Any] = {"format": FORMATS[require_format(name)]}
+    if name == "meds":
+        write_meds(visits, schema, static, folder)
+        return about
+    write = write_omop if name == "omop" else write_fhir
+    write(visits, schema, static, folder, synthetic=not keeps_rows)
+    return about | ({"without_standard_concept": without_standard_concept(visits, schema)} if name == "omop" else {})
