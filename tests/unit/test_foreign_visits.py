@@ -65,6 +65,31 @@ def test_meds_by_hand(tmp_path: Path) -> None:
     assert made.records("train").layout.width == 1
 
 
+def test_numbers_by_hand(tmp_path: Path) -> None:
+    lab, plain = "LAB//glucose//mg/dL", "DIAGNOSIS//ICD//10//I10"
+    rows = [(1, "2020-01-01", lab, 60.0), (1, "2020-01-01", lab, 50.0), (1, "2020-01-01", plain, None)]
+    rows += [(2, "2020-01-02", lab, 60.0), (2, "2020-01-03", plain, None), (3, "2020-01-04", "VITAL//bp//", 2.0)]
+    rows += [(who, "2020-01-05", lab, 50.0 + 10 * (who % 2)) for who in range(4, 34)]
+    sets = {}
+    for role, some in (("train", rows), ("holdout", [(9, "2021-01-01", lab, 500.0), (9, "2021-01-01", plain, None)])):
+        frame = pd.DataFrame(some, columns=["subject_id", "time", "code", "numeric_value"])
+        frame["time"] = pd.to_datetime(frame["time"]).astype("datetime64[us]")
+        (tmp_path / role / "data").mkdir(parents=True)
+        frame.to_parquet(tmp_path / role / "data" / "0.parquet", index=False)
+        sets[role] = tmp_path / role
+    made = made_alike(read_alike(sets), least=2)
+    (glucose,) = made.visit_schema.measurements
+    assert (glucose.name, glucose.domain, glucose.bounds) == (lab, "lab", (50.0, 60.0))
+    assert [code.name for code in made.visit_schema.codes] == [plain]
+    assert made.strange == {"train": 1, "holdout": 0}
+    train, holdout = made.visits("train"), made.visits("holdout")
+    for visits in (train, holdout):
+        visits.check(made.visit_schema, "here")
+    assert [line[3:] for line in told(train, made.visit_schema, 0)] == [([plain], {lab: 50.0})], "the last of the visit"
+    assert [line[3:] for line in told(train, made.visit_schema, 1)] == [([], {lab: 60.0}), ([plain], {})]
+    assert holdout.values.tolist() == [60.0], "500 is beyond what ten training patients have"
+
+
 def test_visits_are_days_where_not_all_name_their_stays(tmp_path: Path) -> None:
     named, plain = meds(tmp_path / "named"), meds(tmp_path / "plain")
     file = plain / "data" / "0.parquet"
@@ -124,9 +149,11 @@ def test_our_own_meds_comes_back_with_its_codes(made: Trajectories, tmp_path: Pa
     for patient in range(0, len(visits), 7):
         for mine, wanted in zip(told(again, back.visit_schema, patient), told(visits, schema, patient), strict=True):
             assert mine[1] == wanted[1]
-            codes = {name.rpartition("//")[2] for name in mine[3]}
-            assert codes == {name.rpartition("//")[2] for name in wanted[3]} | set(wanted[4])
-    assert set(names) == {code.name for code in schema.codes} | {one.name for one in schema.measurements}
+            assert {name.rpartition("//")[2] for name in mine[3]} == set(wanted[3])
+            assert {name.rpartition("//")[2]: value for name, value in mine[4].items()} == pytest.approx(wanted[4])
+    assert set(names) == {code.name for code in schema.codes}
+    assert len(back.visit_schema.measurements) == len(schema.measurements) > 3
+    np.testing.assert_array_equal(again.value_offsets, visits.value_offsets)
 
 
 ASKED = """\

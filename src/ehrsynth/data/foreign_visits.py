@@ -1,8 +1,8 @@
 """Patients through time as other tools write them, made alike so that they can be judged beside each other.
 
 Read are folders of MEDS 0.4 and long tables ``id, time, visit_codes`` with perhaps ``labels``, as of PyHealth. Judged
-is what both can say: which codes a patient has at which visit, when that was, and of MEDS birth and death. Numbers
-count as codes that were measured. A visit is what the rows of MEDS name one by (``hadm_id`` and the like);
+is what they say: which codes a patient has at which visit, when that was, and of MEDS the last value of each number in
+a visit, birth and death. A visit is what the rows of MEDS name one by (``hadm_id`` and the like);
 what names none is a visit of its day.
 """
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from ehrsynth.constraints import Constraint
 from ehrsynth.data.encoding import Encoder
+from ehrsynth.data.foreign_values import measured, with_values
 from ehrsynth.data.long_frames import COLUMNS, KIND, visits_of
 from ehrsynth.data.row_view import COUNT
 from ehrsynth.data.sources.meds.patterns import meanings, patterns_of
@@ -40,7 +41,7 @@ class Foreign:
 
     Attributes:
         name: of the file or folder, for messages.
-        rows: ``id, time, visit_codes``.
+        rows: ``id, time, visit_codes``, and ``value`` of MEDS that has numbers.
         files: that were read.
         labels: of each patient, 0 or 1 by ``id``, if there are some.
         born, died: times by ``id``, as far as they are known.
@@ -109,6 +110,8 @@ class Foreign:
         stay = None if by_day else next((name for name in STAY_COLUMNS if name in events), None)
         begun = _begun(events, stay).loc[visits.index]
         rows = pd.DataFrame({"id": visits["subject_id"], "time": begun, "visit_codes": visits["code"]})
+        if "numeric_value" in visits:
+            rows["value"] = visits["numeric_value"].to_numpy(float)
         return cls(str(folder), rows, shards, born=born, died=died, people=people, stays=stay is not None)
 
 
@@ -179,7 +182,8 @@ def made_alike(given: Mapping[str, Foreign], least: int) -> Patients:
     train = given["train"]
     pairs = train.rows[["id", "visit_codes"]].drop_duplicates()
     times = pairs["visit_codes"].astype(str).value_counts()
-    common = sorted(times.index[times >= least])
+    numbers = measured(train.rows, least) if all("value" in one.rows for one in given.values()) else []
+    common = sorted(set(times.index[times >= least]) - set(numbers))
     if not common:
         raise TableError(f"{train.name}: no code of at least {least} patients; nothing could be judged")
     for what in ("labels", "dates"):
@@ -188,7 +192,7 @@ def made_alike(given: Mapping[str, Foreign], least: int) -> Patients:
             without = next(one for name, one in given.items() if name not in having)
             other = given[having[0]].name
             raise TableError(f"{without.name}: no {what}, but {other} has some; all or none was expected")
-    domains = domains_of(common)
+    domains = domains_of([*common, *numbers])
     codes = [Code(name, domains[name] if domains[name] in CODE_DOMAINS else "code", name) for name in common]
     visit_schema = VisitSchema((KIND,), tuple(sorted(codes, key=lambda code: (code.domain, code.name))))
     made, people = {}, {}
@@ -199,10 +203,15 @@ def made_alike(given: Mapping[str, Foreign], least: int) -> Patients:
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)  # who has no visit is a patient too
         born, died = (_times(known, everyone) for known in (one.born, one.died))
         made[role], people[role] = replace(visits, offsets=offsets, born=born, died=died), everyone
+    if numbers:
+        rows, of_numbers = {role: one.rows for role, one in given.items()}, {name: domains[name] for name in numbers}
+        made, measurements = with_values(made, rows, people, of_numbers, least)
+        visit_schema = replace(visit_schema, measurements=measurements)
     schema, cells = _told_once(given, made, people)
     encoder = Encoder(schema)
     parts = {role: (encoder.encode(cells[role]), visits) for role, visits in made.items()}
-    strange = {role: int((~one.rows["visit_codes"].astype(str).isin(common)).sum()) for role, one in given.items()}
+    known = {*common, *numbers}
+    strange = {role: int((~one.rows["visit_codes"].astype(str).isin(known)).sum()) for role, one in given.items()}
     for role, one in given.items():
         if strange[role] == len(one.rows):
             raise TableError(
