@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ehrsynth.study.compare import compare as compare
     from ehrsynth.study.evaluate import evaluate as evaluate
+    from ehrsynth.study.evaluate_trajectories import evaluate_trajectories as evaluate_trajectories
     from ehrsynth.study.generate import generate as generate
     from ehrsynth.study.judge import Evaluation as Evaluation
     from ehrsynth.study.prepare import prepare as prepare
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {"Evaluation": "judge", "Watch": "watch"} | {
+_HOMES = {"Evaluation": "judge", "Watch": "watch", "evaluate_trajectories": "evaluate_trajectories"} | {
     verb: verb for verb in ("prepare", "train", "generate", "evaluate", "rank", "compare", "search", "verify")
 }
 

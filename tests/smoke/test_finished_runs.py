@@ -115,7 +115,7 @@ def test_what_is_missing_is_made_again_from_the_checkpoints(run: RunFolder, repe
     after = contents(run)
     assert set(after) == set(before)
     timed = {"provenance.json", "report.json", "manifest.json", "metrics.csv", "report.html", "config.yaml"}
-    timed.add("log.jsonl")
+    timed |= {"log.jsonl", "croissant.json"}
     same = {name: digest for name, digest in before.items() if name not in timed and not name.endswith(".ckpt")}
     assert {name: after[name] for name in same} == same
     assert [(score.metric, score.value) for score in run.scores()] == scores

@@ -217,6 +217,17 @@ def test_records_of_patients_go_on(study: Path, patients: Path, tmp_path: Path, 
     assert (tmp_path / "split.provenance.json").is_file()
 
 
+def test_patients_in_the_forms_of_others(study: Path, tmp_path: Path, cli: Cli) -> None:
+    (run,) = study.glob("markov/*")
+    for form, file in (("omop", "visit_occurrence.parquet"), ("fhir", "Encounter.ndjson")):
+        assert cli("generate", f"run={run}", "n=20", f"out={tmp_path / form}", f"out_format={form}") == 0
+        assert (tmp_path / form / file).is_file()
+        assert ehrsynth.verify(tmp_path / form).findings == ()
+    about = json.loads((tmp_path / "omop.provenance.json").read_text(encoding="utf-8"))
+    conditions = pd.read_parquet(tmp_path / "omop" / "condition_occurrence.parquet")
+    assert about["without_standard_concept"]["condition_occurrence"] == len(conditions) > 0
+
+
 @pytest.mark.parametrize(
     ("verb", "asked", "said"),
     [
@@ -236,6 +247,7 @@ def test_records_of_patients_go_on(study: Path, patients: Path, tmp_path: Path, 
         ),
         ("generate", "out={tmp}/some balance=sex", "balance: of rows alone so far"),
         ("generate", "out={tmp}", "out={tmp}: something is there"),
+        ("generate", "out={tmp}/some out_format=csv", "out_format=csv: one of meds, omop, fhir was expected"),
         ("generate", "out={tmp}/some condition.height=3", "condition.height: no such column"),
         ("generate", "out={tmp}/some condition.first.lab=3", "condition.first.lab: the visits have codes of"),
         ("generate", "out={tmp}/some condition.ever.zzz=1", "zzz is no code of the visits"),

@@ -15,52 +15,14 @@ from ehrsynth.data.sources.meds.standard import validated
 from ehrsynth.data.split import SPLITS
 from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.errors import OptionError, TableError
-from ehrsynth.visits import DAY, UNKNOWN, Code, Measurement, Visits, VisitSchema, ragged
+from ehrsynth.visits import Visits
+from tests.handed_out import SCHEMA, STATIC, two
 from tests.matrices import recipe
 from tests.trajectories import assert_equal, prepared
 
 pytest.importorskip("meds")
 
 DEMO = ("source=demo_visits", "source.n=300")
-SCHEMA = VisitSchema(
-    kinds=("EW EMER.", "clinic"),
-    codes=(Code("dx_250.00", "diagnosis", "Diabetes"), Code("rx_a//b", "medication"), Code("code_x", "code")),
-    measurements=(
-        Measurement("glucose", "lab", "mg/dL", (20.0, 900.0), 1),
-        Measurement("score", "other", "", (0, 9), 0),
-    ),
-    ambulatory=("clinic",),
-)
-
-
-def two() -> Visits:
-    """A stay and a clinic of one who dies in it; a stay that goes on of another."""
-    code_offsets, codes = ragged([[0, 1], [], [2]])
-    value_offsets, measured = ragged([[0, 1], [0], []])
-    return Visits(
-        offsets=np.array([0, 2, 3]),
-        starts=np.array([10, 40, 5]) * DAY,
-        ends=np.array([12 * DAY, 40 * DAY + 1, UNKNOWN]),
-        kinds=np.array([0, 1, 0], np.int16),
-        code_offsets=code_offsets,
-        codes=codes,
-        value_offsets=value_offsets,
-        measured=measured,
-        values=np.array([100.5, 3, 0.1], np.float32),
-        born=np.array([UNKNOWN, -100 * DAY]),
-        died=np.array([12 * DAY, UNKNOWN]),
-    )
-
-
-STATIC = pd.DataFrame(
-    {
-        "subject_id": [77, 88],
-        "sex": ["F", None],
-        "race": ["white", "other"],
-        "score": [1.5, np.nan],
-        "word": ["a", None],
-    }
-)
 
 
 def test_row_by_row(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ OPTIONS = (
     "after",
     "draws",
     "model_class",
+    "out_format",
 )
 
 

@@ -5,6 +5,7 @@ visit as its time. They hold no kind, no end and no value of a visit, and no vis
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from ehrsynth.visits import DAY, UNKNOWN, Code, Visits, VisitSchema
 
 COLUMNS = {"id": "id", "time": "time", "code": "visit_codes"}
 KIND = "visit"
+NONE = -1  # the place of a code that a schema does not have
 
 
 def long_frame(visits: Visits, schema: VisitSchema, *, dated: bool = False) -> pd.DataFrame:
@@ -39,6 +41,7 @@ def visits_of(
     schema: VisitSchema | None = None,
     columns: Mapping[str, str] = COLUMNS,
     table: str = "table",
+    unknown: Literal["refuse", "leave out"] = "refuse",
 ) -> tuple[Visits, VisitSchema, pd.DataFrame]:
     """Read a long table.
 
@@ -48,12 +51,13 @@ def visits_of(
         schema: of the codes; its first kind is that of all visits. None takes the codes that there are, as they are.
         columns: what the columns of patient, time and code are called.
         table: what messages call it.
+        unknown: of a code that is not of the schema; where it is left out, its visit stays.
 
     Returns:
         The visits, what they are made of, and ``subject_id`` of each patient, in ascending order.
 
     Raises:
-        TableError: a column is missing or has an empty cell, a time is none, or a code is not of the schema.
+        TableError: a column is missing or has an empty cell, a time is none, or a code is refused.
     """
     for name in columns.values():
         if name not in frame:
@@ -65,27 +69,26 @@ def visits_of(
         known = sorted(frame[columns["code"]].astype(str).unique())
         schema = VisitSchema((KIND,), tuple(Code(name, "code") for name in known))
     places = pd.Series({code.name: place for place, code in enumerate(schema.codes)}, dtype=float)
-    code = frame[columns["code"]].astype(str).map(places).to_numpy(float)
-    if (unknown := np.isnan(code)).any():
+    code = frame[columns["code"]].astype(str).map(places).fillna(NONE).to_numpy(np.int64)
+    if unknown == "refuse" and (strange := code == NONE).any():
         raise TableError(
-            f"{table}: column {columns['code']!r}, row {int(unknown.argmax())}: none of the {len(places)} codes of the"
-            f" schema ({int(unknown.sum())} of {len(frame)} are none)"
+            f"{table}: column {columns['code']!r}, row {int(strange.argmax())}: none of the {len(places)} codes of the"
+            f" schema ({int(strange.sum())} of {len(frame)} are none)"
         )
-    rows = pd.DataFrame(
-        {"patient": patients, "time": _moments(frame[columns["time"]], table), "code": code.astype(int)}
-    )
+    rows = pd.DataFrame({"patient": patients, "time": _moments(frame[columns["time"]], table), "code": code})
     rows = rows.drop_duplicates().sort_values(["patient", "time", "code"], ignore_index=True)
     begins = ~rows.duplicated(["patient", "time"]).to_numpy()
     first = np.flatnonzero(begins)
     starts = rows["time"].to_numpy(np.int64)[first]
+    known = rows["code"].to_numpy() != NONE
     unknown_times = np.full(len(people), UNKNOWN)
     visits = Visits(
         _offsets(rows["patient"].to_numpy()[first], len(people)),
         starts,
         np.full(len(starts), UNKNOWN),
         np.zeros(len(starts), np.int16),
-        np.append(first, len(rows)).astype(np.int64),
-        rows["code"].to_numpy(np.int32),
+        _offsets((begins.cumsum() - 1)[known], len(starts)),
+        rows["code"].to_numpy(np.int32)[known],
         np.zeros(len(starts) + 1, np.int64),
         np.zeros(0, np.int32),
         np.zeros(0, np.float32),

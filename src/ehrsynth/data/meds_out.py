@@ -10,7 +10,6 @@ vocabulary maps them again. A stay is an admission and a discharge, another visi
 a stay is dated at its discharge, as conversions of MIMIC date diagnoses.
 """
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -26,15 +25,13 @@ from pyarrow import parquet
 from ehrsynth.data.sources.meds.source import CODES_FILE, DATASET_FILE, SHARDS, SPLITS_FILE
 from ehrsynth.data.sources.meds.standard import validated
 from ehrsynth.data.split import MEDS
+from ehrsynth.data.trajectories_out import PATIENTS, Integers, Shard, new_folder, require_fit, shards
 from ehrsynth.data.vocabulary.base import OWN
-from ehrsynth.errors import OptionError, TableError
-from ehrsynth.files import aside_of, put_in_place, sweep_leftovers, write_json
-from ehrsynth.schema import SUBJECT
+from ehrsynth.errors import TableError
+from ehrsynth.files import write_json
 from ehrsynth.visits import UNKNOWN, Visits, VisitSchema
 
-Integers = NDArray[np.int64]
 STANDARD = "0.4.1"
-PATIENTS = 20_000  # of a shard
 ATTRIBUTES = {"sex": "GENDER", **{name: name.upper() for name in ("race", "ethnicity", "insurance", "language")}}
 ATTRIBUTES["marital_status"] = "MARITAL_STATUS"
 TYPES = pa.schema(
@@ -69,25 +66,17 @@ def write_meds(
         TableError: visits and static rows do not fit, or a file is not as ``meds`` asks, where that is installed.
     """
     n = len(visits)
-    if len(static) != n or (parts is not None and len(parts) != n):
-        raise TableError(f"MEDS: visits of {n:,} patients beside {len(static):,} static rows")
-    visits.check(schema, "MEDS")
-    if folder.exists():
-        raise OptionError(f"out={folder}: something is there; name a folder that does not exist yet")
-    sweep_leftovers(folder.parent, folder.name)
-    aside = aside_of(folder)
-    (aside / SHARDS).mkdir(parents=True)
-    (aside / CODES_FILE).parent.mkdir()
-    try:
+    require_fit(visits, schema, static, "MEDS")
+    if parts is not None and len(parts) != n:
+        raise TableError(f"MEDS: {n:,} patients beside the parts of {len(parts):,}")
+    with new_folder(folder) as aside:
+        (aside / SHARDS).mkdir()
+        (aside / CODES_FILE).parent.mkdir()
         words = _Words(schema)
-        first_stay = 1
-        told = static.drop(columns=SUBJECT, errors="ignore")
-        for number, start in enumerate(range(0, max(n, 1), PATIENTS)):
-            rows = np.arange(start, min(start + PATIENTS, n))
-            shard = _Shard.of(visits.of_patients(rows), schema, words, 1 + start, first_stay)
-            shard.say_once(told.iloc[rows])
-            first_stay += int(visits.per_patient[rows].sum())
-            parquet.write_table(shard.table(), aside / SHARDS / f"{number}.parquet")
+        for number, shard in enumerate(shards(visits, schema, static, PATIENTS)):
+            rows = _Rows.of(shard, words)
+            rows.say_once(shard.static)
+            parquet.write_table(rows.table(), aside / SHARDS / f"{number}.parquet")
         parquet.write_table(words.table(), aside / CODES_FILE)
         about = {"etl_name": "ehrsynth", "etl_version": version("ehrsynth"), "meds_version": STANDARD}
         write_json(aside / DATASET_FILE, {"dataset_name": "trajectories of ehrsynth", **about})
@@ -98,9 +87,6 @@ def write_meds(
         if find_spec("meds") is not None:
             for path, kind in _kinds(aside):
                 validated(path, kind)
-        put_in_place(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 
@@ -159,7 +145,7 @@ def _domain(domain: str, *known: str) -> str:
 
 
 @dataclass
-class _Shard:
+class _Rows:
     """The rows of some patients, as they gather; a row says nothing where a column has its filler.
 
     Attributes:
@@ -176,30 +162,29 @@ class _Shard:
     texts: dict[int, NDArray[np.object_]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, visits: Visits, schema: VisitSchema, words: _Words, first: int, first_stay: int) -> "_Shard":
+    def of(cls, shard: Shard, words: _Words) -> "_Rows":
         """Return what visits say, birth and death too."""
-        shard, everyone = cls(len(visits), first, words), np.arange(len(visits))
-        shard.add(everyone, None, words.place(f"SUBJECT//{OWN}"))
+        visits, clinic, died = shard.visits, shard.ambulatory, shard.died
+        rows, everyone = cls(len(visits), shard.first, words), np.arange(len(visits))
+        rows.add(everyone, None, words.place(f"SUBJECT//{OWN}"))
         for code, times in (("MEDS_BIRTH", visits.born), ("MEDS_DEATH", visits.died)):
             known = times != UNKNOWN
-            shard.add(everyone[known], times[known], words.place(code))
-        patient, stay = visits.patient, first_stay + np.arange(visits.count)
-        shard.add(patient, visits.starts, words.kinds[visits.kinds], stay=stay)
-        clinic = np.isin(visits.kinds, [schema.kinds.index(kind) for kind in schema.ambulatory])
+            rows.add(everyone[known], times[known], words.place(code))
+        patient, stay = visits.patient, shard.visit
+        rows.add(patient, visits.starts, words.kinds[visits.kinds], stay=stay)
         ended = visits.ends != UNKNOWN
-        died = ended & (visits.ends == visits.died[patient])
         for which, code in (
             (ended & clinic, f"VISIT_END//{OWN}"),
-            (ended & ~clinic & died, "HOSPITAL_DISCHARGE//DIED"),
+            (~clinic & died, "HOSPITAL_DISCHARGE//DIED"),
             (ended & ~clinic & ~died, "HOSPITAL_DISCHARGE//UNKNOWN"),
         ):
-            shard.add(patient[which], visits.ends[which], words.place(code), stay=stay[which])
-        times = _times_of_content(visits, ended & ~clinic)
+            rows.add(patient[which], visits.ends[which], words.place(code), stay=stay[which])
+        times = shard.times_of_content
         owner = visits.visit_of_code
-        shard.add(patient[owner], times[owner], words.named[visits.codes], stay=stay[owner])
+        rows.add(patient[owner], times[owner], words.named[visits.codes], stay=stay[owner])
         owner = visits.visit_of_value
-        shard.add(patient[owner], times[owner], words.measured[visits.measured], stay=stay[owner], number=visits.values)
-        return shard
+        rows.add(patient[owner], times[owner], words.measured[visits.measured], stay=stay[owner], number=visits.values)
+        return rows
 
     def add(
         self,
@@ -228,7 +213,7 @@ class _Shard:
     def say_once(self, static: pd.DataFrame) -> None:
         """Add what is said of the patients once: attributes under the codes of MEDS conversions, all else by name."""
         for name in map(str, static):
-            cells = static[name].reset_index(drop=True)
+            cells = static[name]
             known = np.flatnonzero(cells.notna())
             if name in ATTRIBUTES:
                 words = cells[known].astype(str)
@@ -262,15 +247,3 @@ class _Shard:
             },
             schema=TYPES,
         )
-
-
-def _times_of_content(visits: Visits, dated_at_end: NDArray[np.bool_]) -> Integers:
-    """Return when to date what happened in each visit: at its end, but never after the end of the patient's last stay.
-
-    A patient is usually seen from the discharge of the last stay, and should be seen with all that is here.
-    """
-    times = np.where(dated_at_end, visits.ends, visits.starts)
-    last = np.full(len(visits), np.iinfo(np.int64).max)
-    stays = np.flatnonzero(dated_at_end)
-    last[visits.patient[stays]] = visits.ends[stays]  # the last of each patient is written last
-    return np.where(times > last[visits.patient], visits.starts, times)

@@ -7,6 +7,7 @@ print(result.frame)
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -123,7 +124,7 @@ def evaluate(
 
 def _note(out: Path, evaluation: Evaluation, suite: Suite, reading: Reading, read: Mapping[str, Input]) -> None:
     """Go on with the log of the folder of a report."""
-    questions = [{"question": type(each).__name__, **_options(each)} for each in suite.evaluators]
+    questions = [options_of(each) for each in suite.evaluators]
     asked = {"subject": reading.subject, "drop": reading.drop, "outcomes": reading.outcomes}
     names = [*REPORT_FILES, *(["schema.json"] if reading.schema is None else [])]
     append(
@@ -136,8 +137,10 @@ def _note(out: Path, evaluation: Evaluation, suite: Suite, reading: Reading, rea
     )
 
 
-def _options(question: Evaluator) -> dict[str, object]:
-    return {name: value for name, value in vars(question).items() if isinstance(value, PLAIN)}
+def options_of(question: Evaluator[Any, Any]) -> dict[str, object]:
+    """Return what a question is, and its options, for the log."""
+    plain = {name: value for name, value in vars(question).items() if isinstance(value, PLAIN)}
+    return {"question": type(question).__name__, **plain}
 
 
 def load_suite(name: Choice, options: Mapping[str, object] | None = None) -> Suite:

@@ -16,8 +16,9 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.prepare import IDENTITY
 from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.files import write_json, write_text
+from ehrsynth.reporting.croissant import CROISSANT, Handed, Made, write_croissant
 from ehrsynth.reporting.html import PRIVACY_PAGE
-from ehrsynth.reporting.model_card import card_md
+from ehrsynth.reporting.model_card import card_md, privacy_in_words
 from ehrsynth.reporting.parts import write_parts
 from ehrsynth.study.chain import Input
 from ehrsynth.study.chosen import Chosen
@@ -69,6 +70,7 @@ def finish(
         scores=evaluation.scores,
         command=spec.command,
         keeps_rows=keeps_rows,
+        files="synthetic/data/*.parquet" if spec.through_time else folder.synthetic.name,
     )
     write_text(folder.path / CARD, card)
     tracker.log_final(evaluation.scores, pictures, [folder.html, folder.path / PRIVACY_PAGE, folder.path / CARD])
@@ -87,9 +89,24 @@ def finish(
     }
     write_json(folder.path / PROVENANCE, provenance)
     write_parts(folder.path / "report.parquet", evaluation.scores)
+    _describe(spec, data, folder, evaluation, keeps_rows)
     if spec.keep is not None:
         folder.prune([checkpoint_path(folder.path, each).name for each in choice.order[spec.keep :]])
     folder.finish(report, _options(spec), _inputs(spec, data))
+
+
+def _describe(
+    spec: Spec, data: Matrix | Trajectories, folder: RunFolder, evaluation: Evaluation, keeps_rows: bool
+) -> None:
+    """Write ``croissant.json`` beside what is handed over."""
+    count = len(evaluation.evidence.synthetic)
+    what = f"{count:,} {'patients through time' if spec.through_time else 'records'}"
+    answers = " ".join(f"{finding.question} {finding.answer}" for finding in evaluation.findings)
+    labels = {column.name: column.label for column in data.schema.columns}
+    handed = Handed(evaluation.title, f"{what}, {evaluation.title}. {answers}", what, labels)
+    privacy = privacy_in_words(evaluation.scores)
+    made = Made(folder.path.name, spec.model_name, data.name, data.fingerprint, spec.command, keeps_rows, privacy)
+    write_croissant(folder.path / CROISSANT, folder.handed_over, handed, made)
 
 
 def _origin(spec: Spec, data: Matrix | Trajectories, folder: RunFolder) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from ehrsynth.study.blend import cohort_of, interleaved, outside
 from ehrsynth.study.calibration import calibration_asked
 from ehrsynth.study.chain import Input, append, log_beside
 from ehrsynth.study.continue_visits import WrittenContinuations, continue_visits
+from ehrsynth.study.describe import describe, described_in
 from ehrsynth.study.generate_visits import SyntheticPatients, WrittenVisits, generate_visits
 from ehrsynth.study.loaded_run import loaded_run
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
@@ -88,15 +89,17 @@ def generate(
     after: int | None = None,
     draws: int = 1,
     model_class: type[SyntheticModel] | str | None = None,
+    out_format: str = "meds",
     watch: Watch = NOBODY,
 ) -> pd.DataFrame | Written | SyntheticPatients | WrittenVisits | WrittenContinuations:
     """Draw records from the chosen checkpoint of a finished run.
 
     A model is given what it can be conditioned on; what it cannot is met by drawing records until enough have it. A
     file ``OUT.provenance.json`` beside the table says which of the two it was for each column, and what else made it;
-    ``OUT.log.jsonl`` binds both to the run, see ``verify``.
+    ``OUT.croissant.json`` describes the table to search engines and loaders; ``OUT.log.jsonl`` binds all of them to the
+    run, see ``verify``.
 
-    Of a run over patients through time ``out`` is a folder, a MEDS dataset; without one their rows and visits are
+    Of a run over patients through time ``out`` is a folder in ``out_format``; without one their rows and visits are
     returned. What can be asked of them is ``condition``, of what is said of a patient once and of their visits, and
     ``policy``, of rules over time. ``prefixes`` asks for what may follow the first visits of real patients.
 
@@ -131,6 +134,7 @@ def generate(
         after: visits of each of them that are given, all by default.
         draws: continuations of each.
         model_class: of the run, if it is not one of this package; a name is imported, so it must be one you trust.
+        out_format: of patients through time: ``meds`` (MEDS 0.4), ``omop`` (OMOP CDM 5.4), ``fhir`` (FHIR R4, NDJSON).
         watch: who is told what happens.
 
     Raises:
@@ -159,9 +163,10 @@ def generate(
                 if given:
                     raise OptionError(f"{name}: continue={prefixes} says whose records are to go on; leave it out")
             return continue_visits(through_time, prefixes, after, draws, out, seed, device, model_class, watch)
-        return generate_visits(through_time, n, out, seed, condition, policy, device, model_class, watch)
+        return generate_visits(through_time, n, out, seed, condition, policy, device, model_class, watch, out_format)
     if prefixes is not None:
         raise OptionError(f"continue={prefixes}: of patients through time alone; the run draws rows")
+    expect(out_format == "meds", "out_format", out_format, "none, for a run of rows: a table is told by out=FILE.csv")
     _check_output(out, quote_formulas)
     require_one_question(n, condition, conditions, balance, boost, post_selection, merge, mix, reintroduce)
     loaded = loaded_run(run, device, model_class, watch)
@@ -263,6 +268,8 @@ def generate(
         "versions": current_versions(),
     }
     write_json(written.provenance, provenance)
+    keeps_rows = real is not None or any(one.model.keeps_rows for one in (loaded, other) if one)
+    place = describe(folder, written.file, f"{rows:,} records", schema, keeps_rows=keeps_rows)
     read = {"checkpoint": loaded.folder.chosen_checkpoint, "schema": loaded.folder.schema}
     if other is not None:
         read["merge"] = other.folder.chosen_checkpoint
@@ -276,7 +283,7 @@ def generate(
         "generate",
         options={"n": n, "seed": seed, "device": model.device.type, **options},
         inputs={name: Input.of(file) for name, file in read.items()},
-        outputs={file.name: sha256(file) for file in (written.file, written.provenance)},
+        outputs={file.name: sha256(file) for file in (written.file, written.provenance, place)},
     )
     return written
 
@@ -295,7 +302,7 @@ def _check_output(out: str | Path | None, quote_formulas: bool) -> None:
         raise OptionError("quote_formulas=true: it is for a CSV; out=FILE.csv was expected")
     if out is not None:
         writable("out", Path(out), file=True)
-        for beside in (provenance_of(Path(out)), log_beside(Path(out))):
+        for beside in (provenance_of(Path(out)), log_beside(Path(out)), described_in(Path(out))):
             writable("out", beside, file=True)
 
 

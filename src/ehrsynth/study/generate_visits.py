@@ -1,6 +1,6 @@
 """``generate`` of a run over patients through time: dated visits instead of a table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,6 @@ import torch
 from ehrsynth.constraints.over_time import RulesOverTime, load_over_time
 from ehrsynth.constraints.policy import Policy
 from ehrsynth.data.encoding import Encoder
-from ehrsynth.data.meds_out import write_meds
 from ehrsynth.errors import OptionError
 from ehrsynth.files import sha256, write_json
 from ehrsynth.models.condition import Condition
@@ -23,7 +22,9 @@ from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
 from ehrsynth.study.asked import as_plain
 from ehrsynth.study.chain import Input, append, log_beside
+from ehrsynth.study.describe import describe
 from ehrsynth.study.loaded_run import model_class_of, torch_device
+from ehrsynth.study.patients_out import require_format, write_patients
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import whole
 from ehrsynth.study.watch import Watch
@@ -43,7 +44,7 @@ class SyntheticPatients(NamedTuple):
 
 
 class WrittenVisits(NamedTuple):
-    """A MEDS dataset of synthetic patients on disk."""
+    """Synthetic patients on disk, in a folder."""
 
     folder: Path
     patients: int
@@ -65,13 +66,14 @@ def generate_visits(
     device: str,
     model_class: type | str | None,
     watch: Watch,
+    out_format: str = "meds",
 ) -> SyntheticPatients | WrittenVisits:
     """Draw patients from the chosen checkpoint of a finished run.
 
     Args:
         folder: the run.
         n: patients; as many as the run had in training by default.
-        out: a folder to be made, a MEDS dataset; without one the patients are returned.
+        out: a folder to be made; without one the patients are returned.
         seed: of the draws.
         condition: what all patients must have: of what is said of them once, or of their visits, see
             ``sampling.in_time``.
@@ -79,13 +81,15 @@ def generate_visits(
         device: ``auto``, ``cpu``, ``cuda``.
         model_class: of the run, if it is not one of this package.
         watch: who is told what happens.
+        out_format: of the folder: ``meds``, ``omop`` or ``fhir``.
 
     Raises:
         InputError: a file of the run is not as it was written, an option is wrong, or hardly any patient that the model
             draws has what is asked for.
     """
+    require_format(out_format)
     if out is not None and Path(out).exists():
-        raise OptionError(f"out={out}: something is there; a MEDS dataset is a folder that does not exist yet")
+        raise OptionError(f"out={out}: something is there; name a folder that does not exist yet")
     model, facts = loaded_model(folder, device, model_class)
     n = whole("n", facts["rows"]["train"] if n is None else n, least=1)
     once, over_time = _sorted(condition or {}, model.schema, model.visit_schema)
@@ -114,16 +118,19 @@ def generate_visits(
     told = Encoder(model.schema).decode(drawn.static)
     if out is None:
         return SyntheticPatients(told, drawn.visits)
-    written = WrittenVisits(write_meds(drawn.visits, model.visit_schema, told, Path(out)), n, drawn.visits.count)
+    form = write_patients(out_format, drawn.visits, model.visit_schema, told, Path(out), keeps_rows=model.keeps_rows)
+    written = WrittenVisits(Path(out), n, drawn.visits.count)
     options = {
         "n": n,
         "seed": seed,
         "device": model.device.type,
         "condition": {str(name): as_plain(value) for name, value in (condition or {}).items()},
         "constraints.policy": policy,
+        **form,
     }
     how = {"how": acceptance.to_dict()} if acceptance.drawn else {}
-    note(folder, written.folder, written.provenance, {"model": facts["model"]}, options, how)
+    place = describe(folder, written.folder, f"{n:,} patients through time", model.schema, keeps_rows=model.keeps_rows)
+    note(folder, written.folder, written.provenance, {"model": facts["model"]}, options, how, [place])
     return written
 
 
@@ -150,8 +157,9 @@ def note(
     about: Mapping[str, Any],
     options: Mapping[str, Any],
     more: Mapping[str, Any],
+    beside: Sequence[Path] = (),
 ) -> None:
-    """Write down beside a folder what made it, and bind both to the run."""
+    """Write down beside a folder what made it, and bind both to the run, with other files ``beside`` it."""
     checkpoint = folder.chosen_checkpoint
     files = {f"{made.name}/{file.relative_to(made).as_posix()}": sha256(file) for file in sorted(made.rglob("*.*"))}
     run = {"run_id": folder.path.name, **about, "checkpoint": checkpoint.name}
@@ -161,7 +169,7 @@ def note(
         "generate",
         options=options,
         inputs={name: Input.of(file) for name, file in {"checkpoint": checkpoint, "schema": folder.schema}.items()},
-        outputs={**files, provenance.name: sha256(provenance)},
+        outputs={**files, **{file.name: sha256(file) for file in (provenance, *beside)}},
     )
 
 

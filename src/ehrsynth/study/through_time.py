@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ehrsynth.callbacks.evaluate import checkpoint_path
 from ehrsynth.callbacks.evaluate_visits import EvaluateVisits
-from ehrsynth.constraints.over_time import RulesOverTime
+from ehrsynth.constraints import Constraint
+from ehrsynth.constraints.over_time import RuleOverTime, RulesOverTime
 from ehrsynth.data.encoding import Encoder, extremes, fill_missing, rescaled
 from ehrsynth.data.meds_out import write_meds
 from ehrsynth.data.row_view import RowView
@@ -34,6 +35,7 @@ from ehrsynth.models.visits.base import VisitModel, load_visit_model
 from ehrsynth.reporting.summary import alarms
 from ehrsynth.sampling.acceptance import Acceptance
 from ehrsynth.sampling.patients import Patients, accepted_patients, drawn_patients
+from ehrsynth.schema import Schema
 from ehrsynth.seeding import derive, torch_rng
 from ehrsynth.study.anchors import shared_anchors
 from ehrsynth.study.asked_of_model import AskedOfModel, truncated
@@ -47,9 +49,35 @@ from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import UNRULED, Spec
 from ehrsynth.study.watch import Watch
 from ehrsynth.tracking import Tracker
-from ehrsynth.visits import Visits
+from ehrsynth.visits import Visits, VisitSchema
 
 OF_ROWS = {"rows": "rows.oversample, rows.reweight and rows.only", "constraints": "constraints.weight"}
+
+
+class JudgedData(Protocol):
+    """What is judged of patients: ``Trajectories``, or what other tools wrote."""
+
+    @property
+    def schema(self) -> Schema:
+        """The columns of what is said of a patient once."""
+
+    @property
+    def visit_schema(self) -> VisitSchema:
+        """What visits are made of."""
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """Rules that rows keep."""
+
+    @property
+    def over_time(self) -> tuple[RuleOverTime, ...]:
+        """Rules that visits keep."""
+
+    def visits(self, part: str) -> Visits:
+        """Return the visits of a part."""
+
+    def records(self, part: str) -> Records:
+        """Return what is said once of the patients of a part."""
 
 
 class Judged:
@@ -60,7 +88,7 @@ class Judged:
         held_out: ``validation`` or ``holdout``.
     """
 
-    def __init__(self, data: Trajectories, held_out: str) -> None:
+    def __init__(self, data: JudgedData, held_out: str) -> None:
         self._view = RowView(data.schema, data.visit_schema, data.visits("train"))
         train, other = (self._view.rows(data.records(part), data.visits(part)) for part in ("train", held_out))
         self._scale = extremes(self._view.schema, train)

@@ -11,6 +11,7 @@ from ehrsynth.data.sources.base import Source
 from ehrsynth.data.sources.declared import declaration
 from ehrsynth.data.sources.omop_tables import OmopTables, open_tables
 from ehrsynth.data.store import Store, text
+from ehrsynth.data.vocabulary.base import OWN
 from ehrsynth.errors import TableError, expect
 
 INPATIENT, EMERGENCY_AND_INPATIENT = 9201, 262
@@ -82,7 +83,7 @@ class Omop(Source):
             self._require_source_values(store)
         coded = {f"coded_{name}": self._coded(name, *columns) for name, columns in CODED.items()}
         stays = ", ".join(map(str, self.stays))
-        declared.with_relations(coded).create(store, labels=has_concepts, stays=stays)
+        declared.with_relations(coded).create(store, labels=has_concepts, stays=stays, own=text(OWN))
 
     def coverage(self, store: Store) -> list[Coverage]:
         """Return which vocabularies the diagnoses and procedures are of, and how many are of none."""
@@ -144,16 +145,18 @@ class Omop(Source):
         source_is_of = "NULL::VARCHAR" if self.source_codes is None else text(self.source_codes)
         return f"""SELECT t.*, t.person_id AS subject_id, coalesce({start}_datetime, {start}_date) AS time,
             {prefix}_source_value AS source_value,
-            s.vocabulary AS source_vocabulary, s.code AS source_code, c.vocabulary, c.code, c.class,
-            coalesce(c.name, {prefix}_source_value) AS named,
+            s.vocabulary AS source_vocabulary, s.code AS source_code, c.vocabulary, c.code,
+            CASE WHEN s.vocabulary = {text(OWN)} THEN s.class ELSE c.class END AS class,
+            coalesce(s.vocabulary = {text(OWN)}, false) AS own, CASE WHEN own THEN s.vocabulary END AS named_in,
+            CASE WHEN own THEN s.code ELSE coalesce(c.name, {prefix}_source_value) END AS named,
             coalesce(s.vocabulary IN ('ICD9CM', 'ICD10CM', 'ICD10', 'ICD10GM'), false) AS icd_diagnosis,
             coalesce(s.vocabulary IN ('ICD9PCS', 'ICD10PCS'), false) AS icd_procedure,
             {source_is_of} AS source_is_of,
             source_is_of IS NOT NULL AND s.vocabulary IS NULL AND {prefix}_source_value IS NOT NULL AS by_source,
-            CASE WHEN coalesce(is_stay, true) THEN t.visit_occurrence_id END AS stay_id, stay_ended{more}
+            CASE WHEN coalesce(is_stay OR of_own, true) THEN t.visit_occurrence_id END AS stay_id, stay_ended{more}
             FROM {table} t LEFT JOIN omop_concepts s ON {prefix}_source_concept_id = s.concept_id
             LEFT JOIN omop_concepts c ON {prefix}_concept_id = c.concept_id
-            LEFT JOIN (SELECT visit_occurrence_id, bool_or(is_stay) AS is_stay,
+            LEFT JOIN (SELECT visit_occurrence_id, bool_or(is_stay) AS is_stay, bool_or(own) AS of_own,
             max(ended) FILTER (is_stay) AS stay_ended FROM omop_visits GROUP BY ALL) v
             ON t.visit_occurrence_id = v.visit_occurrence_id {further}"""
 
