@@ -30,10 +30,13 @@ class Gaussian:
     Attributes:
         noise_multiplier: standard deviation of the noise divided by the most that one patient can change (L2).
         times: releases of this kind.
+        sensitivity: the most that one patient can change, in units of the sums; the deviation of their noise is so many
+            times the multiplier.
     """
 
     noise_multiplier: float
     times: int = 1
+    sensitivity: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,12 @@ from tests.conftest import Cli, small
 pytestmark = [pytest.mark.usefixtures("no_figures"), pytest.mark.filterwarnings("ignore")]
 LEARNED = ["vocabulary and rare codes", "levels of categories", "bounds and decimals of numbers", "columns left out"]
 
+TINY = {
+    "masked_diffusion": ["model.width=16", "model.number_width=16", "model.steps=4", "model.number_steps=3"],
+    "tally": ["model.width=16"],
+    "wgan_gp": ["model.hidden=[16]"],
+}
+
 
 def run_of(folder: Path) -> RunFolder:
     (found,) = folder.iterdir()
@@ -61,6 +67,30 @@ def test_a_training_alone_claims_no_total(
     for asked in ("reintroduce=true", f"merge={run.path}", "mix=0.5", "post_selection=died"):
         assert cli("generate", f"run={run.path}", "n=5", asked, f"out={tmp_path / 'c.csv'}") == 2, asked
         assert "looks at training patients without noise" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "looks"),
+    [
+        ("masked_diffusion", ["means of columns", "ranges of numbers", "training"]),
+        ("tally", ["means of columns", "ranges of numbers", "numbers of codes", "training"]),
+        ("wgan_gp", ["means of columns", "training"]),
+    ],
+)
+def test_other_models_spend_what_they_are_asked_to(
+    model: str, looks: list[str], matrix: Path, public: Path, tmp_path: Path, cli: Cli
+) -> None:
+    options = ["privacy.epsilon=8", f"privacy.public={public}", *TINY[model]]
+    if model != "masked_diffusion":  # to look for the noise takes a minute
+        options.append("privacy.noise_multiplier=2")
+    assert cli("train", f"model={model}", "privacy=dp", *options, *small(matrix, tmp_path)) == 0
+    run = run_of(tmp_path / "small" / model)
+    ledger = Ledger.from_dict(run.facts(ledger=dict)["ledger"])
+    assert [look.what for look in ledger.looks if not isinstance(look.mechanism, str)] == looks
+    assert (7.9 if model == "masked_diffusion" else 0) < ledger.total.value <= 8.0
+    assert run.provenance["epoch"] == 2
+    assert not run.targets.is_file()
+    assert cli("generate", f"run={run.path}", "n=5", f"out={tmp_path / 's.csv'}") == 0
 
 
 def test_a_tree_under_a_public_schema_claims_its_epsilon(matrix: Path, public: Path, tmp_path: Path, cli: Cli) -> None:

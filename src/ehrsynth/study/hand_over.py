@@ -76,7 +76,7 @@ def hand_over(
     device = torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
     model = load_model(chosen, data.schema, model_class).to(device)
     calibration = None
-    if judged_calibrated(model_class, spec.rows):
+    if judged_calibrated(model_class, spec.rows) and not private:
         calibration = Calibration(Targets.load(folder.targets, data.schema), required=False)
     with watch.bar("generating", n) as advance:
         chunks = synthesize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ehrsynth.accounting import Gaussian, SampledGaussian, gaussian_within, noise_multiplier, steps_within
+from ehrsynth.accounting import SampledGaussian, gaussian_within, noise_multiplier, steps_within
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.private_module import PrivateDataModule
 from ehrsynth.data.public_matrix import PublicMatrix
@@ -15,7 +15,8 @@ from ehrsynth.evaluation.score import Score
 from ehrsynth.files import require
 from ehrsynth.ledger import Ledger, Look
 from ehrsynth.models.base import SyntheticModel
-from ehrsynth.models.private import PrivateGradients, noisy_means
+from ehrsynth.models.noisy_looks import NoisyLooks
+from ehrsynth.models.private import PrivateGradients
 from ehrsynth.seeding import secret_rng
 from ehrsynth.study.conf import Node
 from ehrsynth.study.loaded_run import torch_device
@@ -89,10 +90,11 @@ def train_privately(spec: Spec, model: SyntheticModel, data: PrivateDataModule) 
     n, device = len(data.filled), torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
     delta = asked.delta or 1 / n
     looks: tuple[Look, ...] = ()
-    if asked.marginals and type(model).observe_shares is not SyntheticModel.observe_shares:
-        shares = Gaussian(gaussian_within(asked.marginals * asked.epsilon, delta))
-        model.observe_shares(noisy_means(data.filled, shares.noise_multiplier, secret_rng()))
-        looks = (Look("means of columns", shares, "where the training starts"),)
+    if asked.marginals and model.noisy_looks:
+        alone = gaussian_within(asked.marginals * asked.epsilon, delta)
+        noisy = NoisyLooks(data.filled, alone, model.noisy_looks, secret_rng())
+        model.observe_noisily(noisy)
+        looks = noisy.looks
     before = [look.mechanism for look in looks if not isinstance(look.mechanism, str)]
 
     def noise(steps: int) -> float:
