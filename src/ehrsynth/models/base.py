@@ -23,7 +23,7 @@ from ehrsynth.models.noisy_looks import NoisyLooks
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import derive, torch_rng
 
-CAN_BE_PRIVATE = "vae, ehrdiff, masked_diffusion, tally, wgan_gp and dp_tree"
+CAN_BE_PRIVATE = "vae, ehrdiff, masked_diffusion, tally, wgan_gp, dp_tree and dp_mixture"
 LOOK_EVERY = 50  # batches, at losses on a GPU: to answer it must finish all that it was told before
 OWN_MODEL = re.compile(r"(?P<module>ehrsynth\.models(\.[a-z_][a-z0-9_]*)+)\.(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 
