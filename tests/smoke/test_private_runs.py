@@ -62,6 +62,8 @@ def test_a_training_alone_claims_no_total(
     assert not run.targets.is_file(), "counts of training rows without noise"
     assert run.provenance["epoch"] == 2
     assert "of the training alone" in (run.path / "card.md").read_text(encoding="utf-8")
+    for page in ("card.md", "privacy.html"):
+        assert "no total is claimed: learned without noise were" in (run.path / page).read_text(encoding="utf-8")
     assert cli("generate", f"run={run.path}", "n=5", f"out={tmp_path / 's.csv'}") == 0
     assert cli("generate", f"run={run.path}", "n=5", "calibrate=true", f"out={tmp_path / 'c.csv'}") == 2
     for asked in ("reintroduce=true", f"merge={run.path}", "mix=0.5", "post_selection=died"):

@@ -28,6 +28,7 @@ ALONE = 0.2  # of rho, for columns alone: their means, and laws of numbers
 FULL = 1 - 1e-6  # of rho that is spent
 FARTHEST = 2.0  # of a normal score, as it is added up
 SURE = 4.0  # deviations of the noise, of the rows of a component that differs from all
+MIDDLE = 0.5  # of the bounds
 LEAST_STD = 0.3  # of normal scores
 LEAST_PRIOR = 1e-3  # rows, so that a component of none is as all
 
@@ -80,6 +81,7 @@ class DPMixture(Mixture):
     @torch.no_grad()
     def observe(self, train: Records) -> None:
         """Spend epsilon: columns alone, then sums by component, pass after pass."""
+        train = Records(train.layout, train.bits, train.values.nan_to_num(MIDDLE))  # under a gap anything may stand
         n, layout = len(train), self.layout
         rho = FULL * rho_within(self.epsilon, self.delta or 1 / n)
         rng = self.noise or torch.Generator().manual_seed(secrets.randbits(63))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ehrsynth.evaluation.score import ANCHORS, Score
+from ehrsynth.reporting.guarantee import Guarantee
 from ehrsynth.reporting.html import environment
 from ehrsynth.reporting.reading import judge
 from ehrsynth.reporting.summary import spent, summarise
@@ -18,6 +19,7 @@ def card_md(
     scores: Sequence[Score],
     command: str,
     keeps_rows: bool = False,
+    guarantee: Guarantee | None = None,
 ) -> str:
     """Return the card as Markdown.
 
@@ -30,6 +32,7 @@ def card_md(
         scores: all scores with their anchors.
         command: what makes the same table again.
         keeps_rows: the output is the training rows themselves, whole or mixed; the card then says so first.
+        guarantee: of a private run.
     """
     headlines = sorted((score for score in scores if score.card.headline), key=lambda score: score.card.headline)
     privacy = [score for score in scores if score.card.family == "privacy" and score.card.role != "guarantee"]
@@ -48,4 +51,5 @@ def card_md(
         spent=spent(scores),
         command=command,
         keeps_rows=keeps_rows,
+        guarantee=guarantee,
     )

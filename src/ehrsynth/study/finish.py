@@ -69,6 +69,7 @@ def finish(
         scores=evaluation.scores,
         command=spec.command,
         keeps_rows=keeps_rows,
+        guarantee=evaluation.guarantee,
     )
     write_text(folder.path / CARD, card)
     tracker.log_final(evaluation.scores, pictures, [folder.html, folder.path / PRIVACY_PAGE, folder.path / CARD])
