@@ -50,7 +50,7 @@ def drawn(found: pd.DataFrame, file: Path) -> None:
     for row, table in zip(panels, tables, strict=True):
         for panel, (metric, words) in zip(row, METRICS.items(), strict=True):
             here = found[(found["table"] == table) & (found["metric"] == metric)]
-            at = here.assign(x=here["epsilon"].round(2).fillna(NONE))
+            at = here.assign(x=here["epsilon"].astype(float).round(2).fillna(NONE))
             for model, of in at.groupby("model"):
                 means = of.groupby("x")["value"].mean()
                 panel.plot(means.index, means, color=colours[model], label=model)

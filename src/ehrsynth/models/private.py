@@ -38,23 +38,48 @@ class TableProduct(nn.Module):
 
     Args:
         table: [S, width], or of more dimensions, of which the first are S in all.
-        transposed: whether states [n, k, width] become scores [n, k, S], and not counts [n, k, S] sums [n, k, width].
+        scores: whether states [n, k, width] become scores [n, k, S], and not counts [n, k, S] sums [n, k, width].
+        of: which rows of the table take part; all by default.
     """
 
-    def __init__(self, table: nn.Parameter, transposed: bool = False) -> None:
+    def __init__(self, table: nn.Parameter, scores: bool = False, of: Tensor | None = None) -> None:
         super().__init__()
-        self.table, self.transposed = table, transposed
+        self.table, self.scores, self.of = table, scores, of
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the products."""
         table = self.table.flatten(0, -2)
-        return rows @ (table.T if self.transposed else table)
+        table = table if self.of is None else table[self.of]
+        return rows @ (table.T if self.scores else table)
+
+
+class TableRows(nn.Module):
+    """Rows of a table that a network has, looked up for each record; as ``TableProduct`` of ones.
+
+    Args:
+        table: [S, width].
+    """
+
+    def __init__(self, table: nn.Parameter) -> None:
+        super().__init__()
+        self.table = table
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return rows [n, k, width] of ids [n, k]; of -1, which is none, zero."""
+        return self.table[ids.clamp(min=0)] * (ids >= 0)[..., None]
 
 
 def _norms_of_products(layer: TableProduct, inputs: list[Tensor], gradients: Tensor) -> dict[nn.Parameter, Tensor]:
     """Return the norms [n] of what records add to the gradient of a table: of sum over k of input_k gradient_k^T."""
     among = [rows @ rows.transpose(1, 2) for rows in (inputs[0], gradients)]
     return {layer.table: (among[0] * among[1]).sum((1, 2)).clamp(min=0).sqrt()}
+
+
+def _norms_of_rows(layer: TableRows, inputs: list[Tensor], gradients: Tensor) -> dict[nn.Parameter, Tensor]:
+    """Return the same where each input is a row of ones and zeros."""
+    (ids,) = inputs
+    same = (ids[:, :, None] == ids[:, None]) & (ids >= 0)[:, None]
+    return {layer.table: (same * (gradients @ gradients.transpose(1, 2))).sum((1, 2)).clamp(min=0).sqrt()}
 
 
 class PrivateGradients(SingleDeviceStrategy):
@@ -179,5 +204,6 @@ def _opacus() -> tuple[Any, Any]:
         from opacus.optimizers import DPOptimizerFastGradientClipping
     except ImportError:
         raise OptionError("privacy=dp needs the package opacus; pip install 'ehrsynth[privacy]' brings it") from None
-    GradSampleHooksFastGradientClipping.NORM_SAMPLERS[TableProduct] = _norms_of_products
+    norms: dict[type[nn.Module], Any] = GradSampleHooksFastGradientClipping.NORM_SAMPLERS
+    norms[TableProduct], norms[TableRows] = _norms_of_products, _norms_of_rows
     return GradSampleHooksFastGradientClipping, DPOptimizerFastGradientClipping

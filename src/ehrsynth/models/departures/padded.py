@@ -6,7 +6,7 @@ is. So hooks find the norm of each record's gradient from what goes into a produ
 ICLR 2022), and the weights are those of the network.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,7 @@ from torch.nn.functional import pad, softplus
 
 from ehrsynth.models.departures.network import KNOTS, DepartureNetwork, StateTable, _Block, _Prefixes, knots_of
 from ehrsynth.models.departures.variables import NO_STATE, Variables
-from ehrsynth.models.private import PerRecord, TableProduct
-
-ByRecord = Callable[[nn.Module, Tensor], Tensor]
+from ehrsynth.models.private import PerRecord, TableProduct, TableRows
 
 
 class PaddedDepartures:
@@ -30,20 +28,30 @@ class PaddedDepartures:
     def __init__(self, network: DepartureNetwork, variables: Variables) -> None:
         self.network, self.variables = network, variables
         self.start, self.level_bias = PerRecord(network.start), PerRecord(network.level_bias)
-        self.arrived, self.known = _Table(network.arrived), _Table(network.known)
-        self.level = _Table(network.level, scores=True)
         self.left, self.by_level = TableProduct(network.left), TableProduct(network.by_level)
         places = torch.repeat_interleave(
             torch.arange(len(variables.sizes), device=variables.order.device),
             torch.tensor(variables.sizes, device=variables.order.device),
         )
         state = torch.arange(len(places), device=places.device) - variables.starts[places]
-        self.place_of = places.masked_fill(state == variables.no_news[places], NO_STATE)  # of a state of a departure
+        self.leveled = torch.isin(places, variables.leveled).nonzero().flatten()  # states to which variables depart
+        self.place_of = places.masked_fill(state == variables.no_news[places], NO_STATE)[self.leveled]
+        self.at_leveled = torch.full_like(places, NO_STATE).index_copy(
+            0, self.leveled, torch.arange(len(self.leveled), device=places.device)
+        )
+        self.arrived, self.known, self.level = (
+            _waves(table) for table in (network.arrived, network.known, network.level)
+        )
+        self.arrived_own, self.arrived_waves = TableRows(network.arrived.own), TableProduct(network.arrived.shared)
+        self.known_own, self.known_waves = TableProduct(network.known.own), TableProduct(network.known.shared)
+        self.level_own = TableProduct(network.level.own, scores=True, of=self.leveled)
+        self.level_waves = TableProduct(network.level.shared, scores=True)
 
     def modules(self) -> Iterator[nn.Module]:
         """Yield what all products go through."""
         yield from (self.start, self.level_bias, self.network.hazard, self.network.blocks)
-        yield from (*self.arrived.modules(), *self.known.modules(), *self.level.modules(), self.left, self.by_level)
+        yield from (self.arrived_own, self.arrived_waves, self.known_own, self.known_waves, self.level_own)
+        yield from (self.level_waves, self.left, self.by_level)
 
     def surprise(self, x: Tensor, counts: Tensor, known: Tensor, draws: int, generator: torch.Generator) -> Tensor:
         """Return the nats [n] of what is not ``known`` [n, V] of records ``x`` [n, V] with tallies of ``counts``.
@@ -68,16 +76,19 @@ class PaddedDepartures:
 
         news = (x != v.no_news) & ~known
         rows, places = news.nonzero(as_tuple=True)
-        arrived = torch.zeros(len(x), longest, len(self.place_of), device=x.device)
-        arrived[rows, news.cumsum(1)[rows, places], v.starts[places] + x[rows, places]] = 1.0
-        told = torch.zeros(len(x), 1, len(self.place_of), device=x.device)
+        arrived = x.new_full((len(x), longest), -1)  # with each prefix but the first one more
+        arrived[rows, news.cumsum(1)[rows, places]] = v.starts[places] + x[rows, places]
+        told = torch.zeros(len(x), 1, len(self.arrived), device=x.device)
         rows, places = known.nonzero(as_tuple=True)
         told[rows, 0, v.starts[places] + x[rows, places]] = 1.0
         ids, weights = knots_of(prefixes.left, prefixes.told)
         left = torch.zeros(len(ids), len(v.ranges) * len(KNOTS), device=x.device).scatter_add(1, ids, weights)
-        width = len(self.network.start)
-        sums = self._by_record(self.start, arrived.new_zeros(len(x), longest, width))
-        sums = sums + self.arrived.of(arrived.cumsum(1), self._by_record) + self.known.of(told, self._by_record)
+        so_far = self.arrived_own(arrived.view(len(x) // draws, -1)).view(len(x), longest, -1)
+        waves = self.arrived[arrived.clamp(min=0)] * (arrived >= 0)[..., None]
+        so_far = (so_far + self._by_record(self.arrived_waves, waves)).cumsum(1)
+        given = self._by_record(self.known_own, told) + self._by_record(self.known_waves, told @ self.known)
+        start = self._by_record(self.start, torch.zeros(len(x), 1, len(self.network.start), device=x.device))
+        sums = start + given + so_far
         h = self._states(sums + self._by_record(self.left, padded(left, 0)), generator)
         begin, end = padded(prefixes.begin, 0), padded(prefixes.end, -1)  # one that is none ends before all places
         return self._of_hazards(h, x, known, begin, end) + self._of_levels(h, x, end)
@@ -111,13 +122,17 @@ class PaddedDepartures:
     def _of_levels(self, h: Tensor, x: Tensor, end: Tensor) -> Tensor:
         """Return the nats [n] of the states to which variables depart."""
         v = self.variables
-        logits = self.level.of(h, self._by_record)
-        logits = logits + self._by_record(self.level_bias, torch.zeros_like(logits))
+        logits = self._by_record(self.level_own, h)
+        logits = logits + self._by_record(self.level_waves, h) @ self.level[self.leveled].T
+        bias = self._by_record(self.level_bias, torch.zeros(len(x), 1, len(self.level), device=x.device))
+        logits = logits + bias[..., self.leveled]
+        if not len(self.leveled):
+            return logits.sum((1, 2))  # nothing, but of the tables
         several = torch.isin(end, v.leveled)
         possible = (self.place_of == end[..., None]) | ~several[..., None]
         total = logits.masked_fill(~possible, -torch.inf).logsumexp(2)
         place = end.clamp(0, len(v.sizes) - 1)
-        target = v.starts[place] + x.gather(1, place)
+        target = self.at_leveled[v.starts[place] + x.gather(1, place)].clamp(min=0)
         nats = total - logits.gather(2, target[..., None]).squeeze(2)
         return nats.where(several, 0.0).sum(1)
 
@@ -128,23 +143,9 @@ class PaddedDepartures:
         return found.view(n, k, found.shape[2])
 
 
-class _Table:
-    """Products with a ``StateTable``, or for ``scores`` with the transposed one; shared waves have one of their own."""
-
-    def __init__(self, table: StateTable, scores: bool = False) -> None:
-        self.scores = scores
-        self.own = TableProduct(table.own, transposed=scores)
-        self.shared = TableProduct(table.shared, transposed=scores)
-        numbers, most, waves = table.waves.shape
-        places = torch.eye(numbers, device=table.waves.device)[:, None, :, None]
-        spread = (places * table.waves[:, :, None]).view(numbers * most, numbers * waves)
-        self.waves = spread.new_zeros(len(table.own), numbers * waves).index_add(0, table.rows, spread)
-
-    def modules(self) -> Iterator[nn.Module]:
-        yield from (self.own, self.shared)
-
-    def of(self, parts: Tensor, by_record: ByRecord) -> Tensor:
-        found = by_record(self.own, parts)
-        if self.scores:
-            return found + by_record(self.shared, parts) @ self.waves.T
-        return found + by_record(self.shared, parts @ self.waves)
+def _waves(table: StateTable) -> Tensor:
+    """Return how much [S, numbers * WAVES] of each shared wave is in the vector of a state."""
+    numbers, most, waves = table.waves.shape
+    places = torch.eye(numbers, device=table.waves.device)[:, None, :, None]
+    spread = (places * table.waves[:, :, None]).view(numbers * most, numbers * waves)
+    return spread.new_zeros(len(table.own), numbers * waves).index_add(0, table.rows, spread)
