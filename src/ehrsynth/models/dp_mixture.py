@@ -10,7 +10,6 @@ rare for the budget is as frequent in every component.
 """
 
 import secrets
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from ehrsynth.accounting import Gaussian, rho_within
 from ehrsynth.layout import Records
 from ehrsynth.ledger import Look
 from ehrsynth.models import options
+from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.models.mixture import Mixture
 from ehrsynth.models.noisy_looks import BLOCK, CODES, NoisyLooks, grid_of, norm_sub
 from ehrsynth.schema import Schema
@@ -57,6 +57,7 @@ class DPMixture(Mixture):
     """
 
     private = "release"
+    update = GradientFree.update  # nothing more is learned in epochs
 
     def __init__(
         self,
@@ -157,10 +158,6 @@ class DPMixture(Mixture):
     @override
     def statistics(self, batch: Tensor) -> dict[str, Tensor]:
         return {}
-
-    @override
-    def update(self, total: Mapping[str, Tensor]) -> None:
-        """Learn nothing more: the budget is spent."""
 
 
 def _shrunk(beyond: Tensor, weights: Tensor, deviation: float) -> Tensor:
