@@ -66,8 +66,8 @@ class DPMixture(Mixture):
         seed: int = 0,
         epsilon: float = 3.0,
         delta: float | None = None,
-        components: int = 16,
-        passes: int = 8,
+        components: int = 8,
+        passes: int = 4,
         spread: float = 1.0,
         prior_rows: float = 5.0,
     ) -> None:
