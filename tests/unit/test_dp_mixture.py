@@ -118,6 +118,6 @@ def test_one_record_moves_the_sums_no_further_than_is_said() -> None:
 
 @torch.no_grad()
 def test_too_much_noise_leaves_the_columns_alone() -> None:
-    model = learned(0.02, components=4)
+    model = learned(0.002, components=4)
     assert (model.chances - model.chances[0]).abs().max() < 1e-4
     assert model.sample(50, rng()).nan_to_num(0.5).isfinite().all()
