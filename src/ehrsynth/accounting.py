@@ -30,10 +30,13 @@ class Gaussian:
     Attributes:
         noise_multiplier: standard deviation of the noise divided by the most that one patient can change (L2).
         times: releases of this kind.
+        sensitivity: the most that one patient can change, in units of the sums; the deviation of their noise is so many
+            times the multiplier.
     """
 
     noise_multiplier: float
     times: int = 1
+    sensitivity: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,14 @@ class ZeroConcentrated:
     rho: float
 
 
-Mechanism = Gaussian | SampledGaussian | ZeroConcentrated
+@dataclass(frozen=True)
+class Unlikely:
+    """What tells a patient apart with a chance of ``delta`` at most, and else nothing: it is part of delta."""
+
+    delta: float
+
+
+Mechanism = Gaussian | SampledGaussian | ZeroConcentrated | Unlikely
 
 
 @dataclass(frozen=True)
@@ -150,9 +160,15 @@ def steps_within(
     return low
 
 
-def rho_within(epsilon: float, delta: float) -> float:
-    """Return the largest rho whose zCDP is within (epsilon, delta), by Renyi divergences."""
-    return float(brentq(lambda rho: _spent("rdp", [ZeroConcentrated(rho)], delta) - epsilon, 0.0, epsilon))
+def rho_within(epsilon: float, delta: float, before: Sequence[Mechanism] = ()) -> float:
+    """Return the largest rho whose zCDP is within (epsilon, delta), by Renyi divergences.
+
+    Raises:
+        OptionError: what was spent ``before`` is as much.
+    """
+    if _spent("rdp", before, delta) >= epsilon:
+        raise OptionError(f"privacy.epsilon={epsilon:g}: nothing is left of it; a smaller privacy.schema leaves more")
+    return float(brentq(lambda rho: _spent("rdp", [*before, ZeroConcentrated(rho)], delta) - epsilon, 0.0, epsilon))
 
 
 def gaussian_within(epsilon: float, delta: float) -> float:
@@ -174,11 +190,14 @@ def _spent(accountant: str, mechanisms: Sequence[Mechanism], delta: float) -> fl
         from dp_accounting.pld import PLDAccountant as Accountant
     if any(isinstance(each, Gaussian | SampledGaussian) and each.noise_multiplier <= 0 for each in mechanisms):
         return inf
+    left = delta - sum(mechanism.delta for mechanism in mechanisms if isinstance(mechanism, Unlikely))
+    if left <= 0:
+        return inf
     composed = Accountant()
-    for mechanism in mechanisms:
+    for mechanism in (each for each in mechanisms if not isinstance(each, Unlikely)):
         with _quiet():
             composed.compose(_event(library, mechanism))
-    return float(composed.get_epsilon(delta))
+    return float(composed.get_epsilon(left))
 
 
 @contextmanager
@@ -194,7 +213,7 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(level)
 
 
-def _event(library: ModuleType, mechanism: Mechanism) -> Any:
+def _event(library: ModuleType, mechanism: Gaussian | SampledGaussian | ZeroConcentrated) -> Any:
     if isinstance(mechanism, ZeroConcentrated):
         return library.ZCDpEvent(mechanism.rho)
     noise = library.GaussianDpEvent(mechanism.noise_multiplier)

@@ -10,7 +10,16 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
-from ehrsynth.accounting import Epsilon, Gaussian, Mechanism, SampledGaussian, ZeroConcentrated, accountants, epsilon_of
+from ehrsynth.accounting import (
+    Epsilon,
+    Gaussian,
+    Mechanism,
+    SampledGaussian,
+    Unlikely,
+    ZeroConcentrated,
+    accountants,
+    epsilon_of,
+)
 from ehrsynth.errors import OptionError
 
 Free = Literal["public", "unaccounted"]
@@ -21,7 +30,12 @@ COVERS = (
     " scores, losses and figures are of real rows without noise"
 )
 LEDGER = "ledger"  # its key in a provenance
-MECHANISMS = {"gaussian": Gaussian, "sampled_gaussian": SampledGaussian, "zero_concentrated": ZeroConcentrated}
+MECHANISMS = {
+    "gaussian": Gaussian,
+    "sampled_gaussian": SampledGaussian,
+    "zero_concentrated": ZeroConcentrated,
+    "unlikely": Unlikely,
+}
 
 
 @dataclass(frozen=True)
@@ -101,7 +115,8 @@ class Ledger:
         if self.unaccounted:
             raise OptionError(
                 f"privacy: no total epsilon can be claimed, for these were learned from patients without noise:"
-                f" {', '.join(self.unaccounted)}; privacy.public=schema.json says what was known without them"
+                f" {', '.join(self.unaccounted)}; privacy.public=schema.json says what was known without"
+                " them, and preprocess=none privacy.schema=0.3 has noisy counts tell it"
             )
         return self.spent
 

@@ -17,6 +17,12 @@ from tests.conftest import Cli, small
 pytestmark = [pytest.mark.usefixtures("no_figures"), pytest.mark.filterwarnings("ignore")]
 LEARNED = ["vocabulary and rare codes", "levels of categories", "bounds and decimals of numbers", "columns left out"]
 
+TINY = {
+    "masked_diffusion": ["model.width=16", "model.number_width=16", "model.steps=4", "model.number_steps=3"],
+    "tally": ["model.width=16"],
+    "wgan_gp": ["model.hidden=[16]"],
+}
+
 
 def run_of(folder: Path) -> RunFolder:
     (found,) = folder.iterdir()
@@ -56,11 +62,45 @@ def test_a_training_alone_claims_no_total(
     assert not run.targets.is_file(), "counts of training rows without noise"
     assert run.provenance["epoch"] == 2
     assert "of the training alone" in (run.path / "card.md").read_text(encoding="utf-8")
+    for page in ("card.md", "privacy.html"):
+        assert "no total is claimed: learned without noise were" in (run.path / page).read_text(encoding="utf-8")
     assert cli("generate", f"run={run.path}", "n=5", f"out={tmp_path / 's.csv'}") == 0
     assert cli("generate", f"run={run.path}", "n=5", "calibrate=true", f"out={tmp_path / 'c.csv'}") == 2
     for asked in ("reintroduce=true", f"merge={run.path}", "mix=0.5", "post_selection=died"):
         assert cli("generate", f"run={run.path}", "n=5", asked, f"out={tmp_path / 'c.csv'}") == 2, asked
         assert "looks at training patients without noise" in capsys.readouterr().err
+
+
+LOOKS = {
+    "masked_diffusion": ["means of columns", "ranges of numbers", "training"],
+    "tally": ["means of columns", "ranges of numbers", "numbers of codes", "training"],
+    "wgan_gp": ["means of columns", "training"],
+}
+
+
+@pytest.mark.parametrize("model", LOOKS)
+def test_other_models_say_what_they_spent(model: str, matrix: Path, public: Path, tmp_path: Path, cli: Cli) -> None:
+    options = ["privacy.epsilon=8", "privacy.noise_multiplier=2", f"privacy.public={public}", *TINY[model]]
+    assert cli("train", f"model={model}", "privacy=dp", *options, *small(matrix, tmp_path)) == 0
+    run = run_of(tmp_path / "small" / model)
+    ledger = Ledger.from_dict(run.facts(ledger=dict)["ledger"])
+    assert [look.what for look in ledger.looks if not isinstance(look.mechanism, str)] == LOOKS[model]
+    assert 0 < ledger.total.value <= 8.0
+    assert run.provenance["epoch"] == 2
+    assert not run.targets.is_file()
+    assert cli("generate", f"run={run.path}", "n=5", f"out={tmp_path / 's.csv'}") == 0
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("model", LOOKS)
+def test_other_models_spend_what_they_are_asked_to(
+    model: str, matrix: Path, public: Path, tmp_path: Path, cli: Cli
+) -> None:
+    """To look for the noise takes a minute."""
+    options = ["privacy.epsilon=8", f"privacy.public={public}", *TINY[model]]
+    assert cli("train", f"model={model}", "privacy=dp", *options, *small(matrix, tmp_path)) == 0
+    ledger = Ledger.from_dict(run_of(tmp_path / "small" / model).facts(ledger=dict)["ledger"])
+    assert 7.9 < ledger.total.value <= 8.0
 
 
 def test_a_tree_under_a_public_schema_claims_its_epsilon(matrix: Path, public: Path, tmp_path: Path, cli: Cli) -> None:
@@ -72,6 +112,31 @@ def test_a_tree_under_a_public_schema_claims_its_epsilon(matrix: Path, public: P
     assert scores["privacy/epsilon"].value == pytest.approx(ledger.total.value)
     assert ledger.total.value == pytest.approx(3.0, rel=1e-3)
     assert scores["privacy/delta"].value == pytest.approx(1 / len(Matrix.open(matrix).records("train")))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
+    """A matrix that has all that patients have."""
+    folder = tmp_path_factory.mktemp("whole") / "all"
+    assert cli("prepare", "source.n=800", "preprocess=none", f"out={folder}") == 0
+    return folder
+
+
+def test_a_schema_of_noisy_counts_is_learned_once_and_paid_for(whole: Path, tmp_path: Path, cli: Cli) -> None:
+    options = ["privacy.epsilon=20", "privacy.schema=0.5", f"paths.matrices={tmp_path / 'kept'}"]
+    assert cli("train", "model=dp_tree", *options, *small(whole, tmp_path)) == 0
+    (file,) = (tmp_path / "kept").glob("*.json")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    run = run_of(tmp_path / "small" / "dp_tree")
+    ledger = Ledger.from_dict(run.facts(ledger=dict)["ledger"])
+    assert not ledger.unaccounted
+    assert ledger.total.value == pytest.approx(20, rel=1e-3)
+    kept, had = len(content["schema"]["columns"]), len(Matrix.open(whole).schema.columns)
+    assert 5 < kept < had
+    assert cli("train", "model=vae", "privacy=dp", "privacy.noise_multiplier=4", *options, *small(whole, tmp_path)) == 0
+    other = Ledger.from_dict(run_of(tmp_path / "small" / "vae").facts(ledger=dict)["ledger"])
+    assert set(map(str, content["looks"])) <= {str(look.to_dict()) for look in other.looks}, "the same, not another"
+    assert not other.unaccounted
 
 
 def test_rows_under_a_public_schema(matrix: Path, public: Path, tmp_path: Path) -> None:
@@ -105,6 +170,8 @@ def test_rows_under_a_public_schema(matrix: Path, public: Path, tmp_path: Path) 
         (["model=vae", "privacy.epsilon=0"], "privacy.epsilon=0: a finite number above zero was expected"),
         (["model=vae", "privacy.delta=2"], "privacy.delta=2: a number between 0 and 1, or null, was expected"),
         (["model=vae", "privacy.public=nowhere.json"], "nowhere.json"),
+        (["model=vae", "privacy.schema=0.3"], "prepared with preprocess.min_count=3; prepare with preprocess=none"),
+        (["model=vae", "privacy.schema=1"], "privacy.schema=1: a share of epsilon from 0 to less than 1 was expected"),
         (["model=vae", "privacy.noise_multiplier=0.1"], "privacy.noise_multiplier=0.1: more noise was expected"),
     ],
 )

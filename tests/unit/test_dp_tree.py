@@ -12,7 +12,8 @@ from ehrsynth.errors import OptionError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.ledger import Ledger
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.dp_tree import DPTree, _forest, _norm_sub
+from ehrsynth.models.dp_tree import DPTree, _forest
+from ehrsynth.models.noisy_looks import norm_sub
 from ehrsynth.models.tree import Tree, pairwise_errors
 from ehrsynth.schema import Column, Schema
 
@@ -169,9 +170,9 @@ def test_choices_follow_the_exponential_mechanism() -> None:
 
 
 def test_the_nearest_counts_of_a_sum() -> None:
-    assert _norm_sub(torch.tensor([3.0, -1.0, 2.0]), 4.0).tolist() == [2.5, 0.0, 1.5]
-    assert _norm_sub(torch.tensor([1.0, 1.0]), 6.0).tolist() == [3.0, 3.0]
-    assert _norm_sub(torch.tensor([5.0, -5.0]), 0.0).tolist() == [0.0, 0.0]
+    assert norm_sub(torch.tensor([3.0, -1.0, 2.0]), 4.0).tolist() == [2.5, 0.0, 1.5]
+    assert norm_sub(torch.tensor([1.0, 1.0]), 6.0).tolist() == [3.0, 3.0]
+    assert norm_sub(torch.tensor([5.0, -5.0]), 0.0).tolist() == [0.0, 0.0]
 
 
 def test_the_noise_is_secret_and_options_are_checked() -> None:

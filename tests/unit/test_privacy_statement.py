@@ -1,8 +1,12 @@
 from pathlib import Path
 
+from ehrsynth.accounting import Gaussian, SampledGaussian, Unlikely, ZeroConcentrated
 from ehrsynth.evaluation.card import catalogue
 from ehrsynth.evaluation.evaluator import Value
+from ehrsynth.ledger import Ledger, Look
+from ehrsynth.reporting.guarantee import Guarantee
 from ehrsynth.reporting.html import write_html
+from ehrsynth.reporting.model_card import card_md
 from ehrsynth.reporting.privacy_statement import statement
 from tests.scores import score_of
 
@@ -105,3 +109,32 @@ def test_the_page_names_the_table_it_holds_for(tmp_path: Path) -> None:
     assert "found at 1 % false alarms" in text
     write_html(tmp_path / "report.html", **options)  # type: ignore[arg-type]
     assert "SHA-256" not in (tmp_path / "privacy.html").read_text(encoding="utf-8")
+
+
+def test_a_private_run_says_what_is_guaranteed_and_what_each_look_spent(tmp_path: Path) -> None:
+    looks = (
+        Look("number of training patients", "public", "taken as known"),
+        Look("means of columns", Gaussian(20.0, sensitivity=6.0), "where the training starts"),
+        Look("a code of one patient", Unlikely(1e-6)),
+        Look("choice of pairs", ZeroConcentrated(0.01)),
+        Look("training", SampledGaussian(1.5, 0.01, 100), "DP-SGD"),
+    )
+    said = Guarantee.of(Ledger(1e-5, looks))
+    assert said.facts["epsilon"].startswith(f"{Ledger(1e-5, looks).total.value:.3f} (RDP")
+    assert said.facts["sampling"].startswith("Poisson, each patient by a coin: 0.01 in 100 steps")
+    assert {"delta", "unit", "neighbours", "accountants", "seeds", "audit", "covers"} < set(said.facts)
+    assert [release.alone is None for release in said.releases] == [True, False, True, False, False]
+    assert "20 times a sensitivity of 6" in said.releases[1].how
+    write_html(tmp_path / "report.html", title="t", facts={}, rows=ROWS, scores=SCORES[:1], figures=(), guarantee=said)
+    page = (tmp_path / "privacy.html").read_text(encoding="utf-8")
+    card = card_md(
+        title="t", facts={}, rows=ROWS, data={}, choice="", scores=SCORES[:1], command="train", guarantee=said
+    )
+    for release in said.releases:
+        assert release.what in page
+        assert release.what in card
+    assert "one patient, all visits" in page
+    assert "one patient, all visits" in card
+    without = Guarantee.of(Ledger(1e-5, (*looks, Look("rare codes", "unaccounted"))))
+    assert without.facts["epsilon"].startswith("no total is claimed: learned without noise were rare codes")
+    assert without.releases[-1].how == "WITHOUT NOISE"

@@ -16,8 +16,11 @@ from ehrsynth.errors import TrainingError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.ehrdiff import EHRDiff
-from ehrsynth.models.private import PrivateGradients, noisy_means
+from ehrsynth.models.masked_diffusion import MaskedDiffusion
+from ehrsynth.models.private import PrivateGradients
+from ehrsynth.models.tally import Tally
 from ehrsynth.models.vae import VAE
+from ehrsynth.models.wgan_gp import WGANGP
 from ehrsynth.schema import Column, Schema
 from ehrsynth.seeding import torch_rng
 from tests.training import quiet_trainer
@@ -32,9 +35,21 @@ SCHEMA = Schema(
     )
 )
 CODES = Schema(SCHEMA.columns[:5])
+
+
+class CriticAlone(WGANGP):
+    """Takes the private steps and nothing after them."""
+
+    def after_private_step(self, batch_idx: int, expected: int) -> None:
+        pass
+
+
 SIZES: dict[type[SyntheticModel], dict[str, Any]] = {
     VAE: {"latent_width": 3, "hidden": [6]},
     EHRDiff: {"widths": [6, 6], "time_width": 4, "warmup_steps": 0},
+    MaskedDiffusion: {"width": 6, "depth": 1, "number_width": 4, "number_depth": 1, "warmup_steps": 0},
+    Tally: {"width": 6, "ranges": 4, "warmup_steps": 0},
+    CriticAlone: {"noise_width": 3, "hidden": [6, 6], "n_critic": 2},
 }
 each = pytest.mark.parametrize("kind", SIZES)
 NORM = 0.3
@@ -43,6 +58,15 @@ NORM = 0.3
 def rows(n: int = 24, schema: Schema = SCHEMA) -> Tensor:
     layout, rng = Layout.of(schema), torch.Generator().manual_seed(0)
     return layout.harden(torch.rand(n, layout.width, generator=rng) * 0.8, rng)
+
+
+def made(kind: type[SyntheticModel], schema: Schema = SCHEMA) -> SyntheticModel:
+    """Return a model none of whose weights are zero, so that gradients reach all of them."""
+    model = kind(schema=schema, seed=0, **next(sizes for known, sizes in SIZES.items() if issubclass(kind, known)))
+    rng = torch.Generator().manual_seed(3)
+    for weights in model.parameters():
+        weights.data += 0.1 * torch.randn(weights.shape, generator=rng)
+    return model
 
 
 def train(
@@ -59,7 +83,7 @@ def train(
     most: int | None = None,
 ) -> tuple[SyntheticModel, dict[str, Tensor], int]:
     """Return a model after a private training, its weights before, and the steps it took."""
-    model = kind(schema=schema, seed=0, **next(sizes for known, sizes in SIZES.items() if issubclass(kind, known)))
+    model = made(kind, schema)
     before = copy.deepcopy(model.state_dict())
     private = strategy(
         torch.device("cpu"),
@@ -79,7 +103,7 @@ class Step(pl.Callback):
     """Takes plain steps of rate one, so that weights tell the gradients that were descended."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        (optimizer,) = trainer.strategy.optimizers
+        optimizer = trainer.strategy.optimizers[trainer.strategy.place]
 
         @torch.no_grad()
         def plain() -> None:
@@ -91,15 +115,22 @@ class Step(pl.Callback):
 
 def moved(model: SyntheticModel, before: dict[str, Tensor]) -> Tensor:
     """Return by how much each trained weight moved: the negative gradient, for steps are plain ones of rate one."""
-    return torch.cat([(before[n] - w.detach()).flatten() for n, w in model.named_parameters() if w.requires_grad])
+    private = {id(weights) for weights in private_weights(model)}
+    return torch.cat([(before[n] - w.detach()).flatten() for n, w in model.named_parameters() if id(w) in private])
+
+
+def private_weights(model: SyntheticModel) -> list[Tensor]:
+    """Return the weights that learn from records, in the order of the model."""
+    private = {id(weights) for module in model.record_modules() for weights in module.parameters()}
+    return [weights for weights in model.parameters() if id(weights) in private]
 
 
 def one_by_one(
     kind: type[SyntheticModel], batch: Tensor, norm: float, schema: Schema = SCHEMA, draws: int = 2
 ) -> Tensor:
     """Return the sum of clipped gradients of records, each by a backward pass of its own; divided by their number."""
-    model = kind(schema=schema, seed=0, **SIZES[kind])
-    weights = [w for w in model.parameters() if w.requires_grad]
+    model = made(kind, schema)
+    weights = private_weights(model)
     total = torch.zeros(sum(w.numel() for w in weights))
     for i in range(len(batch)):
         model.zero_grad()
@@ -129,15 +160,15 @@ def test_records_are_clipped_as_one_by_one(kind: type[SyntheticModel], schema: S
 def test_what_clips_none_is_the_plain_gradient(kind: type[SyntheticModel]) -> None:
     batch = rows()
     model, before, _ = train(kind, [batch], 0.0, norm=1e6)
-    plain = kind(schema=SCHEMA, seed=0, **SIZES[kind])
+    plain = made(kind)
     plain.record_losses(batch, first_step(plain), 2).mean().backward()
-    wanted = torch.cat([w.grad.flatten() for w in plain.parameters() if w.requires_grad])
+    wanted = torch.cat([w.grad.flatten() for w in private_weights(plain)])
     torch.testing.assert_close(moved(model, before), wanted, rtol=1e-3, atol=1e-6)
 
 
 @each
 def test_no_other_record_has_a_part_in_a_loss(kind: type[SyntheticModel]) -> None:
-    model, batch = kind(schema=SCHEMA, seed=0, **SIZES[kind]), rows()
+    model, batch = made(kind), rows()
     others = torch.cat([batch[:1], 1 - batch[1:]])
     one, two = (model.record_losses(table, first_step(model), 2)[0] for table in (batch, others))
     torch.testing.assert_close(one, two)
@@ -242,11 +273,12 @@ def test_empty_batches_and_the_end_of_the_budget() -> None:
     assert steps == 4
 
 
-def test_a_private_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    path, batches = tmp_path / "half.ckpt", [rows(), rows()[:0]]
+@pytest.mark.parametrize("kind", [VAE, Tally, WGANGP])
+def test_a_private_training_goes_on_from_its_checkpoint(kind: type[SyntheticModel], tmp_path: Path) -> None:
+    path, batches = tmp_path / "first.ckpt", [rows(), rows()[:0]]
 
-    def trained(epochs: int, resume: Path | None = None) -> tuple[SyntheticModel, int]:
-        model = VAE(schema=SCHEMA, seed=0, **SIZES[VAE])
+    def trained(resume: Path | None = None) -> tuple[SyntheticModel, int]:
+        model = kind(schema=SCHEMA, seed=0, **next(sizes for known, sizes in SIZES.items() if issubclass(known, kind)))
         private = PrivateGradients(
             torch.device("cpu"),
             noise=lambda steps: 0.0,
@@ -255,19 +287,25 @@ def test_a_private_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
             draws=1,
             generator=torch.Generator().manual_seed(5),
         )
-        trainer = quiet_trainer(epochs, strategy=private)
+        trainer = quiet_trainer(3, strategy=private, callbacks=[] if resume else [SavesTheFirst(path)])
         trainer.fit(model, DataLoader(batches, batch_size=None), ckpt_path=resume, weights_only=True)  # type: ignore[arg-type]
-        if resume is None:
-            trainer.save_checkpoint(path)
         assert not any(hasattr(weights, "grad_sample") for weights in model.parameters()), "hooks are left"
         return model, trainer.global_step
 
-    trained(1)
-    resumed, steps = trained(3, path)
+    whole, _ = trained()
+    resumed, steps = trained(path)
     assert steps == 6
-    whole, _ = trained(3)
     for one, other in zip(resumed.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+class SavesTheFirst(pl.Callback):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 0:
+            trainer.save_checkpoint(self.path)
 
 
 def test_batches_are_coins() -> None:
@@ -281,20 +319,32 @@ def test_batches_are_coins() -> None:
     assert min(len(batch) for batch in rare) == 0
 
 
-def test_noisy_means_are_means_and_one_record_moves_them_little() -> None:
-    layout = Layout.of(SCHEMA)
-    x = rows(4000)
-    records = Records.of_dense(layout, x)
-    filled = Records(layout, records.bits, records.values.nan_to_num(0.5))
-    dense = filled.dense()
+def test_a_critic_keeps_its_norms_and_the_generator_learns_from_it_uncounted() -> None:
+    batches = [rows(), rows()[:0], rows(), rows()]
+    size = SIZES[CriticAlone]
+    started = WGANGP(schema=SCHEMA, seed=0, **size)
+    for weights in started.critic.parameters():
+        weights.data *= 5
+    model, before, steps = train_whole(started, batches)
+    assert steps == 4, "steps of the generator are not private ones"
+    assert all(float(torch.linalg.matrix_norm(w, 2)) <= 1.1 for w in model.critic.parameters() if w.ndim == 2)
+    assert any(not torch.equal(before[f"generator.{n}"], w) for n, w in model.generator.named_parameters())
+    less, _, _ = train_whole(WGANGP(schema=SCHEMA, seed=0, **{**size, "n_critic": 5}), batches)
+    assert all(torch.equal(before[f"generator.{n}"], w) for n, w in less.generator.named_parameters())
 
-    def means(part: Records, noise: float) -> Tensor:
-        return noisy_means(part, noise, torch.Generator().manual_seed(1))
 
-    torch.testing.assert_close(means(filled, 0.0), dense.mean(0), rtol=0, atol=1e-3)
-    told = means(filled, 5.0)
-    assert 0.2 < ((told - dense.mean(0))[layout.bits].std() / (5 * (32 + 1 + 3) ** 0.5 / 4000)) < 2
-    wide = Schema(tuple(Column(f"c{i}", "binary") for i in range(200)))
-    heavy = Records.of_dense(Layout.of(wide), torch.ones(1000, 200))
-    moved_by = 1000 * means(heavy, 0.0) - 999 * means(heavy[:999], 0.0)
-    assert moved_by.norm() <= 32**0.5 + 1e-2
+def train_whole(model: WGANGP, batches: Sequence[Tensor]) -> tuple[WGANGP, dict[str, Tensor], int]:
+    """Train as a run does, with the optimizers as they are."""
+    before = copy.deepcopy(model.state_dict())
+    private = PrivateGradients(
+        torch.device("cpu"),
+        noise=lambda steps: 1.0,
+        max_grad_norm=NORM,
+        batch=24.0,
+        draws=1,
+        generator=torch.Generator().manual_seed(5),
+    )
+    trainer = quiet_trainer(1, strategy=private)
+    trainer.fit(model, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
+    assert not any(getattr(layer, "activations", ()) for layer in model.critic.modules()), "what the generator made"
+    return model, before, trainer.global_step

@@ -20,7 +20,7 @@ from ehrsynth.study.search.spaces import Choices, Range, Space, changed, drawn_o
 from ehrsynth.study.search.spec import SearchSpec
 
 # They have no settings, are there to be caught, or spend epsilon in each trial.
-UNSEARCHED = {"independent", "train_copy", "record_mixture", "dp_tree"}
+UNSEARCHED = {"independent", "train_copy", "record_mixture", "dp_tree", "dp_mixture"}
 CONFIG: Node = {
     "model": {"_target_": "x.Y", "rate": 0.001, "widths": [8, 4], "told": False, "name": "a"},
     "data": {"batch_size": 64, "matrix": None},

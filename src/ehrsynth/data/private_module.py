@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ehrsynth.data.datamodule import EhrDataModule, Served
+from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Records
 from ehrsynth.schema import SUBJECT
@@ -44,6 +45,17 @@ class PoissonBatches:
             yield self.records.dense((coins < self.rate).nonzero().flatten().to(self.records.values.device))
 
 
+def require_row_a_patient(matrix: Matrix) -> None:
+    """Raise an ``OptionError`` if a patient has several training rows."""
+    file = matrix.folder / "train.parquet"
+    subjects = parquet.read_table(file, columns=[SUBJECT])[SUBJECT]
+    if len(subjects.unique()) < len(subjects):
+        raise OptionError(
+            f"privacy=dp: {file}: {len(subjects)} rows of {len(subjects.unique())} patients, and a guarantee is of"
+            " a patient; prepare a matrix of one row for each"
+        )
+
+
 class PrivateDataModule(EhrDataModule):
     """The records of a matrix folder, a row a patient, for DP-SGD.
 
@@ -65,13 +77,7 @@ class PrivateDataModule(EhrDataModule):
         """
         if self.records:
             return
-        file = self.matrix.folder / "train.parquet"
-        subjects = parquet.read_table(file, columns=[SUBJECT])[SUBJECT]
-        if len(subjects.unique()) < len(subjects):
-            raise OptionError(
-                f"privacy=dp: {file}: {len(subjects)} rows of {len(subjects.unique())} patients, and a guarantee is of"
-                " a patient; prepare a matrix of one row for each"
-            )
+        require_row_a_patient(self.matrix)
         self.records = {part: self.matrix.records(part) for part in self.matrix.parts}
         train = self.records["train"]
         filled = Records(train.layout, train.bits, train.values.nan_to_num(MIDDLE))

@@ -15,6 +15,7 @@ from ehrsynth.constraints import Constraint
 from ehrsynth.data.cleaning import OTHER
 from ehrsynth.data.encoding import Encoder, as_decoded
 from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.noisy_schema import NoisySchema
 from ehrsynth.errors import SchemaError
 from ehrsynth.layout import Records
 from ehrsynth.schema import SUBJECT, Column, Schema, as_text
@@ -37,17 +38,19 @@ class PublicMatrix(Matrix):
     """
 
     def __init__(self, matrix: Matrix, file: Path) -> None:
+        self._see(matrix, Schema.load(file))
+        for column in self.schema.columns:
+            if (why := _unfit(column, matrix.schema.by_name.get(column.name))) is not None:
+                raise SchemaError(f"privacy.public={file}: column {column.name!r}: {why}")
+
+    def _see(self, matrix: Matrix, schema: Schema) -> None:
         self.folder, self.parts, self.provenance = matrix.folder, matrix.parts, matrix.provenance
-        self.schema = Schema.load(file)
-        self._own, self._of_rows = matrix.schema, matrix.fingerprint
+        self.schema, self._of_rows = schema, matrix.fingerprint
         self._records: dict[str, Records] = {}
         declared = matrix.provenance.get("constraints") == DECLARED
         self.constraints: tuple[Constraint, ...] = (
             rules.load(matrix.folder / "constraints.json", self.schema) if declared else ()
         )
-        for column in self.schema.columns:
-            if (why := _unfit(column, matrix.schema.by_name.get(column.name))) is not None:
-                raise SchemaError(f"privacy.public={file}: column {column.name!r}: {why}")
 
     @property
     @override
@@ -87,6 +90,22 @@ class PublicMatrix(Matrix):
         return pd.concat([as_decoded(pd.DataFrame(cells), self.schema), rows[[SUBJECT]]], axis=1)
 
 
+class NoisyMatrix(PublicMatrix):
+    """The same rows in the columns that noisy counts told; a gap where these know none is the middle, or ``other``.
+
+    Args:
+        matrix: opened.
+        found: what was told of it.
+
+    Attributes:
+        looks: by which the columns were learned.
+    """
+
+    def __init__(self, matrix: Matrix, found: NoisySchema) -> None:
+        self._see(matrix, found.schema)
+        self.looks = found.looks
+
+
 def _unfit(column: Column, own: Column | None) -> str | None:
     """Return why cells of a column of the matrix, None if it has none, cannot be those of a public one."""
     if own is None:
@@ -109,9 +128,11 @@ def _brought_under(column: Column, rows: pd.DataFrame) -> pd.Series:
     if column.kind == "categorical":
         text = as_text(cells)
         known = text.isin(column.levels) | cells.isna()
-        return text.mask(~known, OTHER if OTHER in column.levels else None).mask(cells.isna(), None)
+        rest = OTHER if OTHER in column.levels else None if column.missing else column.levels[0]
+        return text.mask(~known, rest).mask(cells.isna(), None if column.missing else rest)
     if column.numeric:
         assert column.bounds is not None
         numbers = cells.clip(*column.bounds)
+        numbers = numbers if column.missing else numbers.fillna(sum(column.bounds) / 2)
         return numbers.round() if column.kind == "count" else numbers
     return cells

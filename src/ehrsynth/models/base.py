@@ -19,9 +19,11 @@ from ehrsynth.files import require
 from ehrsynth.layout import Layout, Records
 from ehrsynth.ledger import Look
 from ehrsynth.models.condition import Condition
+from ehrsynth.models.noisy_looks import NoisyLooks
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import derive, torch_rng
 
+CAN_BE_PRIVATE = "vae, ehrdiff, masked_diffusion, tally, wgan_gp, dp_tree and dp_mixture"
 LOOK_EVERY = 50  # batches, at losses on a GPU: to answer it must finish all that it was told before
 OWN_MODEL = re.compile(r"(?P<module>ehrsynth\.models(\.[a-z_][a-z0-9_]*)+)\.(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 
@@ -230,7 +232,7 @@ class SyntheticModel(SeededModel):
     def prevents_privacy(self) -> str | None:
         """Return why it cannot learn under differential privacy with these options; None if it can."""
         if self.private is None:
-            return "what it learns of one record cannot be told apart; vae, ehrdiff and dp_tree can be private"
+            return f"what it learns of one record cannot be told apart; {CAN_BE_PRIVATE} can be private"
         return None
 
     def record_modules(self) -> Iterable[nn.Module]:
@@ -247,8 +249,21 @@ class SyntheticModel(SeededModel):
         """
         raise NotImplementedError
 
-    def observe_shares(self, shares: Tensor) -> None:
-        """Start from noisy means [p] of the training records, in place of ``observe``; most models need nothing."""
+    def after_private_step(self, batch_idx: int, expected: int) -> None:
+        """Do what needs no patient after a private step of a model that optimises by hand, as a generator's turn does.
+
+        Args:
+            batch_idx: of the step; its batch is not shown.
+            expected: records of a batch.
+        """
+
+    @property
+    def noisy_looks(self) -> int:
+        """How many looks ``observe_noisily`` takes."""
+        return 0
+
+    def observe_noisily(self, noisy: NoisyLooks) -> None:
+        """Start from noisy sums over the training records, in place of ``observe``; most models need nothing."""
 
     def observe(self, train: Records) -> None:
         """Look at all training records once before training; most models need nothing from this.

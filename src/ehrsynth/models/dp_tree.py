@@ -24,9 +24,10 @@ from ehrsynth.layout import Records
 from ehrsynth.ledger import Look
 from ehrsynth.models import options
 from ehrsynth.models.chow_liu import ChowLiu
+from ehrsynth.models.noisy_looks import norm_sub, public_edges
 from ehrsynth.models.quantiles import GRID
 from ehrsynth.models.tree import Rows, Tree, pair_counts, pairwise_errors
-from ehrsynth.schema import Column, Schema
+from ehrsynth.schema import Schema
 
 SHARE = (1 - 1e-6) / 3  # of rho, for each of three steps
 TOLD_APART = 0.01  # of the patients: an error of independence that the choice of pairs should find
@@ -78,7 +79,7 @@ class DPTree(ChowLiu):
         self.noise: np.random.Generator | None = None
         numbers = [schema.by_name[field.column] for field in self.layout.fields[self.layout.values]]
         for i, column in enumerate(numbers):
-            edges = _edges(column, bins)
+            edges = public_edges(column, bins)
             self.edges[i, : len(edges)] = edges
             assert column.bounds is not None
             if column.bounds[0] < column.bounds[1]:
@@ -92,8 +93,8 @@ class DPTree(ChowLiu):
         rng = self.noise or np.random.default_rng(secrets.randbits(128))
         rows, sizes = partial(states.blocks, train), torch.tensor(states.sizes)
         alone = Tree.empty(torch.full_like(sizes, -1), sizes)
-        told = Gaussian((2 * rho) ** -0.5)
         most = min(self.most_codes, states.codes) + len(sizes) - states.codes
+        told = Gaussian((2 * rho) ** -0.5, sensitivity=most**0.5)
         margins = _margins(self._counted(rows, alone, most, told, rng), alone, states.codes, n)
         edges = min(len(sizes) - 1, max(1, int(8 * rho / _least_epsilon(n, len(sizes)) ** 2)))
         errors = pairwise_errors(rows, states.sizes, margins.numpy())
@@ -125,17 +126,6 @@ class DPTree(ChowLiu):
         return noisy
 
 
-def _edges(column: Column, bins: int) -> Tensor:
-    """Return where the ranges of a number meet, by its bounds alone; a count of few values has one for each."""
-    assert column.bounds is not None
-    width = column.bounds[1] - column.bounds[0]
-    if width <= 0:
-        return torch.tensor([0.0, 0.5])  # a variable has two states at least
-    if column.kind == "count" and width < bins:
-        return torch.cat([torch.zeros(1), (torch.arange(width) + 0.5) / width])
-    return torch.arange(bins) / bins
-
-
 def _least_epsilon(n: int, variables: int) -> float:
     """Return the epsilon of one choice that finds a pair whose error is ``TOLD_APART``, among all pairs."""
     return 2 * log(max(2, variables * (variables - 1) / 2)) / (TOLD_APART * n)
@@ -145,21 +135,11 @@ def _margins(counts: Tensor, alone: Tree, codes: int, n: int) -> Tensor:
     """Return the rows [S] of each state of each variable: not negative, and ``n`` of each variable."""
     found = counts.clone()
     present = alone.starts[:codes] + 1
-    told = _norm_sub(found[present], float(found[present].sum().clamp(0, codes * n))).clamp(max=n)
+    told = norm_sub(found[present], float(found[present].sum().clamp(0, codes * n))).clamp(max=n)
     found[present], found[present - 1] = told, n - told
     for start, size in zip(alone.starts[codes:].tolist(), alone.sizes[codes:].tolist(), strict=True):
-        found[start : start + size] = _norm_sub(found[start : start + size], float(n))
+        found[start : start + size] = norm_sub(found[start : start + size], float(n))
     return found
-
-
-def _norm_sub(counts: Tensor, total: float) -> Tensor:
-    """Return the nearest counts that are not negative and have this sum: Wang et al., NDSS 2020 (Norm-Sub)."""
-    if not len(counts):
-        return counts
-    ordered = counts.sort(descending=True).values
-    excess = (ordered.cumsum(0) - total) / torch.arange(1, len(counts) + 1)
-    kept = int((ordered > excess).sum().clamp(min=1))
-    return (counts - excess[kept - 1]).clamp(min=0)
 
 
 def _forest(errors: NDArray[np.float64], edges: int, epsilon: float, rng: np.random.Generator) -> Tensor:

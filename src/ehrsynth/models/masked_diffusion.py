@@ -24,15 +24,17 @@ from ehrsynth.models import options
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.diffusion.base import DiffusionModel
 from ehrsynth.models.diffusion.loss import edm_errors
-from ehrsynth.models.diffusion.masking import Masking, spread_times
+from ehrsynth.models.diffusion.masking import Masking, own_times, spread_times
 from ehrsynth.models.diffusion.normal_scores import NormalRecords
 from ehrsynth.models.diffusion.partly_known import Denoiser, Networks, Revealer
 from ehrsynth.models.diffusion.precondition import denoise
 from ehrsynth.models.diffusion.sampler import heun, karras_schedule
-from ehrsynth.models.heads import marginal_logits
+from ehrsynth.models.heads import logits_of, marginal_logits
+from ehrsynth.models.noisy_looks import NoisyLooks, grid_of
 from ehrsynth.schema import Schema
 
 TRIES = 200  # times that numbers are drawn before the ranges asked for count as too rare
+UNKNOWN = 0.75  # of the numbers, on average, while they are learned: all of half of the rows, half of the others'
 SIGMA_DATA = 1.0  # of normal scores
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -0.5, 1.2  # EDM's -1.2 is for data of half this deviation
 SIGMA_MIN, SIGMA_MAX, RHO = 0.01, 20.0, 7.0  # narrower than EDM, whose data are images
@@ -67,6 +69,7 @@ class MaskedDiffusion(DiffusionModel):
     """
 
     penalises_rules = True
+    private = "gradients"
     network: Networks
 
     def __init__(
@@ -113,9 +116,27 @@ class MaskedDiffusion(DiffusionModel):
     def observe(self, train: Records) -> None:
         """Take ranks of numbers and the order of revealing, and start the output at the training prevalences."""
         self.scores.observe(train)
-        self.masking.observe(ones(train.bits).to(torch.float32) / len(train), self.spread)
+        self._start_at(ones(train.bits).to(torch.float32) / len(train), marginal_logits(train))
+
+    @property
+    @override
+    def noisy_looks(self) -> int:
+        return 1 if self.network.numbers is None else 2
+
+    @override
+    def observe_noisily(self, noisy: NoisyLooks) -> None:
+        means = noisy.means()
+        if self.network.numbers is not None:
+            self.scores.quantiles.copy_(grid_of(noisy.laws(self.schema)))
+            for bit, value in self.layout.missing_bits():
+                self.scores.gaps[value] = means[bit]
+        self._start_at(means[self.layout.binary], logits_of(self.layout, means))
+
+    def _start_at(self, shares: Tensor, logits: Tensor) -> None:
+        """Start at the shares [B] and logits [p] of what is usual."""
+        self.masking.observe(shares, self.spread)
         if self.network.codes is not None:
-            self.network.codes.output.bias.data.copy_(marginal_logits(train)[self.layout.binary])
+            self.network.codes.output.bias.data.copy_(logits[self.layout.binary])
         self.start_average()
 
     @property
@@ -177,6 +198,37 @@ class MaskedDiffusion(DiffusionModel):
         values = torch.where(known, batch[:, self.layout.values], values)
         estimate = torch.cat([batch[:, self.layout.binary], values], dim=1)
         return (errors * ~known).sum() / (~known).sum().clamp(min=1) + self.rules_penalty(estimate)
+
+    @override
+    def record_modules(self) -> Iterator[nn.Module]:
+        yield self.network
+
+    @override
+    def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
+        n, rows, losses = len(batch), batch.repeat_interleave(draws, dim=0), list[Tensor]()
+
+        def apart(x: Tensor) -> Tensor:
+            return x.view(n, draws, -1)
+
+        if self.network.codes is not None:
+            time = own_times(n, draws, generator).flatten(0, 1)
+            hidden, binary = self.masking.times(len(rows), generator) < time, rows[:, self.layout.binary]
+            logits = self.network.codes(apart(self.masking.seen(binary, hidden)), apart(self.scores.of(rows)))
+            losses.append(self.masking.bound(binary, logits.flatten(0, 1), hidden, time))
+        if self.network.numbers is not None:
+            hidden, known = self._some_known(len(rows), generator)
+            context, scores = self.network.numbers(apart(self._codes_seen(rows, hidden))), self.scores.of(rows)
+            errors, _ = edm_errors(
+                self.network.numbers.given(context, apart(scores), apart(known)),
+                apart(self.scores.of(rows, generator)),
+                generator,
+                sigma_data=SIGMA_DATA,
+                log_mean=LOG_SIGMA_MEAN,
+                log_std=LOG_SIGMA_STD,
+            )
+            unknown = errors.flatten(0, 1) * ~known
+            losses.append(unknown.sum(1) / (UNKNOWN * known.shape[1]))  # and not by those of the batch
+        return apart(torch.stack(losses).sum(0)).mean((1, 2))
 
     def _codes_seen(self, rows: Tensor, hidden: Tensor) -> Tensor:
         """Return what is seen of records [n, p] before their numbers are, and so not which of these are missing."""

@@ -87,6 +87,10 @@ class Mixture(GradientFree):
         scores = self.scores_of(values.nan_to_num(0.0)) * observed
         moments = [scores.pow(power).mean(0) for power in (1, 2)]
         self.overall.copy_(torch.cat([ones(train.bits) / len(train), seen, *moments]))
+        self._start_apart()
+
+    def _start_apart(self) -> None:
+        """Start every component near the overall means, apart from each other by chance."""
         chances, mean, std = self._of_sums(torch.ones(1), self.overall[None])
         with self.seeded_init():
             around = chances.clamp(TINY, 1 - 1e-6).logit() + self.spread * torch.randn(self.chances.shape)

@@ -14,11 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ehrsynth.errors import OptionError, TrainingError
-from ehrsynth.layout import Records
 from ehrsynth.models.base import SyntheticModel
-
-CODES = 32  # of a record that counts in full
-BLOCK = 8192  # records made dense at a time
 
 
 class PerRecord(nn.Module):
@@ -37,28 +33,53 @@ class PerRecord(nn.Module):
         return torch.zeros_like(rows) + self.weights
 
 
-def noisy_means(records: Records, noise_multiplier: float, generator: torch.Generator) -> Tensor:
-    """Return means [p] of records without missing values, by one Gaussian mechanism.
-
-    A record counts with a norm of at most the square root of ``CODES`` plus its other columns; few have more codes.
+class TableProduct(nn.Module):
+    """Products with a table that a network has, of which it gives each record its own: the norms are found from these.
 
     Args:
-        records: one a patient; their number is not secret.
-        noise_multiplier: of the noise, by that norm.
-        generator: of the noise, secret, on the CPU.
+        table: [S, width], or of more dimensions, of which the first are S in all.
+        scores: whether states [n, k, width] become scores [n, k, S], and not counts [n, k, S] sums [n, k, width].
+        of: which rows of the table take part; all by default.
     """
-    layout = records.layout
-    groups, others = len(layout.groups), layout.width - layout.values.start + len(layout.missing_bits())
-    most = (CODES + groups + others) ** 0.5
-    total = torch.zeros(layout.width, dtype=torch.float64)
-    for part in records.blocks(BLOCK):
-        rows = part.dense().double()
-        total += (rows * (most / rows.norm(dim=1, keepdim=True).clamp(min=most))).sum(0)
-    total += most * noise_multiplier * torch.randn(layout.width, generator=generator, dtype=torch.float64)
-    means = (total / len(records)).clamp(0.5 / len(records), 1 - 0.5 / len(records))
-    for group in layout.groups.values():
-        means[group] /= means[group].sum()
-    return means.float()
+
+    def __init__(self, table: nn.Parameter, scores: bool = False, of: Tensor | None = None) -> None:
+        super().__init__()
+        self.table, self.scores, self.of = table, scores, of
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return the products."""
+        table = self.table.flatten(0, -2)
+        table = table if self.of is None else table[self.of]
+        return rows @ (table.T if self.scores else table)
+
+
+class TableRows(nn.Module):
+    """Rows of a table that a network has, looked up for each record; as ``TableProduct`` of ones.
+
+    Args:
+        table: [S, width].
+    """
+
+    def __init__(self, table: nn.Parameter) -> None:
+        super().__init__()
+        self.table = table
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return rows [n, k, width] of ids [n, k]; of -1, which is none, zero."""
+        return self.table[ids.clamp(min=0)] * (ids >= 0)[..., None]
+
+
+def _norms_of_products(layer: TableProduct, inputs: list[Tensor], gradients: Tensor) -> dict[nn.Parameter, Tensor]:
+    """Return the norms [n] of what records add to the gradient of a table: of sum over k of input_k gradient_k^T."""
+    among = [rows @ rows.transpose(1, 2) for rows in (inputs[0], gradients)]
+    return {layer.table: (among[0] * among[1]).sum((1, 2)).clamp(min=0).sqrt()}
+
+
+def _norms_of_rows(layer: TableRows, inputs: list[Tensor], gradients: Tensor) -> dict[nn.Parameter, Tensor]:
+    """Return the same where each input is a row of ones and zeros."""
+    (ids,) = inputs
+    same = (ids[:, :, None] == ids[:, None]) & (ids >= 0)[:, None]
+    return {layer.table: (same * (gradients @ gradients.transpose(1, 2))).sum((1, 2)).clamp(min=0).sqrt()}
 
 
 class PrivateGradients(SingleDeviceStrategy):
@@ -89,6 +110,7 @@ class PrivateGradients(SingleDeviceStrategy):
         self.noise, self.max_grad_norm, self.batch, self.draws = noise, max_grad_norm, batch, draws
         self.generator, self.most = generator, most
         self.noise_multiplier = 0.0
+        self.hooks: Any = None
 
     @override
     def setup(self, trainer: Any) -> None:
@@ -102,42 +124,53 @@ class PrivateGradients(SingleDeviceStrategy):
         self.noise_multiplier = self.noise(int(steps))
         model = self.lightning_module
         assert isinstance(model, SyntheticModel)
-        (optimizer,) = self.optimizers
         modules = nn.ModuleList(model.record_modules())
         self.hooks = hooks_of(modules, loss_reduction="mean", max_grad_norm=self.max_grad_norm)
         covered = {id(weights) for weights in self.hooks.trainable_parameters}
-        trained = {id(weights) for group in optimizer.param_groups for weights in group["params"]}
-        if trained != covered:
+        trained = [{id(weights) for group in of.param_groups for weights in group["params"]} for of in self.optimizers]
+        if covered not in trained or (model.automatic_optimization and len(trained) > 1):
             raise TrainingError(f"{type(model).__name__}: not all of its weights are in record_modules")
-        self.optimizers = [
-            private_of(
-                optimizer,
-                noise_multiplier=self.noise_multiplier,
-                max_grad_norm=self.max_grad_norm,
-                expected_batch_size=self.batch,
-                loss_reduction="mean",
-                generator=self.generator,
-            )
-        ]
+        self.place = trained.index(covered)
+        private = private_of(
+            self.optimizers[self.place],
+            noise_multiplier=self.noise_multiplier,
+            max_grad_norm=self.max_grad_norm,
+            expected_batch_size=self.batch,
+            loss_reduction="mean",
+            generator=self.generator,
+        )
+        self.optimizers = [private if place == self.place else other for place, other in enumerate(self.optimizers)]
 
     @override
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Return the loss of each record [n]; of an empty batch none."""
+        """Return the loss of each record [n]; of an empty batch none; a model by hand takes its step here."""
         model = self.lightning_module
         assert isinstance(model, SyntheticModel)
         if self.most is not None and model.global_step + 1 >= self.most:
             model.trainer.should_stop = True  # after this step all is spent
-        if not len(batch):
-            return batch.new_zeros(0, requires_grad=True)
-        with self.precision_plugin.train_step_context():
-            losses: Tensor = model.record_losses(batch, model.step_rng(batch_idx), self.draws)
-        model.log_losses(batch_idx, total=losses.mean())
+        losses = batch.new_zeros(0, requires_grad=True)
+        if len(batch):
+            with self.precision_plugin.train_step_context():
+                losses = model.record_losses(batch, model.step_rng(batch_idx), self.draws)
+            model.log_losses(batch_idx, total=losses.mean())
+        if not model.automatic_optimization:
+            self.optimizers[self.place].zero_grad()
+            self.backward(losses, None)
+            optimizers = model.optimizers()
+            (optimizers[self.place] if isinstance(optimizers, list) else optimizers).step()
+            self.hooks.disable_hooks()
+            model.after_private_step(batch_idx, max(1, round(self.batch)))
+            self.hooks.enable_hooks()
+            return losses.detach()
         return losses
 
     @override
     def backward(self, closure_loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Leave the sum of the clipped gradients; the optimizer adds noise and divides by the expected batch."""
-        private, (private_optimizer,) = self.hooks, self.optimizers
+        private, private_optimizer = self.hooks, self.optimizers[self.place]
+        if not private.hooks_enabled:  # of ``after_private_step``, which sees no record
+            closure_loss.backward()
+            return closure_loss.detach()
         for weights in private.trainable_parameters:
             weights._norm_sample = None  # so that none of a batch before is taken for one of this
             if not len(closure_loss):
@@ -159,7 +192,8 @@ class PrivateGradients(SingleDeviceStrategy):
     @override
     def teardown(self) -> None:
         """Leave the model as it was, without hooks."""
-        self.hooks.cleanup()
+        if self.hooks is not None:
+            self.hooks.cleanup()
         super().teardown()
 
 
@@ -170,4 +204,6 @@ def _opacus() -> tuple[Any, Any]:
         from opacus.optimizers import DPOptimizerFastGradientClipping
     except ImportError:
         raise OptionError("privacy=dp needs the package opacus; pip install 'ehrsynth[privacy]' brings it") from None
+    norms: dict[type[nn.Module], Any] = GradSampleHooksFastGradientClipping.NORM_SAMPLERS
+    norms[TableProduct], norms[TableRows] = _norms_of_products, _norms_of_rows
     return GradSampleHooksFastGradientClipping, DPOptimizerFastGradientClipping

@@ -133,6 +133,18 @@ class States:
         return torch.minimum(found, torch.tensor(self.ranges, dtype=torch.int64, device=places.device)[:, None] - 1).T
 
 
+def shares_of(states: States, means: Tensor) -> list[Tensor]:
+    """Return the shares of the states of each variable, by the means [p] of the columns and the laws of numbers."""
+    codes = [torch.stack([1 - mean, mean]) for mean in means[: states.codes]]
+    groups = [means[group] for group in states.layout.groups.values()]
+    widths = states.edges.diff(dim=1, append=states.edges.new_ones(len(states.edges), 1))
+    numbers = []
+    for width, ranges, gap in zip(widths, states.ranges, states.gaps, strict=True):
+        missing = means[gap : gap + 1] if gap is not None else means[:0]
+        numbers.append(torch.cat([width[:ranges] * (1 - missing.sum()), missing]))
+    return [*codes, *groups, *numbers]
+
+
 def edges_of(train: Records, quantiles: Tensor, most: int) -> Tensor:
     """Return the edges of about ``most`` ranges of equal share, each of at least ``LEAST`` training rows.
 
@@ -144,7 +156,11 @@ def edges_of(train: Records, quantiles: Tensor, most: int) -> Tensor:
         quantiles: a law of either form.
         most: ranges wanted; there are at most twice as many.
     """
-    observed = (~train.with_gaps().values.isnan()).sum(0)
+    return edges_by((~train.with_gaps().values.isnan()).sum(0), quantiles, most)
+
+
+def edges_by(observed: Tensor, quantiles: Tensor, most: int) -> Tensor:
+    """Return the same by how many rows [C] have each number, whole numbers, and its law."""
     found = torch.ones(quantiles.shape[-1], 2 * most + 1)
     for number, rows in enumerate(observed.tolist()):
         ranges = max(1, min(most, rows // (2 * LEAST)))

@@ -33,6 +33,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
+from ehrsynth.disclosure import LEAST
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Records
 from ehrsynth.models import options
@@ -40,11 +41,22 @@ from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.departures.network import DepartureNetwork
+from ehrsynth.models.departures.padded import PaddedDepartures
 from ehrsynth.models.departures.pairs import Pairs, pairs_of
-from ehrsynth.models.departures.variables import Variables, domains_of, log_odds_by_level, uncounted, variables_of
+from ehrsynth.models.departures.variables import (
+    NEVER,
+    Variables,
+    domains_of,
+    log_odds_by_level,
+    uncounted,
+    variables_by,
+    variables_of,
+    with_tallies,
+)
 from ehrsynth.models.law import KNOTS, law_of
 from ehrsynth.models.nn import MovingAverage, warmup_cosine
-from ehrsynth.models.states import States, edges_of
+from ehrsynth.models.noisy_looks import NoisyLooks, norm_sub
+from ehrsynth.models.states import States, edges_by, edges_of, shares_of
 from ehrsynth.schema import Schema
 
 TRIES = 200  # times that numbers are drawn before the ranges asked for count as too rare
@@ -53,6 +65,8 @@ READ = 8192  # rows looked at at a time
 PENALISED = 256  # records drawn in a step to see which rules they break
 FEWEST_BATCHES = 20  # that a weight averages over, however few an epoch has
 TOLD = 0.5  # of the training rows, of which a part is known in advance
+MOST_CODES = 64  # of a domain that a noisy histogram tells apart
+SURE = 4.0  # deviations of the noise, of the rows that a range of numbers of codes has
 ROWS = 1024  # whose likelihood is computed at a time
 
 
@@ -81,6 +95,7 @@ class Tally(SyntheticModel):
     calibrated = True
     keeps_best = True
     weighs = True
+    private = "gradients"
     quantiles: Tensor  # see States
     edges: Tensor
     order: Tensor  # see Variables
@@ -88,6 +103,7 @@ class Tally(SyntheticModel):
     tallies: Tensor
     parents: Tensor  # see Pairs
     pairs: Tensor
+    departures: Tensor  # codes that depart from what is usual in a record on average; 0 takes those of the batch
     least: Tensor  # nats of a validation row, at best
     waited: Tensor  # epochs since
 
@@ -130,15 +146,17 @@ class Tally(SyntheticModel):
         unpaired = Pairs.none(len(self.layout.groups) + numbers)
         self.register_buffer("parents", unpaired.parents)
         self.register_buffer("pairs", unpaired.tables)
+        self.register_buffer("departures", torch.tensor(0.0))
         self.register_buffer("least", torch.tensor(torch.inf))
         self.register_buffer("waited", torch.tensor(0))
         self.unseen: Records | None = None
         self._made: Variables | None = None
+        self._padded: PaddedDepartures | None = None
         self._build()
 
     def _build(self) -> None:
         """Make the networks, whose shapes depend on what was observed."""
-        self._made = None
+        self._made = self._padded = None
         with self.seeded_init():
             network = self.made_network().to(self.device)
         self.network, self.average = network, MovingAverage(network, self.ema_decay)
@@ -155,6 +173,7 @@ class Tally(SyntheticModel):
             if (kept := state_dict.get(name)) is not None:
                 setattr(self, name, kept.to(self.device))
         self._build()
+        state_dict = {"departures": torch.tensor(0.0), **state_dict}  # of versions that had none
         return super().load_state_dict(state_dict, strict, assign)
 
     @property
@@ -172,14 +191,58 @@ class Tally(SyntheticModel):
         self.edges.copy_(edges_of(train, self.quantiles, self.ranges))
         found = variables_of(self.schema, States(self.layout, self.quantiles, self.edges), train)
         pairs = pairs_of(found, train)
-        self.order, self.usual, self.tallies = found.order, found.usual, found.ranges
         self.parents, self.pairs = pairs.parents, pairs.tables
-        self._build()
+        self._build_for(found)
         counts = torch.full((sum(found.sizes),), 0.5)
         for part in train.blocks(READ):
             x, _ = found.of(part.dense().nan_to_num(0.0))
             counts += torch.bincount((x + found.starts).flatten(), minlength=len(counts))
-        self.network.start_at(found, counts / (len(train) + 1), log_odds_by_level(found, train))
+        self._start_at(found, counts / (len(train) + 1), log_odds_by_level(found, train))
+
+    @property
+    @override
+    def noisy_looks(self) -> int:
+        return 1 + bool(len(self.edges)) + bool(len(self.tallies))
+
+    @override
+    def observe_noisily(self, noisy: NoisyLooks) -> None:
+        """Take shares, ranges of numbers and numbers of codes from noisy sums; of pairs nothing."""
+        n, means = len(noisy.train), noisy.means()
+        gaps = torch.zeros(len(self.edges))
+        for bit, value in self.layout.missing_bits():
+            gaps[value] = means[bit]
+        if len(self.edges):
+            laws = noisy.laws(self.schema)
+            self.quantiles.copy_(torch.cat([laws, laws[:, -1:].expand(2, KNOTS - laws.shape[1], -1)], dim=1))
+            self.edges.copy_(edges_by((n * (1 - gaps)).long(), self.quantiles, self.ranges))
+        states = States(self.layout, self.quantiles, self.edges)
+        shares = shares_of(states, means)
+        found, tallied = variables_by(self.schema, states, shares), list[Tensor]()
+        if len(self.tallies):
+            departed = (found.of_states(block) != found.no_news for block in states.blocks(noisy.train))
+            counts = map(found.counted, departed)
+            rows = noisy.histograms("numbers of codes", counts, MOST_CODES + 1, len(found.ranges))
+            rows = torch.stack([norm_sub(here, n) for here in rows])
+            found = with_tallies(found, rows, max(LEAST, SURE * noisy.noise_multiplier * len(rows) ** 0.5))
+            for here, ranges in zip(rows, found.ranges, strict=True):
+                starts = ranges[ranges[:, 0] != NEVER, 0].clamp(max=MOST_CODES)
+                below = torch.cat([torch.zeros(1), here.cumsum(0).float() / n])
+                tallied.append(below[torch.cat([starts[1:], torch.tensor([MOST_CODES + 1])])] - below[starts])
+        unpaired = Pairs.none(found.alone)
+        self.parents, self.pairs = unpaired.parents, unpaired.tables
+        self._build_for(found)
+        ordered = [shares[variable] for variable in found.order.tolist()]
+        start = torch.cat([*ordered[: found.alone], *tallied, *ordered[found.alone :]]).clamp(0.5 / n, 1 - 0.5 / n)
+        self._start_at(found, start, torch.zeros_like(self.network.by_level))
+        news = torch.stack([1 - part[usual] for part, usual in zip(ordered, found.usual, strict=True)][found.alone :])
+        self.departures.copy_(news.sum())
+
+    def _build_for(self, found: Variables) -> None:
+        self.order, self.usual, self.tallies = found.order, found.usual, found.ranges
+        self._build()
+
+    def _start_at(self, found: Variables, shares: Tensor, by_level: Tensor) -> None:
+        self.network.start_at(found, shares, by_level)
         for copied in (self.average.module, self.best):
             copied.load_state_dict(self.network.state_dict())
 
@@ -203,6 +266,24 @@ class Tally(SyntheticModel):
         loss = (weights * nats.where(batch.isfinite().all(1), torch.nan)).mean()
         self.log_losses(batch_idx, total=loss)
         return loss + penalty
+
+    @property
+    def padded(self) -> PaddedDepartures:
+        """The network as a private training sees it."""
+        if self._padded is None or self._padded.network is not self.network:
+            self._padded = PaddedDepartures(self.network, self.variables)
+        return self._padded
+
+    @override
+    def record_modules(self) -> Iterator[nn.Module]:
+        yield from self.padded.modules()
+
+    @override
+    def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
+        x, counts = (part.repeat_interleave(draws, dim=0) for part in self.variables.of(batch))
+        known, weights = self._some_known(x, generator)
+        nats = weights * self.padded.surprise(x, counts, known, draws, generator)
+        return nats.view(-1, draws).mean(1)
 
     def _score_function(self, generator: torch.Generator) -> Tensor:
         """Return a loss with the gradient of the penalty of records that the network draws.
@@ -241,7 +322,8 @@ class Tally(SyntheticModel):
         one = ((pick * number[:, None]).long() + 1 == departed.cumsum(1)) & departed & picked[:, None]
         known[:, tallies.stop :] |= one
         known[:, tallies] = False
-        weights = number / number.float().mean() if number.any() else torch.ones_like(pick).squeeze(1)
+        usual = self.departures if self.departures > 0 else number.float().mean()
+        weights = number / usual if number.any() else torch.ones_like(pick).squeeze(1)
         return known, torch.where(picked, weights, 1.0)
 
     @override

@@ -17,6 +17,7 @@ from ehrsynth.models.autoencoder import kl_of_normal, normal_draw
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.labels import LabelledModel
 from ehrsynth.models.nn import mlp
+from ehrsynth.models.noisy_looks import NoisyLooks
 from ehrsynth.models.private import PerRecord
 from ehrsynth.schema import Schema
 
@@ -78,11 +79,16 @@ class VAE(LabelledModel):
         assert isinstance(output, nn.Linear)
         output.bias.data.copy_(heads.marginal_logits(train))
 
+    @property
     @override
-    def observe_shares(self, shares: Tensor) -> None:
+    def noisy_looks(self) -> int:
+        return 1
+
+    @override
+    def observe_noisily(self, noisy: NoisyLooks) -> None:
         output = self.decoder[-1]
         assert isinstance(output, nn.Linear)
-        output.bias.data.copy_(heads.logits_of(self.layout, shares))
+        output.bias.data.copy_(heads.logits_of(self.layout, noisy.means()))
 
     @property
     def std(self) -> Tensor:

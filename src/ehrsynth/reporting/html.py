@@ -14,6 +14,7 @@ from ehrsynth.evaluation.card import FAMILIES, Card, catalogue, families
 from ehrsynth.evaluation.evaluator import Undefined, Value
 from ehrsynth.evaluation.score import ANCHORS, Score, anchors_of
 from ehrsynth.files import write_text
+from ehrsynth.reporting.guarantee import Guarantee
 from ehrsynth.reporting.privacy_statement import statement
 from ehrsynth.reporting.reading import RULE, Verdict, judge
 from ehrsynth.reporting.style import NamedFigure, data_uri
@@ -66,6 +67,7 @@ def write_html(
     figures: Sequence[NamedFigure],
     provenance: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
+    guarantee: Guarantee | None = None,
 ) -> None:
     """Write the report of one synthetic table and, beside it, its one-page privacy statement.
 
@@ -78,10 +80,13 @@ def write_html(
         figures: in the order to show.
         provenance: label -> text for the table at the end (command, versions, hashes, ...).
         warnings: what a reader must know before any number.
+        guarantee: of a private run, for the statement.
     """
     templates, beside = environment(), path.with_name(PRIVACY_PAGE)
     shared = {"title": title, "facts": facts, "rows": rows, "warnings": warnings, "provenance": provenance or {}}
-    write_text(beside, templates.get_template("privacy.html.j2").render(**shared, statement=statement(scores, rows)))
+    said = statement(scores, rows)
+    page = templates.get_template("privacy.html.j2").render(**shared, statement=said, guarantee=guarantee)
+    write_text(beside, page)
     write_text(
         path,
         templates.get_template("report.html.j2").render(

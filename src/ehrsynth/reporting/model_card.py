@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ehrsynth.evaluation.score import ANCHORS, Score
+from ehrsynth.reporting.guarantee import Guarantee
 from ehrsynth.reporting.html import environment
 from ehrsynth.reporting.reading import judge
 from ehrsynth.reporting.summary import spent, summarise
@@ -70,6 +71,7 @@ def card_md(
     command: str,
     keeps_rows: bool = False,
     files: str = "synthetic.parquet",
+    guarantee: Guarantee | None = None,
 ) -> str:
     """Return the card as Markdown.
 
@@ -83,6 +85,7 @@ def card_md(
         command: what makes the same table again.
         keeps_rows: the output is the training rows themselves, whole or mixed; the card then says so first.
         files: pattern of what is handed over, for the front matter, which real patients do not get.
+        guarantee: of a private run.
     """
     headlines = sorted((score for score in scores if score.card.headline), key=lambda score: score.card.headline)
     privacy = [score for score in scores if score.card.family == "privacy" and score.card.role != "guarantee"]
@@ -103,4 +106,5 @@ def card_md(
         command=command,
         keeps_rows=keeps_rows,
         use=NO_USE if keeps_rows else f"{USES} {LIMITS} {BIASES}",
+        guarantee=guarantee,
     )

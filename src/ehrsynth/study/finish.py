@@ -71,6 +71,7 @@ def finish(
         command=spec.command,
         keeps_rows=keeps_rows,
         files="synthetic/data/*.parquet" if spec.through_time else folder.synthetic.name,
+        guarantee=evaluation.guarantee,
     )
     write_text(folder.path / CARD, card)
     tracker.log_final(evaluation.scores, pictures, [folder.html, folder.path / PRIVACY_PAGE, folder.path / CARD])

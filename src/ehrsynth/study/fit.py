@@ -53,26 +53,27 @@ def parts(spec: Spec, matrix: Matrix, watch: Watch) -> tuple[SyntheticModel, Ehr
         drop_last=spec.data["drop_last"],
         rows=TrainingRows(**spec.rows),
     )
-    model: SyntheticModel = model_of(spec, SyntheticModel, "visits", schema=matrix.schema)
+    model: SyntheticModel = model_of(spec, SyntheticModel, "visits", matrix, schema=matrix.schema)
     require_private(spec, model)
     _require_penalty(spec, matrix, model, watch)
     return model, data
 
 
-def model_of(spec: Spec, kind: type, others: str, **schemas: Any) -> Any:
+def model_of(spec: Spec, kind: type, others: str, matrix: Matrix | None = None, **schemas: Any) -> Any:
     """Build the model of a spec.
 
     Args:
         spec: of the run.
         kind: of models that take such data.
         others: what those of the other kind generate.
+        matrix: of rows, for a model that spends epsilon by itself.
         schemas: what it is told of the data.
 
     Raises:
         OptionError: the model is of the other kind, or does not take its options, or the trainer's.
     """
     call = build(spec.model, "model", late=True)
-    if (budget := budget_of(spec, call.func)) is not None:
+    if matrix is not None and (budget := budget_of(spec, call.func, matrix)) is not None:
         call = partial(call, **budget)
     if isinstance(call.func, type) and issubclass(call.func, SeededModel) and not issubclass(call.func, kind):
         raise OptionError(

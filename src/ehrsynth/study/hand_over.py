@@ -18,6 +18,7 @@ from ehrsynth.files import sha256
 from ehrsynth.layout import Records
 from ehrsynth.ledger import LEDGER, Ledger
 from ehrsynth.models.base import SyntheticModel, load_model
+from ehrsynth.reporting.guarantee import Guarantee
 from ehrsynth.sampling import Acceptance, Calibration, Ruled, synthesize
 from ehrsynth.sampling.targets import Targets
 from ehrsynth.seeding import derive
@@ -76,7 +77,7 @@ def hand_over(
     device = torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
     model = load_model(chosen, data.schema, model_class).to(device)
     calibration = None
-    if judged_calibrated(model_class, spec.rows):
+    if judged_calibrated(model_class, spec.rows) and not private:
         calibration = Calibration(Targets.load(folder.targets, data.schema), required=False)
     with watch.bar("generating", n) as advance:
         chunks = synthesize(
@@ -131,7 +132,9 @@ def hand_over(
         history=History(losses, checkpoints, epoch, guidance),
     )
     if ledger is not None:
-        evaluation = replace(evaluation, scores=(*evaluation.scores, *scores_of(ledger)))
+        guarantee = Guarantee.of(ledger)
+        tracker.log_config({**spec.config, "guarantee": guarantee.facts})
+        evaluation = replace(evaluation, scores=(*evaluation.scores, *scores_of(ledger)), guarantee=guarantee)
     seconds["evaluate"] = perf_counter() - start - seconds["anchors"]
 
     more: dict[str, Any] = {

@@ -23,6 +23,7 @@ from ehrsynth.metrics.copies import Overlap, overlap
 from ehrsynth.metrics.neighbours import Points
 from ehrsynth.metrics.plausibility import any_of, outside_range, unseen_levels
 from ehrsynth.reporting.figures import report_figures
+from ehrsynth.reporting.guarantee import Guarantee
 from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.part_figures import part_figures
 from ehrsynth.reporting.parts import scores_frame, write_parts
@@ -84,6 +85,7 @@ class Evaluation:
         about: label -> text, for the head of the report.
         command: that made S, if it is known.
         history: of the generator, if it is known.
+        guarantee: of a private run.
     """
 
     scores: tuple[Score, ...]
@@ -93,6 +95,7 @@ class Evaluation:
     about: Mapping[str, str]
     command: str | None = None
     history: History | None = None
+    guarantee: Guarantee | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -144,6 +147,7 @@ class Evaluation:
             figures=self.figures,
             provenance={**command, **{f"{k} version": v for k, v in report["versions"].items()}, **evidence.data},
             warnings=self.warnings,
+            guarantee=self.guarantee,
         )
 
     def draw(self, folder: str | Path) -> dict[str, Path]:

@@ -22,6 +22,7 @@ class Privacy:
     epsilon: float = 3.0
     delta: float | None = None
     public: str | None = None
+    schema: float = 0.0
     max_grad_norm: float = 1.0
     noise_multiplier: float | None = None
     draws: int = 1
@@ -38,6 +39,10 @@ class Privacy:
         expect(fits, "privacy.draws", self.draws, "a whole number, at least 1,")
         fits = _number(self.marginals) and 0 <= self.marginals < 1
         expect(fits, "privacy.marginals", self.marginals, "a share of epsilon from 0 to less than 1")
+        fits = _number(self.schema) and 0 <= self.schema < 1
+        expect(fits, "privacy.schema", self.schema, "a share of epsilon from 0 to less than 1")
+        fits = not (self.schema and self.public is not None)
+        expect(fits, "privacy.schema", self.schema, "0, beside privacy.public, which says what the columns are,")
         fits = self.public is None or isinstance(self.public, str)
         expect(fits, "privacy.public", self.public, "a schema.json, or null,")
 
@@ -58,7 +63,8 @@ class Privacy:
     @property
     def identity(self) -> Node:
         """The options, the public schema by its content."""
-        return asdict(self) | ({"public": sha256(require(Path(self.public)))} if self.public else {})
+        kept = asdict(self) | ({"public": sha256(require(Path(self.public)))} if self.public else {})
+        return kept if self.schema else {name: value for name, value in kept.items() if name != "schema"}
 
 
 def _number(value: Any) -> bool:

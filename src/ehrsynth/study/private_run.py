@@ -2,24 +2,31 @@
 
 import hashlib
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from ehrsynth.accounting import Gaussian, SampledGaussian, gaussian_within, noise_multiplier, steps_within
+from ehrsynth.accounting import (
+    SampledGaussian,
+    ZeroConcentrated,
+    epsilon_of,
+    gaussian_within,
+    noise_multiplier,
+    rho_within,
+    steps_within,
+)
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.private_module import PrivateDataModule
-from ehrsynth.data.public_matrix import PublicMatrix
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.evaluation.card import card_of
 from ehrsynth.evaluation.score import Score
-from ehrsynth.files import require
 from ehrsynth.ledger import Ledger, Look
 from ehrsynth.models.base import SyntheticModel
-from ehrsynth.models.private import PrivateGradients, noisy_means
+from ehrsynth.models.noisy_looks import NoisyLooks
+from ehrsynth.models.private import PrivateGradients
 from ehrsynth.seeding import secret_rng
 from ehrsynth.study.conf import Node
 from ehrsynth.study.loaded_run import torch_device
 from ehrsynth.study.privacy import Privacy
+from ehrsynth.study.private_columns import delta_of, looks_of, spent_before
 from ehrsynth.study.spec import Spec
 
 LEARNED = {  # by prepare, of training rows; a public schema is in their place
@@ -33,20 +40,16 @@ PLAIN |= {"compile": (False, None), "strategy": ("auto", None), "devices": (1, "
 BY_DRAW = ("BySubject", "Given")  # splits in which what becomes of a patient does not hang on the others
 
 
-def seen_in_public(privacy: Node | None, data: Matrix) -> Matrix:
-    """Return a matrix in the columns of the public schema, if one is given."""
-    asked = Privacy.of(privacy)
-    if asked is None or asked.public is None:
-        return data
-    return PublicMatrix(data, require(Path(asked.public)))
-
-
-def budget_of(spec: Spec, model_class: Any) -> Node | None:
+def budget_of(spec: Spec, model_class: Any, matrix: Matrix) -> Node | None:
     """Return the options by which a model that spends epsilon by itself is told how much; None of any other."""
     asked = Privacy.of(spec.privacy)
     if asked is None or getattr(model_class, "private", None) != "release":
         return None
-    return {"epsilon": asked.epsilon, "delta": asked.delta}
+    if not (before := spent_before(matrix)):
+        return {"epsilon": asked.epsilon, "delta": asked.delta}
+    delta = delta_of(asked, matrix)
+    left = ZeroConcentrated(rho_within(asked.epsilon, delta, before))
+    return {"epsilon": epsilon_of([left], delta).rdp, "delta": delta}
 
 
 def require_private(spec: Spec, model: SyntheticModel) -> None:
@@ -89,11 +92,15 @@ def train_privately(spec: Spec, model: SyntheticModel, data: PrivateDataModule) 
     n, device = len(data.filled), torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
     delta = asked.delta or 1 / n
     looks: tuple[Look, ...] = ()
-    if asked.marginals and type(model).observe_shares is not SyntheticModel.observe_shares:
-        shares = Gaussian(gaussian_within(asked.marginals * asked.epsilon, delta))
-        model.observe_shares(noisy_means(data.filled, shares.noise_multiplier, secret_rng()))
-        looks = (Look("means of columns", shares, "where the training starts"),)
-    before = [look.mechanism for look in looks if not isinstance(look.mechanism, str)]
+    if asked.marginals and model.noisy_looks:
+        alone = gaussian_within(asked.marginals * asked.epsilon, delta)
+        noisy = NoisyLooks(data.filled, alone, model.noisy_looks, secret_rng())
+        model.observe_noisily(noisy)
+        looks = noisy.looks
+    before = [
+        *spent_before(data.matrix),
+        *(look.mechanism for look in looks if not isinstance(look.mechanism, str)),
+    ]
 
     def noise(steps: int) -> float:
         wanted = asked.noise_multiplier
@@ -136,7 +143,11 @@ def ledger_of(spec: Spec, model: SyntheticModel, data: Matrix, n: int) -> Ledger
     public = asked.public is not None
     where = f"privacy.public, sha256 {hashlib.sha256(str(data.schema.to_dict()).encode()).hexdigest()[:10]}"
     found = [Look("number of training patients", "public", "taken as known")]
-    for what, by in LEARNED.items():
+    found += looks_of(data)
+    noisy = bool(found[1:])
+    if noisy:
+        found.append(Look("columns left out", "public", "none but those of too few patients"))
+    for what, by in () if noisy else LEARNED.items():
         found.append(Look(what, "public", where) if public else Look(what, "unaccounted", by))
     recipe = data.provenance
     if recipe.get("preprocess", {}).get("impute") == "marginal":

@@ -19,7 +19,8 @@ from ehrsynth.study.conf import Choice, dumped
 from ehrsynth.study.fit import fit, parts
 from ehrsynth.study.hand_over import hand_over
 from ehrsynth.study.prepare import data_name, made, made_trajectories, matrix_folder, readable_name, recipe_of
-from ehrsynth.study.private_run import ledger_of, seen_in_public
+from ehrsynth.study.private_columns import seen_in_private
+from ehrsynth.study.private_run import ledger_of
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.shared import owned
 from ehrsynth.study.spec import Spec
@@ -134,7 +135,7 @@ def already_there(spec: Spec, folder: RunFolder, watch: Watch = NOBODY) -> bool:
 def open_data(spec: Spec, watch: Watch = NOBODY) -> Matrix | Trajectories:
     """Return the matrix or the trajectories of a spec, prepared if need be."""
     data = _open_data(spec, watch)
-    return seen_in_public(spec.privacy, data) if isinstance(data, Matrix) else data
+    return seen_in_private(spec, data, watch) if isinstance(data, Matrix) else data
 
 
 def _open_data(spec: Spec, watch: Watch) -> Matrix | Trajectories:

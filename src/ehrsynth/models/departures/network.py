@@ -80,16 +80,10 @@ class DepartureNetwork(nn.Module):
 
     def still_to_come(self, left: Tensor, told: Tensor) -> Tensor:
         """Return L [m, width] of how many [m, T] codes are still to come, as far as it is ``told`` [m, T]."""
-        tallies, knots = len(self.left), torch.tensor(KNOTS, device=left.device)
-        above = torch.searchsorted(knots, left, right=True).clamp(1, len(KNOTS) - 1)
-        start, end = knots[above - 1], knots[above]
-        share = ((left - start) / (end - start)).clamp(0, 1)
-        ids = above + torch.arange(tallies, device=left.device) * len(KNOTS)
-        weights = torch.cat([(1 - share) * told, share * told], dim=1)
-        bags = torch.arange(len(left), device=left.device) * (2 * tallies)  # where there are no tallies, all empty
-        told_by = torch.cat([ids - 1, ids], dim=1).flatten()
+        ids, weights = knots_of(left, told)
+        bags = torch.arange(len(left), device=left.device) * (2 * len(self.left))  # without tallies, all empty
         vectors = self.left.flatten(0, 1)
-        return embedding_bag(told_by, vectors, bags, per_sample_weights=weights.flatten(), mode="sum")
+        return embedding_bag(ids.flatten(), vectors, bags, per_sample_weights=weights.flatten(), mode="sum")
 
     def states(self, sums: Tensor, owner: Tensor | None = None) -> Tensor:
         """Return h [m, width] of sums [m, width], in training of prefixes of the records ``owner`` [m]."""
@@ -175,6 +169,16 @@ class DepartureNetwork(nn.Module):
         given = given.index_select(0, prefixes.owner)
         arrived = embedding_bag(prefixes.so_far, tables.arrived, prefixes.bags, mode="sum")
         return given + arrived + self.still_to_come(prefixes.left, prefixes.told)
+
+
+def knots_of(left: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the vectors, ids [m, 2 T] and weights, between which numbers of codes ``left`` [m, T] lie, where told."""
+    tallies, knots = left.shape[1], torch.tensor(KNOTS, device=left.device)
+    above = torch.searchsorted(knots, left, right=True).clamp(1, len(KNOTS) - 1)
+    start, end = knots[above - 1], knots[above]
+    share = ((left - start) / (end - start)).clamp(0, 1)
+    ids = above + torch.arange(tallies, device=left.device) * len(KNOTS)
+    return torch.cat([ids - 1, ids], dim=1), torch.cat([(1 - share) * told, share * told], dim=1)
 
 
 class Tables(NamedTuple):

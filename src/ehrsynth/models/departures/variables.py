@@ -1,7 +1,7 @@
 """The variables of a record in the order in which they are drawn, and which of their states are no news."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -191,17 +191,34 @@ def variables_of(schema: Schema, states: States, train: Records) -> Variables:
     for block in states.blocks(train):
         counts += torch.bincount((block + starts).flatten(), minlength=len(counts))
     shares = [part / len(train) for part in counts.split(states.sizes)]
-    usual = torch.tensor([int(part.argmax()) if part.max() > 0.5 else NO_STATE for part in shares])
-    for code in range(states.codes):  # the more usual of two states, always
-        usual[code] = int(shares[code][1] > 0.5)
-    order, domains = _order(schema, states, shares, usual), domains_of(schema, states.layout)
-    found = Variables(states, domains, order, usual[order], uncounted(domains))
+    found = variables_by(schema, states, shares)
     if not len(found.ranges):
         return found
     departed = (found.of_states(block) != found.no_news for block in states.blocks(train))
     ranges = [_ranges(column) for column in torch.cat([found.counted(block) for block in departed]).T]
-    filled = pad_sequence(ranges, batch_first=True, padding_value=NEVER)
-    return Variables(states, domains, order, usual[order], filled)
+    return replace(found, ranges=pad_sequence(ranges, batch_first=True, padding_value=NEVER))
+
+
+def variables_by(schema: Schema, states: States, shares: list[Tensor]) -> Variables:
+    """Return the variables by the shares of the states of each; of what is tallied nothing is known yet."""
+    usual = torch.tensor([int(part.argmax()) if part.max() > 0.5 else NO_STATE for part in shares])
+    for code in range(states.codes):  # the more usual of two states, always
+        usual[code] = int(shares[code][1] > 0.5)
+    order, domains = _order(schema, states, shares, usual), domains_of(schema, states.layout)
+    return Variables(states, domains, order, usual[order], uncounted(domains))
+
+
+def with_tallies(variables: Variables, rows: Tensor, least: float) -> Variables:
+    """Return the variables with the ranges of numbers of codes that ``rows`` [T, most + 1] have, see ``_ranges``.
+
+    No range is of less than ``least`` rows; they need not be whole.
+    """
+    ranges = []
+    for here in rows:
+        enough = (here.flip(0).cumsum(0).flip(0) >= least).nonzero()
+        most = int(enough.max()) if len(enough) else 0
+        ranges.append(_ranges_of([*here[:most].tolist(), float(here[most:].sum())], least))
+    return replace(variables, ranges=pad_sequence(ranges, batch_first=True, padding_value=NEVER))
 
 
 def log_odds_by_level(variables: Variables, train: Records) -> Tensor:
@@ -268,16 +285,20 @@ def _ranges(counts: Tensor) -> Tensor:
     them.
     """
     most = int(counts.sort(descending=True).values[:LEAST][-1])  # so many have ten, or more
-    rows = torch.bincount(counts.clamp(max=most)).tolist()
+    return _ranges_of(torch.bincount(counts.clamp(max=most)).tolist(), LEAST)
+
+
+def _ranges_of(rows: list[float], least: float) -> Tensor:
+    """Return the ranges [r, 3] of which none is of less than ``least`` of the rows of each number from 0."""
     found: list[tuple[int, int, int]] = []
-    start, within = 0, 0
+    start, within = 0, 0.0
     for number, here in enumerate(rows):
         within += here
-        if here >= LEAST:
+        if here >= least:
             found.append((start, number, number))
-        elif within >= LEAST:
+        elif within >= least:
             found.append((start, start, number))
         else:
             continue
-        start, within = number + 1, 0
+        start, within = number + 1, 0.0
     return torch.tensor(found or [(0, 0, 0)])

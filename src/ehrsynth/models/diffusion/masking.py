@@ -120,6 +120,11 @@ class Masking(nn.Module):
 
 def spread_times(n: int, generator: torch.Generator) -> Tensor:
     """Draw times [n, 1], one in each n-th of (0, 1] (antithetic), so that a batch sees all of them."""
-    start = torch.rand(1, generator=generator, device=generator.device)
-    time = (start + torch.arange(n, device=generator.device) / max(n, 1)) % 1
-    return (SOONEST + (1 - SOONEST) * time)[:, None]
+    return own_times(1, n, generator)[0]
+
+
+def own_times(n: int, draws: int, generator: torch.Generator) -> Tensor:
+    """Draw times [n, draws, 1] of records, each record's so spread whatever those of the others are."""
+    start = torch.rand(n, 1, generator=generator, device=generator.device)
+    time = (start + torch.arange(draws, device=generator.device) / max(draws, 1)) % 1
+    return (SOONEST + (1 - SOONEST) * time)[..., None]

@@ -18,8 +18,8 @@ class Revealer(nn.Module):
         nn.init.zeros_(self.output.weight)
 
     def forward(self, seen: Tensor, scores: Tensor) -> Tensor:
-        """Map what ``Masking.seen`` shows and the scores of numbers [n, C] to logits [n, B]."""
-        logits: Tensor = self.output(self.stack(torch.cat([seen, scores], dim=1)))
+        """Map what ``Masking.seen`` shows and the scores of numbers [..., C] to logits [..., B]."""
+        logits: Tensor = self.output(self.stack(torch.cat([seen, scores], dim=-1)))
         return logits
 
 
@@ -37,16 +37,16 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, seen: Tensor) -> Tensor:
-        """Return what all calls for these records share, whatever the noise: a context [n, width]."""
-        context: Tensor = seen.new_zeros(len(seen), 1) if self.context is None else self.context(seen)
+        """Return what all calls for these records share, whatever the noise: a context [..., width]."""
+        context: Tensor = seen.new_zeros(*seen.shape[:-1], 1) if self.context is None else self.context(seen)
         return context
 
     def given(self, context: Tensor, scores: Tensor, known: Tensor) -> Network:
-        """Return F for records with this context, whose ``known`` [n, C] scores are these."""
+        """Return F for records with this context, whose ``known`` [..., C] scores are these."""
 
         def network(noisy: Tensor, noise: Tensor) -> Tensor:
             at = torch.where(known, scores, noisy)
-            x = self.first(torch.cat([at, known.to(at.dtype)], dim=1)) + context + self.noise(noise)
+            x = self.first(torch.cat([at, known.to(at.dtype)], dim=-1)) + context + self.noise(noise)
             out: Tensor = self.output(self.stack(x))
             return out
 
