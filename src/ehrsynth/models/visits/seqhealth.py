@@ -12,7 +12,7 @@ is bounded by the evidence lower bound, in which q(z | record) and q(u_t | h_t, 
 
 Temporal attention: what is read of earlier visits fades with the years between, at a rate of each head's own; what the
 same shares read of their codes is added to the log odds of these, so that a code comes back from where it was seen.
-Latent regularisation: the weight of the KL terms rises from zero to one, and a dimension pays nothing for its first
+Latent regularisation: the weight of the KL terms rises from zero to one, and a vector pays nothing for its first
 ``free_nats`` (Bowman et al., CoNLL 2016; Kingma et al., NeurIPS 2016), else a decoder that knows the past leaves the
 latent vectors unused. Each can be switched off, so that what it is worth can be measured.
 """
@@ -85,7 +85,7 @@ class SeqHealth(Bounded[SoFar]):
         temporal_attention: else all earlier visits are read alike, whenever they were.
         latent_regularisation: else the loss is the evidence lower bound from the first batch.
         kl_warmup_steps: batches until the KL terms have their full weight.
-        free_nats: of each latent dimension, on average over a batch.
+        free_nats: of each latent vector, on average over a batch.
         learning_rate: of AdamW.
         warmup_steps: batches until it is reached.
         weight_decay: of AdamW.
@@ -116,7 +116,7 @@ class SeqHealth(Bounded[SoFar]):
         temporal_attention: bool = True,
         latent_regularisation: bool = True,
         kl_warmup_steps: int = 500,
-        free_nats: float = 0.05,
+        free_nats: float = 2.0,
         learning_rate: float = 1e-3,
         warmup_steps: int = 100,
         weight_decay: float = 0.01,
@@ -164,13 +164,13 @@ class SeqHealth(Bounded[SoFar]):
             bound = self._parts(self.network, batch, self.step_rng(batch_idx))
         visits = batch.lengths.sum().clamp(min=1)
         patients = (batch.lengths > 0).sum().clamp(min=1)
-        each_patient, each_visit = bound.patient.sum(0) / patients, bound.visits.sum((0, 1)) / visits
-        paid, weight = 0.0, 1.0
+        of_patient, of_visit = bound.patient.sum() / patients, bound.visits.sum() / visits
+        free, weight = 0.0, 1.0
         if self.regularised:
-            paid, weight = self.free_nats, min(1.0, (self.global_step + 1) / max(self.kl_warmup_steps, 1))
-        of_patients = each_patient.clamp(min=paid).sum() * patients / visits
-        total = bound.nats.sum() / visits + weight * (of_patients + each_visit.clamp(min=paid).sum())
-        self.log_losses(batch_idx, total=total, patient_kl=each_patient.sum(), visit_kl=each_visit.sum())
+            free, weight = self.free_nats, min(1.0, (self.global_step + 1) / max(self.kl_warmup_steps, 1))
+        paid = of_patient.clamp(min=free) * patients / visits + of_visit.clamp(min=free)
+        total = bound.nats.sum() / visits + weight * paid
+        self.log_losses(batch_idx, total=total, patient_kl=of_patient, visit_kl=of_visit)
         return total
 
     def bound(self, network: nn.Module, batch: VisitBatch, generator: torch.Generator) -> Tensor:
