@@ -60,7 +60,7 @@ def test_attention_is_what_a_loop_says(temporal: bool) -> None:
                     rate = (1 + attention.rate[head].exp()).log()
                     for number, s in enumerate(places):
                         fit = query @ attention.key(visits[i, s])[own] / 3**0.5
-                        scores[number] = fit - rate * (1 + since[i, q, s] / 365).log()
+                        scores[number] = fit - rate * (1 + since[i, q, s] / 30).log()
                 expected = scores.exp() / scores.exp().sum()
                 torch.testing.assert_close(shares[i, head, q, places], expected)
                 parts.append(sum(p * attention.value(visits[i, s])[own] for p, s in zip(expected, places, strict=True)))

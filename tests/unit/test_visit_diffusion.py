@@ -115,7 +115,7 @@ def of_treated() -> VisitDiffusion:
     static, visits = treated(400)
     model = made(static, visits, learning_rate=0.01, warmup_steps=10, ema_decay=0.98)
     data = TrajectoryDataModule(visit_schema=model.visit_schema, static=static, visits=visits, batch_size=200, seed=0)
-    quiet_trainer(12).fit(model, data)
+    quiet_trainer(24).fit(model, data)
     return model.eval()
 
 

@@ -2,19 +2,19 @@
 
 A comparison of generators of electronic health records (2025) names a "sequential variational autoencoder [...] for EHR
 time-series" with "temporal attention layers, latent regularization", without an equation, a size or code. So what these
-words mean here is our choice, and nothing of that study is claimed to be reproduced. With z a
-latent vector of the patient, u_t one of each visit (as in Chung et al., A recurrent latent variable model for
-sequential data, NeurIPS 2015), and h_t what attention makes of the row and the visits before t,
+words mean here is our choice, and nothing of that study is claimed to be reproduced. With z a latent vector of the
+patient, u_t one of each visit (as in Chung et al., A recurrent latent variable model for sequential data, NeurIPS 2015),
+and h_t what attention makes of the row and the visits before t,
 
     p(record)  =  int p(z) prod over t of  p(there is a visit t | h_t)  int p(u_t | h_t, z) p(visit t | h_t, z, u_t)
 
 is bounded by the evidence lower bound, in which q(z | record) and q(u_t | h_t, z, visit t) stand for the posteriors.
 
-Temporal attention: what is read of earlier visits fades with the years between, at a rate of each head's own; what the
-same shares read of their codes is added to the log odds of these, so that a code comes back from where it was seen.
-Latent regularisation: the weight of the KL terms rises from zero to one, and a vector pays nothing for its first
-``free_nats`` (Bowman et al., CoNLL 2016; Kingma et al., NeurIPS 2016), else a decoder that knows the past leaves the
-latent vectors unused. Each can be switched off, so that what it is worth can be measured.
+Temporal attention: what is read of earlier visits fades with the time between, at a rate of each head's own; what the
+same shares read of their codes is added to the log odds of these, so that a code comes back from where it was seen; by
+how much starts where counting puts it. Latent regularisation: the weight of the KL terms rises from zero to one, and a
+vector pays nothing for its first ``free_nats`` (Bowman et al., CoNLL 2016; Kingma et al., NeurIPS 2016), else a decoder
+that knows the past leaves the latent vectors unused. Each can be switched off, to measure what it is worth.
 """
 
 from dataclasses import dataclass, field
@@ -29,6 +29,7 @@ from ehrsynth.models import options
 from ehrsynth.models.autoencoder import normal_draw
 from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.bounded import Bounded
+from ehrsynth.models.visits.history import usual_odds
 from ehrsynth.models.visits.seqhealth_network import SeqHealthNetwork, Told
 from ehrsynth.models.visits.stepwise import Step
 from ehrsynth.models.visits.visit_states import VisitStates, clock
@@ -110,17 +111,17 @@ class SeqHealth(Bounded[SoFar]):
         width: int = 128,
         heads: int = 4,
         latent: int = 16,
-        visit_latent: int = 16,
+        visit_latent: int = 8,
         dropout: float = 0.1,
         ranges: int = 16,
         temporal_attention: bool = True,
         latent_regularisation: bool = True,
-        kl_warmup_steps: int = 500,
-        free_nats: float = 2.0,
-        learning_rate: float = 1e-3,
+        kl_warmup_steps: int = 1500,
+        free_nats: float = 4.0,
+        learning_rate: float = 2e-3,
         warmup_steps: int = 100,
         weight_decay: float = 0.01,
-        ema_decay: float = 0.999,
+        ema_decay: float = 0.995,
         patience: int = 5,
         temperature: float = 1.0,
         top_p: float = 1.0,
@@ -155,7 +156,10 @@ class SeqHealth(Bounded[SoFar]):
         """Learn dates and ranges, and start the decoder at what visits are like at large."""
         super().observe(static, visits)
         self.network.closed.copy_(self.states.closed(self.calendar.numbers))
-        self.network.output.bias.data.copy_(self.states.usual(visits, static, self.calendar.numbers))
+        usual = self.states.usual(visits, static, self.calendar.numbers)
+        never, latest, *_ = usual_odds(visits, self.states.codes).to(usual.device)
+        self.network.output.bias.data.copy_(torch.cat([never, usual[self.states.codes :]]))
+        self.network.again.data.copy_((latest - never) / len(self.network.again))
         self.start()
 
     def training_step(self, batch: VisitBatch, batch_idx: int) -> Tensor:

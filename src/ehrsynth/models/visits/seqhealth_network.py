@@ -9,14 +9,14 @@ from torch.nn.functional import softplus
 from ehrsynth.models.visits.endings import Endings
 from ehrsynth.models.visits.visit_states import CLOCK
 
-YEAR = 365.0
+MONTH = 30.0  # days
 FAR = 6.0  # least log variance of a latent, below zero: a spike would say more than can be learned
 
 
 class TemporalAttention(nn.Module):
-    """Attention to earlier visits, which fades with the years between.
+    """Attention to earlier visits, which fades with the time between.
 
-        share(s)  is proportional to  exp(q . k_s / sqrt(d) - r log(1 + years since s)),  of each head
+        share(s)  is proportional to  exp(q . k_s / sqrt(d) - r log(1 + months since s)),  of each head
 
     Args:
         width: of visits.
@@ -42,7 +42,7 @@ class TemporalAttention(nn.Module):
         """
         if self.temporal:
             query, key = self._split(self.query(asking)), self._split(self.key(visits))
-            fading = softplus(self.rate)[:, None, None] * (since / YEAR).clamp(min=0).log1p()[:, None]
+            fading = softplus(self.rate)[:, None, None] * (since / MONTH).clamp(min=0).log1p()[:, None]
             scores = query @ key.transpose(2, 3) / query.shape[3] ** 0.5 - fading
         else:
             scores = since.new_zeros(len(visits), self.heads, asking.shape[1], visits.shape[1])

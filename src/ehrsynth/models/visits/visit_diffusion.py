@@ -27,6 +27,7 @@ from ehrsynth.models import options
 from ehrsynth.models.diffusion.masking import Masking, spread_times
 from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.bounded import Bounded
+from ehrsynth.models.visits.history import usual_odds
 from ehrsynth.models.visits.stepwise import Step
 from ehrsynth.models.visits.visit_diffusion_network import VisitDiffusionNetwork, memory
 from ehrsynth.models.visits.visit_states import VisitStates, clock
@@ -149,7 +150,9 @@ class VisitDiffusion(Bounded[Before]):
         super().observe(static, visits)
         usual = self.states.usual(visits, static, self.calendar.numbers)
         self.network.closed.copy_(self.states.closed(self.calendar.numbers))
-        self.network.revealer.output.bias.data.copy_(usual)
+        never, *odds, _ = usual_odds(visits, self.states.codes).to(usual.device)
+        self.network.usual[: len(odds)] = torch.stack(odds) - never
+        self.network.revealer.output.bias.data.copy_(torch.cat([never, usual[self.states.codes :]]))
         self.masking.observe(self.states.layout.activate(usual), self.spread)
         self.start()
 

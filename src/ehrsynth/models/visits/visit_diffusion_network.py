@@ -45,6 +45,7 @@ class VisitDiffusionNetwork(nn.Module):
     """
 
     closed: Tensor  # [columns], see VisitStates
+    usual: Tensor  # u, [MEMORY, codes]
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class VisitDiffusionNetwork(nn.Module):
         self.every = nn.Parameter(torch.zeros(MEMORY))
         self.each = nn.Parameter(torch.zeros(MEMORY, codes))
         self.register_buffer("closed", torch.zeros(columns))
+        self.register_buffer("usual", torch.zeros(MEMORY, codes))
 
     def histories(self, start: Tensor, visits: Tensor) -> Tensor:
         """Return g [b, t, width] after each of the visits [b, t, ...], given g [b, width] before them."""
@@ -83,5 +85,5 @@ class VisitDiffusionNetwork(nn.Module):
     def revealed(self, seen: Tensor, g: Tensor, memory: Tensor) -> Tensor:
         """Return the logits [n, columns] of a visit, given what is seen of it and what was before."""
         found = self.revealer(seen, g) + self.closed
-        again = ((self.every[:, None] + self.each) * memory).sum(-2)
+        again = ((self.every[:, None] + self.usual + self.each) * memory).sum(-2)
         return torch.cat([found[:, : self.codes] + again, found[:, self.codes :]], dim=1)
