@@ -13,7 +13,7 @@ from ehrsynth.data.trajectory_module import TrajectoryDataModule
 from ehrsynth.errors import OptionError
 from ehrsynth.models.visits.stepwise import Step, steps_of
 from ehrsynth.models.visits.visit_diffusion import MEASURED, VisitDiffusion
-from ehrsynth.models.visits.visit_diffusion_network import memory
+from ehrsynth.models.visits.visit_diffusion_network import Before
 from ehrsynth.visit_batch import batch_of
 from ehrsynth.visits import Visits
 from tests.training import quiet_trainer
@@ -42,7 +42,8 @@ def test_memory_is_what_a_loop_says() -> None:
     for t in range(5):
         times = hot[:, :t].sum(1).float()
         latest = hot[:, t - 1].float() if t else torch.zeros(5, 3)
-        found = memory(latest, times, torch.full((5,), t))
+        none = torch.zeros(5)
+        found = Before(none, none, torch.full((5,), t), none, none, latest, times).memory()
         for i in range(5):
             for code in range(3):
                 had = hot[i, :t, code].tolist()

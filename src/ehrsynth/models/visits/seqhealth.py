@@ -3,8 +3,8 @@
 A comparison of generators of electronic health records (2025) names a "sequential variational autoencoder [...] for EHR
 time-series" with "temporal attention layers, latent regularization", without an equation, a size or code. So what these
 words mean here is our choice, and nothing of that study is claimed to be reproduced. With z a latent vector of the
-patient, u_t one of each visit (as in Chung et al., A recurrent latent variable model for sequential data, NeurIPS 2015),
-and h_t what attention makes of the row and the visits before t,
+patient, u_t one of each visit (as in Chung et al., A recurrent latent variable model for sequential data, NeurIPS
+2015), and h_t what attention makes of the row and the visits before t,
 
     p(record)  =  int p(z) prod over t of  p(there is a visit t | h_t)  int p(u_t | h_t, z) p(visit t | h_t, z, u_t)
 
@@ -99,6 +99,7 @@ class SeqHealth(Bounded[SoFar]):
         OptionError: an option is not a value that can work.
     """
 
+    sample_batch = 256  # whose visits are all kept
     network: SeqHealthNetwork
     best: SeqHealthNetwork
 

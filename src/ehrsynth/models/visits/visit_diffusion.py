@@ -15,7 +15,6 @@ domains are told, and any of them may be given (``completed``).
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +28,7 @@ from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.bounded import Bounded
 from ehrsynth.models.visits.history import usual_odds
 from ehrsynth.models.visits.stepwise import Step
-from ehrsynth.models.visits.visit_diffusion_network import VisitDiffusionNetwork, memory
+from ehrsynth.models.visits.visit_diffusion_network import Before, VisitDiffusionNetwork
 from ehrsynth.models.visits.visit_states import VisitStates, clock
 from ehrsynth.schema import Schema
 from ehrsynth.visit_batch import VisitBatch
@@ -37,29 +36,6 @@ from ehrsynth.visits import Visits, VisitSchema
 
 DRAWS = 4  # times at which the bound is looked at
 MEASURED = "measurements"  # names stay and measurements among the domains
-
-
-@dataclass(frozen=True, eq=False)
-class Before:
-    """What was before a visit of each of n patients.
-
-    Attributes:
-        static: [n, s].
-        firsts: float64 [n], days since 1970 of their first visits.
-        number: int64 [n], visits so far.
-        elapsed: [n], days from the first to the latest.
-        g: [n, width].
-        latest: [n, codes], 1 for the codes of the latest visit.
-        times: [n, codes], how many visits had each.
-    """
-
-    static: Tensor = field(repr=False)
-    firsts: Tensor = field(repr=False)
-    number: Tensor = field(repr=False)
-    elapsed: Tensor = field(repr=False)
-    g: Tensor = field(repr=False)
-    latest: Tensor = field(repr=False)
-    times: Tensor = field(repr=False)
 
 
 class VisitDiffusion(Bounded[Before]):
@@ -207,8 +183,8 @@ class VisitDiffusion(Bounded[Before]):
         )
         owner, rows = real.nonzero()[:, 0], rows[real]
         kind, gap = rows[:, self.states.kind], rows[:, self.states.gap]
-        nats = -(kind * self._kinds(network, before).log_softmax(1)).sum(1)
-        nats = nats - (gap * self._gaps(network, before, kind).log_softmax(1)).sum(1)  # none at first visits
+        nats = -(kind * network.kind(before.g).log_softmax(1)).sum(1)
+        nats = nats - (gap * network.gaps(before.g, kind).log_softmax(1)).sum(1)  # none at first visits
         return heads.index_add(0, owner, nats), before, rows, owner
 
     def _start(self, network: VisitDiffusionNetwork, static: Tensor, firsts: Tensor) -> Tensor:
@@ -217,14 +193,6 @@ class VisitDiffusion(Bounded[Before]):
             torch.cat([static, clock(none, none, none, firsts, self.calendar.numbers)], dim=1)
         )
         return found
-
-    def _kinds(self, network: VisitDiffusionNetwork, before: Before) -> Tensor:
-        found: Tensor = network.kind(before.g)
-        return found.float()
-
-    def _gaps(self, network: VisitDiffusionNetwork, before: Before, kind: Tensor) -> Tensor:
-        found: Tensor = network.gap(torch.cat([before.g, kind], dim=1))
-        return found.float() + network.closed[self.states.gap]
 
     def _hidden(self, n: int) -> Tensor:
         """Return which variables [n, V] are to be revealed: all but kind and gap."""
@@ -252,12 +220,8 @@ class VisitDiffusion(Bounded[Before]):
         """Return the bound [m] of what is to be revealed of visits, given the rest, at a random time of each."""
         time = spread_times(len(rows), generator)
         hidden = (self.masking.times(len(rows), generator) < time) & to_reveal
-        logits = network.revealed(self.masking.seen(rows, hidden), before.g, self._memory(before))
-        return self.masking.bound(rows, logits.float(), hidden, time)
-
-    @staticmethod
-    def _memory(before: Before) -> Tensor:
-        return memory(before.latest, before.times, before.number)
+        logits = network.revealed(self.masking.seen(rows, hidden), before)
+        return self.masking.bound(rows, logits, hidden, time)
 
     @override
     def begun(self, static: Tensor, firsts: Tensor) -> Before:
@@ -286,8 +250,8 @@ class VisitDiffusion(Bounded[Before]):
     @override
     def step(self, state: Before, generator: torch.Generator) -> Step:
         rows = torch.zeros(len(state.g), self.states.layout.width, device=self.device)
-        self._one(rows, self.states.kind, self._kinds(self.best, state), generator)
-        gaps = self._gaps(self.best, state, rows[:, self.states.kind])
+        self._one(rows, self.states.kind, self.best.kind(state.g), generator)
+        gaps = self.best.gaps(state.g, rows[:, self.states.kind])
         self._one(rows, self.states.gap, gaps, generator)
         first = state.number == 0
         rows[:, self.states.gap] *= ~first[:, None]
@@ -324,12 +288,12 @@ class VisitDiffusion(Bounded[Before]):
 
     def _revealed(self, rows: Tensor, hidden: Tensor, state: Before, generator: torch.Generator) -> Tensor:
         """Return visits as rows [k, B] with what is hidden drawn, given the rest and what was before."""
-        passes, before = self.masking.passes(hidden, self.steps, generator), self._memory(state)
+        passes = self.masking.passes(hidden, self.steps, generator)
         for step in range(self.steps):
             now = hidden & (passes == step)
             if not now.any():
                 continue
-            logits = self.best.revealed(self.masking.seen(rows, hidden), state.g, before).float()
+            logits = self.best.revealed(self.masking.seen(rows, hidden), state)
             refuse_nan(logits)
             drawn = self.masking.draw(self.states.as_drawn(logits, self.truncation), generator)
             rows = torch.where(self.masking.of_columns(now), drawn, rows)

@@ -1,5 +1,7 @@
 """The networks of Visit Diffusion: a recurrent encoding of earlier visits, heads on it, and what reveals a visit."""
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor, nn
 
@@ -10,18 +12,35 @@ from ehrsynth.models.visits.visit_states import CLOCK
 MEMORY = 3  # features of each code
 
 
-def memory(latest: Tensor, times: Tensor, number: Tensor) -> Tensor:
-    """Return what was before of each code, [..., MEMORY, codes].
+@dataclass(frozen=True, eq=False)
+class Before:
+    """What was before a visit of each of n patients.
 
-    Whether the latest visit had it, whether one before that had and the latest not, and the share of visits that had.
-
-    Args:
-        latest: [..., codes], 1 for the codes of the latest visit.
-        times: [..., codes], how many visits had each.
-        number: [...], visits so far.
+    Attributes:
+        static: [n, s].
+        firsts: float64 [n], days since 1970 of their first visits.
+        number: int64 [n], visits so far.
+        elapsed: [n], days from the first to the latest.
+        g: [n, width], the encoding of it.
+        latest: [n, codes], 1 for the codes of the latest visit.
+        times: [n, codes], how many visits had each.
     """
-    once = (times > 0).to(times.dtype) * (1 - latest)
-    return torch.stack([latest, once, times / number[..., None].clamp(min=1)], dim=-2)
+
+    static: Tensor = field(repr=False)
+    firsts: Tensor = field(repr=False)
+    number: Tensor = field(repr=False)
+    elapsed: Tensor = field(repr=False)
+    g: Tensor = field(repr=False)
+    latest: Tensor = field(repr=False)
+    times: Tensor = field(repr=False)
+
+    def memory(self) -> Tensor:
+        """Return what was before of each code, [n, MEMORY, codes].
+
+        Whether the latest visit had it, whether one before that had and the latest not, and the share of visits.
+        """
+        once = (self.times > 0).to(self.times.dtype) * (1 - self.latest)
+        return torch.stack([self.latest, once, self.times / self.number[:, None].clamp(min=1)], dim=1)
 
 
 class VisitDiffusionNetwork(nn.Module):
@@ -61,7 +80,7 @@ class VisitDiffusionNetwork(nn.Module):
         ranges: int,
     ) -> None:
         super().__init__()
-        self.codes = codes
+        self.codes, self.gap_columns = codes, slice(codes + kinds, codes + kinds + 2 * ranges)
         self.start = nn.Sequential(nn.Linear(static + CLOCK, width), nn.Tanh())
         self.visit = nn.Sequential(nn.Linear(static + CLOCK + columns, width), nn.GELU(), nn.Dropout(dropout))
         self.recurrence = nn.GRU(width, width, batch_first=True)
@@ -82,8 +101,13 @@ class VisitDiffusionNetwork(nn.Module):
         found: Tensor = self.recurrence(self.visit(visits), start[None].contiguous())[0]
         return found
 
-    def revealed(self, seen: Tensor, g: Tensor, memory: Tensor) -> Tensor:
+    def gaps(self, g: Tensor, kind: Tensor) -> Tensor:
+        """Return the logits [n, levels] of gaps, given kinds as indicators [n, kinds]."""
+        found: Tensor = self.gap(torch.cat([g, kind], dim=1)) + self.closed[self.gap_columns]
+        return found
+
+    def revealed(self, seen: Tensor, before: Before) -> Tensor:
         """Return the logits [n, columns] of a visit, given what is seen of it and what was before."""
-        found = self.revealer(seen, g) + self.closed
-        again = ((self.every[:, None] + self.usual + self.each) * memory).sum(-2)
-        return torch.cat([found[:, : self.codes] + again, found[:, self.codes :]], dim=1)
+        found = self.revealer(seen, before.g) + self.closed
+        again = ((self.every[:, None] + self.usual + self.each) * before.memory()).sum(1)
+        return torch.cat([found[:, : self.codes] + again, found[:, self.codes :]], dim=1).float()
