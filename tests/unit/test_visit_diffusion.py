@@ -1,5 +1,6 @@
 """Visit Diffusion: what it knows before a visit, its bound, domains given each other, against loops and counting."""
 
+import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -50,7 +51,8 @@ def test_memory_is_what_a_loop_says() -> None:
                 expected = [
                     float(bool(had) and had[-1]),
                     float(any(had) and not had[-1]),
-                    sum(had) / len(had) if had else 0.0,
+                    sum(had) / (t + 1),
+                    math.log(1 + sum(had)),
                 ]
                 assert found[i, :, code].tolist() == pytest.approx(expected)
 

@@ -77,15 +77,15 @@ class VisitDiffusion(Bounded[Before]):
         width: int = 128,
         reveal_width: int = 256,
         depth: int = 2,
-        dropout: float = 0.1,
+        dropout: float = 0.3,
         ranges: int = 16,
         spread: float = 2.0,
         told: float = 0.2,
         steps: int = 16,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         warmup_steps: int = 100,
         weight_decay: float = 0.01,
-        ema_decay: float = 0.999,
+        ema_decay: float = 0.995,
         patience: int = 5,
         temperature: float = 1.0,
         top_p: float = 1.0,
@@ -124,12 +124,12 @@ class VisitDiffusion(Bounded[Before]):
     def observe(self, static: Tensor, visits: Visits) -> None:
         """Learn dates, ranges and the schedule, and start the logits at what visits are like at large."""
         super().observe(static, visits)
-        usual = self.states.usual(visits, static, self.calendar.numbers)
+        others = self.states.usual(visits, static, self.calendar.numbers)[self.states.codes :]
         self.network.closed.copy_(self.states.closed(self.calendar.numbers))
-        never, *odds, _ = usual_odds(visits, self.states.codes).to(usual.device)
+        never, *odds, any_ = usual_odds(visits, self.states.codes).to(others.device)
         self.network.usual[: len(odds)] = torch.stack(odds) - never
-        self.network.revealer.output.bias.data.copy_(torch.cat([never, usual[self.states.codes :]]))
-        self.masking.observe(self.states.layout.activate(usual), self.spread)
+        self.network.revealer.output.bias.data.copy_(torch.cat([never, others]))
+        self.masking.observe(self.states.layout.activate(torch.cat([any_, others])), self.spread)
         self.start()
 
     def training_step(self, batch: VisitBatch, batch_idx: int) -> Tensor:

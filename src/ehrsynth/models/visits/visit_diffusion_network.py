@@ -9,7 +9,7 @@ from ehrsynth.models.diffusion.partly_known import Revealer
 from ehrsynth.models.visits.endings import Endings
 from ehrsynth.models.visits.visit_states import CLOCK
 
-MEMORY = 3  # features of each code
+MEMORY = 4  # features of each code
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +37,12 @@ class Before:
     def memory(self) -> Tensor:
         """Return what was before of each code, [n, MEMORY, codes].
 
-        Whether the latest visit had it, whether one before that had and the latest not, and the share of visits.
+        Whether the latest visit had it, whether one before that had and the latest not; then how many visits had it
+        against one more than there were, since a single one says little, and the log of one more than had it.
         """
         once = (self.times > 0).to(self.times.dtype) * (1 - self.latest)
-        return torch.stack([self.latest, once, self.times / self.number[:, None].clamp(min=1)], dim=1)
+        share = self.times / (self.number[:, None] + 1)
+        return torch.stack([self.latest, once, share, self.times.log1p()], dim=1)
 
 
 class VisitDiffusionNetwork(nn.Module):
