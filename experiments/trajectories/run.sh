@@ -2,25 +2,32 @@
 # Generators of patients through time at an equal budget; each part can be repeated and goes on where it stopped.
 #
 #   run.sh data            20,000 simulated patients with planted dynamics, as trajectories
-#   run.sh train           six models, five minutes of a processor each at most, and ranks them
+#   run.sh train           eight models, five minutes of a processor each at most, and ranks them
+#   run.sh seqhealth       VAE-SeqHealth with and without temporal attention and latent regularisation
 #   run.sh mimic ROOT      the demo of MIMIC-IV or MIMIC-III: prepare and train, one command each
 #   run.sh large           300,000 patients, 6,000,000 diagnoses: seconds and memory
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT:-runs/trajectories}
 python=${PYTHON:-python}
-models=${MODELS:-visits/independent_visits,visits/markov,visits/record_mixture_visits,visits/train_copy_visits,visits/halo,visits/chronicle}
+models=${MODELS:-visits/independent_visits,visits/markov,visits/record_mixture_visits,visits/train_copy_visits,visits/halo,visits/seqhealth,visits/visit_diffusion,visits/chronicle}
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
 ehrsynth() { "$python" -c 'from ehrsynth.cli.main import main; main()' "$@"; }
 
+at_equal_budget() {
+    ehrsynth train -m data.matrix="$out/visits" "$@" seed="${SEED:-0}" profile=visits/course \
+        trainer.max_time=00:00:05:00 evaluation.checkpoints=3 evaluation.rows=2000 \
+        paths.runs="$out/runs" logger.mode=disabled
+}
+
 mkdir -p "$out"
 case ${1:-} in
 data) ehrsynth prepare form=trajectories source=demo_visits source.n=20000 out="$out/visits" ;;
-train)
-    ehrsynth train -m data.matrix="$out/visits" model="$models" seed="${SEED:-0}" profile=visits/course \
-        trainer.max_time=00:00:05:00 evaluation.checkpoints=3 evaluation.rows=2000 study=equal \
-        paths.runs="$out/runs" logger.mode=disabled
+train) at_equal_budget model="$models" study=equal ;;
+seqhealth)
+    at_equal_budget model=visits/seqhealth model.temporal_attention=true,false \
+        model.latent_regularisation=true,false study=seqhealth
     ;;
 mimic)
     ehrsynth prepare form=trajectories source=mimic_iv source.root="$2" preprocess.min_count=3 out="$out/mimic"
@@ -31,5 +38,5 @@ large)
     /usr/bin/time -v "$python" -c 'from ehrsynth.cli.main import main; main()' prepare form=trajectories source=demo \
         source.n=300000 out="$out/large" 2>&1 | grep -E "trajectories|Elapsed|Maximum|train|holdout"
     ;;
-*) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+*) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

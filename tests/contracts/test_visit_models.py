@@ -346,7 +346,13 @@ def test_order_is_learned() -> None:
 
 @pytest.mark.study
 @pytest.mark.parametrize(
-    ("name", "options", "epochs"), [("chronicle", {"width": 32}, 5), ("halo", {"width": 32, "hidden": 64}, 12)]
+    ("name", "options", "epochs"),
+    [
+        ("chronicle", {"width": 32}, 5),
+        ("halo", {"width": 32, "hidden": 64}, 12),
+        ("seqhealth", {"width": 32, "learning_rate": 0.005}, 20),
+        ("visit_diffusion", {"width": 32, "reveal_width": 64, "learning_rate": 0.005}, 20),
+    ],
 )
 def test_networks_learn_order(name: str, options: dict[str, int], epochs: int) -> None:
     """Their codes come again as in no independent visits; Chronicle, which starts at counting, tells more than that."""
