@@ -15,7 +15,7 @@ from ehrsynth.models.departures.variables import NEVER, Variables
 from ehrsynth.models.visits.chronicle import Chronicle
 from ehrsynth.models.visits.chronicle_network import HistoryNetwork
 from ehrsynth.visit_batch import batch_of
-from ehrsynth.visits import Visits
+from ehrsynth.visits import UNKNOWN, Visits
 from tests.visits import SCHEMA, simulated, visit_schema
 
 CODES = 24
@@ -104,7 +104,7 @@ def test_drawn_codes_are_as_many_as_their_tallies_say(started: tuple[Chronicle, 
 
 
 def test_untrained_it_draws_what_was_counted(started: tuple[Chronicle, torch.Tensor, Visits]) -> None:
-    """Given what really was before, as many codes of the latest visit come again, and of others, as did."""
+    """Given what was before, codes of the latest visit come again as often as they did, and others; so do ends."""
     model, static, visits = started
     visited = model._visited(batch_of(visits, static, 1))
     found = model.step(visited.past, torch.Generator().manual_seed(0)).codes
@@ -112,3 +112,8 @@ def test_untrained_it_draws_what_was_counted(started: tuple[Chronicle, torch.Ten
     for which in (visited.past.latest, visited.past.again & ~visited.past.latest, ~visited.past.again):
         truth = float(hot[which].float().mean())
         assert float(found[which].float().mean()) == pytest.approx(truth, rel=0.15)
+
+    going, dies = model.going_on(visited.past, torch.Generator().manual_seed(0))
+    assert float(going.float().mean()) == pytest.approx(1 - len(visits) / visits.count, abs=0.05)
+    dead = float((visits.died != UNKNOWN).mean())
+    assert float(dies[~going].isfinite().float().mean()) == pytest.approx(dead, abs=0.05)

@@ -32,7 +32,7 @@ from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.calendar import DIES
 from ehrsynth.models.visits.chronicle_network import HistoryNetwork, VisitTally
-from ehrsynth.models.visits.history import History, usual_odds
+from ehrsynth.models.visits.history import History, usual_fates, usual_odds
 from ehrsynth.models.visits.stepwise import Step, Stepwise, steps_of
 from ehrsynth.models.visits.visit_rows import VisitRows
 from ehrsynth.schema import Schema
@@ -124,9 +124,9 @@ class Chronicle(Stepwise[History]):
             parts.append(Records.of_dense(self.as_rows.layout, visited.rows[chosen]))
             again.append(visited.past.again[chosen])
         self.rows.observe(Records.joined(parts), torch.cat(again))
-        odds = usual_odds(visits, len(self.visit_schema.codes))
+        odds, fates = usual_odds(visits, len(self.visit_schema.codes)), usual_fates(visits, float(self.calendar.died))
         for network in (self.rows.network, self.rows.average.module, self.rows.best):
-            self._of(network).start_again(odds, self.as_rows.latest_kinds)
+            self._of(network).start_again(odds, fates, self.as_rows.latest_kinds)
             self._of(network).start_tallies(self.rows.variables)
 
     @override
@@ -165,9 +165,8 @@ class Chronicle(Stepwise[History]):
                 befores.append(past.of(here))
                 visits.append(visit.of(here))
                 past = past.after(visit)
-        order = torch.cat([batch.lengths[:0], *owners]).argsort(
-            stable=True
-        )  # dropout wants visits of a patient together
+        # dropout wants visits of a patient together
+        order = torch.cat([batch.lengths[:0], *owners]).argsort(stable=True)
         before = History.joined([past.of(order[:0]), *befores]).of(order)
         rows = self.as_rows.of_past(before, numbers)
         if visits:

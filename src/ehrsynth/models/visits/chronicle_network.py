@@ -58,9 +58,16 @@ class HistoryNetwork(DepartureNetwork):
         self.latest = nn.Parameter(STD * torch.randn(codes, width))
         self.earlier = nn.Parameter(STD * torch.randn(codes, width))
         self.fate, self.death = nn.Linear(width, FATES), nn.Linear(width, deaths)
+        for head in (self.fate, self.death):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
 
-    def start_again(self, odds: Tensor, latest_kinds: slice) -> None:
-        """Let odds start at those of ``usual_odds``; they say what the latest kind does, by what came again then."""
+    def start_again(self, odds: Tensor, fates: Tensor, latest_kinds: slice) -> None:
+        """Let odds and fates start at those of ``usual_odds`` and ``usual_fates``.
+
+        What the latest kind makes of codes then is zero: the odds say it, by what came again.
+        """
+        self.fate.bias.data.copy_(fates)
         odds = odds.to(self.usual.device)
         self.usual[: len(odds) - 1] = odds[:-1] - odds[-1]
         self.hazard.bias.data[self.place] = odds[-1] * self.sign  # of all visits, not of one of each patient

@@ -143,3 +143,15 @@ def usual_odds(visits: Visits, codes: int) -> Tensor:
         rare = np.where(having < LEAST, np.minimum(pooled, few), np.maximum(pooled, 1 - few))
         found.append(np.where(told, own, np.where(enough, rare, pooled)).clip(1e-6, 1 - 1e-6))
     return torch.logit(torch.from_numpy(np.stack(found))).float()
+
+
+def usual_fates(visits: Visits, died: float) -> Tensor:
+    """Return the log shares [3] of visits that another follows, that are the last ones, and the last before a death.
+
+    Args:
+        visits: of all patients.
+        died: share of those who have visits, of whom a death is known and may be told.
+    """
+    records = int((visits.per_patient > 0).sum())
+    fates = torch.tensor([visits.count - records, records * (1 - died), records * died])
+    return ((fates + SOME) / (fates + SOME).sum()).log()
