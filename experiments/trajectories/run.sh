@@ -4,6 +4,9 @@
 #   run.sh data            20,000 simulated patients with planted dynamics, as trajectories
 #   run.sh train           eight models, five minutes of a processor each at most, and ranks them
 #   run.sh seqhealth       VAE-SeqHealth with and without temporal attention and latent regularisation
+#   run.sh targets         what their runs score, into README.md: who is nearer to fresh real patients
+#   run.sh planted         whether they reproduce what is planted
+#   run.sh ablation        what each part of Chronicle buys, on 3,000 simulated patients
 #   run.sh mimic ROOT      the demo of MIMIC-IV or MIMIC-III: prepare and train, one command each
 #   run.sh large           300,000 patients, 6,000,000 diagnoses: seconds and memory
 set -euo pipefail
@@ -29,6 +32,12 @@ seqhealth)
     at_equal_budget model=visits/seqhealth model.temporal_attention=true,false \
         model.latent_regularisation=true,false study=seqhealth
     ;;
+targets) "$python" "$here/targets.py" "$out/runs/equal" --into "$here/README.md" ;;
+planted) "$python" "$here/planted.py" "$out/runs/equal" --into "$here/README.md" ;;
+ablation)
+    [ -d "$out/few" ] || ehrsynth prepare form=trajectories source=demo_visits source.n=3000 out="$out/few"
+    "$python" "$here/ablation.py" "$out/few" --into "$here/README.md"
+    ;;
 mimic)
     ehrsynth prepare form=trajectories source=mimic_iv source.root="$2" preprocess.min_count=3 out="$out/mimic"
     ehrsynth train data.matrix="$out/mimic" model=visits/chronicle profile=visits/course paths.runs="$out/runs" \
@@ -38,5 +47,5 @@ large)
     /usr/bin/time -v "$python" -c 'from ehrsynth.cli.main import main; main()' prepare form=trajectories source=demo \
         source.n=300000 out="$out/large" 2>&1 | grep -E "trajectories|Elapsed|Maximum|train|holdout"
     ;;
-*) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+*) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -11,11 +11,11 @@ from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.calendar import DIES, FIRST, GAP, MEASURED, STAY, Calendar
 from ehrsynth.models.visits.chronicle import Chronicle
 from ehrsynth.models.visits.history import YEAR, History, usual_odds
-from ehrsynth.models.visits.markov import Markov
+from ehrsynth.models.visits.markov import Latest, Markov
 from ehrsynth.models.visits.numbers import Numbers, Observed
 from ehrsynth.models.visits.stepwise import steps_of
 from ehrsynth.visit_batch import batch_of
-from ehrsynth.visits import DAY, UNKNOWN, Visits
+from ehrsynth.visits import DAY, UNKNOWN, Visits, ragged
 from tests.visits import SCHEMA, simulated, visit_schema
 
 CODES = 9
@@ -150,6 +150,35 @@ def test_usual_odds_are_what_a_loop_counts() -> None:
     assert np.isfinite(found.numpy()).all()
 
 
+def test_what_is_told_of_codes_that_hardly_ever_come_again() -> None:
+    """That none of many does, that few do, and of a code that nine patients had nothing but what all codes do."""
+    patients, codes = 60, 4
+    rows = [[[0, 1], [0]] for _ in range(patients)]  # the first always comes again, the second never
+    for i in range(40):
+        rows[i][0].append(2)  # the third for three of forty
+        rows[i][1] += [2] if i < 3 else []
+    for i in range(9):
+        rows[i][0].append(3)
+    code_offsets, flat = ragged([visit for row in rows for visit in row])
+    unknown, none = np.full(2 * patients, UNKNOWN), np.zeros(0, np.int32)
+    visits = Visits(
+        offsets=np.arange(patients + 1) * 2,
+        starts=np.arange(2 * patients) * DAY,
+        ends=unknown,
+        kinds=np.zeros(2 * patients, np.int16),
+        code_offsets=code_offsets,
+        codes=flat,
+        value_offsets=np.zeros(2 * patients + 1, np.int64),
+        measured=none,
+        values=none.astype(np.float32),
+        born=unknown[:patients],
+        died=unknown[:patients],
+    )
+    chance = usual_odds(visits, codes)[1].sigmoid()
+    pooled = (60 + 3 + 0.5) / (60 + 60 + 40 + 9 + 1)
+    assert chance.tolist() == pytest.approx([60.5 / 61, 0.5 / 61, 5 / 40, pooled], abs=1e-4)
+
+
 def test_markov_counts_what_a_loop_counts() -> None:
     static, visits = simulated(500, codes=CODES)
     model = Markov(schema=SCHEMA, visit_schema=visit_schema(CODES))
@@ -173,6 +202,29 @@ def test_markov_counts_what_a_loop_counts() -> None:
     np.testing.assert_allclose(model.kinds, (kinds + 0.5) / (kinds + 0.5).sum(1, keepdims=True), rtol=1e-5)
     reached = [(lengths >= number).sum() for number in (1, 2, 3)]
     np.testing.assert_allclose(model.ends[:2], [1 - reached[1] / reached[0], 1 - reached[2] / reached[1]], rtol=1e-5)
+
+
+def test_markov_counts_deaths_by_the_kind_of_the_last_visit() -> None:
+    static, visits = simulated(3000, codes=CODES)
+    kinds = visits.kinds[visits.offsets[1:] - 1]
+    draws = np.random.default_rng(0)
+    dead = draws.random(3000) < np.where(kinds == 1, 0.6, 0.1)
+    last = visits.starts[visits.offsets[1:] - 1]
+    days = np.where(kinds == 1, draws.integers(1, 20, 3000), draws.integers(100, 200, 3000))
+    visits = dataclasses.replace(visits, died=np.where(dead, last + days * DAY, UNKNOWN))
+    model = Markov(schema=SCHEMA, visit_schema=visit_schema(CODES))
+    model.observe(static, visits)
+    for kind in range(2):
+        mine = kinds == kind
+        assert model.died[kind] == pytest.approx((dead[mine].sum() + 0.5) / (mine.sum() + 1))
+        of_kind = torch.full((4000,), kind)
+        going, when = model.going_on(Latest(of_kind * 0 + 1, of_kind, torch.zeros(4000, CODES) > 0), rng(kind))
+        assert going.float().mean() == pytest.approx(1 - float(model.ends[0]), abs=0.03)
+        assert when.isfinite().float().mean() == pytest.approx(dead[mine].mean(), abs=0.05)
+        assert ((when[when.isfinite()] > 50) == (kind == 0)).float().mean() > 0.9
+    nobody = dataclasses.replace(visits, died=np.full(3000, UNKNOWN))
+    model.observe(static, nobody)
+    assert model.going_on(Latest(of_kind, of_kind, torch.zeros(4000, CODES) > 0), rng(0))[1].isnan().all()
 
 
 def test_markov_tells_no_code_of_few() -> None:

@@ -64,7 +64,7 @@ class PaddedDepartures:
             generator: of dropout.
         """
         self.draws, v = draws, self.variables
-        prefixes = _Prefixes.of(v, x, counts, known)
+        prefixes = _Prefixes.of(v, x, counts, known, None)
         number = torch.bincount(prefixes.owner, minlength=len(x))
         at = torch.arange(len(prefixes.owner), device=x.device) - (number.cumsum(0) - number)[prefixes.owner]
         longest = int(number.max())

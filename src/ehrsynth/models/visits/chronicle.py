@@ -6,12 +6,15 @@ before: the patient's row, the latest visit's kind, gap and values, how many vis
     p(record)  =  prod over visits t of  p(there is a visit t | past)  p(visit t | past)
 
 where a visit has the likelihood of Tally (see ``models.tally``): codes one after the other, each a departure from what
-is usual, and numbers by ranges with what training rows say of them two by two, such as this value and the last. How
-many codes of each domain there are is not drawn first unless asked for: what is left of that number must be shared
-between what comes again and what is new, which few visits do not teach (2,000 simulated patients: 86.1 nats of an
-unseen record with tallies, 84.7 without; of the codes that come again, 0.67, it drew 0.62 and 0.67). What makes it
-a model of time is recurrence, told code by code: whether one never was, was in the latest visit, or before
-only, how often, how long ago. The odds of codes start where counting puts them (a Markov chain), and are corrected.
+is usual, and numbers by ranges with what training rows say of them two by two, such as this value and the last.
+
+What makes it a model of time is recurrence, told code by code: whether one never was, was in the latest visit, or
+before only, how often, how long ago. The odds of codes start where counting puts them (a Markov chain), and are
+corrected. Each domain has two tallies, of codes that come again and of new ones, so that neither is what is left of the
+other. Both start at what these odds make expected, and a tally moves the odds of its codes by what is still to come
+(see ``departures.expected``). With one tally a domain, what is left of it had to be shared between what comes again and
+what is new, which few visits do not teach; without tallies visits are likelier by a little, but free draws drift: codes
+come again too seldom, and too many are new. ``experiments/trajectories/run.sh ablation`` shows it.
 """
 
 from collections.abc import Iterable
@@ -29,7 +32,7 @@ from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.calendar import DIES
 from ehrsynth.models.visits.chronicle_network import HistoryNetwork, VisitTally
-from ehrsynth.models.visits.history import History, usual_odds
+from ehrsynth.models.visits.history import History, usual_fates, usual_odds
 from ehrsynth.models.visits.stepwise import Step, Stepwise, steps_of
 from ehrsynth.models.visits.visit_rows import VisitRows
 from ehrsynth.schema import Schema
@@ -58,7 +61,7 @@ class Chronicle(Stepwise[History]):
         horizon: epochs over which a weight averages what visits say of it, see ``Tally``.
         ema_decay: of the averaged weights, less at first.
         patience: epochs without better likelihood of validation patients until training stops.
-        tallies: whether to draw how many codes of each domain a visit has before which, as ``Tally`` does.
+        tallies: whether to draw first how many codes of each domain come again, and how many are new.
         temperature: of draws; 1 draws as learned.
         top_p: share of outcomes that draws keep, see ``Truncation``; 1 keeps all.
 
@@ -83,7 +86,7 @@ class Chronicle(Stepwise[History]):
         horizon: float = 1.4,
         ema_decay: float = 0.999,
         patience: int = 3,
-        tallies: bool = False,
+        tallies: bool = True,
         temperature: float = 1.0,
         top_p: float = 1.0,
     ) -> None:
@@ -114,15 +117,17 @@ class Chronicle(Stepwise[History]):
         some = np.flatnonzero(visits.per_patient > 0)
         some = some[torch.randperm(len(some), generator=rng)[:LOOKED_AT].sort().values.numpy()]
         which = torch.rand(len(some), generator=rng) * torch.from_numpy(visits.per_patient[some])
-        parts = []
+        parts, again = [], []
         for start in range(0, len(some), PATIENTS):
             visited = self._visited(batch_of(visits, static, self._measurements, some[start : start + PATIENTS]))
             chosen = visited.past.number == which[start : start + PATIENTS].long()[visited.owner]
             parts.append(Records.of_dense(self.as_rows.layout, visited.rows[chosen]))
-        self.rows.observe(Records.joined(parts))
-        odds = usual_odds(visits, len(self.visit_schema.codes))
+            again.append(visited.past.again[chosen])
+        self.rows.observe(Records.joined(parts), torch.cat(again))
+        odds, fates = usual_odds(visits, len(self.visit_schema.codes)), usual_fates(visits, float(self.calendar.died))
         for network in (self.rows.network, self.rows.average.module, self.rows.best):
-            self._of(network).usual[: len(odds) - 1] = (odds[:-1] - odds[-1]).to(self.device)
+            self._of(network).start_again(odds, fates, self.as_rows.latest_kinds)
+            self._of(network).start_tallies(self.rows.variables)
 
     @override
     def hold_out(self, static: Tensor, visits: Visits) -> None:
@@ -160,9 +165,8 @@ class Chronicle(Stepwise[History]):
                 befores.append(past.of(here))
                 visits.append(visit.of(here))
                 past = past.after(visit)
-        order = torch.cat([batch.lengths[:0], *owners]).argsort(
-            stable=True
-        )  # dropout wants visits of a patient together
+        # dropout wants visits of a patient together
+        order = torch.cat([batch.lengths[:0], *owners]).argsort(stable=True)
         before = History.joined([past.of(order[:0]), *befores]).of(order)
         rows = self.as_rows.of_past(before, numbers)
         if visits:
@@ -181,7 +185,7 @@ class Chronicle(Stepwise[History]):
         batch = batch.to(self.device)
         visited, variables = self._visited(batch), self.rows.variables
         past = network.past(visited.past)
-        x, counts = variables.of(visited.rows)
+        x, counts = variables.of(visited.rows, past.again)
         known = self._known.expand(len(x), -1)
         nats = network.surprise(variables, x, counts, known, past)
         if within:

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ehrsynth.models.departures.network import DepartureNetwork, Past
+from ehrsynth.models.departures.expected import Past
+from ehrsynth.models.departures.network import DepartureNetwork
 from ehrsynth.models.departures.pairs import Pairs
 from ehrsynth.models.departures.variables import Variables
 from ehrsynth.models.tally import Tally
@@ -57,6 +58,26 @@ class HistoryNetwork(DepartureNetwork):
         self.latest = nn.Parameter(STD * torch.randn(codes, width))
         self.earlier = nn.Parameter(STD * torch.randn(codes, width))
         self.fate, self.death = nn.Linear(width, FATES), nn.Linear(width, deaths)
+        for head in (self.fate, self.death):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def start_again(self, odds: Tensor, fates: Tensor, latest_kinds: slice) -> None:
+        """Let odds and fates start at those of ``usual_odds`` and ``usual_fates``.
+
+        What the latest kind makes of codes then is zero: the odds say it, by what came again.
+        """
+        self.fate.bias.data.copy_(fates)
+        odds = odds.to(self.usual.device)
+        self.usual[: len(odds) - 1] = odds[:-1] - odds[-1]
+        self.hazard.bias.data[self.place] = odds[-1] * self.sign  # of all visits, not of one of each patient
+        self.by_level.data[latest_kinds] = 0.0
+
+    def start_tallies(self, variables: Variables) -> None:
+        """Let tallies start at what is expected, and not at their training shares besides."""
+        for place in range(variables.tallies.start, variables.tallies.stop):
+            start = int(variables.starts[place])
+            self.level_bias.data[start : start + variables.sizes[place]] = 0.0
 
     def past(self, history: History) -> Past:
         """Return what was before the visits of n patients."""
@@ -64,7 +85,8 @@ class HistoryNetwork(DepartureNetwork):
         weights = self.every[:, None] + self.usual + self.each
         found = (history.features() * weights).sum(1) * self.sign
         odds = found.new_zeros(len(found), len(self.sizes)).index_copy(1, self.place, found)
-        return Past(sums, odds)
+        again = torch.zeros_like(odds, dtype=torch.bool).index_copy(1, self.place, history.again)
+        return Past(sums, odds, again)
 
     def before(self, variables: Variables, x: Tensor, known: Tensor, past: Past) -> Tensor:
         """Return h [n, width] before anything of a visit is known but the past: ``fate`` and ``death`` read it."""
@@ -73,6 +95,8 @@ class HistoryNetwork(DepartureNetwork):
 
 class VisitTally(Tally):
     """A Tally of visits as rows, whose network is told what was before them; see ``Chronicle``."""
+
+    parts = 2
 
     @override
     def made_network(self) -> HistoryNetwork:

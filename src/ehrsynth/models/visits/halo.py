@@ -8,7 +8,8 @@ labels (here the row of the patient), then its visits, whose last one has the bi
 
 h_t of a GPT-2 reads the vectors before t; a head of two masked layers says each bit of a vector from h_t and the bits
 before it. The loss is the binary cross-entropy of all bits. As in the paper's continuous form, numbers are bits of
-ranges: the gap before a visit, its stay, what is measured; and its kind.
+ranges: the gap before a visit, its stay, what is measured; and its kind. Deaths are none of its bits, so here they come
+from a law of their own, whatever the record is.
 """
 
 import copy

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ehrsynth.disclosure import LEAST
+from ehrsynth.models.told import may_tell
 from ehrsynth.models.visits.stepwise import Step
 from ehrsynth.visits import Visits
 
@@ -81,6 +82,11 @@ class History:
             seen=torch.where(visit.codes, elapsed[:, None], self.seen),
         )
 
+    @property
+    def again(self) -> Tensor:
+        """Which codes came before, bool [k, codes]."""
+        return self.times > 0
+
     def features(self) -> Tensor:
         """Return what may tell whether each code comes again, [k, FEATURES, codes].
 
@@ -98,7 +104,9 @@ class History:
 def usual_odds(visits: Visits, codes: int) -> Tensor:
     """Return the log odds [4, codes] of a code that was never, was in the latest visit, or before only; and of any.
 
-    They are those of all codes together where fewer than ten patients stand behind them.
+    That none of ten patients or more has it again is told where five would have been expected. Of one to nine events no
+    more is told than that there are few, if ten patients or more could have had them; else the odds are those of all
+    codes together.
     """
     patient, number = visits.patient[visits.visit_of_code], visits.number[visits.visit_of_code]
     code = visits.codes.astype(np.int64)
@@ -118,18 +126,32 @@ def usual_odds(visits: Visits, codes: int) -> Tensor:
         return np.bincount(np.unique(code[which] * len(visits) + patient[which]) // len(visits), minlength=codes)
 
     latest, before = counted(followed), counted(between > 0, between)
-    every = np.ones(len(code), bool)
+    every, all_of_them = np.ones(len(code), bool), np.full(codes, len(visits))
     found = []
-    for events, exposed in (
-        (new, visits.count - latest - before),
-        (again & ~returned, latest),
-        (returned, before),
-        (every, np.full(codes, visits.count)),
+    for events, exposed, patients in (
+        (new, visits.count - latest - before, all_of_them),
+        (again & ~returned, latest, people(followed)),
+        (returned, before, people(between > 0)),
+        (every, np.full(codes, visits.count), all_of_them),
     ):
-        count = counted(events)
+        count, having = counted(events), people(events)
         pooled = (count.sum() + SOME) / (exposed.sum() + 2 * SOME)
         own = (count + SOME) / (exposed + 2 * SOME)
-        told = (people(events) >= LEAST) & (exposed - count >= LEAST)
-        rare = np.minimum(pooled, LEAST / np.maximum(exposed, LEAST)) if events is new or events is every else pooled
-        found.append(np.where(told, own, rare).clip(1e-6, 1 - 1e-6))
+        enough, rest = patients >= LEAST, exposed - count
+        told = enough & may_tell(having, pooled * exposed) & may_tell(rest, (1 - pooled) * exposed)
+        few = LEAST / 2 / np.maximum(exposed, LEAST)  # all that is told of one to nine
+        rare = np.where(having < LEAST, np.minimum(pooled, few), np.maximum(pooled, 1 - few))
+        found.append(np.where(told, own, np.where(enough, rare, pooled)).clip(1e-6, 1 - 1e-6))
     return torch.logit(torch.from_numpy(np.stack(found))).float()
+
+
+def usual_fates(visits: Visits, died: float) -> Tensor:
+    """Return the log shares [3] of visits that another follows, that are the last ones, and the last before a death.
+
+    Args:
+        visits: of all patients.
+        died: share of those who have visits, of whom a death is known and may be told.
+    """
+    records = int((visits.per_patient > 0).sum())
+    fates = torch.tensor([visits.count - records, records * (1 - died), records * died])
+    return ((fates + SOME) / (fates + SOME).sum()).log()

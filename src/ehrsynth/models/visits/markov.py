@@ -2,7 +2,7 @@
 
     codes   x_v ~ Bernoulli(keep_v) if the visit before had v, else Bernoulli(new_v); prevalences at first visits
     kind    by that of the visit before; gap, stay and whether a number is measured by kind; numbers alone
-    end     by how many visits there were
+    end     by how many visits there were; whether by death, and when that is, by the kind of the last
 
 All of it are shares of training visits, so it is learned in one look. What a model with weights adds to it is what
 lies further back, what codes have in common, and what belongs to a patient.
@@ -20,7 +20,7 @@ from typing_extensions import override
 from ehrsynth.disclosure import LEAST
 from ehrsynth.models.told import told
 from ehrsynth.models.visits.base import LooksOnce
-from ehrsynth.models.visits.calendar import GAP, MEASURED, STAY
+from ehrsynth.models.visits.calendar import DIES, GAP, LEAST_CHANCE, MEASURED, STAY
 from ehrsynth.models.visits.stepwise import Step, Stepwise, steps_of
 from ehrsynth.schema import Schema
 from ehrsynth.visit_batch import VisitBatch, batch_of, days_between, in_blocks
@@ -56,6 +56,8 @@ class Markov(Stepwise[Latest], LooksOnce):
 
     codes: Tensor  # [3, codes], chances at first visits, of what the visit before had not, and of what it had
     ends: Tensor  # [most visits], chance that a record ends after so many
+    died: Tensor  # [kinds], chance that it ends for the patient has died, by kind of the last visit
+    dies: Tensor  # [kinds, ranges], days from that one to death
     kinds: Tensor  # [kinds + 1, kinds], by kind of the visit before, last of none
     gaps: Tensor  # [kinds, ranges], by kind of the visit before
     stays: Tensor  # [kinds, ranges + 1], by own kind; the last is that nobody wrote it down
@@ -65,7 +67,7 @@ class Markov(Stepwise[Latest], LooksOnce):
     def __init__(self, *, schema: Schema, visit_schema: VisitSchema, seed: int = 0) -> None:
         super().__init__(schema=schema, visit_schema=visit_schema, seed=seed)
         self.save_hyperparameters(ignore=["schema", "visit_schema"])
-        for name in ("codes", "ends", "kinds", "gaps", "stays", "measured", "values"):
+        for name in ("codes", "ends", "died", "dies", "kinds", "gaps", "stays", "measured", "values"):
             self.register_buffer(name, torch.zeros(0))
 
     @override
@@ -83,6 +85,7 @@ class Markov(Stepwise[Latest], LooksOnce):
         self.stays = _chances(own, stays, (kinds, numbers.sizes[STAY] + 1), visits.patient)
         self._observe_values(visits, own)
         self.ends = _ends(visits.per_patient)
+        self._observe_deaths(visits, own)
         self._observe_codes(visits, later)
 
     def _observe_values(self, visits: Visits, own: Integers) -> None:
@@ -100,6 +103,19 @@ class Markov(Stepwise[Latest], LooksOnce):
             size = numbers.sizes[MEASURED + place]
             whose = visits.patient[visit]
             self.values[place, :size] = _chances(np.zeros_like(ranges), ranges, (1, size), whose)[0]
+
+    def _observe_deaths(self, visits: Visits, own: Integers) -> None:
+        kinds, numbers = len(self.visit_schema.kinds), self.calendar.numbers
+        self.died, self.dies = torch.zeros(kinds), torch.ones(kinds, numbers.sizes[DIES]) / numbers.sizes[DIES]
+        if not self.calendar.died:
+            return
+        patients = np.flatnonzero(visits.per_patient > 0)
+        last = visits.offsets[1:][patients] - 1
+        days = days_between(visits.starts[last], visits.died[patients])
+        known = np.isfinite(days)
+        self.died = _chances(own[last], known.astype(np.int64), (kinds, 2), patients)[:, 1]
+        ranges = numbers.range_of(DIES, torch.from_numpy(days[known])).numpy()
+        self.dies = _chances(own[last][known], ranges, (kinds, numbers.sizes[DIES]), patients[known])
 
     def _observe_codes(self, visits: Visits, later: Integers) -> None:
         """Count how often each code comes at first visits, comes new, and stays."""
@@ -143,8 +159,10 @@ class Markov(Stepwise[Latest], LooksOnce):
     @override
     def going_on(self, state: Latest, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         chance = self.ends[(state.number - 1).clamp(max=len(self.ends) - 1)]
-        going = torch.rand(len(chance), generator=generator, device=self.device) >= chance
-        return going, self.calendar.deaths(len(going), generator)
+        going, dead = torch.rand(2, len(chance), generator=generator, device=self.device)
+        when = torch.multinomial(self.dies[state.kinds], 1, generator=generator).squeeze(1)
+        days = self.calendar.numbers.drawn(DIES, when, generator)
+        return going >= chance, days.where(dead < self.died[state.kinds], torch.nan)
 
     def _of_codes(self, state: Latest) -> Tensor:
         """Return the chance [k, codes] of each code at the next visit."""
@@ -199,7 +217,11 @@ class Markov(Stepwise[Latest], LooksOnce):
         ended = one_hot((batch.lengths - 1).clamp(min=0), t).bool()
         ends = self.ends[torch.arange(t, device=self.device).clamp(max=len(self.ends) - 1)].clamp(1e-6, 1 - 1e-6)
         nats -= torch.where(ended, ends.log(), (1 - ends).log())
-        return self.calendar.nats_of_number(batch.lengths) - (nats * real).sum(1)
+        last = batch.kinds.gather(1, (batch.lengths - 1).clamp(min=0)[:, None]).squeeze(1)
+        died = self.died[last].clamp(LEAST_CHANCE, 1 - LEAST_CHANCE)
+        days = self.dies[last, numbers.range_of(DIES, batch.dies.nan_to_num(0.0))]
+        fate = torch.where(batch.dies.isfinite(), (died * days).log(), (1 - died).log()).where(batch.lengths > 0, 0.0)
+        return self.calendar.nats_of_number(batch.lengths) + fate - (nats * real).sum(1)
 
 
 def _counts(row: Integers, column: Integers, shape: tuple[int, int], patients: Integers) -> NDArray[np.float64]:

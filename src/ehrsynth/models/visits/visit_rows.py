@@ -14,6 +14,8 @@ from ehrsynth.visits import VisitSchema
 VISITS = 8.0  # that a number of visits is told against
 PAST, STATIC, CODE = "past ", "row ", "code "  # how names of columns begin; what is known before a visit, and codes
 WINDOW = 100_000.0  # days since 1970, to both sides
+SUN = 365.25  # days of a year
+SEASON = "winter", "spring"  # how far the day of the year is towards that, from 0 to 1
 
 
 class VisitRows:
@@ -32,7 +34,7 @@ class VisitRows:
         self.kinds, self.codes = len(visit_schema.kinds), len(visit_schema.codes)
         self.measurements = len(visit_schema.measurements)
         kinds = tuple(map(str, range(self.kinds)))
-        numbers = [f"{PAST}{name}" for name in ("number", "elapsed", "date")]
+        numbers = [f"{PAST}{name}" for name in ("number", "elapsed", "date", *SEASON)]
         maybe = [f"{PAST}gap", *(f"{PAST}value {i}" for i in range(self.measurements)), "gap", "stay"]
         maybe += [f"value {i}" for i in range(self.measurements)]
         role: Role = "feature" if tallies else "outcome"
@@ -47,6 +49,13 @@ class VisitRows:
         self.layout = Layout.of(self.schema)
         self.known = [name for name in self.schema.names if name.startswith((PAST, STATIC))]
 
+    @property
+    def latest_kinds(self) -> slice:
+        """The places of the kinds of the visit before among the levels of all categories."""
+        groups = self.layout.groups
+        start = groups[f"{PAST}kind"].start - min(group.start for group in groups.values())
+        return slice(start, start + self.kinds + 1)
+
     def of_past(self, past: History, numbers: Numbers) -> Tensor:
         """Return rows [k, p] of visits of which only what was before is known."""
         rows = torch.zeros(len(past.static), self.layout.width, device=past.static.device)
@@ -58,6 +67,9 @@ class VisitRows:
         self._number(rows, f"{PAST}elapsed", past.elapsed / (past.elapsed + YEAR))
         date = (past.firsts + past.elapsed).float()
         self._number(rows, f"{PAST}date", ((date + WINDOW) / (2 * WINDOW)).clamp(0, 1))
+        angle = 2 * torch.pi * (past.firsts + past.elapsed) / SUN
+        for name, of in zip(SEASON, (torch.cos, torch.sin), strict=True):
+            self._number(rows, f"{PAST}{name}", ((1 + of(angle)) / 2).float())
         self._number(rows, f"{PAST}gap", numbers.place_of(GAP, past.gaps))
         for i in range(self.measurements):
             self._number(rows, f"{PAST}value {i}", numbers.place_of(MEASURED + i, past.values[:, i]))
