@@ -2,7 +2,7 @@
 # Generators of patients through time at an equal budget; each part can be repeated and goes on where it stopped.
 #
 #   run.sh data            20,000 simulated patients with planted dynamics, as trajectories
-#   run.sh train           eight models, five minutes of a processor each at most, and ranks them
+#   run.sh train           nine models, five minutes of a processor each at most, and ranks them
 #   run.sh seqhealth       VAE-SeqHealth with and without temporal attention and latent regularisation
 #   run.sh targets         what their runs score, into README.md: who is nearer to fresh real patients
 #   run.sh planted         whether they reproduce what is planted
@@ -13,7 +13,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT:-runs/trajectories}
 python=${PYTHON:-python}
-models=${MODELS:-visits/independent_visits,visits/markov,visits/record_mixture_visits,visits/train_copy_visits,visits/halo,visits/seqhealth,visits/visit_diffusion,visits/chronicle}
+models=${MODELS:-visits/independent_visits,visits/markov,visits/record_mixture_visits,visits/train_copy_visits,visits/halo,visits/seqhealth,visits/visit_diffusion,visits/chronicle,visits/event_transformer}
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
 ehrsynth() { "$python" -c 'from ehrsynth.cli.main import main; main()' "$@"; }
