@@ -240,7 +240,7 @@ ROWS: list[tuple[str, str, int, str]] = [  # verb, options, status, what the lin
     ("generate", "run={independent} out=s.csv n=9 reintroduce=demographics", 0, "^9 records"),
     ("generate", "run={run} out=s.csv reintroduce=maybe", 2, "reintroduce=maybe: true, false or demographics"),
     ("generate", "run={run} out=s.parquet quote_formulas=true", 2, "quote_formulas=true: it is for a CSV"),
-    ("generate", "run={run} out=s.csv people=5", 2, "'people': no such option; use one of run,"),
+    ("generate", "run={run} out=s.csv zzz=5", 2, "'zzz': no such option; use one of run,"),
     ("evaluate", "", 2, "holdout=, out=, synthetic=, train= are required"),
     ("evaluate", "{three}", 2, "out= is required"),
     ("evaluate", "{three} out=2024_10", 0, "^report  2024_10/report.html$"),
