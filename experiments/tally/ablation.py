@@ -28,8 +28,9 @@ from ehrsynth.data.encoding import fill_missing
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models import tally
-from ehrsynth.models.departures import network
+from ehrsynth.models.departures import network, variables
 from ehrsynth.models.departures.pairs import Pairs
+from ehrsynth.models.departures.variables import NEVER
 from ehrsynth.models.tally import Tally
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
@@ -83,7 +84,7 @@ def no_levels() -> AbstractContextManager[Any]:
 
 PARTS = {
     "all parts": Part(),
-    "without tallies": Part(schema=partial(of_domain, "other")),
+    "without tallies": Part(without=lambda: patch.object(variables, "FEWEST_CODES", NEVER)),
     "one tally for all domains": Part(schema=partial(of_domain, "code")),
     "without a horizon: no weight decays": Part({"horizon": FOREVER}),
     "without dropout": Part({"dropout": 0.0}),
