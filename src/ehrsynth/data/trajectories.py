@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,10 +33,8 @@ from ehrsynth.schema import Schema
 from ehrsynth.visits import Visits, VisitSchema
 
 STATIC, VISITS_JSON = "static.parquet", "visits.json"
-ARRAYS: dict[str, np.dtype[Any]] = {
-    field.name: np.dtype(get_args(get_args(field.type)[1])[0])  # of NDArray[np.int64] and the like
-    for field in fields(Visits)
-}
+NARROW = {"kinds": np.int16, "codes": np.int32, "measured": np.int32, "values": np.float32}
+ARRAYS: dict[str, np.dtype[Any]] = {field.name: np.dtype(NARROW.get(field.name, np.int64)) for field in fields(Visits)}
 OUTPUTS = (
     "schema.json",
     VISITS_JSON,
