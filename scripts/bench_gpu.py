@@ -1,19 +1,20 @@
 """In five minutes on one GPU: does every model train, draw and get scored there, as on a CPU, and how much faster?
 
     scripts/bench gpu                                         # exit status 2, and one line, where there is no GPU
+    scripts/bench gpu --batch 4096 --patients 60000 --compile --models vae tabsyn   # and what torch.compile gives
     scripts/bench gpu --device cpu --models vae --steps 2     # the same path without one
 
-Every model takes some steps of 512 rows on the device in float32 with TF32 (as by default), without it, and in bf16,
+Every model takes some steps on the device in float32 with TF32 (as by default), without it, and in bf16,
 and a few on the CPU. Its weights then draw the same number of records on both, the quick suite scores them, and the
 scores agree if their 95 % intervals overlap. Printed are rows per second on the device, the ratio to the CPU, the
 ratios of TF32 and bf16 to float32, draws per second and their ratio to the CPU, how often a step waits for the device,
 its utilisation while training, and how many scores agree.
 """
 
-import argparse
 import subprocess
 import sys
 import warnings
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -21,7 +22,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from benching import BATCH, by_gradient, chosen, lightning, machine, made, opened
+from benching import BATCH, by_gradient, chosen, compiled, lightning, machine, made, opened
 
 import ehrsynth
 from ehrsynth.callbacks.tensor_float import TensorFloat
@@ -83,11 +84,14 @@ def steps(
     name: str, data: EhrDataModule, device: str, batches: int, watch: Watch | None = None, **options: Any
 ) -> tuple[SyntheticModel, float]:
     """Train, and return the model and the rows a second of the second training: the first one warms up."""
-    tf32, accelerator = options.pop("tf32", True), "gpu" if device == "cuda" else "cpu"
-    lightning(made(name, data), data, EPOCHS, 1, accelerator=accelerator, devices=1, **options)
+    tf32, compile_it = options.pop("tf32", True), options.pop("compile_it", False)
+    where = {"accelerator": "gpu" if device == "cuda" else "cpu", "devices": 1}
+    lightning(made(name, data), data, EPOCHS, 1, **where, **options)
     model, callbacks = made(name, data), [TensorFloat(allowed=tf32), *([watch] if watch else [])]
-    took = lightning(model, data, EPOCHS, batches, accelerator=accelerator, devices=1, callbacks=callbacks, **options)
-    return model, EPOCHS * batches * BATCH / took.seconds
+    if compile_it:
+        lightning(compiled(model), data, EPOCHS, 1, **where, **options)
+    took = lightning(model, data, EPOCHS, batches, callbacks=callbacks, **where, **options)
+    return model, EPOCHS * batches * data.batch_size / took.seconds
 
 
 def drawn(model: SyntheticModel, device: str, n: int) -> tuple[Records, float]:
@@ -105,19 +109,22 @@ def agreeing(suite: FittedSuite, one: Records, other: Records) -> tuple[int, lis
     return len(pairs), apart
 
 
-def line(name: str, data: EhrDataModule, suite: FittedSuite, device: str, batches: int, rows: int) -> str:
+def line(name: str, data: EhrDataModule, suite: FittedSuite, device: str, batches: int, given: Namespace) -> str:
     """Return what one model does on the device, in a line."""
-    watch = Watch()
+    watch, rows = Watch(), given.rows
     model, rate = steps(name, data, device, batches, watch)
     _, exact = steps(name, data, device, batches, tf32=False)
     _, half = steps(name, data, device, batches, precision="bf16-mixed")
+    gains = f"TF32 {rate / exact:.2f}, bf16 {half / exact:.2f} x float32"
+    if given.compile and list(made(name, data).compilable()):
+        gains += f", compiled {steps(name, data, device, batches, compile_it=True)[1] / rate:.2f}"
     _, of_cpu = steps(name, data, "cpu", min(2, batches))
     there, draws = drawn(model, device, rows)
     here, draws_here = drawn(model, "cpu", rows)
     count, apart = agreeing(suite, there, here)
     watched = f"waits {_or_unknown(watch.waits)}, busy {_or_unknown(watch.busy)} %"
     return (
-        f"{rate:10,.0f} rows/s {rate / of_cpu:6.1f} x CPU   TF32 {rate / exact:.2f}, bf16 {half / exact:.2f} x float32"
+        f"{rate:10,.0f} rows/s {rate / of_cpu:6.1f} x CPU   {gains}"
         f"   draws {draws:9,.0f} rows/s {draws / draws_here:6.1f} x CPU   {watched}"
         f"   {count - len(apart)} of {count} scores agree{': not ' + ', '.join(apart) if apart else ''}"
     )
@@ -129,11 +136,15 @@ def _or_unknown(number: float | None) -> str:
 
 def main() -> None:
     """Print a line a model."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     arguments.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments.add_argument("--models", nargs="+")
     arguments.add_argument("--patients", type=int, default=10_000, help="of the simulated hospital")
     arguments.add_argument("--steps", type=int, default=10, help="of an epoch; there are two")
+    arguments.add_argument("--batch", type=int, default=BATCH)
+    arguments.add_argument(
+        "--compile", action="store_true", help="the networks that trainer.compile would, and train on"
+    )
     arguments.add_argument("--rows", type=int, default=2000, help="records drawn and scored")
     arguments.add_argument("--seconds", type=float, default=280, help="after which no other model is begun")
     given = arguments.parse_args()
@@ -146,16 +157,16 @@ def main() -> None:
     begun, failed, left_out = perf_counter(), list[str](), list[str]()
     with TemporaryDirectory() as folder:
         matrix = ehrsynth.prepare("demo", n=given.patients, out=Path(folder) / "m")
-        data = opened(matrix)
+        data = opened(matrix, given.batch)
         quick = build(compose("train", {}, {})["evaluation"]["quick"], "quick")
         suite = quick.fit(real_rows(matrix, "validation"), 0)
-        batches = min(given.steps, len(data.filled) // BATCH)
+        batches = min(given.steps, len(data.filled) // given.batch)
         for name in chosen(given.models, by_gradient()):
             if perf_counter() - begun > given.seconds:
                 left_out.append(name)
                 continue
             try:
-                found = line(name, data, suite, given.device, batches, given.rows)
+                found = line(name, data, suite, given.device, batches, given)
             except Exception as error:  # of one model: the others go on
                 failed.append(name)
                 found = f"FAILED: {type(error).__name__}: {error}"

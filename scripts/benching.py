@@ -72,6 +72,13 @@ def made(name: str, data: EhrDataModule) -> SyntheticModel:
     return model
 
 
+def compiled(model: SyntheticModel) -> SyntheticModel:
+    """Return a model whose networks are compiled when they are first called, as ``trainer.compile`` does."""
+    for network in model.compilable():
+        network.forward = torch.compile(network.forward)  # type: ignore[method-assign]
+    return model
+
+
 def opened(matrix: Matrix, batch: int = BATCH) -> EhrDataModule:
     """Return the data of a matrix, ready to be served."""
     data = EhrDataModule(matrix=matrix, batch_size=batch, seed=0)
