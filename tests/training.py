@@ -1,4 +1,4 @@
-"""Lightning as tests want it: on the processor, silent, and leaving no files."""
+"""Lightning as tests want it: on the processor if nothing else is asked for, silent, and leaving no files."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader
 from ehrsynth.models.base import SyntheticModel
 
 
-def quiet_trainer(epochs: int, **more: Any) -> pl.Trainer:
+def quiet_trainer(epochs: int, accelerator: str = "cpu", **more: Any) -> pl.Trainer:
     """Return a trainer of so many epochs; ``more`` goes to Lightning."""
     return pl.Trainer(
         max_epochs=epochs,
-        accelerator="cpu",
+        accelerator=accelerator,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

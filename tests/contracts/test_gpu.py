@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 import ehrsynth
 from ehrsynth.metrics.neighbours import Points, nearest
 from ehrsynth.sampling import sample_records
-from tests.contracts.test_models import MODELS, batches, filled, make, toy_records
+from tests.contracts.test_models import MODELS, batches, make, toy_records
+from tests.training import fit
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
@@ -21,16 +21,7 @@ pytestmark = [
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_trains_and_samples_there(name: str) -> None:
     model = make(name)
-    trainer = pl.Trainer(
-        max_epochs=2,
-        accelerator="gpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, batches(filled(toy_records())))
+    fit(model, batches(), 2, accelerator="gpu")
     model.to("cuda")
     one, again = (sample_records(model, 40, 3) for _ in range(2))
     assert one.digest() == again.digest()
