@@ -86,10 +86,10 @@ def steps(
     """Train, and return the model and the rows a second of the second training: the first one warms up."""
     tf32, compile_it = options.pop("tf32", True), options.pop("compile_it", False)
     where = {"accelerator": "gpu" if device == "cuda" else "cpu", "devices": 1}
-    lightning(made(name, data), data, EPOCHS, 1, **where, **options)
-    model, callbacks = made(name, data), [TensorFloat(allowed=tf32), *([watch] if watch else [])]
-    if compile_it:
-        lightning(compiled(model), data, EPOCHS, 1, **where, **options)
+    model, floats = made(name, data), TensorFloat(allowed=tf32)  # compiled code is of one kind of floats
+    first = compiled(model) if compile_it else made(name, data)
+    lightning(first, data, EPOCHS, 1, callbacks=[floats], **where, **options)
+    callbacks = [floats, *([watch] if watch else [])]
     took = lightning(model, data, EPOCHS, batches, callbacks=callbacks, **where, **options)
     return model, EPOCHS * batches * data.batch_size / took.seconds
 
