@@ -418,6 +418,8 @@ def test_weights_average_over_the_horizon_whatever_the_batch_and_what_starts_at_
     }
     (few,) = fit(model, [rows.dense()], 1).optimizers
     assert few.param_groups[0]["weight_decay"] == pytest.approx(1 / (0.01 * 20)), "an epoch of one batch"
+    (gathered,) = fit(model, rows.dense().split(5), 1, accumulate_grad_batches=3).optimizers
+    assert gathered.param_groups[0]["weight_decay"] == pytest.approx(1 / (0.01 * 4 * 7.5)), "twelve batches, four steps"
 
 
 def test_no_range_of_a_tally_is_of_less_than_ten_rows() -> None:

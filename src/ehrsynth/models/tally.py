@@ -345,8 +345,8 @@ class Tally(SyntheticModel):
         steps = self.trainer.estimated_stepping_batches  # which counts the batches of an epoch, too
         kept = [weights for name, weights in self.network.named_parameters() if _stays(name, weights)]
         decays = [weights for name, weights in self.network.named_parameters() if not _stays(name, weights)]
-        batches = max(self.trainer.num_training_batches * self.horizon, FEWEST_BATCHES)
-        decay = 1 / (self.learning_rate * batches)
+        an_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches  # decay is once a step
+        decay = 1 / (self.learning_rate * max(an_epoch * self.horizon, FEWEST_BATCHES))
         groups = [{"params": decays, "weight_decay": decay}, {"params": kept, "weight_decay": 0.0}]
         optimizer = AdamW(groups, self.learning_rate, fused=True)
         rate = partial(warmup_cosine, self.warmup_steps, steps)
