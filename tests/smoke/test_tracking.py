@@ -25,6 +25,8 @@ from tests.wandb_file import WandbFile
 ALL = "logger=[wandb,tensorboard,mlflow]"
 ROWS = 160
 
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # in MLflow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
