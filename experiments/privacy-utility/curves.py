@@ -1,4 +1,4 @@
-"""Scores by epsilon, a line for each model: ``curves.py RUNS OUT`` writes curves.csv and curves.png of what is done."""
+"""Scores by epsilon, a line a model: ``curves.py RUNS OUT`` writes curves.csv, curves.png and tables into README."""
 
 import json
 import sys
@@ -6,16 +6,26 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
+import yaml
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
 
-METRICS = {
+sys.path.append(str(Path(__file__).parents[1] / "generator-study"))
+from table import line, put_into
+
+DRAWN = {
     "fidelity/dimension_wise_distance": "distance of columns",
     "fidelity/correlation_distance": "distance of correlations",
     "utility/tstr_auroc": "TSTR AUROC",
     "privacy/membership_auc": "membership AUC",
 }
+METRICS = DRAWN | {
+    "fidelity/concept_abundance": "concept abundance",
+    "privacy/membership_density_auc": "membership by density",
+    "privacy/membership_classifier_auc": "membership by classifier",
+}
+ANCHORS = ("fresh_real", "independent")
 WITHOUT = {"chow_liu": "dp_tree", "mixture": "dp_mixture"}  # what is one model, with noise and without
 NONE = 24.0  # where runs without privacy are drawn
 
@@ -25,15 +35,15 @@ def scores(runs: Path) -> pd.DataFrame:
     rows = []
     for report in sorted(runs.glob("*/*/*/report.json")):
         facts = json.loads((report.parent / "provenance.json").read_text(encoding="utf-8"))
-        total = facts.get("ledger", {}).get("total")
+        asked = yaml.safe_load((report.parent / "config.yaml").read_text(encoding="utf-8")).get("privacy")
         told = {score["metric"]: score for score in json.loads(report.read_text(encoding="utf-8"))["scores"]}
         table, model = report.parts[-4], report.parts[-3]
-        claimed = None if total is None else min(value for value in total.values() if value is not None)
         for metric in METRICS:
             if (score := told.get(metric)) and score["value"] is not None:
-                anchors = {name: score["anchors"].get(name) for name in ("fresh_real", "independent")}
+                anchors = {name: score["anchors"].get(name) for name in ANCHORS}
                 rows.append(
-                    {"table": table, "model": WITHOUT.get(model, model), "seed": facts["seed"], "epsilon": claimed}
+                    {"table": table, "model": WITHOUT.get(model, model), "seed": facts["seed"]}
+                    | {"epsilon": asked and asked["epsilon"]}
                     | {"metric": metric, "value": score["value"]}
                     | anchors
                 )
@@ -41,29 +51,49 @@ def scores(runs: Path) -> pd.DataFrame:
 
 
 def drawn(found: pd.DataFrame, file: Path) -> None:
-    """Draw a panel for each table and metric; points are seeds, lines their means, dashes fresh real patients."""
+    """Draw a panel for each table and metric; points are seeds, lines their means, grey lines anchors."""
     tables = sorted(found["table"].unique())
-    figure, panels = plt.subplots(
-        len(tables), len(METRICS), figsize=(4 * len(METRICS), 3.2 * len(tables)), squeeze=False
-    )
+    size = (4 * len(DRAWN), 3.2 * len(tables))
+    figure, panels = plt.subplots(len(tables), len(DRAWN), figsize=size, squeeze=False, layout="constrained")
     colours = {model: f"C{i}" for i, model in enumerate(sorted(found["model"].unique()))}
+    lines = {}
     for row, table in zip(panels, tables, strict=True):
-        for panel, (metric, words) in zip(row, METRICS.items(), strict=True):
+        for panel, (metric, words) in zip(row, DRAWN.items(), strict=True):
             here = found[(found["table"] == table) & (found["metric"] == metric)]
-            at = here.assign(x=here["epsilon"].astype(float).round(2).fillna(NONE))
+            if here.empty:
+                panel.set_axis_off()
+                continue
+            at = here.assign(x=here["epsilon"].astype(float).fillna(NONE))
             for model, of in at.groupby("model"):
                 means = of.groupby("x")["value"].mean()
-                panel.plot(means.index, means, color=colours[model], label=model)
+                (lines[model],) = panel.plot(means.index, means, color=colours[model])
                 panel.scatter(of["x"], of["value"], color=colours[model], s=8)
-            for anchor, style in (("fresh_real", "--"), ("independent", ":")):
-                if here[anchor].notna().any():
-                    panel.axhline(here[anchor].mean(), color="grey", linestyle=style, linewidth=0.8)
+            for anchor, style in zip(ANCHORS, ("--", ":"), strict=True):
+                means = at.groupby("x")[anchor].mean()
+                (lines[anchor.replace("_", " ")],) = panel.plot(means.index, means, color="grey", linestyle=style)
+            if metric.startswith("fidelity"):
+                panel.set_yscale("log", nonpositive="mask")
             panel.set(xscale="log", title=f"{table}: {words}", xlabel="epsilon")
             panel.set_xticks([0.5, 1, 3, 8, NONE], ["0.5", "1", "3", "8", "none"])
-            panel.minorticks_off()
-    panels[0][0].legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(file, dpi=150)
+            panel.xaxis.minorticks_off()
+    figure.legend(lines.values(), lines, loc="outside right upper")
+    figure.savefig(file, dpi=110)
+
+
+def tabled(found: pd.DataFrame) -> str:
+    """Return the means over seeds as a table in markdown, anchors of the same columns below each epsilon."""
+    at = found.assign(epsilon=found["epsilon"].astype(float).fillna(NONE))
+    metrics = [metric for metric in METRICS if metric in set(found["metric"])]
+    lines = [line("epsilon", ["", *[METRICS[metric] for metric in metrics]]), line("---", ["---"] * (len(metrics) + 1))]
+    for epsilon, here in at.groupby("epsilon"):
+        rows = {model: of.groupby("metric")["value"].mean() for model, of in here.groupby("model")}
+        rows |= {f"*{anchor.replace('_', ' ')}*": here.groupby("metric")[anchor].mean() for anchor in ANCHORS}
+        named = "none" if epsilon == NONE else f"{epsilon:g}"
+        for model, values in rows.items():
+            lines.append(
+                line(named, [model, *[f"{values.get(m, float('nan')):.4g}".replace("nan", "") for m in metrics]])
+            )
+    return "\n".join(lines) + f"\n\nRuns: {len(found.groupby(['model', 'epsilon', 'seed'], dropna=False))}.\n"
 
 
 if __name__ == "__main__":
@@ -73,3 +103,5 @@ if __name__ == "__main__":
         sys.exit(f"{runs}: no finished runs")
     table.to_csv(out / "curves.csv", index=False)
     drawn(table, out / "curves.png")
+    for name, of in table.groupby("table"):
+        put_into(out / "README.md", str(name), tabled(of))
