@@ -199,6 +199,20 @@ def test_tables_of_local_models_are_put_together(hospital: Matrix, tmp_path: Pat
     assert ehrsynth.rank(tmp_path / "s" / "*" / "*") is not None
 
 
+@pytest.mark.study
+def test_sites_that_train_privately(hospital: Matrix, tmp_path: Path) -> None:
+    """A patient is at one site: what all spend on a patient is what the most spending of them does."""
+    pytest.importorskip("opacus")
+    private = {"epsilon": 3.0, "public": str(hospital.folder / "schema.json")}
+    found = ehrsynth.federate(hospital, "vae", **GIVEN, by="sex", method="merged", privacy=private, runs=tmp_path)
+    noted = read_json(found.folder / "sites.json")
+    spent = [one["ledger"]["total"]["rdp"] for one in noted["sites"]]
+    assert len(spent) == 2
+    assert noted["privacy"]["epsilon"] <= 3
+    assert noted["privacy"]["epsilon"] == pytest.approx(max(spent), rel=0.05)  # or less, by the other accountant
+    assert noted["privacy"]["delta"] == max(1 / patients for patients in found.sites.values())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -24,6 +24,7 @@ from ehrsynth.study import train
 from ehrsynth.study.build import build
 from ehrsynth.study.evaluate import evaluate
 from ehrsynth.study.federate.sites import Site
+from ehrsynth.study.privacy import Privacy
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.watch import Watch
@@ -41,9 +42,10 @@ def merged(spec: Spec, by: str | None, matrix: Matrix, sites: Sequence[Site], wa
         OptionError: columns were to be learned with noise of all sites together.
         InputError, TrainingError: of a training.
     """
-    if spec.privacy is not None and spec.privacy["schema"]:
+    asked = Privacy.of(spec.privacy)
+    if asked is not None and asked.schema:
         raise OptionError(
-            f"privacy.schema={spec.privacy['schema']}: counts of all sites together; privacy.public=schema.json is"
+            f"privacy.schema={asked.schema}: counts of all sites together; privacy.public=schema.json is"
             " known without patients"
         )
     total = sum(site.patients for site in sites)
