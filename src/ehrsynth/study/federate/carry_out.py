@@ -185,8 +185,6 @@ def run(spec: FederateSpec, watch: Watch = NOBODY) -> Federated:
     expect(not base.through_time, "data.matrix", base.data["matrix"], "a matrix, for trajectories know no sites yet,")
     matrix = train.open_data(base, watch)
     assert isinstance(matrix, Matrix)
-    if spec.sites is None and spec.by is None and "sites" not in matrix.provenance:
-        raise OptionError("by=null sites=null: who are the sites? by=COLUMN, or sites=[A,B,C], was expected")
     sites = sites_of(matrix, spec.by, watch.say)
     patients = {site.name: site.patients for site in sites}
     watch.say(f"{len(sites)} sites: {', '.join(f'{name} {count:,}' for name, count in patients.items())}")

@@ -133,8 +133,8 @@ def _by_origin(matrix: Matrix) -> dict[str, dict[str, Rows]]:
     told = matrix.provenance.get(SITES)
     if not isinstance(told, Mapping):
         raise OptionError(
-            f"{matrix.folder}: of one site; by=COLUMN splits it by the levels of a column, and sites=[A,B,C] takes"
-            " several folders"
+            f"by=null sites=null: who are the sites? by=COLUMN splits {matrix.name} by the levels of a column, and"
+            " sites=[A,B,C] takes folders, one a site"
         )
     starts, found = dict.fromkeys(matrix.parts, 0), dict[str, dict[str, Rows]]()
     try:
