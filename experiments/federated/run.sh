@@ -14,16 +14,17 @@ export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 ehrsynth() { "$python" -c 'from ehrsynth.cli.main import main; main()' "$@"; }
 
 SIZES=(${SIZES:-2400 1000 500 250})  # patients, of which 63 % are trained on
-EPOCHS=${EPOCHS:-40} ROUNDS=${ROUNDS:-10}
+EPOCHS=${EPOCHS:-20} ROUNDS=${ROUNDS:-10}
 
 each_way() {  # STUDY, and who the sites are
     local study=$1 kept
     kept=(model="$model" study="$study" paths.runs="$out/runs" paths.matrices="$out/matrices" trainer.max_epochs="$EPOCHS"
-        data.batch_size=64 trainer.accelerator=cpu suite@evaluation.full=quick logger.mode=disabled seed=0)
+        data.batch_size=64 trainer.accelerator=cpu suite@evaluation.full=quick evaluation.checkpoints=2
+        logger.mode=disabled seed=0)
     shift
-    ehrsynth federate "$@" "${kept[@]}" method=fedavg rounds="$ROUNDS" evaluation.checkpoints="$ROUNDS"
-    ehrsynth federate "$@" "${kept[@]}" method=merged evaluation.checkpoints="$ROUNDS"
-    "$python" "$here/pooled.py" "$out/runs/$study" "$model" "${kept[@]}" evaluation.checkpoints="$ROUNDS"
+    ehrsynth federate "$@" "${kept[@]}" method=fedavg rounds="$ROUNDS"
+    ehrsynth federate "$@" "${kept[@]}" method=merged
+    "$python" "$here/pooled.py" "$out/runs/$study" "$model" "${kept[@]}"
 }
 
 case ${1:-} in

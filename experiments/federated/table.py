@@ -27,7 +27,7 @@ def scored(study: Path, model: str) -> pd.DataFrame:
     spec = Spec.of(parsed(averaged.config.read_text(encoding="utf-8"), averaged.config), "")
     matrix = Matrix.open(Path(averaged.facts(matrix={"folder": str})["matrix"]["folder"]))
     assert spec.federation is not None
-    sites = sites_of(matrix, spec.federation["by"], NOBODY.say)
+    sites = sites_of(matrix, spec.federation["by"])
     tables = {"pooled": pooled.synthetic, "real training rows": matrix.folder / "train.parquet"}
     parts = [per_site(spec, sites, tables, NOBODY)]
     parts += [pd.read_csv(_one(study / f"{model}_{method}") / "sites.csv") for method in ("fedavg", "merged")]

@@ -163,7 +163,7 @@ def _is_code(a: Matrix, b: Matrix, name: str) -> bool:
 
 def test_rows_stay_with_their_site(hospitals: list[Path], tmp_path: Path) -> None:
     matrix = joined(hospitals, Preprocess(), tmp_path, NOBODY)
-    sites = sites_of(matrix, None, NOBODY.say)
+    sites = sites_of(matrix, None)
     assert [site.name for site in sites] == ["a", "b"]
     for site, folder in zip(sites, hospitals, strict=True):
         own = Matrix.open(folder)
@@ -174,6 +174,23 @@ def test_rows_stay_with_their_site(hospitals: list[Path], tmp_path: Path) -> Non
         shared = next(name for name in matrix.schema.names if _is_code(own, own, name))
         assert list(site.matrix.train[shared]) == list(own.train[shared])
     assert sites[0].matrix.fingerprint != sites[1].matrix.fingerprint
+
+
+def test_levels_of_few_patients_are_no_sites(hospitals: list[Path]) -> None:
+    matrix, told = Matrix.open(hospitals[0]), list[str]()
+    counts = {part: getattr(matrix, part)["race"].value_counts() for part in matrix.parts}
+    enough = [
+        name
+        for name in sorted(counts["train"].index)
+        if counts["train"][name] >= LEAST and min(counts[part].get(name, 0) for part in ("validation", "holdout")) >= 2
+    ]
+    sites = sites_of(matrix, "race", told.append)
+    assert [site.name for site in sites] == enough
+    assert [site.number for site in sites] == list(range(1, len(enough) + 1))
+    assert [site.patients for site in sites] == [counts["train"][name] for name in enough]
+    few = [name for name in sorted(counts["train"].index) if name not in enough]
+    assert few
+    assert told == [f"left out, too few patients (10 to train on, 2 to judge by): sites {', '.join(few)}"]
 
 
 def test_the_columns_tell_no_value_of_few(hospitals: list[Path], tmp_path: Path) -> None:

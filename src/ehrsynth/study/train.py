@@ -137,7 +137,7 @@ def already_there(spec: Spec, folder: RunFolder, watch: Watch = NOBODY) -> bool:
 def open_data(spec: Spec, watch: Watch = NOBODY) -> Matrix | Trajectories:
     """Return the matrix or the trajectories of a spec, prepared if need be."""
     data = _open_data(spec, watch)
-    return seen_at_site(spec, seen_in_private(spec, data, watch), watch) if isinstance(data, Matrix) else data
+    return seen_at_site(spec, seen_in_private(spec, data, watch)) if isinstance(data, Matrix) else data
 
 
 def _open_data(spec: Spec, watch: Watch) -> Matrix | Trajectories:

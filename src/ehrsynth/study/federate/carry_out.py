@@ -71,6 +71,8 @@ class FederateSpec:
         expect(self.sites is None or listed, "sites", self.sites, "a list of folders that prepare wrote")
         if self.sites is not None and self.by is not None:
             raise OptionError(f"by={self.by} sites=...: folders are sites already; leave one of them out")
+        retry = self.config["retry"]
+        expect(retry is None, "retry", retry, "null (of train -m; the same command goes on)")
         expect(not self.align or self.sites is not None, "align", self.align, "false, for by= splits one matrix,")
 
 

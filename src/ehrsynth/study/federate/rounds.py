@@ -157,7 +157,7 @@ def rounds_of(spec: Spec, model: SyntheticModel, matrix: Matrix, folder: Path, w
     expect(spec.trainer["devices"] in (1, "1"), "trainer.devices", spec.trainer["devices"], "1, for sites take turns,")
     rounds, epochs = whole("rounds", asked["rounds"], least=1), int(spec.trainer["max_epochs"])
     expect(rounds <= epochs, "rounds", rounds, f"at most trainer.max_epochs={epochs}, for each has at least one epoch,")
-    return Rounds(spec, rounds, sites_of(matrix, asked["by"], watch.say), folder, watch)
+    return Rounds(spec, rounds, sites_of(matrix, asked["by"]), folder, watch)
 
 
 def taking_turns(spec: Spec) -> Spec:

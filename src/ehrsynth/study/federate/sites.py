@@ -15,7 +15,7 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.disclosure import LEAST
 from ehrsynth.errors import FileError, OptionError, expect
 from ehrsynth.study.spec import Spec
-from ehrsynth.study.watch import Watch
+from ehrsynth.study.watch import NOBODY
 
 SITES = "sites"  # of the provenance of a matrix that was put together: rows of each part, by site
 Rows = NDArray[np.intp]
@@ -94,7 +94,7 @@ class Site:
         return int(self.matrix.provenance["rows"]["train"])
 
 
-def sites_of(matrix: Matrix, by: str | None, say: Callable[[str], None]) -> list[Site]:
+def sites_of(matrix: Matrix, by: str | None, say: Callable[[str], None] = NOBODY.say) -> list[Site]:
     """Return the sites whose rows are in a matrix.
 
     Sites of fewer than ten training patients, or fewer than two to judge by, are left out, and said by name; so are
@@ -146,7 +146,7 @@ def _by_origin(matrix: Matrix) -> dict[str, dict[str, Rows]]:
     return found
 
 
-def seen_at_site(spec: Spec, matrix: Matrix, watch: Watch) -> Matrix:
+def seen_at_site(spec: Spec, matrix: Matrix) -> Matrix:
     """Return what a run sees of a matrix: the rows of its site, if it is of one alone.
 
     Raises:
@@ -154,6 +154,6 @@ def seen_at_site(spec: Spec, matrix: Matrix, watch: Watch) -> Matrix:
     """
     if spec.federation is None or "site" not in spec.federation:
         return matrix
-    found = {site.name: site for site in sites_of(matrix, spec.federation["by"], watch.say)}
+    found = {site.name: site for site in sites_of(matrix, spec.federation["by"])}
     expect((name := spec.federation["site"]) in found, "federation.site", name, f"one of {', '.join(found)}")
     return found[name].matrix
