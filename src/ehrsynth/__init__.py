@@ -1,7 +1,7 @@
 """ehrsynth: train, judge, choose and hand over generators of synthetic electronic health records.
 
-``prepare``, ``train``, ``generate``, ``evaluate``, ``rank``, ``compare``, ``search`` and ``verify`` are what the verbs
-of the ``ehrsynth`` command call.
+``prepare``, ``train``, ``generate``, ``evaluate``, ``rank``, ``compare``, ``search``, ``federate`` and ``verify`` are
+what the verbs of the ``ehrsynth`` command call.
 """
 
 from importlib import import_module
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ehrsynth.study.compare import compare as compare
     from ehrsynth.study.evaluate import evaluate as evaluate
     from ehrsynth.study.evaluate_trajectories import evaluate_trajectories as evaluate_trajectories
+    from ehrsynth.study.federate.carry_out import federate as federate
     from ehrsynth.study.generate import generate as generate
     from ehrsynth.study.judge import Evaluation as Evaluation
     from ehrsynth.study.prepare import prepare as prepare
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {"Evaluation": "judge", "Watch": "watch", "evaluate_trajectories": "evaluate_trajectories"} | {
-    verb: verb for verb in ("prepare", "train", "generate", "evaluate", "rank", "compare", "search", "verify")
-}
+_HOMES = (
+    {"Evaluation": "judge", "Watch": "watch", "evaluate_trajectories": "evaluate_trajectories"}
+    | {"federate": "federate.carry_out"}
+    | {verb: verb for verb in ("prepare", "train", "generate", "evaluate", "rank", "compare", "search", "verify")}
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -15,13 +15,14 @@ from ehrsynth.bits import unpack
 from ehrsynth.constraints import Exclusive, Implies, OnlyIf, Rules
 from ehrsynth.errors import FileError, OptionError, SchemaError, TrainingError
 from ehrsynth.layout import Layout, Records
-from ehrsynth.models.base import SyntheticModel, load_model, read_checkpoint
+from ehrsynth.models.base import CAN_BE_AVERAGED, SyntheticModel, load_model, read_checkpoint
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.models.mixture import Mixture
 from ehrsynth.sampling import Acceptance, Ruled, sample_records
 from ehrsynth.sampling.wanted import conditions, wanted
 from ehrsynth.schema import Column, Schema
+from ehrsynth.study.federate.averaging import averaged
 from tests.models import CONF, discovered, learns
 from tests.training import fit, quiet_trainer
 
@@ -443,3 +444,29 @@ def test_processes_share_the_statistics_of_batchnorm(tmp_path: Path) -> None:
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert one
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+AVERAGED = [name for name, (cls, _) in MODELS.items() if cls.averageable]
+
+
+@pytest.mark.parametrize("name", AVERAGED)
+def test_models_of_two_sites_have_an_average(name: str) -> None:
+    """Its state has the same shapes whatever rows were seen, and what is drawn from the average are records."""
+    one = make(name)
+    if one.prevents_averaging() is not None:
+        assert one.conditionable
+        return
+    cls, options = MODELS[name]
+    other = cls(schema=SCHEMA, seed=0, **options)
+    other.observe(toy_records(200, seed=3))
+    model = cls(schema=SCHEMA, seed=1, **options)
+    model.load_state_dict(averaged([one.state_dict(), other.state_dict()], [1, 3], torch.Generator()))
+    rows = model.eval().sample(5, torch.Generator().manual_seed(0))
+    assert rows.isfinite().all()
+    torch.testing.assert_close(rows[:, model.layout.binary], rows[:, model.layout.binary].round())
+
+
+def test_those_that_messages_name_can_be_averaged() -> None:
+    named = CAN_BE_AVERAGED.replace(" and ", ", ").split(", ")
+    assert {cls for cls, _ in MODELS.values() if cls.averageable} == {MODELS[name][0] for name in named}
+    assert not any(issubclass(cls, GradientFree) for cls, _ in (MODELS[name] for name in AVERAGED))

@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from ehrsynth.study.conf import conf_dir, names
 
-VERBS = ("prepare", "train", "generate", "evaluate", "rank", "study", "compare", "search", "verify")
+VERBS = ("prepare", "train", "generate", "evaluate", "rank", "study", "compare", "search", "federate", "verify")
 
 # What an argument at the front that is no option stands for.
 FIRST = {"study": "study", "compare": "runs", "verify": "place"}

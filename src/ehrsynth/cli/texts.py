@@ -33,6 +33,8 @@ TEXTS = {
         "place",
         "key",
         "sign",
+        "by",
+        "sites",
         "data.matrix",
         "data.name",
     ),

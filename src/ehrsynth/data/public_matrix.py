@@ -32,16 +32,17 @@ class PublicMatrix(Matrix):
     Args:
         matrix: opened.
         file: the public ``schema.json``.
+        place: what a message calls the schema by; ``privacy.public`` by default.
 
     Raises:
         SchemaError: the rows cannot be brought under it; the message names the column.
     """
 
-    def __init__(self, matrix: Matrix, file: Path) -> None:
+    def __init__(self, matrix: Matrix, file: Path, place: str = "") -> None:
         self._see(matrix, Schema.load(file))
         for column in self.schema.columns:
             if (why := _unfit(column, matrix.schema.by_name.get(column.name))) is not None:
-                raise SchemaError(f"privacy.public={file}: column {column.name!r}: {why}")
+                raise SchemaError(f"{place or f'privacy.public={file}'}: column {column.name!r}: {why}")
 
     def _see(self, matrix: Matrix, schema: Schema) -> None:
         self.folder, self.parts, self.provenance = matrix.folder, matrix.parts, matrix.provenance

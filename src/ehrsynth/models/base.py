@@ -23,6 +23,7 @@ from ehrsynth.models.noisy_looks import NoisyLooks
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import derive, torch_rng
 
+CAN_BE_AVERAGED = "vae, wgan_gp, emr_wgan, ehrdiff and tabddpm"
 CAN_BE_PRIVATE = "vae, ehrdiff, masked_diffusion, tally, wgan_gp, dp_tree and dp_mixture"
 LOOK_EVERY = 50  # batches, at losses on a GPU: to answer it must finish all that it was told before
 OWN_MODEL = re.compile(r"(?P<module>ehrsynth\.models(\.[a-z_][a-z0-9_]*)+)\.(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
@@ -162,6 +163,9 @@ class SyntheticModel(SeededModel):
         private: how it can learn under differential privacy, if it can: by ``gradients``, of which ``record_losses``
             and ``record_modules`` tell each record's, or by one ``release`` of noisy counts in ``observe``.
         looks: what it has learned of training records by mechanisms that add noise.
+        averageable: whether models of several sites can be averaged, number by number: all that ``observe`` and
+            training change are then numbers of its state whose mean means what they do, in shapes that rows do not
+            decide about.
     """
 
     needs_every_row = False
@@ -171,6 +175,7 @@ class SyntheticModel(SeededModel):
     weighs = False
     conditioning: Literal["exact", "label"] = "exact"
     private: Literal["gradients", "release"] | None = None
+    averageable = False
 
     def __init__(self, *, schema: Schema, seed: int) -> None:
         super().__init__(schema=schema, seed=seed)
@@ -233,6 +238,15 @@ class SyntheticModel(SeededModel):
         """Return why it cannot learn under differential privacy with these options; None if it can."""
         if self.private is None:
             return f"what it learns of one record cannot be told apart; {CAN_BE_PRIVATE} can be private"
+        return None
+
+    def prevents_averaging(self) -> str | None:
+        """Return why models of several sites cannot be averaged with these options; None if they can."""
+        if not self.averageable:
+            return (
+                f"what it learns at one site and at another has no average; {CAN_BE_AVERAGED} have, and method=merged"
+                " puts together what the sites' own models generate, whatever they are"
+            )
         return None
 
     def record_modules(self) -> Iterable[nn.Module]:

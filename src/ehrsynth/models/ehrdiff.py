@@ -98,6 +98,7 @@ class EHRDiff(DiffusionModel, GuidedModel):
 
     penalises_rules = True
     private = "gradients"
+    averageable = True
     precisions = (*SyntheticModel.precisions, "64-true")
     prevalence: Tensor
 

@@ -90,6 +90,8 @@ class EMRWGAN(AdversarialModel):
         OptionError: an option is not a value that can work.
     """
 
+    averageable = True
+
     def __init__(
         self,
         *,

@@ -127,6 +127,12 @@ class LabelledModel(SyntheticModel):
             return "model.condition counts which labels occur together; leave it out, and ask for columns by rejection"
         return super().prevents_privacy()
 
+    @override
+    def prevents_averaging(self) -> str | None:
+        if self.labels.width:
+            return "model.condition counts which labels occur together at a site; leave it out, or take method=merged"
+        return super().prevents_averaging()
+
     @property
     @override
     def conditionable(self) -> Collection[str]:

@@ -57,6 +57,7 @@ class TabDDPM(DiffusionModel, GuidedModel):
     """
 
     penalises_rules = True
+    averageable = True
     network: ToldMLP
 
     def __init__(

@@ -45,6 +45,7 @@ class VAE(LabelledModel):
 
     penalises_rules = True
     private = "gradients"
+    averageable = True
 
     def __init__(
         self,

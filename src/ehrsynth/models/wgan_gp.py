@@ -52,6 +52,7 @@ class WGANGP(AdversarialModel):
     """
 
     private = "gradients"
+    averageable = True
 
     def __init__(
         self,

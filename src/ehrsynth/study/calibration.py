@@ -81,6 +81,8 @@ def _prevented(loaded: Loaded, calibrate: bool | None, others: Mapping[str, obje
         return "for rows.oversample or rows.reweight gave the model other shares; calibrate=true takes them back"
     if LEDGER in loaded.folder.facts():
         return f"for {loaded.folder.path} is private, and calibration would take shares of training rows without noise"
+    if loaded.folder.sites.is_file():
+        return f"for the sites that trained {loaded.folder.path} have told no shares of their rows"
     if not loaded.folder.targets.is_file():
         return (
             f"for {loaded.folder.path} has no {loaded.folder.targets.name}, by the version that trained it; train again"

@@ -45,6 +45,8 @@ def asked(
         **{name: given.get(name) for name in ("evaluation", "constraints", "rows", "experiment", "privacy")},
     }
     choices, values = sorted_out({**chosen, **(more or {})})
+    if isinstance(given.get("privacy"), Mapping):  # by default there is none, so no options either
+        choices["privacy"] = "dp"
     own = {
         "trainer.max_epochs": given["max_epochs"],
         "data.batch_size": given["batch_size"],

@@ -143,7 +143,11 @@ def _options(spec: Spec) -> dict[str, Any]:
     """Return what decides the results, for the log; where they go and who is told is no part of it."""
     apart = ("rows", "constraints", "data", "keep", *(["temporal"] if spec.through_time else []))
     chosen = {name: spec.config[name] for name in (*DECIDING, *apart)}
-    return {**chosen, "tuning": spec.tuning, **({} if spec.privacy is None else {"privacy": spec.privacy})}
+    return {
+        **chosen,
+        "tuning": spec.tuning,
+        **{name: node for name in ("privacy", "federation") if (node := getattr(spec, name)) is not None},
+    }
 
 
 def _inputs(spec: Spec, matrix: Matrix | Trajectories) -> dict[str, Input]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -37,6 +37,9 @@ from ehrsynth.study.spec import UNRULED, Spec
 from ehrsynth.study.trainer import made_trainer, require_options
 from ehrsynth.study.watch import Watch
 from ehrsynth.tracking import Tracker
+
+if TYPE_CHECKING:  # it trains by what is here
+    from ehrsynth.study.federate.rounds import Rounds
 
 
 def parts(spec: Spec, matrix: Matrix, watch: Watch) -> tuple[SyntheticModel, EhrDataModule]:
@@ -100,22 +103,43 @@ def _require_penalty(spec: Spec, matrix: Matrix, model: SyntheticModel, watch: W
         )
 
 
+def bind_rules(spec: Spec, model: SyntheticModel, matrix: Matrix) -> None:
+    """Tell a model the rules of its data, and what breaking them costs."""
+    model.rules = Rules(matrix.constraints, matrix.schema)
+    model.rules_weight = float(spec.constraints["weight"]) if len(model.rules) else 0.0
+
+
 def fit(
-    spec: Spec, model: SyntheticModel, data: EhrDataModule, folder: RunFolder, tracker: Tracker, watch: Watch
+    spec: Spec,
+    model: SyntheticModel,
+    data: EhrDataModule,
+    folder: RunFolder,
+    tracker: Tracker,
+    watch: Watch,
+    rounds: "Rounds | None" = None,
 ) -> float:
-    """Train, from the latest checkpoint if the run was interrupted, and return the seconds it took."""
+    """Train, from the latest checkpoint if the run was interrupted, and return the seconds it took.
+
+    Args:
+        spec: of the run.
+        model: to be trained.
+        data: what it is trained on and judged by; with ``rounds`` only the latter.
+        folder: of the run.
+        tracker: told losses and scores.
+        watch: who is told what happens.
+        rounds: in which sites train in place of the model.
+    """
     start = perf_counter()
     data.setup("fit")
     train_records = data.records["train"]
     if "holdout" in data.records:
         files = {part: str(data.matrix.folder / f"{part}.parquet") for part in data.records}
         shared_rows(data.schema, train_records, data.records["holdout"], files)  # now, or hours end in an error
-    model.rules = Rules(data.matrix.constraints, data.schema)
-    model.rules_weight = float(spec.constraints["weight"]) if len(model.rules) else 0.0
+    bind_rules(spec, model, data.matrix)
     targets, strategy = None, None
     if isinstance(data, PrivateDataModule):
         strategy = train_privately(spec, model, data)
-    else:
+    elif rounds is None:
         targets = targets_of(data, spec.seed)
         targets.save(folder.targets)
         model.observe(data.filled)
@@ -132,7 +156,8 @@ def fit(
         say=watch.say,
         **looked_at(spec, len(train_records), folder, watch),
     )
-    steps = train(spec, model, data, scores, quick.cards, folder, tracker, watch, strategy)
+    batches = data if rounds is None else rounds.turns
+    steps = train(spec, model, batches, scores, quick.cards, folder, tracker, watch, strategy, rounds)
     if strategy is not None and isinstance(data, PrivateDataModule):
         note_training(model, strategy, steps, data)
     return perf_counter() - start
@@ -159,6 +184,7 @@ def train(
     tracker: Tracker,
     watch: Watch,
     strategy: Strategy | None = None,
+    rounds: "Rounds | None" = None,
 ) -> int:
     """Train, from the latest checkpoint if the run was interrupted, and return the steps of its optimizers.
 
@@ -172,6 +198,7 @@ def train(
         tracker: told losses and scores.
         watch: who is told what happens.
         strategy: of Lightning, in place of that of the options.
+        rounds: in which others train in place of the model.
 
     Raises:
         InputError: the trainer cannot train this.
@@ -179,7 +206,7 @@ def train(
     """
     with watch.bar(f"training {spec.model_name}", None) as advance, _quiet_lightning():
         callbacks: list[pl.Callback] = [
-            Remarks(warn=watch.warn),
+            Remarks(warn=watch.warn) if rounds is None else rounds,
             curves := LossCurves(folder=folder.path),
             scores,
             progress := EpochProgress(advance=advance),

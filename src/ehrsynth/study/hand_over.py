@@ -14,7 +14,7 @@ from ehrsynth.constraints import Rules
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.encoding import Encoder
 from ehrsynth.data.training_rows import TrainingRows
-from ehrsynth.files import sha256
+from ehrsynth.files import read_object, sha256
 from ehrsynth.layout import Records
 from ehrsynth.ledger import LEDGER, Ledger
 from ehrsynth.models.base import SyntheticModel, load_model
@@ -114,6 +114,8 @@ def hand_over(
         about["likelihood"] = in_words(likelihood)
     if rows := TrainingRows(**spec.rows).described():
         about["training rows"] = f"{len(data.filled):,} seen, by {rows}"
+    if folder.sites.is_file():
+        about["federated"] = _federated(read_object(folder.sites, sites=list, rounds=int, absent=list))
     if spec.tuning is not None:
         about["tuned"] = _tuned(spec.tuning)
     if ledger is not None:
@@ -164,6 +166,12 @@ def _tuned(tuning: dict[str, Any]) -> str:
     """Return what the search for the settings took, for the head of the report."""
     trials = sum(tuning["trials"].values())
     return f"trial {tuning['trial']} of {trials}, {tuning['processor_seconds']:,.0f} processor seconds in all"
+
+
+def _federated(noted: dict[str, Any]) -> str:
+    """Return who took part in a federated training, for the head of the report."""
+    said = f"{len(noted['sites'])} sites, {noted['rounds']} rounds of federated averaging, all in one process"
+    return f"{said}; {len(noted['absent'])} times a site fell out of a round" if noted["absent"] else said
 
 
 def _enforcement(spec: Spec, rules: Rules, acceptance: Acceptance, synthetic: Records) -> dict[str, Any]:

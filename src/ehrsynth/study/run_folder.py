@@ -75,6 +75,7 @@ class RunFolder:
     visits = _File("visits.json", "What visits are made of, of a run over patients through time.")
     constraints = _File("constraints.json", "The rules of its data.")
     targets = _File("targets.npz", "Counts of training rows that records can be calibrated to.")
+    sites = _File("sites.json", "Who took part in a federated training, and when somebody fell out.")
     synthetic = _File("synthetic.parquet", "The synthetic table.")
     synthetic_visits = _File("synthetic", "The synthetic patients through time, a MEDS dataset.")
     pruned = _File("pruned.json", "The names of checkpoints that were removed when the choice was made.")

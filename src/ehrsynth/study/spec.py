@@ -23,7 +23,7 @@ RECIPE = ("source", "cohort", "features", "preprocess", "split", "constraints")
 IDENTITY = ("model", "trainer", "profile", "evaluation", "seed", "n")
 # Options of the trainer that are ours, not Lightning's, with their defaults: runs of before they existed had these.
 OURS = {"tf32": True, "compile": False}
-LATER = ("keep", "temporal", "privacy")  # what configurations of earlier versions lack
+LATER = ("keep", "temporal", "privacy", "federation")  # what configurations of earlier versions lack
 UNCONFIGURED = ("command", "tuning")  # how it came about: no part of the configuration either
 UNRULED: Node = {"weight": 0, "policy": "keep"}  # what is done about the rules of the matrix, unless told otherwise
 
@@ -50,6 +50,8 @@ class Spec:
         temporal: what patients through time are asked besides: the suites ``quick`` and ``full``, and what is asked of
             the ``model`` itself.
         privacy: the options of a private training; None trains without.
+        federation: ``by``, the column whose levels are sites, or None for the sites of a matrix that was put together;
+            and ``rounds`` of federated averaging, or the one ``site`` whose rows are trained on. None knows no sites.
     """
 
     model: Node
@@ -70,6 +72,7 @@ class Spec:
     tuning: Node | None = None
     temporal: Node | None = None
     privacy: Node | None = None
+    federation: Node | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any], command: str) -> "Spec":
@@ -91,8 +94,9 @@ class Spec:
         """The spec as ``conf/train.yaml`` lays it out."""
         content = {name: value for name, value in asdict(self).items() if name not in UNCONFIGURED}
         recipe: Node = content.pop("recipe")
-        if self.privacy is None:
-            del content["privacy"]
+        for name in ("privacy", "federation"):
+            if content[name] is None:
+                del content[name]
         return {**content, **recipe, "constraints": {"rules": recipe["constraints"], **self.constraints}}
 
     @property
@@ -131,6 +135,8 @@ class Spec:
             kept["temporal"] = self.temporal
         if (private := Privacy.of(self.privacy)) is not None:
             kept["privacy"] = private.identity
+        if self.federation is not None:
+            kept["federation"] = self.federation
         data = {"fingerprint": fingerprint, **{key: self.data[key] for key in ("batch_size", "drop_last")}}
         return hashlib.sha256(json.dumps({**kept, "data": data}, sort_keys=True).encode()).hexdigest()[:10]
 

@@ -16,6 +16,8 @@ from ehrsynth.study.attempt import LOCK, attempt
 from ehrsynth.study.build import build
 from ehrsynth.study.call import asked
 from ehrsynth.study.conf import Choice, dumped
+from ehrsynth.study.federate.rounds import rounds_of, taking_turns
+from ehrsynth.study.federate.sites import seen_at_site
 from ehrsynth.study.fit import fit, parts
 from ehrsynth.study.hand_over import hand_over
 from ehrsynth.study.prepare import data_name, made, made_trajectories, matrix_folder, readable_name, recipe_of
@@ -135,7 +137,7 @@ def already_there(spec: Spec, folder: RunFolder, watch: Watch = NOBODY) -> bool:
 def open_data(spec: Spec, watch: Watch = NOBODY) -> Matrix | Trajectories:
     """Return the matrix or the trajectories of a spec, prepared if need be."""
     data = _open_data(spec, watch)
-    return seen_in_private(spec, data, watch) if isinstance(data, Matrix) else data
+    return seen_at_site(spec, seen_in_private(spec, data, watch)) if isinstance(data, Matrix) else data
 
 
 def _open_data(spec: Spec, watch: Watch) -> Matrix | Trajectories:
@@ -178,7 +180,10 @@ def _carry_out(spec: Spec, data: Matrix | Trajectories, folder: RunFolder, watch
             through_time.carry_out(spec, data, folder, tracker, watch)
             return
         model, batches = parts(spec, data, watch)
-        seconds = {"train": fit(spec, model, batches, folder, tracker, watch)}
+        rounds = rounds_of(spec, model, data, folder.path, watch)
+        seconds = {"train": fit(taking_turns(spec), model, batches, folder, tracker, watch, rounds)}
+        if rounds is not None:
+            write_json(folder.sites, rounds.facts())
         ledger = ledger_of(spec, model, data, len(batches.filled))
         hand_over(spec, type(model), folder, batches, tracker, watch, seconds, ledger)
 
