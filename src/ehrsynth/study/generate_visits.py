@@ -1,6 +1,7 @@
 """``generate`` of a run over patients through time: dated visits instead of a table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,13 +11,14 @@ import torch
 from ehrsynth.constraints.over_time import RulesOverTime, load_over_time
 from ehrsynth.constraints.policy import Policy
 from ehrsynth.data.encoding import Encoder
+from ehrsynth.data.trajectories_out import PATIENTS, Portion
 from ehrsynth.errors import OptionError
 from ehrsynth.files import sha256, write_json
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.visits.base import VisitModel, load_visit_model
 from ehrsynth.sampling.acceptance import Acceptance
 from ehrsynth.sampling.in_time import InTime, in_time, is_in_time
-from ehrsynth.sampling.patients import accepted_patients, drawn_patients
+from ehrsynth.sampling.patients import Patients, accepted_patients, drawn_patients
 from ehrsynth.sampling.wanted import conditions, wanted
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
@@ -99,11 +101,15 @@ def generate_visits(
         {**dict.fromkeys(once, "exact"), **dict.fromkeys(over_time.asked if over_time else (), "rejection")}
     )
     with watch.bar("generating", n) as advance:
+
+        def progress(done: int) -> None:
+            advance(done, None)
+
         if over_time is None and rules is None:
             static = None if given is None else _given(model, given, n, seed)
-            drawn = drawn_patients(model, n, seed, static, progress=lambda done: advance(done, None))
+            batches = drawn_patients(model, n, seed, static, progress)
         else:
-            drawn = accepted_patients(
+            batches = accepted_patients(
                 model,
                 n,
                 seed,
@@ -112,14 +118,25 @@ def generate_visits(
                 asked=over_time,
                 rules=rules,
                 policy=policy,
-                progress=lambda done: advance(done, None),
+                progress=progress,
             )
+        decode = Encoder(model.schema).decode
+        if out is None:
+            drawn = Patients.joined(batches)
+        else:
+            visits = 0
+
+            def portions() -> Iterator[Portion]:
+                nonlocal visits
+                for some in Patients.pooled(batches, repeat(PATIENTS)):
+                    visits += some.visits.count
+                    yield some.visits, decode(some.static)
+
+            form = write_patients(out_format, portions(), model.visit_schema, Path(out), keeps_rows=model.keeps_rows)
     _tell(watch, acceptance, over_time, policy)
-    told = Encoder(model.schema).decode(drawn.static)
     if out is None:
-        return SyntheticPatients(told, drawn.visits)
-    form = write_patients(out_format, drawn.visits, model.visit_schema, told, Path(out), keeps_rows=model.keeps_rows)
-    written = WrittenVisits(Path(out), n, drawn.visits.count)
+        return SyntheticPatients(decode(drawn.static), drawn.visits)
+    written = WrittenVisits(Path(out), n, visits)
     options = {
         "n": n,
         "seed": seed,

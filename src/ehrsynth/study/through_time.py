@@ -218,9 +218,10 @@ def hand_over(
             advance(done, None)
 
         if policy == "keep" or not len(rules):
-            drawn = drawn_patients(model, n, drawing_seed, progress=told)
+            batches = drawn_patients(model, n, drawing_seed, progress=told)
         else:
-            drawn = accepted_patients(model, n, drawing_seed, acceptance, rules=rules, policy=policy, progress=told)
+            batches = accepted_patients(model, n, drawing_seed, acceptance, rules=rules, policy=policy, progress=told)
+        drawn = Patients.joined(batches)
     drawn.visits.check(data.visit_schema, folder.shown)
     shutil.rmtree(folder.synthetic_visits, ignore_errors=True)  # of an attempt that was interrupted after this
     write_meds(drawn.visits, data.visit_schema, Encoder(data.schema).decode(drawn.static), folder.synthetic_visits)
