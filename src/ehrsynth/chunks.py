@@ -26,9 +26,9 @@ def rows_of(columns: int) -> int:
     return max(1, min(ROWS, CELLS // max(columns, 1)))
 
 
-def windows(n: int, columns: int) -> list[int]:
-    """Return ``n`` rows of that many columns in parts of like size to hold at a time."""
-    size = ceil(n / ceil(n / rows_of(columns)))
+def windows(n: int, columns: int, most: int = ROWS) -> list[int]:
+    """Return ``n`` rows of that many columns in parts of like size to hold at a time, of so many rows at most."""
+    size = ceil(n / ceil(n / min(rows_of(columns), most)))
     return [min(size, n - start) for start in range(0, n, size)]
 
 
