@@ -160,8 +160,8 @@ def generate(
             if value:
                 raise OptionError(f"{name}: of rows alone so far; {through_time.shown} draws patients through time")
         if prefixes is not None:
-            beside = {"n": n, "condition": condition, "calibrate": calibrate, "pool": pool}
-            for name, given in {**beside, "constraints.policy": policy != "keep"}.items():
+            also = {"n": n, "condition": condition, "calibrate": calibrate, "pool": pool}
+            for name, given in {**also, "constraints.policy": policy != "keep"}.items():
                 if given:
                     raise OptionError(f"{name}: continue={prefixes} says whose records are to go on; leave it out")
             return continue_visits(through_time, prefixes, after, draws, out, seed, device, model_class, watch)

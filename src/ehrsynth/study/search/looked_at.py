@@ -1,7 +1,7 @@
 """What a search looks at: training and validation patients, as rows or through time, and never those held out."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.trajectories import Trajectories
@@ -19,6 +19,7 @@ from ehrsynth.study.watch import Watch
 
 SEEN = ("train", "validation")  # what a search may look at
 Data = Matrix | Trajectories
+Real = TypeVar("Real", RealData, RealVisits)
 
 
 def open_seen(spec: Spec, folder: Path) -> Data:
@@ -36,21 +37,18 @@ def cards_of(spec: Spec) -> tuple[Card, ...]:
 
 def anchors_of(spec: Spec, data: Data, watch: Watch) -> Anchors:
     """Return anchor -> metric -> value of what is measured at the checkpoints, on validation patients."""
-    found: Anchors = {}
-    with watch.steps(f"anchors of validation patients of {data.name}", None) as step:
-        for suite, real in _asked(spec, data):
-            fitted = suite.fit(real, spec.evaluation["seed"])
-            for name, values in shared_anchors(spec, data, real, watch, {}, "quick")(fitted, step).items():
-                found[name] = {**found.get(name, {}), **values}
-    return found
-
-
-def _asked(spec: Spec, data: Data) -> Sequence[tuple[Suite, RealData | RealVisits]]:
-    """Return each suite with the real side that it asks."""
     if isinstance(data, Trajectories):
         judged, suites = Judged(data, "validation"), Suites(spec, "quick")
-        return (suites.rows, judged.rows), (suites.visits, judged.visits)
-    rows: Suite = build(spec.evaluation["quick"], "evaluation.quick")
+        rows = _anchors(spec, data, suites.rows, judged.rows, watch)
+        visits = _anchors(spec, data, suites.visits, judged.visits, watch)
+        return {name: {**rows.get(name, {}), **values} for name, values in visits.items()}
+    suite: Suite = build(spec.evaluation["quick"], "evaluation.quick")
     real = real_rows(data, "validation")
-    require_memory(rows.evaluators, real, spec.evaluation["rows"])
-    return ((rows, real),)
+    require_memory(suite.evaluators, real, spec.evaluation["rows"])
+    return _anchors(spec, data, suite, real, watch)
+
+
+def _anchors(spec: Spec, data: Data, suite: Suite, real: Real, watch: Watch) -> Anchors:
+    with watch.steps(f"anchors of validation patients of {data.name}", None) as step:
+        fitted = suite.fit(real, spec.evaluation["seed"])
+        return shared_anchors(spec, data, real, watch, {}, "quick")(fitted, step)
