@@ -2,9 +2,8 @@
 
 import gzip
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from math import ceil
 from pathlib import Path
 from typing import BinaryIO
@@ -27,9 +26,9 @@ def rows_of(columns: int) -> int:
     return max(1, min(ROWS, CELLS // max(columns, 1)))
 
 
-def windows(n: int, columns: int) -> list[int]:
-    """Return ``n`` rows of that many columns in parts of like size to hold at a time."""
-    size = ceil(n / ceil(n / rows_of(columns)))
+def windows(n: int, columns: int, most: int = ROWS) -> list[int]:
+    """Return ``n`` rows of that many columns in parts of like size to hold at a time, of so many rows at most."""
+    size = ceil(n / ceil(n / min(rows_of(columns), most)))
     return [min(size, n - start) for start in range(0, n, size)]
 
 
@@ -47,12 +46,25 @@ def write_chunks(path: Path, chunks: Iterable[pd.DataFrame], *, quote_formulas: 
     Raises:
         FileError: the suffix is none of ``TABLE_SUFFIXES``.
     """
+    rows = 0
+    with chunk_writer(path) as add:
+        for chunk in map(_quoted_formulas, chunks) if quote_formulas else chunks:
+            add(chunk)
+            rows += len(chunk)
+    return rows
+
+
+@contextmanager
+def chunk_writer(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Yield what takes the chunks of a table one by one; the file has its name when the block ends without an error.
+
+    Raises:
+        FileError: the suffix is none of ``TABLE_SUFFIXES``.
+    """
     if not path.name.endswith(TABLE_SUFFIXES):
         raise FileError(f"{path}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
-    with written_aside(path) as aside:
-        if path.suffix == ".parquet":
-            return _write_parquet(aside, chunks)
-        return _write_csv(aside, map(_quoted_formulas, chunks) if quote_formulas else chunks)
+    with written_aside(path) as aside, (_parquet if path.suffix == ".parquet" else _csv)(aside) as add:
+        yield add
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
@@ -60,24 +72,32 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
     write_chunks(path, [frame])
 
 
-def _write_parquet(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
-    rest = iter(chunks)
-    first = pa.Table.from_pandas(next(rest), preserve_index=False)
-    rows = 0
-    with path.open("wb") as file, parquet.ParquetWriter(file, first.schema, compression="zstd") as writer:
-        for table in chain([first], (pa.Table.from_pandas(c, first.schema, preserve_index=False) for c in rest)):
+@contextmanager
+def _parquet(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    writer: parquet.ParquetWriter | None = None
+    with path.open("wb") as file, ExitStack() as opened:
+
+        def add(chunk: pd.DataFrame) -> None:
+            nonlocal writer
+            table = pa.Table.from_pandas(chunk, writer.schema if writer else None, preserve_index=False)
+            if writer is None:
+                writer = opened.enter_context(parquet.ParquetWriter(file, table.schema, compression="zstd"))
             writer.write_table(table, row_group_size=max(len(table), 1))
-            rows += len(table)
-    return rows
+
+        yield add
 
 
-def _write_csv(path: Path, chunks: Iterable[pd.DataFrame]) -> int:
-    rows = 0
+@contextmanager
+def _csv(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    begun = False
     with path.open("wb") as file, _squeezed(file) if path.suffix == ".gz" else nullcontext(file) as stream:
-        for number, chunk in enumerate(chunks):
-            chunk.to_csv(stream, mode="wb", index=False, header=number == 0, lineterminator="\n")
-            rows += len(chunk)
-    return rows
+
+        def add(chunk: pd.DataFrame) -> None:
+            nonlocal begun
+            chunk.to_csv(stream, mode="wb", index=False, header=not begun, lineterminator="\n")
+            begun = True
+
+        yield add
 
 
 def _quoted_formulas(table: pd.DataFrame) -> pd.DataFrame:

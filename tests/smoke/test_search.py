@@ -20,7 +20,7 @@ from ehrsynth.errors import FileError, OptionError
 from ehrsynth.files import sha256
 from ehrsynth.study.conf import parsed
 from ehrsynth.study.run_folder import RunFolder
-from ehrsynth.study.search.worker import SEEN
+from ehrsynth.study.search.looked_at import SEEN
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.status import status_of
 from ehrsynth.study.train import fitted

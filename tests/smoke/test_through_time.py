@@ -13,6 +13,7 @@ import ehrsynth
 from ehrsynth.constraints.over_time import RulesOverTime
 from ehrsynth.data.sources.meds.standard import validated
 from ehrsynth.data.trajectories import Trajectories
+from ehrsynth.sampling import calibrated
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.visits import UNKNOWN
 from tests.conftest import Cli
@@ -228,6 +229,28 @@ def test_patients_in_the_forms_of_others(study: Path, tmp_path: Path, cli: Cli) 
     assert about["without_standard_concept"]["condition_occurrence"] == len(conditions) > 0
 
 
+def test_patients_who_are_calibrated(
+    study: Path, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrated, "PER_TARGET", 3)
+    (run,) = study.glob("markov/*")
+    asked = f"run={run}", "n=150", "calibrate=true", "seed=1"
+    assert cli("generate", *asked, f"out={tmp_path / 'refused'}") == 2
+    assert "calibrate=true: weighted so that they have the shares" in capsys.readouterr().err
+    assert not (tmp_path / "refused").exists()
+    monkeypatch.setattr(calibrated, "LEAST_WORTH", 0.0)
+    assert cli("generate", *asked, "pool=3", f"out={tmp_path / 'near'}") == 0
+    assert "calibrate: " in (said := capsys.readouterr().out)
+    assert "effective sample size 0." in said
+    about = json.loads((tmp_path / "near.provenance.json").read_text(encoding="utf-8"))["calibration"]
+    assert about["largest_deviation"]["after"]["share"] < about["largest_deviation"]["before"]["share"]
+    events = pd.read_parquet(tmp_path / "near" / "data")
+    assert events["subject_id"].nunique() == 150
+    assert ehrsynth.verify(tmp_path / "near").findings == ()
+    again = ehrsynth.generate(run, 150, calibrate=True, pool=3, seed=1)
+    assert again.visits.count == events["hadm_id"].nunique()
+
+
 @pytest.mark.parametrize(
     ("verb", "asked", "said"),
     [
@@ -240,12 +263,11 @@ def test_patients_in_the_forms_of_others(study: Path, tmp_path: Path, cli: Cli) 
         ("train", "model=visits/markov temporal.model.draws=0", "temporal.model.draws=0: a whole number, at least 1"),
         ("train", "model=visits/markov privacy=dp", "privacy=dp: no model of trajectories can be private yet"),
         ("train", "model=visits/markov constraints.weight=1", "constraints.weight: of rows alone"),
-        (
-            "search",
-            "model=visits/chronicle search.space.model.width=[8,16]",
-            "search: settings of models of matrices so far",
-        ),
+        ("search", "model=visits/halo search.objectives=[gaps]", "search.objectives: gaps is not measured"),
         ("generate", "out={tmp}/some balance=sex", "balance: of rows alone so far"),
+        ("generate", "out={tmp}/some calibrate=true condition.sex=F", "and condition asks for others"),
+        ("generate", "out={tmp}/some pool=2", "pool=2: of the records that are drawn"),
+        ("generate", "out={tmp}/some continue=holdout calibrate=true", "calibrate: continue=holdout says whose"),
         ("generate", "out={tmp}", "out={tmp}: something is there"),
         ("generate", "out={tmp}/some out_format=csv", "out_format=csv: one of meds, omop, fhir was expected"),
         ("generate", "out={tmp}/some condition.height=3", "condition.height: no such column"),

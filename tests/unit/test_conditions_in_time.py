@@ -9,7 +9,7 @@ from ehrsynth.errors import OptionError
 from ehrsynth.models.visits.markov import Markov
 from ehrsynth.sampling.acceptance import Acceptance
 from ehrsynth.sampling.in_time import in_time
-from ehrsynth.sampling.patients import accepted_patients, drawn_patients
+from ehrsynth.sampling.patients import Patients, accepted_patients, drawn_patients
 from ehrsynth.visits import DAY, UNKNOWN, Code, VisitSchema
 from tests.visit_toy import visits_of
 from tests.visits import SCHEMA, simulated, visit_schema
@@ -74,26 +74,26 @@ def model_of() -> Markov:
 def test_patients_are_those_of_the_model_who_meet_it() -> None:
     model, asked = model_of(), in_time(visit_schema(12), {"dies": 1, "ever.code3": 1})
     acceptance = Acceptance()
-    drawn = accepted_patients(model, 40, 7, acceptance, asked=asked)
+    drawn = Patients.joined(accepted_patients(model, 40, 7, acceptance, asked=asked))
     assert len(drawn.visits) == len(drawn.static) == 40
     assert asked.met_by(drawn.visits).all()
-    free = drawn_patients(model, 2000, 1).visits
+    free = Patients.joined(drawn_patients(model, 2000, 1)).visits
     share = asked.met_by(free).mean()
     assert acceptance.drawn % 64 == 0
     assert acceptance.share == pytest.approx(share, abs=5 * np.sqrt(share / acceptance.drawn))
-    again = accepted_patients(model, 40, 7, Acceptance(), asked=asked)
+    again = Patients.joined(accepted_patients(model, 40, 7, Acceptance(), asked=asked))
     np.testing.assert_array_equal(again.visits.codes, drawn.visits.codes)
     rows = torch.zeros(1, model.layout.width)
     rows[0, 0] = 1.0
     given = accepted_patients(model, 5, 7, Acceptance(), rows=lambda count, _: rows.expand(count, -1), asked=asked)
-    assert torch.equal(given.static.dense(), rows.expand(5, -1))
+    assert torch.equal(Patients.joined(given).static.dense(), rows.expand(5, -1))
 
 
 def test_what_hardly_anybody_has_is_refused() -> None:
     model = model_of()
     asked = in_time(visit_schema(12), {f"ever.code{place}": 1 for place in range(9)})
     with pytest.raises(OptionError, match=r"condition ever\.code0=1.*: \d+ of 4,096 patients drawn could be kept"):
-        accepted_patients(model, 10, 0, Acceptance(), asked=asked)
+        Patients.joined(accepted_patients(model, 10, 0, Acceptance(), asked=asked))
 
 
 @pytest.mark.parametrize("policy", ["reject", "repair"])
@@ -101,7 +101,8 @@ def test_rules_are_kept_by_all(policy: str) -> None:
     model, schema = model_of(), visit_schema(12)
     rules = RulesOverTime((OnlyAfter("code9", ("code0", "code1")),), schema)
     asked, acceptance = in_time(schema, {"ever.code9": 1}), Acceptance()
-    drawn = accepted_patients(model, 60, 0, acceptance, asked=asked, rules=rules, policy=policy)  # type: ignore[arg-type]
+    batches = accepted_patients(model, 60, 0, acceptance, asked=asked, rules=rules, policy=policy)  # type: ignore[arg-type]
+    drawn = Patients.joined(batches)
     assert len(drawn.visits) == 60
     assert not rules.broken(drawn.visits).any()
     assert asked.met_by(drawn.visits).all()  # also where a repair has left codes out

@@ -20,7 +20,7 @@ PEOPLE = pd.DataFrame({"sex": ["F", None, "M"], "age": [40.0, np.nan, 71.0], "di
 
 def test_a_row_says_what_any_visit_has_and_the_latest_values() -> None:
     visits = three()
-    view = RowView(STATIC, SCHEMA, visits)
+    view = RowView(STATIC, SCHEMA, 2)
     rows = view.rows(Encoder(STATIC).encode(PEOPLE), visits)
     told = Encoder(view.schema).decode(rows)
     pd.testing.assert_frame_equal(told[["sex", "age", "died"]], PEOPLE.astype({"died": np.int8}), check_dtype=False)
@@ -34,7 +34,7 @@ def test_a_row_says_what_any_visit_has_and_the_latest_values() -> None:
 
 def test_a_table_of_visits_alone_has_no_second_count() -> None:
     static = Schema((Column("visits", "count", bounds=(0.0, 9.0), decimals=0),))
-    view = RowView(static, SCHEMA, three())
+    view = RowView(static, SCHEMA, 2)
     people = Encoder(static).encode(pd.DataFrame({"visits": [2, 0, 1]}))
     assert Encoder(view.schema).decode(view.rows(people, three()))["visits"].tolist() == [2, 0, 1]
     assert [column.name for column in view.schema.columns] == ["visits", "dx_a", "dx_b", "rx_c", "glucose"]

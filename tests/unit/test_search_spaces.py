@@ -18,9 +18,13 @@ from ehrsynth.study.build import build
 from ehrsynth.study.conf import Node, compose, conf_dir, names
 from ehrsynth.study.search.spaces import Choices, Range, Space, changed, drawn_of, space_of, typed, values_of
 from ehrsynth.study.search.spec import SearchSpec
+from tests.visits import visit_schema
 
 # They have no settings, are there to be caught, or spend epsilon in each trial.
 UNSEARCHED = {"independent", "train_copy", "record_mixture", "dp_tree", "dp_mixture"}
+UNSEARCHED |= {"visits/independent_visits", "visits/train_copy_visits", "visits/record_mixture_visits", "visits/markov"}
+UNSEARCHED |= {"visits/halo_published"}  # of the sizes of its paper
+SEARCHED = [*names("search"), *(f"visits/{name}" for name in names("search/visits"))]
 CONFIG: Node = {
     "model": {"_target_": "x.Y", "rate": 0.001, "widths": [8, 4], "told": False, "name": "a"},
     "data": {"batch_size": 64, "matrix": None},
@@ -129,10 +133,10 @@ def test_changed_leaves_the_configuration_it_was_given_alone() -> None:
 
 
 def test_every_model_has_a_space_unless_there_is_nothing_to_try() -> None:
-    assert set(names("search")) == set(names("model")) - UNSEARCHED
+    assert set(SEARCHED) == {*names("model"), *(f"visits/{name}" for name in names("model/visits"))} - UNSEARCHED
 
 
-@pytest.mark.parametrize("model", names("search"))
+@pytest.mark.parametrize("model", SEARCHED)
 def test_a_model_takes_every_end_of_its_space(model: str) -> None:
     """The lowest and the highest settings, each end beside the usual others, and ends of all kinds together."""
     space, config = searched(model)
@@ -143,10 +147,11 @@ def test_a_model_takes_every_end_of_its_space(model: str) -> None:
         trials.append({n: d.ends[rng.integers(len(d.ends))] for n, d in space.items()})
     for values in trials:
         node = changed(config, values)["model"]
-        build(node, "model", late=True)(schema=SCHEMA, seed=0)
+        more = {"visit_schema": visit_schema(6)} if model.startswith("visits/") else {}
+        build(node, "model", late=True)(schema=SCHEMA, seed=0, **more)
 
 
-@pytest.mark.parametrize("model", names("search"))
+@pytest.mark.parametrize("model", SEARCHED)
 def test_a_space_composes_as_under_hydra(model: str) -> None:
     ours = compose("search", {"model": model}, {})
     assert ours == OmegaConf.to_container(hydra_compose("search", [f"model={model}"]), resolve=True)

@@ -81,10 +81,31 @@ def test_a_calendar_has_the_laws_of_the_training_visits() -> None:
         torch.testing.assert_close(drawn.quantile(torch.tensor([0.1, 0.5, 0.9]).double()), told, rtol=0.15, atol=2.0)
     assert all(size > 3 for number, size in enumerate(sizes) if number in (GAP, STAY, DIES, MEASURED))
     firsts = np.full(400, 15_000 * DAY)
-    born = calendar.births(static, firsts, rng())
+    born = calendar.births(static, firsts, firsts, rng())
     age = 20 + 70 * static[:, -1].numpy()
     np.testing.assert_allclose((firsts - born) / DAY / 365.25, age, atol=0.1)
     assert not (born % DAY).any()
+
+
+def test_a_row_may_say_the_age_at_the_last_visit() -> None:
+    static, visits = simulated(400, codes=CODES, mean_visits=6.0)
+    years = 12.0 * visits.number / visits.per_patient.max()  # between visits, so that the first says little of the last
+    firsts = visits.starts[visits.offsets[:-1]]
+    visits = dataclasses.replace(visits, starts=firsts[visits.patient] + (years * 365.25).astype(np.int64) * DAY)
+    lasts, age = visits.starts[visits.offsets[1:] - 1], 30 + 60 * static[:, -1].numpy().astype(float)
+    born = (lasts - (age * 365.25 * DAY).astype(np.int64)) // DAY * DAY
+    static[:, -1] = torch.from_numpy((age - 20) / 70)
+    visits = dataclasses.replace(visits, ends=visits.starts, born=born, died=np.full(400, UNKNOWN))
+    calendar = learned(static, visits)
+    assert int(calendar.age) == 1  # behind the only number, as an age at the first visit
+    np.testing.assert_allclose((calendar.births(static, firsts, lasts, rng()) - born) / DAY, 0.0, atol=40)
+    model = Markov(schema=SCHEMA, visit_schema=visit_schema(CODES), seed=0)
+    model.observe(static, visits)
+    rows, drawn = model.sample(500, rng())
+    some = np.flatnonzero(drawn.per_patient > 0)
+    at_last = (drawn.starts[drawn.offsets[1:][some] - 1] - drawn.born[some]) / DAY / 365.25
+    np.testing.assert_allclose(at_last, 20 + 70 * rows[some, -1].numpy(), atol=0.2)
+    assert (drawn.born[drawn.patient] <= drawn.starts).all()
 
 
 def test_nothing_is_told_of_fewer_than_ten() -> None:
@@ -94,7 +115,7 @@ def test_nothing_is_told_of_fewer_than_ten() -> None:
     died[some], born[some] = visits.died[some], visits.born[some]
     calendar = learned(static, dataclasses.replace(visits, died=died, born=born))
     assert calendar.died == 0
-    assert (calendar.births(static, np.zeros(60, np.int64), rng()) == UNKNOWN).all()
+    assert (calendar.births(static, np.zeros(60, np.int64), np.zeros(60, np.int64), rng()) == UNKNOWN).all()
 
 
 def test_dates_keep_the_resolution_of_the_training_dates() -> None:

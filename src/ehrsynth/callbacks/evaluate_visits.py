@@ -39,7 +39,7 @@ class EvaluateVisits(ScoreCheckpoints):
     @override
     def drawn(self, trainer: pl.Trainer, model: pl.LightningModule, epoch: int) -> Patients | None:
         assert isinstance(model, VisitModel)
-        return drawn_patients(model, self.rows, self.seed) if trainer.is_global_zero else None
+        return Patients.joined(drawn_patients(model, self.rows, self.seed)) if trainer.is_global_zero else None
 
     @override
     def scores(self, drawn: Patients) -> list[Score]:

@@ -35,7 +35,8 @@ def task(config: Mapping[str, Any]) -> None:
     table.caption = "on validation patients; the best of many trials looks better than it is, so read its report"
     out.print(table)
     for folder in found.runs:
-        say(f"winner's report  {folder.html}", f"synthetic data   {folder.synthetic}")
+        drawn = folder.synthetic_visits if folder.visits.is_file() else folder.synthetic
+        say(f"winner's report  {folder.html}", f"synthetic data   {drawn}")
     say(f"search page      {found.page}")
 
 

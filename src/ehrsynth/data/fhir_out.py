@@ -9,7 +9,7 @@ patients carries the tag ``HTEST``, test health data. Times are told to the seco
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ehrsynth.data.trajectories_out import Integers, Shard, new_folder, require_fit, shards
+from ehrsynth.data.trajectories_out import Integers, Portion, Shard, new_folder, shards
 from ehrsynth.visits import UNKNOWN, Visits, VisitSchema
 
 SYSTEM = "urn:ehrsynth:codes"
@@ -51,14 +51,18 @@ def write_fhir(
         OptionError: the folder is there already.
         TableError: visits and static rows do not fit.
     """
-    require_fit(visits, schema, static, "FHIR")
+    return stream_fhir([(visits, static)], schema, folder, synthetic=synthetic)
+
+
+def stream_fhir(portions: Iterable[Portion], schema: VisitSchema, folder: Path, *, synthetic: bool = True) -> Path:
+    """Write the files of patients who come some at a time; see ``write_fhir``."""
     meta = {"meta": {"tag": [TEST_DATA]}} if synthetic else {}
     with new_folder(folder) as aside, ExitStack() as open_files:
         files = {
             name: open_files.enter_context((aside / f"{name}.ndjson").open("w", encoding="utf-8")) for name in TYPES
         }
         numbers = {name: count(1) for name in TYPES}
-        for shard in shards(visits, schema, static):
+        for shard in shards(portions, schema, "FHIR"):
             for resource in _resources(shard):
                 name = resource["resourceType"]
                 line = {"resourceType": name, "id": str(next(numbers[name])), **meta, **resource}

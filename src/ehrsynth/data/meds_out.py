@@ -10,7 +10,7 @@ vocabulary maps them again. A stay is an admission and a discharge, another visi
 a stay is dated at its discharge, as conversions of MIMIC date diagnoses.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -25,7 +25,7 @@ from pyarrow import parquet
 from ehrsynth.data.sources.meds.source import CODES_FILE, DATASET_FILE, SHARDS, SPLITS_FILE
 from ehrsynth.data.sources.meds.standard import validated
 from ehrsynth.data.split import MEDS
-from ehrsynth.data.trajectories_out import PATIENTS, Integers, Shard, new_folder, require_fit, shards
+from ehrsynth.data.trajectories_out import PATIENTS, Integers, Portion, Shard, new_folder, shards
 from ehrsynth.data.vocabulary.base import OWN
 from ehrsynth.errors import TableError
 from ehrsynth.files import write_json
@@ -65,15 +65,20 @@ def write_meds(
         OptionError: the folder is there already.
         TableError: visits and static rows do not fit, or a file is not as ``meds`` asks, where that is installed.
     """
-    n = len(visits)
-    require_fit(visits, schema, static, "MEDS")
-    if parts is not None and len(parts) != n:
-        raise TableError(f"MEDS: {n:,} patients beside the parts of {len(parts):,}")
+    if parts is not None and len(parts) != len(visits):
+        raise TableError(f"MEDS: {len(visits):,} patients beside the parts of {len(parts):,}")
+    return stream_meds([(visits, static)], schema, folder, parts=parts)
+
+
+def stream_meds(
+    portions: Iterable[Portion], schema: VisitSchema, folder: Path, *, parts: Sequence[str] | None = None
+) -> Path:
+    """Write a MEDS dataset of patients who come some at a time; see ``write_meds``."""
     with new_folder(folder) as aside:
         (aside / SHARDS).mkdir()
         (aside / CODES_FILE).parent.mkdir()
         words = _Words(schema)
-        for number, shard in enumerate(shards(visits, schema, static, PATIENTS)):
+        for number, shard in enumerate(shards(portions, schema, "MEDS", PATIENTS)):
             rows = _Rows.of(shard, words)
             rows.say_once(shard.static)
             parquet.write_table(rows.table(), aside / SHARDS / f"{number}.parquet")
@@ -82,7 +87,7 @@ def write_meds(
         write_json(aside / DATASET_FILE, {"dataset_name": "trajectories of ehrsynth", **about})
         if parts is not None:
             names = {ours: theirs for theirs, ours in MEDS.items()}
-            split = {"subject_id": np.arange(1, n + 1), "split": [names[part] for part in parts]}
+            split = {"subject_id": np.arange(1, len(parts) + 1), "split": [names[part] for part in parts]}
             parquet.write_table(pa.table(split), aside / SPLITS_FILE)
         if find_spec("meds") is not None:
             for path, kind in _kinds(aside):

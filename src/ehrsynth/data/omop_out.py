@@ -11,14 +11,16 @@ No code has a standard concept: these are names of columns, whose concept is 0. 
 concept of the vocabulary ``EHRSYNTH``, numbered above two billion, where the CDM leaves room for one's own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ehrsynth.chunks import write_chunks
+from ehrsynth.chunks import chunk_writer, write_table
 from ehrsynth.data.omop_concepts import Concepts, dates
 from ehrsynth.data.omop_people import (
     CODED,
@@ -32,7 +34,7 @@ from ehrsynth.data.omop_people import (
     person,
     visit_occurrence,
 )
-from ehrsynth.data.trajectories_out import Shard, new_folder, require_fit, shards
+from ehrsynth.data.trajectories_out import Portion, Shard, new_folder, shards
 from ehrsynth.data.vocabulary.base import OWN
 from ehrsynth.visits import Visits, VisitSchema
 
@@ -68,7 +70,23 @@ def write_omop(
         OptionError: the folder is there already.
         TableError: visits and static rows do not fit.
     """
-    require_fit(visits, schema, static, "OMOP")
+    stream_omop([(visits, static)], schema, folder, suffix=suffix, synthetic=synthetic)
+    return folder
+
+
+def stream_omop(
+    portions: Iterable[Portion],
+    schema: VisitSchema,
+    folder: Path,
+    *,
+    suffix: str = ".parquet",
+    synthetic: bool = True,
+) -> dict[str, int]:
+    """Write the tables of patients who come some at a time; see ``write_omop``.
+
+    Returns:
+        How many events of each table have a source value alone, and the concept 0.
+    """
     concepts = Concepts(schema)
     by_name: Mapping[str, Callable[[Shard, Concepts], pd.DataFrame]] = {
         "person": person,
@@ -80,13 +98,24 @@ def write_omop(
         "measurement": measurement,
         "observation": observation,
     }
+    bare: Counter[str] = Counter()
+    rows: Counter[str] = Counter()
+    latest = 0
     with new_folder(folder) as aside:
-        for name, make in by_name.items():
-            made = (make(shard, concepts) for shard in shards(visits, schema, static))
-            write_chunks(aside / f"{name}{suffix}", _numbered(name, made))
-        write_chunks(aside / f"concept{suffix}", [_typed(concepts.table())])
-        write_chunks(aside / f"cdm_source{suffix}", [_typed(_cdm_source(visits, synthetic=synthetic))])
-    return folder
+        with ExitStack() as open_files:
+            add = {name: open_files.enter_context(chunk_writer(aside / f"{name}{suffix}")) for name in by_name}
+            for shard in shards(portions, schema, "OMOP"):
+                for name, make in by_name.items():
+                    made = _typed(make(shard, concepts))
+                    if name in NUMBERED:
+                        made.insert(0, f"{name}_id", rows[name] + 1 + np.arange(len(made)))
+                    rows[name] += len(made)
+                    add[name](made)
+                bare.update(without_standard_concept(shard.visits, schema))
+                latest = max(latest, int(shard.visits.starts.max(initial=0)))
+        write_table(aside / f"concept{suffix}", _typed(concepts.table()))
+        write_table(aside / f"cdm_source{suffix}", _typed(_cdm_source(latest, synthetic=synthetic)))
+    return dict(bare)
 
 
 def without_standard_concept(visits: Visits, schema: VisitSchema) -> dict[str, int]:
@@ -96,8 +125,8 @@ def without_standard_concept(visits: Visits, schema: VisitSchema) -> dict[str, i
     return {**counts, "measurement": len(visits.values)}
 
 
-def _cdm_source(visits: Visits, *, synthetic: bool) -> pd.DataFrame:
-    latest = dates(np.array([visits.starts.max() if visits.count else 0]))  # of the data: the same data, the same bytes
+def _cdm_source(last: int, *, synthetic: bool) -> pd.DataFrame:
+    latest = dates(np.array([last]))  # of the data: the same data, the same bytes
     what = "Synthetic patients" if synthetic else "Patients"
     drawn = "Synthetic: drawn from a model, no records of care." if synthetic else "Written from a trajectories folder."
     return pd.DataFrame(
@@ -114,16 +143,6 @@ def _cdm_source(visits: Visits, *, synthetic: bool) -> pd.DataFrame:
             "vocabulary_version": f"{OWN} {version('ehrsynth')}",
         }
     )
-
-
-def _numbered(name: str, chunks: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    """Yield the chunks of a table, in the types of all of them, with the number of each row if the table has one."""
-    first = 1
-    for chunk in map(_typed, chunks):
-        if name in NUMBERED:
-            chunk.insert(0, f"{name}_id", first + np.arange(len(chunk)))
-            first += len(chunk)
-        yield chunk
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

@@ -32,7 +32,7 @@ def person(shard: Shard, concepts: Concepts) -> pd.DataFrame:
     born = pd.Series(visits.born.astype("datetime64[us]"))
     sex, race, ethnicity = (_words(shard, name) for name in ("sex", "race", "ethnicity"))
     group = race.str.lower()
-    is_hispanic = (group == "hispanic") | ethnicity.str.lower().str.startswith("hispanic", na=False)
+    is_hispanic = (group == "hispanic").fillna(False) | ethnicity.str.lower().str.startswith("hispanic", na=False)
     return pd.DataFrame(
         {
             "person_id": shard.people,

@@ -4,6 +4,8 @@ A row holds what is said of the patient once, how many visits there are, which c
 value of each measurement.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,10 +27,11 @@ class RowView:
     Args:
         static: the columns of what is said once.
         visit_schema: what visits are made of.
-        train: visits of the training patients, who say how many visits there may be.
+        most: visits of a patient, at the end of the scale of how many there are.
+        more: further columns, of a view that can say more.
     """
 
-    def __init__(self, static: Schema, visit_schema: VisitSchema, train: Visits) -> None:
+    def __init__(self, static: Schema, visit_schema: VisitSchema, most: float, more: Sequence[Column] = ()) -> None:
         self.static, self.visit_schema = Layout.of(static), visit_schema
         taken = set(static.names)
         codes = [Column(code.name, "binary", domain=code.domain, label=code.label) for code in visit_schema.codes]
@@ -44,10 +47,11 @@ class RowView:
             )
             for measurement in visit_schema.measurements
         ]
-        most = float(max(train.per_patient, default=1))
-        count = Column(COUNT, "count", bounds=(0.0, most), domain="utilisation", label="Number of visits", decimals=0)
+        count = Column(
+            COUNT, "count", bounds=(0.0, float(most)), domain="utilisation", label="Number of visits", decimals=0
+        )
         counted = [] if COUNT in taken else [count]
-        self.schema = Schema((*static.columns, *counted, *codes, *numbers))
+        self.schema = Schema((*static.columns, *counted, *codes, *numbers, *more))
         self.layout = Layout.of(self.schema)
 
     def rows(self, static: Records, visits: Visits) -> Records:
@@ -58,12 +62,15 @@ class RowView:
             visits: theirs.
         """
         parts = []
-        for start in range(0, len(visits), BLOCK):
-            some = np.arange(start, min(start + BLOCK, len(visits)))
-            parts.append(self._rows(static[torch.from_numpy(some)], visits.of_patients(some)))
+        for begin in range(0, len(visits), BLOCK):
+            some = np.arange(begin, min(begin + BLOCK, len(visits)))
+            x = self._cells(static[torch.from_numpy(some)], visits.of_patients(some))
+            start = self.layout.values.start
+            parts.append(Records(self.layout, pack(x[:, :start].to(torch.uint8)), x[:, start:].clone()))
         return Records.joined(parts)
 
-    def _rows(self, static: Records, visits: Visits) -> Records:
+    def _cells(self, static: Records, visits: Visits) -> Tensor:
+        """Return all cells [n, p] of some patients."""
         n, places = len(visits), self.layout.places
         x = torch.zeros(n, self.layout.width)
         told = static.dense()
@@ -76,8 +83,7 @@ class RowView:
         latest = self._latest(visits)
         for place, measurement in enumerate(self.visit_schema.measurements):
             self._put(x, measurement.name, latest[:, place])
-        start = self.layout.values.start
-        return Records(self.layout, pack(x[:, :start].to(torch.uint8)), x[:, start:])
+        return x
 
     def _put(self, x: Tensor, name: str, numbers: NDArray[np.float64]) -> None:
         """Write the cells of a number into rows [n, p], and where it may be missing whether it is."""

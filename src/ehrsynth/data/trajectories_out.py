@@ -1,7 +1,7 @@
 """What all forms share in which patients through time are handed out: a new folder, and some patients at a time."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,7 @@ from ehrsynth.visits import UNKNOWN, Visits, VisitSchema
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 PATIENTS = 20_000  # at a time
+Portion = tuple[Visits, pd.DataFrame]  # some patients: their visits, and what is said of each once
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +83,28 @@ class Shard:
         return np.where(times > last[visits.patient], visits.starts, times)
 
 
-def shards(visits: Visits, schema: VisitSchema, static: pd.DataFrame, size: int = PATIENTS) -> Iterator[Shard]:
-    """Yield patients some at a time; one empty shard where there is nobody."""
-    told, first_visit = static.drop(columns=SUBJECT, errors="ignore"), 1
-    for start in range(0, max(len(visits), 1), size):
-        rows = np.arange(start, min(start + size, len(visits)))
-        mine = told.iloc[rows].reset_index(drop=True)
-        shard = Shard(visits.of_patients(rows), schema, mine, 1 + start, first_visit)
-        first_visit += shard.visits.count
-        yield shard
+def shards(portions: Iterable[Portion], schema: VisitSchema, what: str, size: int = PATIENTS) -> Iterator[Shard]:
+    """Yield patients some at a time; one empty shard where there is nobody.
+
+    Args:
+        portions: patients, asked for one portion after another; a column ``subject_id`` is left out.
+        schema: what their visits are made of.
+        what: the form that they are written in, for messages.
+        size: patients of a shard at most.
+
+    Raises:
+        TableError: visits and static rows do not fit.
+    """
+    first = first_visit = 1
+    for visits, static in portions:
+        require_fit(visits, schema, static, what)
+        told = static.drop(columns=SUBJECT, errors="ignore")
+        for start in range(0, max(len(visits), 1), size):
+            rows = np.arange(start, min(start + size, len(visits)))
+            mine = told.iloc[rows].reset_index(drop=True)
+            shard = Shard(visits.of_patients(rows), schema, mine, first, first_visit)
+            first, first_visit = first + len(rows), first_visit + shard.visits.count
+            yield shard
 
 
 def require_fit(visits: Visits, schema: VisitSchema, static: pd.DataFrame, what: str) -> None:

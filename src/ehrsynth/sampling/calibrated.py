@@ -6,17 +6,17 @@ What is kept is as the model drew it: no record is altered, and none is there tw
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, tee
 from math import ceil, nan
 from typing import Any
 
 import numpy as np
 import torch
 
-from ehrsynth.chunks import windows
+from ehrsynth.chunks import ROWS, windows
 from ehrsynth.errors import OptionError
 from ehrsynth.layout import Records
-from ehrsynth.sampling.features import Floats, Sparse
+from ehrsynth.sampling.features import Floats, Indices, Sparse
 from ehrsynth.sampling.targets import Targets
 from ehrsynth.sampling.tilting import effective_share, inclusion, taken, tilt
 from ehrsynth.schema import in_words
@@ -36,6 +36,7 @@ class Calibration:
     Attributes:
         targets: counts of training rows.
         pool: records drawn for each that is kept.
+        held: records that are kept at a time, at most.
         required: whether it is an error if the model is too far from the targets; else its records come as it draws
             them, and ``refused`` says why.
         effective: effective sample size of the records drawn, if they are weighted so that they have all shares, as a
@@ -47,6 +48,7 @@ class Calibration:
 
     targets: Targets
     pool: float = POOL
+    held: int = ROWS
     required: bool = True
     effective: float = nan
     refused: str | None = None
@@ -55,8 +57,7 @@ class Calibration:
 
     def drawn(self, n: int) -> int:
         """Return how many records to draw for ``n``."""
-        parts = self._windows(n)
-        return (len(parts) - 1) * self._pool(parts[0]) + self._pool(parts[-1])
+        return sum(self.pools(n))
 
     def kept(self, batches: Iterable[Records], n: int, seed: int) -> Iterator[Records]:
         """Yield ``n`` of the ``drawn(n)`` records of some batches, in their order.
@@ -69,25 +70,41 @@ class Calibration:
         Raises:
             OptionError: this is ``required``, and the first of the records are worth too little.
         """
+        pools, looked_at = tee(Records.even(batches, self.pools(n)[0]))
+        for rows, pool in zip(self.chosen(looked_at, n, seed), pools, strict=False):
+            yield pool[torch.from_numpy(rows)]
+
+    def pools(self, n: int) -> list[int]:
+        """Return the sizes of the pools that the records drawn for ``n`` are taken from."""
+        return [self._pool(part) for part in self._windows(n)]
+
+    def chosen(self, pools: Iterable[Records], n: int, seed: int) -> Iterator[Indices]:
+        """Yield which records of each pool are kept, in their order; see ``kept``.
+
+        Args:
+            pools: the records as they are looked at, in pools of the sizes that ``pools(n)`` says.
+            n: to keep.
+            seed: of who is kept.
+        """
         shares, parts, rng = self.targets.shares, self._windows(n), numpy_rng(seed, "calibrated")
         drawn, had, have = 0, np.zeros(len(shares)), np.zeros(len(shares))
-        pools = Records.even(batches, self._pool(parts[0]))
-        for size, pool in zip(parts, pools, strict=True):
+        rest = iter(pools)
+        for size, pool in zip(parts, rest, strict=False):
             features = self.targets.features.of(pool)
             drawn, had = drawn + len(pool), had + features.sum(0)
             self.before = had / drawn - shares
             if drawn == len(pool) and not self._worth_it(features):
-                yield from _first(chain([pool], pools), n)
+                yield from _first(chain([pool], rest), n)
                 return
             theta = tilt(features, shares, self.targets.rows, len(pool) / size)
             rows = taken(inclusion(features @ theta, size), rng)
             have += features[rows].sum(0)
-            yield pool[torch.from_numpy(rows)]
+            yield rows
         self.after = have / n - shares
 
     def _windows(self, n: int) -> list[int]:
         """Return how many records to keep at a time, so that a million need little memory."""
-        return windows(n, self.targets.features.states.layout.width)
+        return windows(n, self.targets.features.states.layout.width, self.held)
 
     def _pool(self, n: int) -> int:
         return max(ceil(self.pool * n), PER_TARGET * len(self.targets))
@@ -149,9 +166,9 @@ class Calibration:
         }
 
 
-def _first(parts: Iterable[Records], n: int) -> Iterator[Records]:
-    for part in parts:
-        yield part[:n]
-        n -= min(n, len(part))
+def _first(pools: Iterable[Records], n: int) -> Iterator[Indices]:
+    for pool in pools:
+        yield np.arange(min(n, len(pool)))
+        n -= min(n, len(pool))
         if not n:
             return

@@ -1,6 +1,6 @@
-"""From a trained model of visits to synthetic patients."""
+"""From a trained model of visits to synthetic patients, some at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from ehrsynth.models.visits.base import VisitModel, sampled
 from ehrsynth.sampling.acceptance import Acceptance
 from ehrsynth.sampling.in_time import InTime
 from ehrsynth.seeding import derive
-from ehrsynth.visits import Visits
+from ehrsynth.visits import Integers, Visits
 
 RAREST = 200  # patients drawn for each that is wanted before a condition counts as too rare
 TRIED = 4096  # drawn before that is judged
@@ -32,6 +32,31 @@ class Patients(NamedTuple):
     static: Records
     visits: Visits
 
+    def of(self, rows: Integers) -> "Patients":
+        """Return some of them, in the order of ``rows``."""
+        return Patients(self.static[torch.from_numpy(rows)], self.visits.of_patients(rows))
+
+    @classmethod
+    def joined(cls, parts: Iterable["Patients"]) -> "Patients":
+        """Return the patients of one or more batches, one after the other."""
+        static, visits = zip(*parts, strict=True)
+        return cls(Records.joined(static), Visits.joined(visits))
+
+    @classmethod
+    def pooled(cls, parts: Iterable["Patients"], sizes: Iterable[int]) -> Iterator["Patients"]:
+        """Yield as many patients as each of the sizes says, as long as there are some; the last may be fewer."""
+        rest = iter(parts)
+        waiting: list[Patients] = []
+        for size in sizes:
+            while sum(len(part.visits) for part in waiting) < size and (part := next(rest, None)) is not None:
+                waiting.append(part)
+            if not waiting:
+                return
+            pool = cls.joined(waiting)
+            rows = np.arange(len(pool.visits))
+            waiting = [pool.of(rows[size:])] if len(rows) > size else []
+            yield pool.of(rows[:size])
+
 
 def drawn_patients(
     model: VisitModel,
@@ -39,8 +64,8 @@ def drawn_patients(
     seed: int,
     static: Tensor | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Patients:
-    """Draw patients.
+) -> Iterator[Patients]:
+    """Draw patients, and yield them as they come.
 
     Args:
         model: a trained model.
@@ -52,8 +77,8 @@ def drawn_patients(
     Raises:
         OptionError: ``n`` is not positive, or not as many rows are given.
     """
-    rows, visits = zip(*sampled(model, n, seed, static, progress=progress), strict=True)
-    return Patients(Records.of_dense(model.layout, torch.cat(rows)).with_gaps(), Visits.joined(visits))
+    for rows, visits in sampled(model, n, seed, static, progress=progress):
+        yield Patients(Records.of_dense(model.layout, rows), visits)
 
 
 def accepted_patients(
@@ -67,7 +92,7 @@ def accepted_patients(
     rules: RulesOverTime | None = None,
     policy: Policy = "keep",
     progress: Callable[[int], None] | None = None,
-) -> Patients:
+) -> Iterator[Patients]:
     """Draw patients until enough have what is asked of their visits and keep the rules; see ``drawn_patients``.
 
     Args:
@@ -84,7 +109,6 @@ def accepted_patients(
     Raises:
         OptionError: fewer than one of ``RAREST`` patients drawn may be handed over.
     """
-    parts: list[tuple[Tensor, Visits]] = []
     done = batch = 0
     enforced = rules is not None and policy != "keep"
     while done < n:
@@ -114,10 +138,7 @@ def accepted_patients(
                 kept &= ~broken
         chosen = np.flatnonzero(kept)[: n - done]
         done += len(chosen)
-        parts.append((drawn[torch.from_numpy(chosen)], visits.of_patients(chosen)))
         if progress is not None:
             progress(done)
-    return Patients(
-        Records.of_dense(model.layout, torch.cat([row for row, _ in parts])).with_gaps(),
-        Visits.joined(visits for _, visits in parts),
-    )
+        if len(chosen):
+            yield Patients(Records.of_dense(model.layout, drawn), visits).of(chosen)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+from ehrsynth.chunks import ROWS
 from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.training_rows import TrainingRows
 from ehrsynth.errors import OptionError, expect
@@ -11,7 +12,8 @@ from ehrsynth.ledger import LEDGER
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.sampling.calibrated import POOL, Calibration
 from ehrsynth.sampling.targets import Targets
-from ehrsynth.study.loaded_run import Loaded
+from ehrsynth.schema import Schema
+from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.watch import Watch
 
 
@@ -39,52 +41,62 @@ def pool_of(pool: object, usual: float) -> float:
 
 
 def calibration_asked(
-    loaded: Loaded, calibrate: bool | None, pool: float | None, others: Mapping[str, object], watch: Watch
+    folder: RunFolder,
+    schema: Schema,
+    calibrate: bool | None,
+    pool: float | None,
+    others: Mapping[str, object],
+    watch: Watch,
+    *,
+    usual: bool = False,
+    as_trained: bool = True,
+    held: int = ROWS,
 ) -> Calibration | None:
     """Return what the records of ``generate`` are calibrated to; None if they are not.
 
     Args:
-        loaded: the run.
-        calibrate: None leaves it to the class of the model.
+        folder: of the run.
+        schema: of the records as they are looked at.
+        calibrate: None leaves it to ``usual``.
         pool: records drawn for each that is kept; None for the usual number.
         others: options that say what records are to be, by name.
         watch: is told why a model is not calibrated that is by default.
+        usual: whether the class of the model is calibrated unless told otherwise.
+        as_trained: whether the model was trained to have the shares of the training rows.
+        held: records that are kept at a time, at most.
 
     Raises:
         OptionError: an option is none that could work, or the run cannot be calibrated, or not beside the others.
     """
     expect(calibrate is None or isinstance(calibrate, bool), "calibrate", calibrate, "true or false")
     pool_size = pool_of(pool, POOL)
-    if not (loaded.model.calibrated if calibrate is None else calibrate):
+    if not (usual if calibrate is None else calibrate):
         if pool is not None:
             raise OptionError(
                 f"pool={pool}: of the records that are drawn for one that is kept; calibrate=true or exact=true"
             )
         return None
-    why = _prevented(loaded, calibrate, others)
+    why = _prevented(folder, as_trained or calibrate is not None, others)
     if why is None:
-        loaded.folder.require(loaded.folder.targets)
-        targets = Targets.load(loaded.folder.targets, loaded.model.schema)
-        return Calibration(targets, pool_size, required=bool(calibrate))
+        folder.require(folder.targets)
+        return Calibration(Targets.load(folder.targets, schema), pool_size, held, required=bool(calibrate))
     if calibrate:
         raise OptionError(f"calibrate=true: {why}")
     watch.say(f"calibrate: off, {why}")
     return None
 
 
-def _prevented(loaded: Loaded, calibrate: bool | None, others: Mapping[str, object]) -> str | None:
+def _prevented(folder: RunFolder, as_trained: bool, others: Mapping[str, object]) -> str | None:
     """Return why records cannot be calibrated."""
     given = [name for name, value in others.items() if value]
     if given:
         return f"for its shares are those of all training rows, and {given[0]} asks for others; leave out one"
-    if calibrate is None and not judged_calibrated(loaded.model, loaded.seen):
+    if not as_trained:
         return "for rows.oversample or rows.reweight gave the model other shares; calibrate=true takes them back"
-    if LEDGER in loaded.folder.facts():
-        return f"for {loaded.folder.path} is private, and calibration would take shares of training rows without noise"
-    if loaded.folder.sites.is_file():
-        return f"for the sites that trained {loaded.folder.path} have told no shares of their rows"
-    if not loaded.folder.targets.is_file():
-        return (
-            f"for {loaded.folder.path} has no {loaded.folder.targets.name}, by the version that trained it; train again"
-        )
+    if LEDGER in folder.facts():
+        return f"for {folder.path} is private, and calibration would take shares of training rows without noise"
+    if folder.sites.is_file():
+        return f"for the sites that trained {folder.path} have told no shares of their rows"
+    if not folder.targets.is_file():
+        return f"for {folder.path} has no {folder.targets.name}, by the version that trained it; train again"
     return None

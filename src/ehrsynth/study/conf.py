@@ -203,6 +203,8 @@ def _file(group: str, option: Choice) -> Path:
 
 
 def _stem(choice: Choice | list[str]) -> str:
+    if isinstance(choice, str) and not choice.endswith(".yaml"):
+        return choice
     return "own" if isinstance(choice, Mapping) else Path(str(choice)).name.removesuffix(".yaml")
 
 

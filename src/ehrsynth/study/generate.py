@@ -33,7 +33,7 @@ from ehrsynth.study.asked import (
     training_shares,
 )
 from ehrsynth.study.blend import cohort_of, interleaved, outside
-from ehrsynth.study.calibration import calibration_asked
+from ehrsynth.study.calibration import calibration_asked, judged_calibrated
 from ehrsynth.study.chain import Input, append, log_beside
 from ehrsynth.study.continue_visits import WrittenContinuations, continue_visits
 from ehrsynth.study.describe import describe, described_in
@@ -100,8 +100,9 @@ def generate(
     run, see ``verify``.
 
     Of a run over patients through time ``out`` is a folder in ``out_format``; without one their rows and visits are
-    returned. What can be asked of them is ``condition``, of what is said of a patient once and of their visits, and
-    ``policy``, of rules over time. ``prefixes`` asks for what may follow the first visits of real patients.
+    returned. What can be asked of them is ``condition``, of what is said of a patient once and of their visits,
+    ``calibrate`` with ``pool``, and ``policy``, of rules over time. ``prefixes`` asks for what may follow the first
+    visits of real patients.
 
     Args:
         run: the run, or its folder.
@@ -117,7 +118,8 @@ def generate(
             and the first of each level kept.
         guidance: of a diffusion model that was told labels: how much more than the calibrated 0 to heed them.
         calibrate: draw more records, and keep those that together have the shares of the training rows: of codes and
-            levels, pairs of them, numbers of codes, latent classes. None leaves it to the model, most of which do not.
+            levels, pairs of them, numbers of codes, latent classes, and through time what visits say. None leaves it to
+            the model, most of which do not.
         pool: records that are drawn for each that is kept; 1.5 by default to calibrate, 4 for ``exact``.
         exact: draw more records under the condition, and keep those that the model finds likely without being told it.
         policy: of records that break the rules of the run's data: they are kept, others drawn for them (``reject``), or
@@ -152,18 +154,20 @@ def generate(
     if isinstance(run, RunFolder | str | Path) and (through_time := _of_visits(run)) is not None:
         of_rows = {
             **{"conditions": conditions, "balance": balance, "boost": boost, "post_selection": post_selection},
-            **{"guidance": guidance, "calibrate": calibrate, "pool": pool, "exact": exact, "merge": merge, "mix": mix},
-            **{"reintroduce": reintroduce or None},
+            **{"guidance": guidance, "exact": exact, "merge": merge, "mix": mix, "reintroduce": reintroduce or None},
         }
         for name, value in of_rows.items():
             if value:
                 raise OptionError(f"{name}: of rows alone so far; {through_time.shown} draws patients through time")
         if prefixes is not None:
-            for name, given in {"n": n, "condition": condition, "constraints.policy": policy != "keep"}.items():
+            also = {"n": n, "condition": condition, "calibrate": calibrate, "pool": pool}
+            for name, given in {**also, "constraints.policy": policy != "keep"}.items():
                 if given:
                     raise OptionError(f"{name}: continue={prefixes} says whose records are to go on; leave it out")
             return continue_visits(through_time, prefixes, after, draws, out, seed, device, model_class, watch)
-        return generate_visits(through_time, n, out, seed, condition, policy, device, model_class, watch, out_format)
+        return generate_visits(
+            through_time, n, out, seed, condition, calibrate, pool, policy, device, model_class, watch, out_format
+        )
     if prefixes is not None:
         raise OptionError(f"continue={prefixes}: of patients through time alone; the run draws rows")
     expect(out_format == "meds", "out_format", out_format, "none, for a run of rows: a table is told by out=FILE.csv")
@@ -191,7 +195,14 @@ def generate(
     }
     weighing = weighing_asked(loaded, exact, pool, condition, {**beside, "calibrate": calibrate})
     calibration = calibration_asked(
-        loaded, calibrate, None if weighing else pool, {"condition": condition, **beside}, watch
+        folder,
+        schema,
+        calibrate,
+        None if weighing else pool,
+        {"condition": condition, **beside},
+        watch,
+        usual=model.calibrated,
+        as_trained=judged_calibrated(model, loaded.seen),
     )
     condition = {str(name): value for name, value in (condition or {}).items()}
     shares = Shares(balance, {str(name): {str(k): by for k, by in of.items()} for name, of in (boost or {}).items()})

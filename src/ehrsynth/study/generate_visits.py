@@ -1,6 +1,7 @@
 """``generate`` of a run over patients through time: dated visits instead of a table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,17 +11,20 @@ import torch
 from ehrsynth.constraints.over_time import RulesOverTime, load_over_time
 from ehrsynth.constraints.policy import Policy
 from ehrsynth.data.encoding import Encoder
+from ehrsynth.data.trajectories_out import PATIENTS, Portion
 from ehrsynth.errors import OptionError
 from ehrsynth.files import sha256, write_json
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.visits.base import VisitModel, load_visit_model
 from ehrsynth.sampling.acceptance import Acceptance
+from ehrsynth.sampling.course import CourseView, calibrated_patients
 from ehrsynth.sampling.in_time import InTime, in_time, is_in_time
-from ehrsynth.sampling.patients import accepted_patients, drawn_patients
+from ehrsynth.sampling.patients import Patients, accepted_patients, drawn_patients
 from ehrsynth.sampling.wanted import conditions, wanted
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
 from ehrsynth.study.asked import as_plain
+from ehrsynth.study.calibration import calibration_asked
 from ehrsynth.study.chain import Input, append, log_beside
 from ehrsynth.study.describe import describe
 from ehrsynth.study.loaded_run import model_class_of, torch_device
@@ -62,6 +66,8 @@ def generate_visits(
     out: str | Path | None,
     seed: int,
     condition: Mapping[str, object] | None,
+    calibrate: bool | None,
+    pool: float | None,
     policy: Policy,
     device: str,
     model_class: type | str | None,
@@ -77,6 +83,9 @@ def generate_visits(
         seed: of the draws.
         condition: what all patients must have: of what is said of them once, or of their visits, see
             ``sampling.in_time``.
+        calibrate: draw more patients, and keep those that together have the shares of the training patients, see
+            ``sampling.course``.
+        pool: patients that are drawn for each that is kept.
         policy: of patients who break the rules over time of the run's data, see ``sampling.accepted_patients``.
         device: ``auto``, ``cpu``, ``cuda``.
         model_class: of the run, if it is not one of this package.
@@ -98,37 +107,65 @@ def generate_visits(
     acceptance = Acceptance(
         {**dict.fromkeys(once, "exact"), **dict.fromkeys(over_time.asked if over_time else (), "rejection")}
     )
+    view = CourseView(model.schema, model.visit_schema, float(model.calendar.most))
+    calibration = calibration_asked(
+        folder, view.schema, calibrate, pool, {"condition": condition}, watch, held=PATIENTS
+    )
+    count = n if calibration is None else calibration.drawn(n)
     with watch.bar("generating", n) as advance:
+
+        def progress(done: int) -> None:
+            advance(done * n // count, None)
+
         if over_time is None and rules is None:
             static = None if given is None else _given(model, given, n, seed)
-            drawn = drawn_patients(model, n, seed, static, progress=lambda done: advance(done, None))
+            batches = drawn_patients(model, count, seed, static, progress)
         else:
-            drawn = accepted_patients(
+            batches = accepted_patients(
                 model,
-                n,
+                count,
                 seed,
                 acceptance,
                 rows=lambda count, seed: None if given is None else _given(model, given, count, seed),
                 asked=over_time,
                 rules=rules,
                 policy=policy,
-                progress=lambda done: advance(done, None),
+                progress=progress,
             )
+        if calibration is not None:
+            batches = calibrated_patients(batches, calibration, view, n, seed)
+        decode = Encoder(model.schema).decode
+        if out is None:
+            drawn = Patients.joined(batches)
+        else:
+            visits = 0
+
+            def portions() -> Iterator[Portion]:
+                nonlocal visits
+                for some in Patients.pooled(batches, repeat(PATIENTS)):
+                    visits += some.visits.count
+                    yield some.visits, decode(some.static)
+
+            form = write_patients(out_format, portions(), model.visit_schema, Path(out), keeps_rows=model.keeps_rows)
     _tell(watch, acceptance, over_time, policy)
-    told = Encoder(model.schema).decode(drawn.static)
+    if calibration is not None:
+        watch.say(f"calibrate: {calibration}")
     if out is None:
-        return SyntheticPatients(told, drawn.visits)
-    form = write_patients(out_format, drawn.visits, model.visit_schema, told, Path(out), keeps_rows=model.keeps_rows)
-    written = WrittenVisits(Path(out), n, drawn.visits.count)
+        return SyntheticPatients(decode(drawn.static), drawn.visits)
+    written = WrittenVisits(Path(out), n, visits)
     options = {
         "n": n,
         "seed": seed,
         "device": model.device.type,
         "condition": {str(name): as_plain(value) for name, value in (condition or {}).items()},
+        "calibrate": calibrate,
+        "pool": pool,
         "constraints.policy": policy,
         **form,
     }
     how = {"how": acceptance.to_dict()} if acceptance.drawn else {}
+    if calibration is not None:
+        how["calibration"] = calibration.to_dict()
     place = describe(folder, written.folder, f"{n:,} patients through time", model.schema, keeps_rows=model.keeps_rows)
     note(folder, written.folder, written.provenance, {"model": facts["model"]}, options, how, [place])
     return written

@@ -1,15 +1,15 @@
 """In which form patients through time are handed out."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from ehrsynth.data.fhir_out import write_fhir
-from ehrsynth.data.meds_out import write_meds
-from ehrsynth.data.omop_out import without_standard_concept, write_omop
+from ehrsynth.data.fhir_out import stream_fhir
+from ehrsynth.data.meds_out import stream_meds
+from ehrsynth.data.omop_out import stream_omop
+from ehrsynth.data.trajectories_out import Portion
 from ehrsynth.errors import expect
-from ehrsynth.visits import Visits, VisitSchema
+from ehrsynth.visits import VisitSchema
 
 FORMATS = {"meds": "MEDS 0.4", "omop": "OMOP CDM 5.4", "fhir": "FHIR R4, bulk NDJSON"}
 
@@ -21,22 +21,22 @@ def require_format(name: str) -> str:
 
 
 def write_patients(
-    name: str, visits: Visits, schema: VisitSchema, static: pd.DataFrame, folder: Path, *, keeps_rows: bool
+    name: str, portions: Iterable[Portion], schema: VisitSchema, folder: Path, *, keeps_rows: bool
 ) -> dict[str, Any]:
-    """Write patients in a format; return what provenance is to say of it.
+    """Write patients in a format, a portion at a time; return what provenance is to say of it.
 
     Args:
         name: of the format.
-        visits: theirs.
-        schema: what these are made of.
-        static: what is said of them once.
+        portions: of patients, asked for one after another.
+        schema: what their visits are made of.
         folder: to be made.
         keeps_rows: they are training patients, so that nothing may call them synthetic.
     """
     about: dict[str, Any] = {"format": FORMATS[require_format(name)]}
     if name == "meds":
-        write_meds(visits, schema, static, folder)
-        return about
-    write = write_omop if name == "omop" else write_fhir
-    write(visits, schema, static, folder, synthetic=not keeps_rows)
-    return about | ({"without_standard_concept": without_standard_concept(visits, schema)} if name == "omop" else {})
+        stream_meds(portions, schema, folder)
+    elif name == "omop":
+        about["without_standard_concept"] = stream_omop(portions, schema, folder, synthetic=not keeps_rows)
+    else:
+        stream_fhir(portions, schema, folder, synthetic=not keeps_rows)
+    return about

@@ -34,7 +34,9 @@ from ehrsynth.layout import Records
 from ehrsynth.models.visits.base import VisitModel, load_visit_model
 from ehrsynth.reporting.summary import alarms
 from ehrsynth.sampling.acceptance import Acceptance
+from ehrsynth.sampling.course import CourseView
 from ehrsynth.sampling.patients import Patients, accepted_patients, drawn_patients
+from ehrsynth.sampling.targets import Targets
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import derive, torch_rng
 from ehrsynth.study.anchors import shared_anchors
@@ -89,7 +91,8 @@ class Judged:
     """
 
     def __init__(self, data: JudgedData, held_out: str) -> None:
-        self._view = RowView(data.schema, data.visit_schema, data.visits("train"))
+        most = max(data.visits("train").per_patient, default=1)
+        self._view = RowView(data.schema, data.visit_schema, float(most))
         train, other = (self._view.rows(data.records(part), data.visits(part)) for part in ("train", held_out))
         self._scale = extremes(self._view.schema, train)
         train, other = (rescaled(each, self._view.schema, self._scale) for each in (train, other))
@@ -167,6 +170,8 @@ def fit(spec: Spec, data: Trajectories, folder: RunFolder, tracker: Tracker, wat
         seed=spec.seed,
     )
     model.observe(static["train"], visits["train"])
+    view = CourseView(data.schema, data.visit_schema, float(model.calendar.most))
+    Targets.of(view.rows(data.records("train"), visits["train"]), view.schema, spec.seed).save(folder.targets)
     model.hold_out(static["validation"], visits["validation"])
     chosen_on, quick, seed = Judged(data, "validation"), Suites(spec, "quick"), spec.evaluation["seed"]
     Suites(spec, "full").check(chosen_on)  # now, or hours end in an error
@@ -218,9 +223,10 @@ def hand_over(
             advance(done, None)
 
         if policy == "keep" or not len(rules):
-            drawn = drawn_patients(model, n, drawing_seed, progress=told)
+            batches = drawn_patients(model, n, drawing_seed, progress=told)
         else:
-            drawn = accepted_patients(model, n, drawing_seed, acceptance, rules=rules, policy=policy, progress=told)
+            batches = accepted_patients(model, n, drawing_seed, acceptance, rules=rules, policy=policy, progress=told)
+        drawn = Patients.joined(batches)
     drawn.visits.check(data.visit_schema, folder.shown)
     shutil.rmtree(folder.synthetic_visits, ignore_errors=True)  # of an attempt that was interrupted after this
     write_meds(drawn.visits, data.visit_schema, Encoder(data.schema).decode(drawn.static), folder.synthetic_visits)

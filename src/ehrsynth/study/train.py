@@ -188,23 +188,26 @@ def _carry_out(spec: Spec, data: Matrix | Trajectories, folder: RunFolder, watch
         hand_over(spec, type(model), folder, batches, tracker, watch, seconds, ledger)
 
 
-def fitted(spec: Spec, matrix: Matrix, watch: Watch = NOBODY) -> RunFolder:
-    """Train and score the checkpoints on validation rows, and no more; ``run`` goes on from there.
+def fitted(spec: Spec, data: Matrix | Trajectories, watch: Watch = NOBODY) -> RunFolder:
+    """Train and score the checkpoints on validation patients, and no more; ``run`` goes on from there.
 
-    No tracker is told, and of a matrix that was opened without its held-out rows none is asked for.
+    No tracker is told, and of data that were opened without their held-out patients none is asked for.
 
     Raises:
         InputError: an option or the data are wrong.
         TrainingError: the loss became NaN or infinite.
     """
     spec.check()
-    folder = folder_of(spec, matrix)
+    folder = folder_of(spec, data)
     if not already_there(spec, folder):
         with owned(folder.path / LOCK, f"{spec.model_name}: {folder.path}", watch.say):
             if not already_there(spec, folder):
                 with attempt(folder.path, spec.command):
-                    told = Tracker([], _begin(spec, matrix, folder), watch.say)
-                    fit(spec, *parts(spec, matrix, watch), folder, told, watch)
+                    told = Tracker([], _begin(spec, data, folder), watch.say)
+                    if isinstance(data, Trajectories):
+                        through_time.fit(spec, data, folder, told, watch)
+                    else:
+                        fit(spec, *parts(spec, data, watch), folder, told, watch)
     return folder
 
 

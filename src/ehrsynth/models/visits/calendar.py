@@ -1,6 +1,7 @@
 """Dates: when a record begins, how long its visits last, when its patient was born and died; and days made to dates."""
 
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Calendar(nn.Module):
 
     Attributes:
         numbers: days since 1970 of first visits, gaps, stays, days from the last visit to death, years of age at the
-            first visit (beyond the row's age, if it has one), and the measurements.
+            first visit (beyond the row's age, if it has one; at the last, if the row's is that), and the measurements.
         empty: share of patients without a visit.
         most: visits of a record, at most: so many ten patients have.
     """
@@ -48,7 +49,10 @@ class Calendar(nn.Module):
     died: Tensor  # share of patients of whom a death is known
     ticks: Tensor  # microseconds between two times that starts, ends, births and deaths can have
     overlaps: Tensor  # whether stays do
-    age: Tensor  # the encoded value column that is an age, or -1; and -2 if no birth is known
+    age: (
+        Tensor  # which value of a row is an age at the first visit, or so many places further at the last; -1: none is;
+    )
+    # -2: no birth is known
 
     def __init__(self, schema: Schema, visit_schema: VisitSchema, ranges: int) -> None:
         super().__init__()
@@ -87,7 +91,7 @@ class Calendar(nn.Module):
             Observed(
                 days_between(last, visits.died)[known], patients[known], max(starts, self._decimals(int(self.ticks[3])))
             ),
-            self._birth(static, visits, first, some),
+            self._birth(static, visits, first, last),
         ]
         for place, measurement in enumerate(self.measurements):
             mine = visits.measured == place
@@ -95,21 +99,29 @@ class Calendar(nn.Module):
             observed.append(Observed(visits.values[mine], whose, measurement.decimals, measurement.bounds))
         self.numbers.learn(observed)
 
-    def _birth(self, static: Tensor, visits: Visits, first: Integers, some: Array) -> Observed:
-        """Return years from birth to the first visit, beyond those of the row's age if a column is that."""
-        known = np.flatnonzero(some & (visits.born != UNKNOWN))
-        years = (first[known] - visits.born[known]) / DAY / YEAR
+    def _birth(self, static: Tensor, visits: Visits, first: Integers, last: Integers) -> Observed:
+        """Return years from birth to the first visit, or to the first or last beyond the row's age if a column is that.
+
+        A cohort that is chosen by its patients' last stays has their ages then.
+        """
+        known = np.flatnonzero((first != UNKNOWN) & (visits.born != UNKNOWN))
         if len(known) < LEAST:
             return Observed(np.zeros(0), known[:0], 0)
         self.age.fill_(-1)
         least = TOGETHER
-        found = years
-        for column, (low, wide) in enumerate(self.spans):
-            beyond = years - (low + wide * static[known, self.layout.values.start + column].double().numpy())
+        ages = [(when[known] - visits.born[known]) / DAY / YEAR for when in (first, last)]
+        found = ages[0]
+        for place, (years, column) in enumerate(product(ages, range(len(self.spans)))):
+            beyond = years - self._age(static[known], column).cpu().numpy()
             if (apart := float(np.subtract(*np.quantile(beyond, [0.95, 0.05])))) < least:
-                self.age.fill_(column)
+                self.age.fill_(place)
                 least, found = apart, beyond
         return Observed(found, known, 3)
+
+    def _age(self, static: Tensor, column: int) -> Tensor:
+        """Return what stands in a column of values of rows, float64 [n]."""
+        low, wide = self.spans[column]
+        return low + wide * static[:, self.layout.values.start + column].double()
 
     @staticmethod
     def _decimals(tick: int) -> int:
@@ -136,17 +148,25 @@ class Calendar(nn.Module):
         ranges = (torch.searchsorted(edges, place, right=True) - 1).clamp(max=self.numbers.sizes[number] - 1)
         return self.numbers.drawn(number, ranges, generator)
 
-    def births(self, static: Tensor, firsts: Integers, generator: torch.Generator) -> Integers:
-        """Draw microseconds since 1970 [n] of births, given first visits; ``UNKNOWN`` where nobody's is known."""
+    def births(self, static: Tensor, firsts: Integers, lasts: Integers, generator: torch.Generator) -> Integers:
+        """Draw microseconds since 1970 [n] of births; ``UNKNOWN`` where nobody's is known.
+
+        Args:
+            static: rows [n, s] of the patients.
+            firsts: microseconds since 1970 [n] of their first visits.
+            lasts: likewise of their last visits.
+            generator: of the draws.
+        """
         n = len(static)
         if int(self.age) == -2:
             return np.full(n, UNKNOWN)
-        years = self._number(BIRTH, n, generator)
-        if (column := int(self.age)) >= 0:
-            low, wide = self.spans[column]
-            years = years + low + wide * static[:, self.layout.values.start + column]
+        years, when = self._number(BIRTH, n, generator), firsts
+        if (place := int(self.age)) >= 0:
+            at_last, column = divmod(place, len(self.spans))
+            years, when = years + self._age(static, column), lasts if at_last else firsts
         tick = int(self.ticks[2])
-        return (firsts - np.round(years.cpu().numpy() * YEAR * DAY).astype(np.int64)) // tick * tick
+        born = np.minimum(when - np.round(years.cpu().numpy() * YEAR * DAY).astype(np.int64), firsts)
+        return born // tick * tick
 
     def moments(self, days: Tensor) -> Integers:
         """Return microseconds since 1970 [n] of days since then, as times of visits are told."""

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from typing_extensions import override
 from ehrsynth.models.visits.base import VisitModel
 from ehrsynth.models.visits.calendar import Told
 from ehrsynth.visit_batch import VisitBatch, batch_of
-from ehrsynth.visits import Integers, Visits
+from ehrsynth.visits import UNKNOWN, Integers, Visits
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,10 @@ class Stepwise(VisitModel, Generic[State]):
         told = _Recording(n, self.visit_schema.measurements)
         self._roll(told, rows, self.begun(static[rows], firsts[rows]), generator, 0)
         since = self.calendar.moments(firsts)
-        return static, self.calendar.dated(told.told(), since, self.calendar.births(static, since, generator))
+        visits = self.calendar.dated(told.told(), since, np.full(n, UNKNOWN))
+        lasts, some = since.copy(), visits.per_patient > 0
+        lasts[some] = visits.starts[visits.offsets[1:][some] - 1]
+        return static, replace(visits, born=self.calendar.births(static, since, lasts, generator))
 
     @override
     @torch.no_grad()

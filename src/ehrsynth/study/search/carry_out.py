@@ -9,8 +9,6 @@ from typing import Any
 import pandas as pd
 
 from ehrsynth.chunks import write_table
-from ehrsynth.data.matrix import Matrix
-from ehrsynth.errors import OptionError
 from ehrsynth.files import writable
 from ehrsynth.reporting.search_page import Searched, search_html, search_rows
 from ehrsynth.study import train
@@ -18,11 +16,12 @@ from ehrsynth.study.call import asked
 from ehrsynth.study.conf import Choice
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.search.database import database, require_optuna
+from ehrsynth.study.search.looked_at import Data, open_seen
 from ehrsynth.study.search.objectives import DEFINITION
 from ehrsynth.study.search.processes import side_by_side
 from ehrsynth.study.search.record import searches, tuning_of, winners_of
 from ehrsynth.study.search.spec import SearchSpec
-from ehrsynth.study.search.worker import SEEN, work
+from ehrsynth.study.search.worker import work
 from ehrsynth.study.watch import NOBODY, Watch
 from ehrsynth.tracking import require_login
 
@@ -72,7 +71,7 @@ def search(
     the same call in other processes takes part in it.
 
     Args:
-        data: a matrix, its folder, or a recipe of one.
+        data: a matrix or trajectories, their folder, or a recipe of one.
         model: as ``train`` takes it.
         space: a name in ``conf/search`` (that of the model by default), a YAML file of one's own, or option ->
             ``[a, b, c]`` or ``{"low": a, "high": b, "log": True}``, such as ``{"model.learning_rate": ...}``.
@@ -116,24 +115,22 @@ def run(spec: SearchSpec, watch: Watch = NOBODY) -> Search:
     writable("paths.runs", spec.study)
     require_login(spec.base.logger)
     given = spec.base.data["matrix"]
-    if spec.base.through_time:
-        raise OptionError("search: settings of models of matrices so far; for trajectories use ehrsynth train -m")
     folder = Path(str(given)) if given is not None else train.open_data(spec.base, watch).folder
-    matrix = Matrix.open(folder, parts=SEEN)
+    data = open_seen(spec.base, folder)
     with database(spec.database):
-        work(spec, matrix, watch) if spec.workers == 1 else side_by_side(spec, folder, watch)
-        (searched,) = [each for each in searches(spec.database) if each.name == spec.name(matrix.fingerprint)]
+        work(spec, data, watch) if spec.workers == 1 else side_by_side(spec, folder, watch)
+        (searched,) = [each for each in searches(spec.database) if each.name == spec.name(data.fingerprint)]
     front = winners_of(searched)
     if front.empty and spec.winners:
         watch.warn(f"{searched.model}: no trial has finished, so there is no winner")
-    runs = [_winner(spec, matrix, searched, trial, watch) for _, trial in front.head(spec.winners).iterrows()]
+    runs = [_winner(spec, data, searched, trial, watch) for _, trial in front.head(spec.winners).iterrows()]
     return Search(searched, tuple(front["values"]), tuple(runs), _page(spec))
 
 
-def _winner(spec: SearchSpec, matrix: Matrix, searched: Searched, trial: "pd.Series[Any]", watch: Watch) -> RunFolder:
+def _winner(spec: SearchSpec, data: Data, searched: Searched, trial: "pd.Series[Any]", watch: Watch) -> RunFolder:
     """Carry out the run of a trial in full; it goes on from the trial's checkpoints."""
     tuned = replace(spec.trial(trial["values"]), tuning=tuning_of(searched, trial))
-    folder = train.folder_of(tuned, matrix)
+    folder = train.folder_of(tuned, data)
     if folder.finished and (folder.path / PROVENANCE).is_file() and folder.facts().get("tuning") != tuned.tuning:
         folder.report.unlink(missing_ok=True)  # it tells what the search took, and by now that is more
     return train.run(tuned, watch)

@@ -20,12 +20,12 @@ LOWEST = -1.0  # as far below the floor as fresh real patients are above it: one
 # Few validation patients are a mark that good and better models both pass; so some of what lies beyond it counts.
 BEYOND = 0.1
 DEFINITION = (
-    "A metric counts as 1 where fresh real patients score and as 0 at the floor (independent columns, for privacy a"
-    f" copy of the training rows), in between in proportion, and at least {LOWEST:g}. Beyond fresh real patients up to"
-    f" {BEYOND:g} is added, all of it where the training rows themselves score; nothing for privacy. Where the floor is"
-    " no worse than fresh real patients, as of prevalences, the worse of the two is 1, and 0 is as much worse again as"
-    " the three anchors lie apart. An objective is the weighted mean of its metrics, and the score of a trial the"
-    " weighted mean of its objectives."
+    "A metric counts as 1 where fresh real patients score and as 0 at the floor (independent columns or visits, for"
+    " privacy a copy of the training rows), in between in proportion, and at least"
+    f" {LOWEST:g}. Beyond fresh real patients up to {BEYOND:g} is added, all of it where the training rows themselves"
+    " score; nothing for privacy. Where the floor is no worse than fresh real patients, as of prevalences, the worse of"
+    " the two is 1, and 0 is as much worse again as the three anchors lie apart. An objective is the weighted mean of"
+    " its metrics, and the score of a trial the weighted mean of its objectives."
 )
 
 

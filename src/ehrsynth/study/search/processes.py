@@ -7,11 +7,11 @@ from traceback import format_exception
 
 import torch
 
-from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import EhrsynthError, MachineError
 from ehrsynth.study.search.database import database
+from ehrsynth.study.search.looked_at import open_seen
 from ehrsynth.study.search.spec import SearchSpec
-from ehrsynth.study.search.worker import SEEN, work
+from ehrsynth.study.search.worker import work
 from ehrsynth.study.watch import Watch
 
 
@@ -20,7 +20,7 @@ def side_by_side(spec: SearchSpec, folder: Path, watch: Watch) -> None:
 
     Args:
         spec: of the search.
-        folder: of the matrix.
+        folder: of the data.
         watch: who is told what they say.
 
     Raises:
@@ -64,7 +64,7 @@ def _work_apart(spec: SearchSpec, folder: Path, told: Connection) -> None:
     watch = Watch(say=lambda line: told.send(("say", line)), warn=lambda line: told.send(("warn", line)))
     try:
         with database(spec.database):
-            work(spec, Matrix.open(folder, parts=SEEN), watch)
+            work(spec, open_seen(spec.base, folder), watch)
     except KeyboardInterrupt:
         pass
     except Exception as error:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ehrsynth.errors import OptionError, expect
-from ehrsynth.study.build import build
 from ehrsynth.study.conf import Node
 from ehrsynth.study.search.database import DATABASE
+from ehrsynth.study.search.looked_at import cards_of
 from ehrsynth.study.search.objectives import check_names
 from ehrsynth.study.search.spaces import Space, changed, space_of, typed
 from ehrsynth.study.spec import Spec, whole
@@ -78,7 +78,7 @@ class SearchSpec:
         """Return what the search is known by in its database: the model, and a hash of what decides the trials.
 
         Args:
-            fingerprint: of the matrix.
+            fingerprint: of the data.
         """
         made_from = {"base": self.base.identity(fingerprint), "search": self.search}
         digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:8]
@@ -105,8 +105,7 @@ class SearchSpec:
         )
         self.base.check()
         expect(self.base.privacy is None, "privacy", "dp", "none (each trial would spend epsilon, unaccounted)")
-        quick = build(self.base.evaluation["quick"], "evaluation.quick")
-        check_names(self.objectives, {card.name: card for card in quick.cards})
+        check_names(self.objectives, {card.name: card for card in cards_of(self.base)})
         if self.base.trainer["devices"] != 1 or "trainer.devices" in self.space:
             raise OptionError(
                 f"trainer.devices={self.base.trainer['devices']}: a trial is one process, and several trials run at"

@@ -8,16 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import EhrsynthError, InputError, MachineError, OptionError, TrainingError, machine_fault
-from ehrsynth.evaluation.required_memory import require_memory
-from ehrsynth.study.anchors import shared_anchors
 from ehrsynth.study.attempt import end_trial
 from ehrsynth.study.build import build, located
 from ehrsynth.study.chosen import chosen_checkpoint
-from ehrsynth.study.judge import real_rows
 from ehrsynth.study.search.halving import goes_on, rungs
-from ehrsynth.study.search.objectives import Objectives, objectives_of
+from ehrsynth.study.search.looked_at import Data, anchors_of, cards_of
+from ehrsynth.study.search.objectives import objectives_of
 from ehrsynth.study.search.spaces import drawn_of, typed
 from ehrsynth.study.search.spec import SearchSpec
 from ehrsynth.study.search.trials import Taken, Trials
@@ -25,7 +22,6 @@ from ehrsynth.study.spec import Spec
 from ehrsynth.study.train import fitted, folder_of
 from ehrsynth.study.watch import Watch
 
-SEEN = ("train", "validation")  # what a search may look at
 GIVE_UP = 3  # trials in a row that failed though their training had not diverged
 PAUSE = 0.5  # seconds between two looks at the trials of others
 
@@ -39,18 +35,19 @@ class Worker:
 
     Args:
         spec: of the search.
-        matrix: opened without its held-out rows.
+        data: opened without its held-out patients.
         watch: who is told what happens.
     """
 
-    def __init__(self, spec: SearchSpec, matrix: Matrix, watch: Watch) -> None:
-        self.spec, self.matrix, self.watch = spec, matrix, watch
+    def __init__(self, spec: SearchSpec, data: Data, watch: Watch) -> None:
+        self.spec, self.data, self.watch = spec, data, watch
         self.profile = build(spec.base.profile, "profile")
-        self.quick = build(spec.base.evaluation["quick"], "evaluation.quick")
-        self.objectives = self._objectives()
+        self.cards = {card.name: card for card in cards_of(spec.base)}
+        anchors = anchors_of(spec.base, data, watch)
+        self.objectives = objectives_of(spec.objectives, self.profile, self.cards, anchors)
         self.trials = Trials(
             spec.database,
-            spec.name(matrix.fingerprint),
+            spec.name(data.fingerprint),
             space=spec.space,
             objectives=spec.objectives,
             seed=spec.base.seed,
@@ -63,18 +60,6 @@ class Worker:
                 "weights": self.objectives.weights,
                 "left_out": self.objectives.left_out,
             },
-        )
-
-    def _objectives(self) -> Objectives:
-        base = self.spec.base
-        real = real_rows(self.matrix, "validation")
-        require_memory(self.quick.evaluators, real, base.evaluation["rows"])
-        with self.watch.steps(f"anchors of validation rows of {self.matrix.name}", None) as step:
-            anchors = shared_anchors(base, self.matrix, real, self.watch, {}, "quick")(
-                self.quick.fit(real, base.evaluation["seed"]), step
-            )
-        return objectives_of(
-            self.spec.objectives, self.profile, {card.name: card for card in self.quick.cards}, anchors
         )
 
     def work(self) -> None:
@@ -106,11 +91,11 @@ class Worker:
         spec = self.spec.trial(taken.values)
         name = f"{spec.model_name} trial {taken.number}"
         options, wrong = " ".join(typed(taken.values)), None
-        folder = folder_of(spec, self.matrix)
+        folder = folder_of(spec, self.data)
         before = self._notes(spec, pd.read_csv(folder.metrics)) if folder.metrics.is_file() else {}
         taken.note(values=taken.values, run="/".join(folder.path.parts[-2:]), checkpoints=before | taken.notes)
         try:
-            fitted(spec, self.matrix, self._watching(taken, spec))
+            fitted(spec, self.data, self._watching(taken, spec))
             said = self._finish(taken, spec, pd.read_csv(folder.metrics))
         except Pruned as reason:
             self.trials.end(taken, "PRUNED", str(reason))
@@ -164,7 +149,7 @@ class Worker:
 
     def _finish(self, taken: Taken, spec: Spec, scores: pd.DataFrame) -> str:
         """Score a trial by the checkpoint that its run would hand over; return the score in words."""
-        directions = {card.name: card.direction for card in self.quick.cards}
+        directions = {name: card.direction for name, card in self.cards.items()}
         model, cohort = located(spec.model["_target_"]), spec.rows["only"]
         epoch = chosen_checkpoint(scores.set_index("epoch"), directions, self.profile, model, cohort).epoch
         (measured,) = [row for row in scores.to_dict("records") if row["epoch"] == epoch]
@@ -180,11 +165,11 @@ class Worker:
         return f"score {chosen['score']:.3f} at epoch {epoch} ({objectives})"
 
 
-def work(spec: SearchSpec, matrix: Matrix, watch: Watch) -> None:
+def work(spec: SearchSpec, data: Data, watch: Watch) -> None:
     """Take part in a search until its trials have ended.
 
     Raises:
         OptionError: an objective cannot be measured here, or a model refuses what the space offers.
         MachineError: three trials in a row found no space or memory.
     """
-    Worker(spec, matrix, watch).work()
+    Worker(spec, data, watch).work()
