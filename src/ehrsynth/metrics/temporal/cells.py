@@ -65,7 +65,7 @@ class VisitCells:
         found = [np.bincount(visits.kinds, minlength=len(self.schema.kinds))]
         for part in self.schema.domains.values():
             mine = (visits.codes >= part.start) & (visits.codes < part.stop)
-            found += [codes[part], [visits.count - len(np.unique(visits.visit_of_code[mine]))]]
+            found.append(np.append(codes[part], visits.count - len(np.unique(visits.visit_of_code[mine]))))
         return np.concatenate([*found, self._values(visits)])
 
     def _values(self, visits: Visits) -> NDArray[np.int64]:
