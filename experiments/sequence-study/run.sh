@@ -3,6 +3,7 @@
 #
 #   run.sh data [SET...]     hospital: 20,000 simulated patients; diabetes130: encounters in order; mimic: MIMIC-IV's demo
 #   run.sh train [SET...]    every model of visits, five minutes of a processor at most each, seeds 0 and 1
+#   run.sh rules [SET...]    whether drawn patients keep the rules over time of the data, by policy, into README.md
 #   run.sh tables [SET...]   scores, similarity by category, tasks, privacy and the kidney case, into README.md
 #
 # DIABETES130=FILE and MIMIC=DIR say where diabetic_data.csv.gz and the demo (hosp/, icu/) are; without SET all three.
@@ -46,6 +47,7 @@ mkdir -p "$out"
 case ${1:-} in
 data) for set in "${sets[@]}"; do prepared "$set"; done ;;
 train) for set in "${sets[@]}"; do trained "$set"; done ;;
+rules) for set in "${sets[@]}"; do "$python" "$here/rules.py" "$out/runs/$set" --into "$into" --name "$set-rules"; done ;;
 tables) for set in "${sets[@]}"; do "$python" "$here/tables.py" "$out/runs/$set" --into "$into" --name "$set"; done ;;
-*) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+*) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -237,7 +237,7 @@ def head(headings: Sequence[str]) -> list[str]:
 
 def number(value: float | None) -> str:
     """Return a cell."""
-    return "" if value is None else f"{value:.3g}" if abs(value) < 0.01 else f"{value:.3f}"
+    return "" if value is None else f"{value:.3f}" if 0.01 <= abs(value) < 10 else f"{value:.4g}"
 
 
 if __name__ == "__main__":

@@ -257,7 +257,7 @@ def test_rows_have_no_rules_over_time(tmp_path: Path) -> None:
     file = tmp_path / "rules.yaml"
     file.write_text("version: 1\nconstraints: []\nover_time:\n- rule: nothing_after_death\n", encoding="utf-8")
     with pytest.raises(OptionError, match=r"rules\.yaml: over_time: 1 rules over time, and the rows .* no visits"):
-        prepare(recipe("source.n=50", f"constraints={file}"), tmp_path / "matrix")
+        prepare(recipe("source.n=100", f"constraints={file}"), tmp_path / "matrix")
     assert not (tmp_path / "matrix").exists()
     file.write_text("version: 1\nconstraints: []\nover_time: []\n", encoding="utf-8")
     require_rules_of_rows(str(file))
