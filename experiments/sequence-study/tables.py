@@ -214,10 +214,11 @@ def kidney(study: Study) -> str:
         columns += [(f"{name}, autocorrelation error", (COURSE, "measurement", name))]
     if not columns:
         return "The data have neither such a task nor creatinine."
-    real = line(
-        "*real*", [number(study.any((REAL, *part[1:])) if part[0] == SYNTHETIC else None) for _, part in columns]
-    )
-    return f"{of_models(study, columns)}\n{real}"
+    table = of_models(study, columns)
+    if not asked:
+        return table
+    real = [study.any((REAL, "task", name)) for name in asked]
+    return "\n".join([table, line("*real*", [*map(number, real), *[""] * (len(columns) - len(asked))])])
 
 
 def of_models(study: Study, columns: Columns) -> str:
