@@ -252,6 +252,13 @@ def test_a_model_that_cannot_continue_says_so(name: str) -> None:
         of_training(name).continue_from(visits, static, torch.Generator())
 
 
+@pytest.mark.parametrize("name", sorted(name for name in NODES if not CLASSES[name].completes))
+def test_a_model_that_cannot_complete_says_so(name: str) -> None:
+    static, visits = patients()
+    with pytest.raises(OptionError, match="cannot draw a part of them given the rest"):
+        of_training(name).complete(visits, static, ["medication"], torch.Generator())
+
+
 def none_of(visits: Visits, n: int) -> Visits:
     """Return n patients without a visit."""
     nobody = visits.of_patients(np.zeros(0, np.int64))

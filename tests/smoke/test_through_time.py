@@ -218,6 +218,52 @@ def test_records_of_patients_go_on(study: Path, patients: Path, tmp_path: Path, 
     assert (tmp_path / "split.provenance.json").is_file()
 
 
+def test_parts_of_visits_are_drawn_given_the_rest(
+    conf: Path, patients: Path, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = "model.width=8", "model.reveal_width=8", "model.steps=2", "trainer.max_epochs=1"
+    asked = options(conf, patients, tmp_path / "runs")
+    assert cli("train", *asked, "model=visits/visit_diffusion", *small, "temporal.model.patients=0") == 0
+    (run,) = (tmp_path / "runs" / "few").glob("visit_diffusion/*")
+    for number, whose in enumerate(("validation", f"{patients}/validation")):
+        told = f"run={run}", "complete=medication", f"of={whose}", "draws=2", f"out={tmp_path / str(number)}"
+        assert cli("generate", *told) == 0
+    assert "all else in these records is that of real patients" in " ".join(capsys.readouterr().out.split())
+    data = Trajectories.open(patients)
+    visits, drugs = data.visits("validation"), data.visit_schema.domains["medication"]
+    draws = [pd.read_parquet(tmp_path / "0" / f"{number}.parquet") for number in range(2)]
+    assert draws[0].equals(pd.read_parquet(tmp_path / "1" / "0.parquet"))
+    assert not draws[0].equals(draws[1])
+    numbers = data.static("validation")["subject_id"].to_numpy()
+    for events in draws:
+        assert events["subject_id"].is_monotonic_increasing
+        assert (events.groupby("subject_id")["time"].diff().dropna() >= pd.Timedelta(0)).all()
+        diagnoses = events[events["code"].str.startswith("DIAGNOSIS//")]
+        there = numbers[visits.patient[visits.visit_of_code[visits.codes < drugs.start]]]
+        pd.testing.assert_series_equal(
+            diagnoses["subject_id"].value_counts().sort_index(),
+            pd.Series(there).value_counts().sort_index(),
+            check_names=False,
+        )
+        assert events["code"].str.startswith("MEDICATION//").any()
+    about = json.loads((tmp_path / "0.provenance.json").read_text(encoding="utf-8"))
+    assert {name: about[name] for name in ("complete", "of", "part", "draws")} == {
+        **{"complete": ["medication"], "of": "validation"},
+        **{"part": "validation", "draws": 2},
+    }
+    assert ehrsynth.verify(tmp_path / "0").findings == ()
+    capsys.readouterr()
+    for option, said in (
+        ("complete=drugs", "complete=drugs: one of diagnosis, medication, measurements was expected"),
+        ("complete=[diagnosis,medication] n=3", "n: complete=diagnosis,medication draws a part of each visit"),
+        ("complete=medication continue=holdout", "continue: complete=medication draws a part of each visit"),
+        ("complete=medication of=nobody", "nobody"),
+    ):
+        assert cli("generate", f"run={run}", *option.split(), f"out={tmp_path / 'other'}") == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 def test_patients_in_the_forms_of_others(study: Path, tmp_path: Path, cli: Cli) -> None:
     (run,) = study.glob("markov/*")
     for form, file in (("omop", "visit_occurrence.parquet"), ("fhir", "Encounter.ndjson")):
@@ -273,6 +319,7 @@ def test_patients_who_are_calibrated(
         ("generate", "out={tmp}/some condition.height=3", "condition.height: no such column"),
         ("generate", "out={tmp}/some condition.first.lab=3", "condition.first.lab: the visits have codes of"),
         ("generate", "out={tmp}/some condition.ever.zzz=1", "zzz is no code of the visits"),
+        ("generate", "out={tmp}/some complete=medication", "complete=medication: chronicle draws whole visits"),
         ("generate", "out={tmp}/some continue=holdout n=3", "n: continue=holdout says whose records are to go on"),
         ("generate", "out={tmp}/some continue=holdout after=0", "after=0: a whole number"),
         ("generate", "out={tmp}/some continue=holdout after=999", "nobody in holdout has so many visits"),

@@ -14,7 +14,9 @@ from ehrsynth.data.store import Store
 from ehrsynth.data.vocabulary.maps import Phecodes
 from ehrsynth.data.wide import Wide, widen
 from ehrsynth.errors import FileError, TableError
+from ehrsynth.metrics.temporal.outcomes import readmitted
 from tests import matrices
+from tests.trajectories import prepared
 
 FILE = Path("diabetes130") / "diabetic_data.csv.gz"
 MAP = Path("phecode") / "phecode_map_v1_2_icd9.csv.gz"
@@ -79,6 +81,28 @@ def test_the_order_of_the_rows_does_not_matter(small_file: Path, tmp_path: Path)
     pd.testing.assert_frame_equal(wide(turned).frame(), wide(small_file).frame())
 
 
+def test_encounters_in_order_say_no_more_than_the_file(small_file: Path, tmp_path: Path) -> None:
+    """The first encounter of 7 lasts five days and is not followed within 30: the next begins 90 days after its end."""
+    soon = [
+        encounter(encounter_id=11, patient_nbr=10, readmitted="<30", time_in_hospital=3, age="[40-50)"),
+        encounter(encounter_id=12, patient_nbr=10, readmitted=">30", time_in_hospital=1, discharge_disposition_id=11),
+    ]
+    pd.concat([pd.read_csv(small_file), pd.DataFrame(soon)]).to_csv(small_file, index=False)
+    with Store(threads=1) as store:
+        Diabetes130(path=small_file, verify=False, ordered=True).read(store)
+        make_timeline(store)
+        stays = store.frame("SELECT * FROM stays ORDER BY subject_id, stay_id").set_index("stay_id")
+        born = store.frame("SELECT * FROM people").set_index("subject_id")["birth"]
+    dates = {name: stays[name].astype(str).str[:10] for name in ("admitted", "discharged")}
+    assert dates["admitted"].loc[[1, 3]].tolist() == ["2000-01-01", "2000-04-05"]
+    assert dates["discharged"].loc[[1, 3]].tolist() == ["2000-01-06", "2000-04-07"]
+    assert dates["admitted"].loc[[11, 12]].tolist() == ["2000-01-01", "2000-01-19"]
+    assert stays["died"].loc[[4, 11, 12]].tolist() == [True, False, True]
+    assert str(born[7])[:10] == "1945-01-01"
+    assert str(born[10])[:10] == "1955-01-01"
+    pd.testing.assert_frame_equal(wide(small_file, "source.ordered=true").frame(), wide(small_file).frame())
+
+
 def test_the_zip(small_file: Path) -> None:
     packed = small_file.with_suffix(".zip")
     with zipfile.ZipFile(packed, "w") as archive:
@@ -129,6 +153,18 @@ def test_counts_on_the_real_file(shared_data: Path, raw: pd.DataFrame) -> None:
     earliest = raw.assign(order=raw["encounter_id"].astype(int)).sort_values("order").drop_duplicates("patient_nbr")
     assert rows["age"].mean() == pytest.approx(earliest["age"].str.extract(r"(\d+)")[0].astype(int).mean() + 5)
     assert set(rows["race"]) == {"AfricanAmerican", "Asian", "Caucasian", "Hispanic", "Other", "unknown"}
+
+
+def test_trajectories_of_the_real_file(shared_data: Path, raw: pd.DataFrame, tmp_path: Path) -> None:
+    """Who is there again 15 days after discharge is who the file says, of those whose next encounter it has."""
+    left_out = ("age", "encounters", "time_in_hospital", "died")
+    named = f"source.path={shared_data / FILE}", "source.ordered=true", *(f"features.{name}=null" for name in left_out)
+    data = prepared(tmp_path / "out", "source=diabetes130", *named)
+    parts = [data.visits(part) for part in ("train", "validation", "holdout")]
+    assert sum(part.count for part in parts) == len(raw)
+    order = raw.assign(encounter_id=raw["encounter_id"].astype(int)).sort_values(["patient_nbr", "encounter_id"])
+    followed = order["patient_nbr"].eq(order["patient_nbr"].shift(-1))
+    assert sum(int(readmitted(part, 30).sum()) for part in parts) == (followed & (order["readmitted"] == "<30")).sum()
 
 
 def test_phecodes_on_the_real_file(shared_data: Path, raw: pd.DataFrame) -> None:

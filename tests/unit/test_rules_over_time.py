@@ -9,6 +9,7 @@ import yaml
 from ehrsynth.constraints import over_time
 from ehrsynth.constraints.over_time import NeverBefore, NothingAfterDeath, OnlyAfter, RulesOverTime, load_over_time
 from ehrsynth.constraints.reading import save
+from ehrsynth.data.prepare import prepare
 from ehrsynth.data.proposals.over_time import (
     Onsets,
     never_before,
@@ -17,10 +18,12 @@ from ehrsynth.data.proposals.over_time import (
     read_over_time,
     write_over_time,
 )
+from ehrsynth.data.proposals.propose import require_rules_of_rows
 from ehrsynth.errors import FileError, OptionError, SchemaError
 from ehrsynth.evaluation.evaluator import NotApplicableError, RealVisits
 from ehrsynth.evaluation.temporal.rules import RuleViolation
 from ehrsynth.visits import DAY, UNKNOWN, Code, Visits, VisitSchema
+from tests.matrices import recipe
 from tests.visit_toy import visits_of
 
 A, B, C, DRUG, OTHER = range(5)
@@ -248,3 +251,14 @@ def test_the_score_is_the_share_of_patients_who_break_a_rule() -> None:
     assert kept.value == 0
     with pytest.raises(NotApplicableError):
         RuleViolation().fit(RealVisits(SCHEMA, visits, visits), 0)
+
+
+def test_rows_have_no_rules_over_time(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text("version: 1\nconstraints: []\nover_time:\n- rule: nothing_after_death\n", encoding="utf-8")
+    with pytest.raises(OptionError, match=r"rules\.yaml: over_time: 1 rules over time, and the rows .* no visits"):
+        prepare(recipe("source.n=100", f"constraints={file}"), tmp_path / "matrix")
+    assert not (tmp_path / "matrix").exists()
+    file.write_text("version: 1\nconstraints: []\nover_time: []\n", encoding="utf-8")
+    require_rules_of_rows(str(file))
+    require_rules_of_rows("propose")

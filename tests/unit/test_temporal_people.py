@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from ehrsynth.evaluation.temporal.groups import capped
+from ehrsynth.metrics.membership import membership_accuracy
 from ehrsynth.metrics.temporal.copied import lone_runs, longest_prefixes, runs
 from ehrsynth.metrics.temporal.distances import bag_nearest, hamming_nearest
 from ehrsynth.metrics.temporal.hierarchy import Tree, hierarchy_sums, icd_path
@@ -234,3 +236,28 @@ def test_as_many_patients_as_their_visits_allow() -> None:
     assert 50 < some.count <= 60
     assert len(capped(visits, 50, 0, "some")) == 50
     assert capped(visits, None, 0, "all") is visits
+
+
+@pytest.mark.parametrize(
+    ("members", "others", "right"),
+    [
+        ([0, 1, 2, 3], [4, 5, 6, 7], 1.0),
+        ([0, 1, 6, 7], [2, 3, 4, 5], 0.5),  # the four nearest are two members and two others
+        ([0, 1, 2, 9], [3, 4, 5, 6], 0.75),
+        ([1, 1, 1, 1], [1, 1, 1, 1], 0.5),
+        ([0, 2, 2, 9], [2, 9, 9, 9], (3 + 3) / 8),  # 0 and three tied: no coin to toss
+        ([0, 2, 2, 9], [2, 2, 9, 9], (1 + 2 * 0.75 + 2 + 2 * 0.25) / 8),  # 0, and three of four tied
+        ([0, 1], [2, 3, 4, 5], 1.0),
+    ],
+)
+def test_accuracy_at_the_median_by_hand(members: list[float], others: list[float], right: float) -> None:
+    value, (low, high) = membership_accuracy(torch.tensor(members), torch.tensor(others))
+    assert value == pytest.approx(right)
+    assert low <= value <= high
+
+
+def test_the_interval_of_the_accuracy_is_as_wide_as_chance() -> None:
+    draws = torch.rand(400, 2, 50, generator=torch.Generator().manual_seed(0))
+    values, ends = zip(*(membership_accuracy(*both) for both in draws), strict=True)
+    assert np.mean([low <= 0.5 <= high for low, high in ends]) == pytest.approx(0.95, abs=0.03)
+    assert np.mean(values) == pytest.approx(0.5, abs=0.01)

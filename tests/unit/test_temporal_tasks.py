@@ -264,7 +264,14 @@ def test_each_subgroup_has_a_value_or_is_named() -> None:
     by_task = found.parts["subgroup of a task", "death within 365 days of the last visit; sex=F"]
     assert by_task.value == found.parts["subgroup", "sex=F"].value
     assert found.parts["task", "dx_nobody within 365 days"] == Undefined("no code is like dx_nobody")
-    assert "fewer than 10 patients" in found.parts["task", "glucose above 850 within 365 days"].reason
+    assert found.parts["task", "glucose above 850 within 365 days"] == Undefined(
+        "fewer than 10 training patients with it, held-out patients with it"
+    )
+    half = ClinicalTasks(tasks=tasks).fit(real, 0)(simulated(1000, 5), 0)["temporal/hybrid_task_auroc"]
+    assert {name for name, part in half.parts.items() if isinstance(part, Value)} == {
+        name for name, part in found.parts.items() if isinstance(part, Value)
+    }
+    assert half.parts["subgroup", "sex=F"] != found.parts["subgroup", "sex=F"]
 
 
 def test_the_commonest_onsets_are_those_that_last() -> None:

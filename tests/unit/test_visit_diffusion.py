@@ -16,7 +16,7 @@ from ehrsynth.models.visits.stepwise import Step, steps_of
 from ehrsynth.models.visits.visit_diffusion import MEASURED, VisitDiffusion
 from ehrsynth.models.visits.visit_diffusion_network import Before
 from ehrsynth.visit_batch import batch_of
-from ehrsynth.visits import Visits
+from ehrsynth.visits import UNKNOWN, Visits
 from tests.training import quiet_trainer
 from tests.visits import SCHEMA, simulated, visit_schema
 
@@ -156,6 +156,37 @@ def test_domains_are_drawn_given_each_other() -> None:
     assert float((~alone.codes[:, 0] & alone.codes[:, 6]).float().mean()) < 0.05
     with pytest.raises(OptionError, match=r"given 'drugs': one of diagnosis, medication, measurements"):
         model.completed(state, some(k, True, True), ["drugs"], rng())
+
+
+@torch.no_grad()
+def test_domains_of_whole_records_are_drawn_given_the_rest() -> None:
+    """Drugs by the diagnosis of each visit, all else as it stands; then what is measured, and diagnoses by drugs."""
+    model = of_treated()
+    static, visits = treated(300, 7)
+    visits = visits.of_patients(np.append(np.arange(299), 0))
+    static = torch.cat([static[:299], static[:1]])
+    ill = np.isin(np.arange(visits.count), visits.visit_of_code[visits.codes == 0])
+    treats = model.complete(visits, static, ["medication"], rng())
+    treats.check(model.visit_schema, "completed")
+    for name in ("offsets", "starts", "ends", "kinds", "value_offsets", "measured", "values", "born", "died"):
+        np.testing.assert_array_equal(getattr(treats, name), getattr(visits, name))
+    diagnoses, drugs = model.domains["diagnosis"], model.domains["medication"]
+    kept = [each.codes < diagnoses.stop for each in (treats, visits)]
+    np.testing.assert_array_equal(treats.codes[kept[0]], visits.codes[kept[1]])
+    np.testing.assert_array_equal(treats.visit_of_code[kept[0]], visits.visit_of_code[kept[1]])
+    given = np.isin(np.arange(visits.count), treats.visit_of_code[treats.codes == 6])
+    assert given[ill].mean() == pytest.approx(0.9, abs=0.08)
+    assert given[~ill].mean() < 0.05
+
+    others = model.complete(visits, static, ["diagnosis", MEASURED], rng())
+    others.check(model.visit_schema, "completed")
+    np.testing.assert_array_equal(others.starts, visits.starts)
+    assert (others.ends[others.ends != UNKNOWN] >= others.starts[others.ends != UNKNOWN]).all()
+    assert not np.array_equal(others.values, visits.values)
+    treated_by = [each.codes >= drugs.start for each in (others, visits)]
+    np.testing.assert_array_equal(others.codes[treated_by[0]], visits.codes[treated_by[1]])
+    with pytest.raises(OptionError, match="complete=drugs: one of diagnosis, medication, measurements was expected"):
+        model.complete(visits, static, ["drugs"], rng())
 
 
 @torch.no_grad()

@@ -6,11 +6,12 @@ from typing import Any
 
 from ehrsynth.cli.console import WATCH, say
 from ehrsynth.cli.main import run
-from ehrsynth.cli.options import optional_path, path
+from ehrsynth.cli.options import names, optional_path, path
 from ehrsynth.data.trajectories import load_visit_schema
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.sampling.in_time import EVER
 from ehrsynth.schema import Schema
+from ehrsynth.study.complete_visits import WrittenCompletions
 from ehrsynth.study.continue_visits import WrittenContinuations
 from ehrsynth.study.generate import Written, generate
 from ehrsynth.study.generate_visits import WrittenVisits
@@ -53,6 +54,8 @@ def task(config: Mapping[str, Any]) -> None:
         policy=_policy(config["constraints"]),
         merge=optional_path(config, "merge"),
         prefixes=optional_path(config, "continue"),
+        complete=names(config, "complete"),
+        of=path(config, "of"),
         watch=WATCH,
         **options,
     )
@@ -61,6 +64,9 @@ def task(config: Mapping[str, Any]) -> None:
         return
     if isinstance(written, WrittenContinuations):
         say(f"{written.patients:,} patients, {written.draws:,} continuations of each  {written.folder}")
+        return
+    if isinstance(written, WrittenCompletions):
+        say(f"{written.patients:,} patients, {written.draws:,} completions of each  {written.folder}")
         return
     assert isinstance(written, Written)
     say(f"{written.rows:,} records x {written.columns} columns  {written.file}")

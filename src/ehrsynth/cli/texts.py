@@ -27,6 +27,8 @@ TEXTS = {
         "device",
         "conditions",
         "continue",
+        "complete",
+        "of",
         "balance",
         "post_selection",
         "study",

@@ -27,7 +27,7 @@ from ehrsynth.data.matrix import OUTPUTS, PROVENANCE, Matrix
 from ehrsynth.data.plan import PLAN, Prepared
 from ehrsynth.data.preprocess import Preprocess
 from ehrsynth.data.proposals.file import write_rules
-from ehrsynth.data.proposals.propose import PROPOSE, rules_file, rules_of
+from ehrsynth.data.proposals.propose import PROPOSE, require_rules_of_rows, rules_file, rules_of
 from ehrsynth.data.rare_codes import LOW_PREVALENCE, by_group, demographic_groups, save_rare
 from ehrsynth.data.sources.base import Source
 from ehrsynth.data.split import Rows, Split, TooFewRowsError
@@ -155,6 +155,7 @@ def prepare(recipe: Recipe, out: Path, *, progress: Callable[[str], None] = lamb
     """
 
     def fill(aside: Path, identity: Mapping[str, Any]) -> None:
+        require_rules_of_rows(recipe.constraints)
         with Store() as store:
             gathered = gather(recipe, store, progress)
         gathered, prepared = fitted(recipe, gathered, progress)

@@ -117,7 +117,8 @@ def require_times(store: Store, source: str) -> None:
     if not any(store.value(query) for query in dated):
         raise TableError(
             f"source={source}: it has no times, so there are no trajectories of it; mimic_iii, mimic_iv, omop, meds,"
-            " long tables (source=flat with source.columns.time), demo and demo_visits have; form=matrix needs none"
+            " long tables (source=flat with source.columns.time), demo, demo_visits and diabetes130 with"
+            " source.ordered=true have; form=matrix needs none"
         )
 
 

@@ -8,7 +8,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from ehrsynth.metrics.classification import auroc, tpr_at_fpr
-from ehrsynth.metrics.intervals import Estimate, normal, wilson
+from ehrsynth.metrics.intervals import Estimate, normal, share, wilson
 
 
 def membership_f1(members: Tensor, others: Tensor, threshold: float) -> Estimate:
@@ -33,6 +33,23 @@ def membership_f1(members: Tensor, others: Tensor, threshold: float) -> Estimate
 def everybody_f1(members: int, others: int) -> float:
     """Return the F1 of calling every record a member: 2 n / (2 n + m)."""
     return 2 * members / (2 * members + others)
+
+
+def membership_accuracy(members: Tensor, others: Tensor) -> Estimate:
+    """Return the share of people told right by calling as many members as there are, those nearest to S.
+
+    For equally many of both the threshold is the median, and 0.5 is a coin toss. Wilson interval over all people: where
+    chances of both sides are alike at the threshold that is the error of TPR and FPR that must add up to 1.
+
+    Args:
+        members: [n] scores of training records, the smaller the likelier a member.
+        others: [m] scores of records that were not trained on; ties at the threshold are broken at random.
+    """
+    n, everybody = len(members), torch.cat([members, others])
+    cut = everybody.kthvalue(n).values
+    tied = (n - int((everybody < cut).sum())) / int((everybody == cut).sum())
+    found = float((members < cut).sum()) + tied * float((members == cut).sum())
+    return share(len(others) - n + 2 * found, len(everybody))
 
 
 def membership_auc(members: Tensor, others: Tensor) -> Estimate:

@@ -1,5 +1,6 @@
 """What ``generate`` is asked for, beside what the run can do, and how it is told."""
 
+from functools import partial
 from math import isfinite
 from pathlib import Path
 
@@ -12,15 +13,16 @@ from ehrsynth.constraints import Rules
 from ehrsynth.constraints import load as load_rules
 from ehrsynth.constraints.policy import Policy
 from ehrsynth.data.encoding import as_decoded
+from ehrsynth.data.rare_codes import LOW_PREVALENCE, read_rare
 from ehrsynth.data.table_files import read_table
 from ehrsynth.data.training_rows import of_cohort
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import sha256
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.sampling import Acceptance, Calibration, Ruled
-from ehrsynth.sampling.draw import Keeping
+from ehrsynth.sampling.draw import Chances, Keeping
 from ehrsynth.sampling.wanted import answers
-from ehrsynth.schema import Schema
+from ehrsynth.schema import Column, Schema
 from ehrsynth.seeding import numpy_rng
 from ehrsynth.study.blend import Cohort
 from ehrsynth.study.loaded_run import Loaded
@@ -160,3 +162,16 @@ def beside_patients(folder: RunFolder, name: str, what: str) -> Path:
     if not file.is_file() or sha256(file) != facts["data"][role]:
         raise OptionError(f"{what} in {file}, which is gone or another one now")
     return file
+
+
+def rare_codes(folder: RunFolder, how: bool | str) -> list[tuple[Column, Chances]]:
+    """Return the rare codes with their chances: they stay with the patients, a run folder does not carry them."""
+    if not how:
+        return []
+    file = beside_patients(folder, LOW_PREVALENCE, f"reintroduce={str(how).lower()}: the rare codes stay")
+    rare, groups = read_rare(file.parent)
+    if how is True:
+        return [(one.code.column, one.code.prevalence) for one in rare]
+    if rare and groups is None:
+        raise OptionError(f"reintroduce={how}: {file} knows prevalences only, by an older version; prepare it again")
+    return [(one.code.column, partial(one.chances, groups=groups)) for one in rare]

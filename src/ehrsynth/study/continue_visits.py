@@ -109,9 +109,7 @@ def continue_visits(
         raise OptionError(
             f"continue={prefixes}: {facts['model']} draws whole records; it cannot go on from visits that are given"
         )
-    data, part = _opened(folder, prefixes)
-    if data.schema != model.schema or data.visit_schema != model.visit_schema:
-        raise OptionError(f"continue={prefixes}: {data.folder} has other columns or visits than {folder.shown}")
+    data, part = opened(folder, prefixes, model, "continue")
     given = _prefixes(data, part, after, seed)
     if not len(given.subjects):
         raise OptionError(f"continue={prefixes}: nobody in {part} has so many visits and may live; a smaller after=")
@@ -143,28 +141,43 @@ def continue_visits(
     return written
 
 
-def _opened(folder: RunFolder, prefixes: str | Path) -> tuple[Trajectories, str]:
-    """Return the folder whose patients are asked for, and which part of them."""
+def opened(folder: RunFolder, prefixes: str | Path, model: VisitModel, option: str) -> tuple[Trajectories, str]:
+    """Return the folder whose patients an option asks for, and which part of them.
+
+    Raises:
+        InputError: it is no such folder, or was prepared otherwise than the data of the model.
+    """
     place = Path(prefixes)
     part = place.name if place.name in SPLITS else "holdout"
     if str(prefixes) in SPLITS:
         place = Path(folder.facts(matrix={"folder": str})["matrix"]["folder"])
     elif place.name in SPLITS and not (place / "schema.json").is_file():
         place = place.parent
-    return Trajectories.open(place, tuple(dict.fromkeys(("train", part)))), part
+    data = Trajectories.open(place, tuple(dict.fromkeys(("train", part))))
+    if data.schema != model.schema or data.visit_schema != model.visit_schema:
+        raise OptionError(f"{option}={prefixes}: {data.folder} has other columns or visits than {folder.shown}")
+    return data, part
 
 
 def _prefixes(data: Trajectories, part: str, after: int | None, seed: int) -> Prefixes:
     """Return the patients of a part with the visits that are given."""
     visits = data.visits(part)
     alive = visits.died == UNKNOWN
-    chosen = np.flatnonzero((visits.per_patient > 0) & alive if after is None else visits.per_patient >= after)
+    found = patients_of(
+        data, part, (visits.per_patient > 0) & alive if after is None else visits.per_patient >= after, seed
+    )
+    if after is None:
+        return found
+    mine = found.visits
+    return found._replace(visits=some_visits(mine, mine.number < after, np.full(len(mine), UNKNOWN)))
+
+
+def patients_of(data: Trajectories, part: str, which: np.ndarray, seed: int) -> Prefixes:
+    """Return some patients of a part, bool [n], with all their visits; gaps in their rows are filled."""
+    chosen = np.flatnonzero(which)
     static = fill_missing(data.records(part), data.records("train"), torch_rng(seed, "fill missing", part))
     subjects = data.static(part)[SUBJECT].to_numpy(np.int64)[chosen]
-    mine = visits.of_patients(chosen)
-    if after is not None:
-        mine = some_visits(mine, mine.number < after, np.full(len(mine), UNKNOWN))
-    return Prefixes(subjects, static[torch.from_numpy(chosen)], mine)
+    return Prefixes(subjects, static[torch.from_numpy(chosen)], data.visits(part).of_patients(chosen))
 
 
 def some_visits(visits: Visits, which: np.ndarray, died: Integers) -> Visits:
@@ -189,17 +202,21 @@ def _continued(model: VisitModel, given: Prefixes, seed: int, number: int) -> Vi
     return Visits.joined(parts)
 
 
+def dated_events(visits: Visits, schema: VisitSchema, aside: Path) -> pd.DataFrame:
+    """Return visits as MEDS events, without births, of patients who are numbered from 1 on; ``aside`` is for files."""
+    scratch = aside / "events"
+    write_meds(visits, schema, pd.DataFrame(index=range(len(visits))), scratch)
+    events = pd.concat([pd.read_parquet(file) for file in sorted((scratch / "data").iterdir())], ignore_index=True)
+    shutil.rmtree(scratch)
+    return events[events["time"].notna() & (events["code"] != BORN)]
+
+
 def _as_events(later: Visits, given: Prefixes, schema: VisitSchema, aside: Path) -> pa.Table:
     """Return visits as events of the patients whose records they continue, from the prediction time on."""
     last = given.visits.offsets[1:] - 1
     ends = given.visits.ends[last]
     predicted = np.where(ends == UNKNOWN, given.visits.starts[last], ends)
-    scratch = aside / "events"
-    nothing = pd.DataFrame(index=range(len(later)))
-    write_meds(later, schema, nothing, scratch)
-    events = pd.concat([pd.read_parquet(file) for file in sorted((scratch / "data").iterdir())], ignore_index=True)
-    shutil.rmtree(scratch)
-    events = events[events["time"].notna() & (events["code"] != BORN)]
+    events = dated_events(later, schema, aside)
     patient = events["subject_id"].to_numpy(np.int64) - 1
     time = np.maximum(events["time"].to_numpy("datetime64[us]").astype(np.int64), predicted[patient])
     order = np.lexsort((time, given.subjects[patient]))

@@ -1,7 +1,6 @@
 """A run folder -> a synthetic table."""
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ import pandas as pd
 
 from ehrsynth.chunks import write_chunks
 from ehrsynth.constraints.policy import POLICIES, Policy
-from ehrsynth.data.rare_codes import LOW_PREVALENCE, read_rare
+from ehrsynth.data.rare_codes import LOW_PREVALENCE
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.files import TABLE_SUFFIXES, sha256, writable, write_json
 from ehrsynth.layout import Records
@@ -17,15 +16,14 @@ from ehrsynth.ledger import LEDGER
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.reporting.report import current_versions
 from ehrsynth.sampling import Acceptance
-from ehrsynth.sampling.draw import Asked, Chances, decoded, record_batches, with_rare_codes
+from ehrsynth.sampling.draw import Asked, decoded, record_batches, with_rare_codes
 from ehrsynth.sampling.shares import TIMES, Shares, demand_of, post_selected
 from ehrsynth.sampling.table import ConditionTable
-from ehrsynth.schema import Column
 from ehrsynth.seeding import derive
 from ehrsynth.study.asked import (
     as_plain,
-    beside_patients,
     guide,
+    rare_codes,
     require_one_question,
     rules_kept,
     tell,
@@ -35,6 +33,7 @@ from ehrsynth.study.asked import (
 from ehrsynth.study.blend import cohort_of, interleaved, outside
 from ehrsynth.study.calibration import calibration_asked, judged_calibrated
 from ehrsynth.study.chain import Input, append, log_beside
+from ehrsynth.study.complete_visits import WrittenCompletions, complete_visits
 from ehrsynth.study.continue_visits import WrittenContinuations, continue_visits
 from ehrsynth.study.describe import describe, described_in
 from ehrsynth.study.generate_visits import SyntheticPatients, WrittenVisits, generate_visits
@@ -87,11 +86,13 @@ def generate(
     quote_formulas: bool = False,
     prefixes: str | Path | None = None,
     after: int | None = None,
+    complete: Sequence[str] = (),
+    of: str | Path = "holdout",
     draws: int = 1,
     model_class: type[SyntheticModel] | str | None = None,
     out_format: str = "meds",
     watch: Watch = NOBODY,
-) -> pd.DataFrame | Written | SyntheticPatients | WrittenVisits | WrittenContinuations:
+) -> pd.DataFrame | Written | SyntheticPatients | WrittenVisits | WrittenContinuations | WrittenCompletions:
     """Draw records from the chosen checkpoint of a finished run.
 
     A model is given what it can be conditioned on; what it cannot is met by drawing records until enough have it. A
@@ -100,9 +101,15 @@ def generate(
     run, see ``verify``.
 
     Of a run over patients through time ``out`` is a folder in ``out_format``; without one their rows and visits are
+<<<<<<< HEAD
     returned. What can be asked of them is ``condition``, of what is said of a patient once and of their visits,
     ``calibrate`` with ``pool``, and ``policy``, of rules over time. ``prefixes`` asks for what may follow the first
     visits of real patients.
+=======
+    returned. What can be asked of them is ``condition``, of what is said of a patient once and of their visits, and
+    ``policy``, of rules over time. ``prefixes`` asks for what may follow the first visits of real patients, and
+    ``complete`` for other drugs, say, at the same visits.
+>>>>>>> 1836ef1bc70e73a60af2f6bfe9f11137022e6d87
 
     Args:
         run: the run, or its folder.
@@ -134,7 +141,10 @@ def generate(
         prefixes: whose records are to go on: ``train``, ``validation`` or ``holdout`` of the run's own patients, or a
             trajectories folder; what follows is written to the folder ``out``, a file for each of ``draws``.
         after: visits of each of them that are given, all by default.
-        draws: continuations of each.
+        complete: domains of codes, or ``measurements``: they are drawn anew at each visit of real patients, given its
+            other domains, its date and kind, and the visits before; written to ``out`` likewise. Of models that can.
+        of: whose visits these are: a part of the run's own patients, or a trajectories folder.
+        draws: continuations, or completions, of each.
         model_class: of the run, if it is not one of this package; a name is imported, so it must be one you trust.
         out_format: of patients through time: ``meds`` (MEDS 0.4), ``omop`` (OMOP CDM 5.4), ``fhir`` (FHIR R4, NDJSON).
         watch: who is told what happens.
@@ -156,20 +166,29 @@ def generate(
             **{"conditions": conditions, "balance": balance, "boost": boost, "post_selection": post_selection},
             **{"guidance": guidance, "exact": exact, "merge": merge, "mix": mix, "reintroduce": reintroduce or None},
         }
-        for name, value in of_rows.items():
-            if value:
-                raise OptionError(f"{name}: of rows alone so far; {through_time.shown} draws patients through time")
+        _refuse(of_rows, f"of rows alone so far; {through_time.shown} draws patients through time")
+        of_drawn = {"n": n, "condition": condition, "constraints.policy": policy != "keep"}
+        if complete:
+            of_others = {**of_drawn, "continue": prefixes, "after": after}
+            _refuse(of_others, f"complete={','.join(complete)} draws a part of each visit that is there; leave it out")
+            return complete_visits(through_time, complete, of, draws, out, seed, device, model_class, watch)
         if prefixes is not None:
+<<<<<<< HEAD
             also = {"n": n, "condition": condition, "calibrate": calibrate, "pool": pool}
             for name, given in {**also, "constraints.policy": policy != "keep"}.items():
                 if given:
                     raise OptionError(f"{name}: continue={prefixes} says whose records are to go on; leave it out")
+=======
+            _refuse(of_drawn, f"continue={prefixes} says whose records are to go on; leave it out")
+>>>>>>> 1836ef1bc70e73a60af2f6bfe9f11137022e6d87
             return continue_visits(through_time, prefixes, after, draws, out, seed, device, model_class, watch)
         return generate_visits(
             through_time, n, out, seed, condition, calibrate, pool, policy, device, model_class, watch, out_format
         )
     if prefixes is not None:
         raise OptionError(f"continue={prefixes}: of patients through time alone; the run draws rows")
+    if complete:
+        raise OptionError(f"complete={','.join(complete)}: of patients through time; conditions=FILE completes rows")
     expect(out_format == "meds", "out_format", out_format, "none, for a run of rows: a table is told by out=FILE.csv")
     _check_output(out, quote_formulas)
     require_one_question(n, condition, conditions, balance, boost, post_selection, merge, mix, reintroduce)
@@ -177,12 +196,10 @@ def generate(
     folder, schema, model = loaded.folder, loaded.model.schema, loaded.model
     if LEDGER in folder.provenance:
         reads = {"reintroduce": reintroduce, "merge": merge, "mix": mix, "post_selection": post_selection}
-        for name, asked_for in reads.items():
-            if asked_for:
-                raise OptionError(f"{name}: looks at training patients without noise, and {folder.shown} is private")
+        _refuse(reads, f"looks at training patients without noise, and {folder.shown} is private")
     table = None if conditions is None else ConditionTable(Path(conditions), schema)
     n = table.rows if table else whole("n", loaded.rows if n is None else n, least=1)
-    rare = _rare(folder, reintroduce)
+    rare = rare_codes(folder, reintroduce)
     rules = rules_kept(folder, policy, schema)
     parts = None if post_selection is None else training_shares(folder, schema, post_selection)
     guide(model, guidance)
@@ -305,6 +322,12 @@ def _of_visits(run: RunFolder | str | Path) -> RunFolder | None:
     return folder if folder.visits.is_file() else None
 
 
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    for name, value in options.items():
+        if value:
+            raise OptionError(f"{name}: {why}")
+
+
 def _check_output(out: str | Path | None, quote_formulas: bool) -> None:
     if out is not None and not str(out).endswith(TABLE_SUFFIXES):
         raise OptionError(f"out={out}: unknown table type; use one of {', '.join(TABLE_SUFFIXES)}")
@@ -323,16 +346,3 @@ def _watched(batches: Iterator[Records], progress: Callable[[int], None]) -> Ite
         done += len(records)
         progress(done)
         yield records
-
-
-def _rare(folder: RunFolder, how: bool | str) -> list[tuple[Column, Chances]]:
-    """Return the rare codes with their chances: they stay with the patients, a run folder does not carry them."""
-    if not how:
-        return []
-    file = beside_patients(folder, LOW_PREVALENCE, f"reintroduce={str(how).lower()}: the rare codes stay")
-    rare, groups = read_rare(file.parent)
-    if how is True:
-        return [(one.code.column, one.code.prevalence) for one in rare]
-    if rare and groups is None:
-        raise OptionError(f"reintroduce={how}: {file} knows prevalences only, by an older version; prepare it again")
-    return [(one.code.column, partial(one.chances, groups=groups)) for one in rare]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ehrsynth.constraints import AtMost, Constraint, OneHot, Range
 from ehrsynth.data.proposals.check import LEAST_SUPPORT, checked
 from ehrsynth.data.proposals.codes import MOST, Codes, companions, declared_sexes, one_sex_rules, parents, unsaid
-from ehrsynth.data.proposals.file import read_rules
+from ehrsynth.data.proposals.file import read_content, read_rules
 from ehrsynth.data.wide import Wide
 from ehrsynth.errors import OptionError
 from ehrsynth.schema import Schema
@@ -32,6 +32,16 @@ def rules_file(option: str) -> Path | None:
     if not str(option).endswith((".yaml", ".yml")):
         raise OptionError(f"constraints={option}: {PROPOSE}, {NONE} or a .yaml file was expected")
     return Path(option)
+
+
+def require_rules_of_rows(option: str) -> None:
+    """Raise an ``OptionError`` if the file that an option names has rules over time, which no row can keep or break."""
+    if (file := rules_file(option)) is not None and (over_time := read_content(file).get("over_time")):
+        many = f"{len(over_time)} rules" if isinstance(over_time, list) else "rules"
+        raise OptionError(
+            f"{file}: over_time: {many} over time, and the rows of a matrix have no visits; leave the list out, or"
+            " prepare form=trajectories"
+        )
 
 
 def rules_of(option: str, schema: Schema, train: Wide) -> tuple[tuple[Constraint, ...], dict[str, Any]]:

@@ -1,7 +1,7 @@
 """UCI Diabetes 130-US hospitals, 1999-2008 (Strack et al., BioMed Research International 2014).
 
 101,766 encounters of 71,518 patients, https://doi.org/10.24432/C5230J. The file does not date the encounters; their ids
-give an order.
+give an order. ``ordered`` puts them on a calendar that says no more than the file does: see ``Diabetes130``.
 """
 
 import gzip
@@ -36,6 +36,8 @@ NEEDED = (
     *("encounter_id", "patient_nbr", "race", "gender", "age", "discharge_disposition_id", "readmitted"),
     *(*SUMS, *DIAGNOSES, *DRUGS),
 )
+OPENING = "2000-01-01"  # on which every patient's first encounter begins, if they are ordered
+SOON, LATER = 15, 90  # days from discharge to the next encounter: readmitted within 30 days, or after them
 _SHORT = r"^(\d{1,2})(?=\.|$)"  # an ICD-9 category that has lost its leading zeros
 
 
@@ -47,9 +49,15 @@ class Diabetes130(Source):
     ``utilisation`` (days, laboratory tests and procedures of an encounter), ``disposition`` (``died``) and ``outcome``
     (``readmitted_30d``), each with a number. The sex of three patients is unknown.
 
+    Nothing is dated. With ``ordered`` the encounters of a patient follow each other by their ids from ``OPENING`` on: a
+    stay is as long as the file says, and the next begins ``SOON`` days after its end where it says that the patient was
+    readmitted within 30 days, else ``LATER``. Order, days in hospital and readmission are those of the file; years,
+    seasons and the length of gaps mean nothing. A patient is born by the first encounter's band of age.
+
     Attributes:
         path: ``diabetic_data.csv``, the same as .csv.gz, or the zip as downloaded.
         verify: refuse a file whose checksum is not the published one's.
+        ordered: put encounters in order on such a calendar, for ``form=trajectories``.
     """
 
     name = "diabetes130"
@@ -57,10 +65,11 @@ class Diabetes130(Source):
 
     path: Path | str
     verify: bool = True
+    ordered: bool = False
 
     def read(self, store: Store) -> None:
         """Create ``events`` and ``labels``."""
-        store.register("encounters", self._encounters())
+        store.register("encounters", _on_calendar(self._encounters(), self.ordered))
         declaration("diabetes130").create(store, labels=False, drugs=", ".join(map(quoted, DRUGS)))
         words = conditions()
         diagnoses = pd.DataFrame({"domain": "diagnosis", "code": words["icd9"], "label": words["label"]})
@@ -97,6 +106,23 @@ class Diabetes130(Source):
         for name in DIAGNOSES:
             table[name] = table[name].str.replace(_SHORT, lambda found: found[1].zfill(3), regex=True)
         return table
+
+
+def _on_calendar(encounters: pd.DataFrame, ordered: bool) -> pd.DataFrame:
+    """Add when each encounter begins and ends, and when its patient was born; nobody knows unless they are ordered."""
+    if not ordered:
+        nothing = pd.Series(pd.NaT, index=encounters.index, dtype="datetime64[us]")
+        return encounters.assign(began=nothing, ended=nothing, born=nothing)
+    table = encounters.sort_values(["patient_nbr", "encounter_id"], ignore_index=True)
+    patient, stay = table["patient_nbr"], table["time_in_hospital"]
+    until_next = stay + np.where(table["readmitted"] == "<30", SOON, LATER)
+    began = until_next.groupby(patient).cumsum() - until_next
+    age = table["age"].groupby(patient).transform("first") + 5
+    days = {"began": began, "ended": began + stay, "born": -(age * 365.25 // 1)}
+    opening = pd.Timestamp(OPENING)
+    return table.assign(
+        **{name: (opening + pd.to_timedelta(day, unit="D")).astype("datetime64[us]") for name, day in days.items()}
+    )
 
 
 def _decompressed(path: Path) -> bytes:

@@ -8,7 +8,7 @@ from ehrsynth.evaluation.card import Cards
 from ehrsynth.evaluation.evaluator import NotApplicableError, RealVisits, Scorer, Undefined, Value, VisitEvaluator
 from ehrsynth.evaluation.temporal.groups import capped
 from ehrsynth.metrics.intervals import difference, share, t_mean
-from ehrsynth.metrics.membership import membership_auc, membership_tpr
+from ehrsynth.metrics.membership import membership_accuracy, membership_auc, membership_tpr
 from ehrsynth.metrics.temporal.copied import lone_runs, longest_prefixes, runs
 from ehrsynth.metrics.temporal.distances import bag_nearest, hamming_nearest
 from ehrsynth.visits import Visits
@@ -16,6 +16,7 @@ from ehrsynth.visits import Visits
 CARDS = Cards.beside(__file__)
 PREFIX, RUNS = CARDS["privacy/sequence_prefix_excess"], CARDS["privacy/sequence_runs_excess"]
 FORMS = ("hamming", "bag")
+ACCURACY = "privacy/sequence_hamming_accuracy"
 RUN = 2  # visits; longer runs of real patients are hardly ever alike by chance
 
 
@@ -72,7 +73,10 @@ class SequenceMembership(VisitEvaluator):
         max_patients: of S that are searched, drawn at random.
     """
 
-    cards = tuple(CARDS[f"privacy/sequence_{form}_{what}"] for form in FORMS for what in ("auc", "tpr_at_1pct_fpr"))
+    cards = (
+        *(CARDS[f"privacy/sequence_{form}_{what}"] for form in FORMS for what in ("auc", "tpr_at_1pct_fpr")),
+        CARDS[ACCURACY],
+    )
     uses_holdout = True
     attacked: int = 2_000
     max_patients: int = 20_000
@@ -104,6 +108,7 @@ class SequenceMembership(VisitEvaluator):
                     ("tpr_at_1pct_fpr", membership_tpr(members, others)),
                 ):
                     scores[f"privacy/sequence_{form}_{what}"] = Value(*estimate, strength)
+            scores[ACCURACY] = Value(*membership_accuracy(*map(torch.from_numpy, near["hamming"])), strength)
             return scores
 
         return score

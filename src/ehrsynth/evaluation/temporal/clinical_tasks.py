@@ -106,12 +106,11 @@ class ClinicalTasks(VisitEvaluator):
                     known = {one.task.name for one in asked} | {name for _, name in absent}
                     expect(task.name not in known, "tasks", task.name, "each task once; called= gives another name")
                     rows, held_out = train.rows(task), test.rows(task)
-                    if rows.has_both(self.least) and held_out.has_both(self.least):
+                    if few := _too_few({"training": rows, "held-out": held_out}, self.least):
+                        absent["task", task.name] = Undefined(f"fewer than {self.least} {few}")
+                    else:
                         weights = weights_of(rows)
                         asked.append(_Asked(task, rows, held_out, weights, linear(held_out.x, weights)[:, 0]))
-                    else:
-                        few = f"fewer than {self.least} patients with it, or without it, in R or in H"
-                        absent["task", task.name] = Undefined(few)
             except NotApplicableError as error:
                 absent["task", given.name] = Undefined(str(error))
         return asked, absent
@@ -155,6 +154,16 @@ class ClinicalTasks(VisitEvaluator):
             for label, known in values.items()
         }
         return {**means, **found}
+
+
+def _too_few(sides: Mapping[str, TaskRows], least: int) -> str:
+    """Return in words of whom there are fewer than ``least``; nothing if there are enough."""
+    counts = {
+        f"{who} patients {what}": int((rows.y == came).sum())
+        for who, rows in sides.items()
+        for what, came in (("with it", True), ("without it", False))
+    }
+    return ", ".join(words for words, count in counts.items() if count < least)
 
 
 def _mixed(one: _Asked, synthetic: TaskRows, seed: int) -> TaskRows:

@@ -1,7 +1,7 @@
 """What every generator of visits is: a LightningModule trained on batches of patients, which draws dated visits."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,12 @@ class VisitModel(SeededModel):
         statics: draws the rows of patients.
         calendar: what the training visits say of dates.
         continues: whether it can go on from the first visits of a patient.
+        completes: whether it can draw some domains of a visit given the others.
         sample_batch: patients that sampling asks for at a time, unless told otherwise.
     """
 
     continues = False
+    completes = False
     sample_batch = 1024
 
     def __init__(self, *, schema: Schema, visit_schema: VisitSchema, seed: int, ranges: int = 32) -> None:
@@ -94,6 +96,20 @@ class VisitModel(SeededModel):
             OptionError: the model cannot.
         """
         raise OptionError(f"{type(self).__name__} draws whole records; it cannot go on from visits that are given")
+
+    def complete(self, visits: Visits, static: Tensor, domains: Collection[str], generator: torch.Generator) -> Visits:
+        """Return records in which some domains are drawn anew, given all else of the visit and what was before it.
+
+        Args:
+            visits: of n patients; where nothing of these domains was known, they have none of them.
+            static: their encoded rows [n, s].
+            domains: of codes, or what the model calls its measurements.
+            generator: of the draws.
+
+        Raises:
+            OptionError: the model cannot, or has no such domain.
+        """
+        raise OptionError(f"{type(self).__name__} draws whole visits; it cannot draw a part of them given the rest")
 
     def log_likelihood(self, static: Tensor, visits: Visits) -> Tensor | None:
         """Return log p(visits | row) [n] in nats, of a number that of its range; None of a model that has none."""

@@ -1,7 +1,11 @@
 """Models that draw records visit by visit, all patients of a batch at the same time."""
 
 from abc import abstractmethod
+<<<<<<< HEAD
 from collections.abc import Iterator, Sequence
+=======
+from collections.abc import Callable, Iterator, Sequence
+>>>>>>> 1836ef1bc70e73a60af2f6bfe9f11137022e6d87
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 
@@ -110,6 +114,35 @@ class Stepwise(VisitModel, Generic[State]):
                 since[rows] = prefix.starts[prefix.offsets[1:][rows] - 1]
             self._roll(told, at, state, generator, length)
         return prefix.followed_by(self.calendar.dated(told.told(), since, prefix.born))
+
+    def _redrawn(self, visits: Visits, static: Tensor, draw: Callable[[State, Step], Step], measured: bool) -> Visits:
+        """Return records whose visits have what ``draw`` makes of each, given what is known before it.
+
+        Args:
+            visits: of n patients; each visit is drawn given those before it as they stand here.
+            static: their encoded rows [n, s].
+            draw: from what is known before visits, and these, to others; dates and kinds are not looked at.
+            measured: whether stays and measurements are taken from it, or codes alone.
+        """
+        measurements = self.visit_schema.measurements
+        recording = _Recording(len(visits), measurements)
+        some = visits.per_patient > 0
+        for length in np.unique(visits.per_patient[some]).tolist():
+            rows = np.flatnonzero(visits.per_patient == length)
+            batch = batch_of(visits, static.cpu(), len(measurements), rows).to(self.device)
+            state = self.begun(batch.static, batch.first)
+            for visit in steps_of(batch, len(self.visit_schema.codes)):
+                recording.add(torch.from_numpy(rows), draw(state, visit))
+                state = self.after(state, visit)
+        told = recording.told()
+        found = replace(visits, code_offsets=told.code_offsets, codes=told.codes)
+        if not measured:
+            return found
+        firsts = np.zeros(len(visits), np.int64)
+        firsts[some] = visits.starts[visits.offsets[:-1][some]]
+        dated = self.calendar.dated(told, firsts, visits.born)
+        ends = np.where(dated.ends == UNKNOWN, UNKNOWN, visits.starts + dated.ends - dated.starts)
+        return replace(found, ends=ends, value_offsets=told.value_offsets, measured=told.measured, values=told.values)
 
     def _roll(self, told: "_Recording", rows: Tensor, state: State, generator: torch.Generator, before: int) -> None:
         """Draw visits until each record has ended, or has as many more as records ever have.

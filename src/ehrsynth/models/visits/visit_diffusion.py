@@ -11,7 +11,7 @@ where g is a recurrent encoding of the row and the visits before t, and y a visi
 each measurement is hidden with probability s ** k_j. Noise scheduling: k_j grows with entropy, so what varies most is
 revealed first. Cross-modal conditioning: diagnoses, medication, procedures and measurements are revealed together in
 ``steps`` passes, each given all that is known by then, so they condition on each other; of some training visits whole
-domains are told, and any of them may be given (``completed``).
+domains are told, and any of them may be given (``complete``).
 """
 
 from collections.abc import Collection
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ehrsynth.errors import OptionError
+from ehrsynth.errors import OptionError, expect
 from ehrsynth.layout import refuse_nan
 from ehrsynth.models import options
 from ehrsynth.models.diffusion.masking import Masking, spread_times
@@ -65,6 +65,7 @@ class VisitDiffusion(Bounded[Before]):
         OptionError: an option is not a value that can work.
     """
 
+    completes = True
     network: VisitDiffusionNetwork
     best: VisitDiffusionNetwork
 
@@ -257,6 +258,18 @@ class VisitDiffusion(Bounded[Before]):
         rows[:, self.states.gap] *= ~first[:, None]
         rows = self._revealed(rows, self._hidden(len(rows)), state, generator)
         return self.states.visit(rows, first, self.calendar.numbers, generator)
+
+    @override
+    @torch.no_grad()
+    def complete(self, visits: Visits, static: Tensor, domains: Collection[str], generator: torch.Generator) -> Visits:
+        for name in domains:
+            expect(name in self.domains, "complete", name, f"one of {', '.join(self.domains)}")
+        given = [name for name in self.domains if name not in domains]
+
+        def draw(state: Before, visit: Step) -> Step:
+            return self.completed(state, visit, given, generator)
+
+        return self._redrawn(visits, static, draw, MEASURED in domains)
 
     def completed(self, state: Before, visit: Step, given: Collection[str], generator: torch.Generator) -> Step:
         """Return visits with the rest drawn given when they are, their kind, and some of their domains.
