@@ -12,6 +12,7 @@ from typing import Any
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import Node
+from ehrsynth.study.privacy import AuditOptions
 from ehrsynth.study.search.database import DATABASE
 from ehrsynth.study.search.objectives import check_names
 from ehrsynth.study.search.spaces import Space, changed, space_of, typed
@@ -105,6 +106,8 @@ class SearchSpec:
         )
         self.base.check()
         expect(self.base.privacy is None, "privacy", "dp", "none (each trial would spend epsilon, unaccounted)")
+        asked = AuditOptions.of(self.base.audit)
+        expect(asked is None, "audit.canaries", asked and asked.canaries, "0 (train audits the run that is kept)")
         quick = build(self.base.evaluation["quick"], "evaluation.quick")
         check_names(self.objectives, {card.name: card for card in quick.cards})
         if self.base.trainer["devices"] != 1 or "trainer.devices" in self.space:
