@@ -46,6 +46,8 @@ def test_a_copy_of_its_rows_gives_the_planted_canaries_away(
     assert cli("train", *options, "n=1000") == 0
     assert "finished already" in capsys.readouterr().out
 
+    assert cli("verify", run.path) == 0
+
     plain = ["model=train_copy", *small(matrix, tmp_path)]
     assert cli("train", *plain, "n=1000", "study=plain") == 0
     other = run_of(tmp_path / "plain" / "train_copy")
@@ -118,6 +120,12 @@ def test_what_cannot_be_audited_is_refused(
         assert wrong.split("=")[0] in capsys.readouterr().err
     assert cli("search", "model=vae", "audit.canaries=30", f"data.matrix={matrix}", f"paths.runs={tmp_path}") == 2
     assert "audit.canaries=30" in capsys.readouterr().err
+
+
+def test_patients_through_time_have_no_canaries(tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    through_time = ["form=trajectories", "source=demo_visits", "model=visits/chronicle", f"paths.runs={tmp_path}"]
+    assert cli("train", *through_time, "audit.canaries=30", "logger.mode=disabled") == 2
+    assert "audit.canaries" in capsys.readouterr().err
 
 
 def test_audited_runs_are_others_and_runs_of_before_are_the_same(matrix: Path, tmp_path: Path) -> None:

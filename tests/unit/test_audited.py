@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from ehrsynth.bits import unpack
+from ehrsynth.data.datamodule import EhrDataModule
+from ehrsynth.data.matrix import Matrix
+from ehrsynth.data.private_module import PrivateDataModule
 from ehrsynth.errors import FileError, OptionError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.metrics.audit import Canary, audit_of_scores, least_epsilon
@@ -112,6 +115,31 @@ def test_coins_are_kept_and_never_tossed_again(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "epoch=000001.ckpt").touch()
     with pytest.raises(FileError, match="training has begun"):
         Canaries.of(asked, SCHEMA, 0, folder, secret=True)
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_planted_canaries_are_rows_for_the_model_alone(matrix: Path, private: bool) -> None:
+    opened = Matrix.open(matrix)
+    planted = drawn_canaries(opened.schema, "random", 37, torch.Generator().manual_seed(0))
+    options = {"matrix": opened, "batch_size": 64, "seed": 0}
+
+    def module(canaries: Records | None) -> EhrDataModule:
+        if private:
+            made: EhrDataModule = PrivateDataModule(coins=torch.Generator(), planted=canaries, **options)
+        else:
+            made = EhrDataModule(planted=canaries, **options)  # type: ignore[arg-type]
+        made.setup("fit")
+        return made
+
+    audited, plain = module(planted), module(None)
+    patients = len(opened.train)
+    assert audited.patients == plain.patients == len(plain.filled) == patients
+    assert len(audited.filled) == patients + 37
+    assert audited.filled[slice(0, patients)].digest() == plain.filled.digest()
+    assert audited.filled[slice(patients, None)].dense().equal(planted.dense())
+    assert all(audited.records[part].digest() == plain.records[part].digest() for part in audited.records)
+    if isinstance(audited, PrivateDataModule) and isinstance(plain, PrivateDataModule):
+        assert audited.rate == plain.rate == 64 / patients
 
 
 def test_models_know_records_by_what_they_have() -> None:
