@@ -221,6 +221,7 @@ def test_card_and_page_show_every_audit_and_say_in_red_what_is_wrong(tmp_path: P
             assert "100 of 200 random" in text
             assert "60 of 60" in text
             assert ("THE CLAIM IS WRONG" in text) == wrong
+            assert ("it takes more canaries" in text) == (claimed == 8.0)
             assert f"{right.most:.2f}" in text
         assert ('<p class="notice"><strong>THE CLAIM' in page) == wrong
         assert ("THE CLAIM IS WRONG" in report) == wrong

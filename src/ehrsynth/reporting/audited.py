@@ -78,6 +78,8 @@ class Audited:
             f"{planted} of {self.found[0].audit.canaries} {kind}" for kind, planted in self.planted.items()
         )
         claim = "No epsilon is claimed." if self.claimed is None else f"Claimed is epsilon {self.claimed:.3f} there."
+        if self.claimed is not None and self.claimed >= max(found.audit.most for found in self.found):
+            claim += " No guesses of this number could have excluded that: it takes more canaries."
         absent = f" The mechanism was not audited: {self.no_mechanism}." if self.no_mechanism else ""
         return (
             f"Records that nobody is (canaries: {each}) were planted by fair coins among the {self.rows:,} training"
