@@ -7,6 +7,7 @@
       │    ├─ SchemaError    two schemas, or a schema and a model, that do not fit
       │    └─ OptionError    an option of the command line or a config value
       ├─ TrainingError       training left the finite numbers (exit status 1, one line)
+      ├─ ClaimError          an audit excludes the epsilon that a run claims (exit status 1, one line)
       ├─ AlteredError        what ``verify`` was asked about is not as it was written (exit status 1, one line)
       └─ MachineError        no space, no memory, a disk that fails (exit status 1, one line): to be repeated
 
@@ -52,6 +53,10 @@ def expect(fits: bool, option: str, value: object, wanted: str) -> None:
 
 class TrainingError(EhrsynthError):
     """Training diverged: a loss is not a finite number any more, and going on cannot mend it."""
+
+
+class ClaimError(EhrsynthError):
+    """A finished run promises more privacy than its audit lets stand; neither its weights nor its table are private."""
 
 
 class AlteredError(EhrsynthError):

@@ -105,6 +105,11 @@ class Ledger:
         """What the looks with a mechanism spent together, whatever the others did."""
         return epsilon_of([look.mechanism for look in self.looks if not isinstance(look.mechanism, str)], self.delta)
 
+    def spent_at(self, delta: float) -> float:
+        """Return epsilon of the same looks at another delta, of which what happens by a small chance is no part."""
+        looks = [look.mechanism for look in self.looks if not isinstance(look.mechanism, str | Unlikely)]
+        return epsilon_of(looks, delta).value
+
     @property
     def total(self) -> Epsilon:
         """What was spent in all.

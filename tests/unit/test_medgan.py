@@ -107,7 +107,7 @@ def test_losses_are_those_of_the_papers(logit: float, monkeypatch: pytest.Monkey
     for cls, (of_discriminator, of_generator) in wanted.items():
         more = {"penalty": 0.0} if cls is MedWGAN else {}
         model = cls(schema=SCHEMA, **SMALL, **more)
-        monkeypatch.setattr(model, "scores", scores)
+        monkeypatch.setattr(model, "judged", scores)
         assert model.discriminator_loss(real, fake, rng).item() == pytest.approx(of_discriminator.item(), rel=1e-4)
         assert model.generator_loss(fake).item() == pytest.approx(of_generator.item(), rel=1e-4)
 
@@ -118,7 +118,7 @@ def test_the_penalty_is_added_to_the_gap() -> None:
     model.discriminator = nn.Linear(12, 1)  # the slope of the sum of scores is that of the row plus that of the mean
     weights = model.discriminator.weight[0]
     slope = (weights[:6] + weights[6:]).norm().item()
-    gap = (model.scores(fake).mean() - model.scores(real).mean()).item()
+    gap = (model.judged(fake).mean() - model.judged(real).mean()).item()
     assert model.discriminator_loss(real, fake, rng).item() == pytest.approx(gap + 7 * (slope - 1) ** 2, rel=1e-4)
 
 

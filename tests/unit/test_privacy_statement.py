@@ -1,13 +1,16 @@
 from pathlib import Path
 
+import pytest
+
 from ehrsynth.accounting import Gaussian, SampledGaussian, Unlikely, ZeroConcentrated
 from ehrsynth.evaluation.card import catalogue
 from ehrsynth.evaluation.evaluator import Value
 from ehrsynth.ledger import Ledger, Look
+from ehrsynth.metrics.intervals import together
 from ehrsynth.reporting.guarantee import Guarantee
 from ehrsynth.reporting.html import write_html
 from ehrsynth.reporting.model_card import card_md
-from ehrsynth.reporting.privacy_statement import statement
+from ehrsynth.reporting.privacy_statement import Line, statement
 from tests.scores import score_of
 
 ROWS = {"train": 7000, "holdout": 3000, "synthetic": 5000}
@@ -50,6 +53,41 @@ def test_an_inconclusive_result_is_not_hidden_by_a_clean_one() -> None:
     clean = score_of("privacy/membership_auc", 0.5, "lower", (0.49, 0.51), anchors=ANCHORS)
     assert statement([clean, wide], ROWS).lines[0].verdict.word == "not beyond chance"
     assert statement([clean], ROWS).lines[0].verdict.word == "no leak seen"
+
+
+def test_intervals_count_how_many_results_were_looked_at(tmp_path: Path) -> None:
+    assert together((0.5, (0.4, 0.7)), 1) == pytest.approx((0.4, 0.7))
+    low, high = together((0.5, (0.4, 0.7)), 2)  # the 98.75 % point of the normal distribution is 2.2414
+    assert (low, high) == pytest.approx((0.5 - 0.1 * 2.2414 / 1.95996, 0.5 + 0.2 * 2.2414 / 1.95996), abs=1e-5)
+    assert together((0.02, (0.01, 0.98)), 10, 0.0, 1.0) == (
+        pytest.approx(0.02 - 0.01 * 2.80703 / 1.95996, abs=1e-6),
+        1.0,
+    )
+
+    def line(low: float) -> Line:
+        auc = score_of("privacy/membership_auc", 0.51, "lower", (low, 0.515), anchors=ANCHORS)
+        said = statement([auc, *SCORES[2:]], ROWS)
+        assert said.results == 4
+        return said.lines[0]
+
+    assert not line(0.505).may_be_luck
+    assert line(0.505).together[0].ci == pytest.approx((0.51 - 0.005 * 1.27434, 0.51 + 0.005 * 1.27434), abs=1e-5)
+    assert line(0.501).may_be_luck, "0.51 - 0.009 * 1.274 is below a half"
+    assert line(0.501).verdict.word == line(0.505).verdict.word
+    assert not line(0.49).may_be_luck, "by itself it is not beyond chance either"
+    parts = {("side", "excess"): Value(0.02, (0.001, 0.03))}
+    own = score_of("privacy/identity_disclosure", 0.09, "lower", (0.08, 0.1), anchors=ANCHORS, parts=parts)
+    alone, among = (next(iter(statement(scores, ROWS).lines[-1:])) for scores in ([own], [*SCORES, own]))
+    assert alone.excesses_together[0] is not None
+    assert alone.excesses_together[0][1] == pytest.approx((0.001, 0.03))
+    assert not alone.may_be_luck
+    assert among.excesses_together[0] is not None
+    ends = (0.02 - 0.019 * 2.57583 / 1.95996, 0.02 + 0.01 * 2.57583 / 1.95996)
+    assert among.excesses_together[0][1] == pytest.approx(ends, abs=1e-6)
+    assert among.may_be_luck
+    write_html(tmp_path / "report.html", title="t", facts={}, rows=ROWS, scores=[*SCORES, own], figures=())
+    page = (tmp_path / "privacy.html").read_text(encoding="utf-8")
+    assert page.count("may be luck: not beyond chance for all 5 results at once") == 1
 
 
 def test_a_result_with_its_own_control_shows_the_difference(tmp_path: Path) -> None:

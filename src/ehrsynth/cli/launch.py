@@ -35,7 +35,8 @@ def launch(verb: str, task: Task, arguments: list[str]) -> int:
 
     Returns:
         0 done; 2 the input is wrong (one line on stderr, no traceback); 1 a training that diverged, a machine that
-        failed or what ``verify`` found altered (one line), or our fault (traceback); 130 interrupted.
+        failed, a claim that an audit excludes or what ``verify`` found altered (one line), or our fault (traceback);
+        130 interrupted.
         ``HYDRA_FULL_ERROR=1`` shows the traceback in every case.
     """
     asked = os.environ.get("HYDRA_FULL_ERROR", "")

@@ -15,6 +15,7 @@ from ehrsynth.cli.main import run
 from ehrsynth.cli.messages import failed
 from ehrsynth.cli.overrides import command_of
 from ehrsynth.cli.tables import score_table
+from ehrsynth.errors import ClaimError
 from ehrsynth.study import train
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import Spec
@@ -28,6 +29,7 @@ def task(config: Mapping[str, Any]) -> None:
         folder = train.run(spec, WATCH)
         out.print(score_table(folder.scores(), f"{folder.path}"))
         say(f"report     {folder.html}", f"synthetic  {folder.handed_over}", f"checkpoint {folder.chosen_checkpoint}")
+        require_claim(folder)
         return
     launcher = job.runtime.choices["hydra/launcher"]
     try:
@@ -46,7 +48,15 @@ def task(config: Mapping[str, Any]) -> None:
 
 def watched(spec: Spec) -> RunFolder:
     """Carry out a spec before the eyes of who sits at the terminal."""
-    return train.run(spec, WATCH)
+    folder = train.run(spec, WATCH)
+    require_claim(folder)
+    return folder
+
+
+def require_claim(folder: RunFolder) -> None:
+    """Raise a ``ClaimError`` if the audit of a finished run excludes the epsilon that it claims."""
+    if (wrong := folder.contradiction) is not None:
+        raise ClaimError(f"{folder.path}: {wrong}")
 
 
 def accelerated(spec: Spec) -> bool:

@@ -106,11 +106,12 @@ class EhrDataModule(pl.LightningDataModule):
         seed: of the order of the rows and of the values that stand in for missing ones.
         drop_last: leave out a last, smaller batch of an epoch.
         rows: which of the training rows a model sees, and how often; all of them once by default.
+        planted: canaries of an audit, without missing values: training rows for the model, and for nobody else.
 
     Attributes:
         schema: the columns.
         records: ``train``, ``validation`` and ``holdout``, as evaluators want them: NaN where missing.
-        filled: the training rows as models want them, without missing values.
+        filled: the training rows as models want them, without missing values; planted ones come last.
         unseen: the validation rows likewise.
     """
 
@@ -122,6 +123,7 @@ class EhrDataModule(pl.LightningDataModule):
         seed: int,
         drop_last: bool = True,
         rows: TrainingRows = TrainingRows(),  # noqa: B008 (frozen)
+        planted: Records | None = None,
     ) -> None:
         super().__init__()
         expect(batch_size >= 1, "data.batch_size", batch_size, "a whole number above zero")
@@ -131,6 +133,7 @@ class EhrDataModule(pl.LightningDataModule):
         self.seed = seed
         self.drop_last = drop_last
         self.rows = rows
+        self.planted = planted
         self.records: dict[str, Records] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -140,8 +143,17 @@ class EhrDataModule(pl.LightningDataModule):
         self.records = {part: self.matrix.records(part) for part in self.matrix.parts}
         train = self.records["train"]
         filled = fill_missing(train, train, torch_rng(self.seed, "fill missing"))
-        self.filled = self.rows.chosen(filled, self.schema, self.seed)
+        self._serve(filled)
         self.unseen = fill_missing(self.records["validation"], train, torch_rng(self.seed, "fill missing, unseen"))
+
+    def _serve(self, filled: Records) -> None:
+        seen = self.rows.chosen(filled, self.schema, self.seed)
+        self.filled = seen if self.planted is None else Records.joined([seen, self.planted])
+
+    @property
+    def patients(self) -> int:
+        """How many of the ``filled`` rows are of patients."""
+        return len(self.filled) - (0 if self.planted is None else len(self.planted))
 
     def train_dataloader(self) -> IndexBatches:
         """Return the training batches, on the device of this process; without a trainer, those of epoch 0.

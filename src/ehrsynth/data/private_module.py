@@ -81,12 +81,12 @@ class PrivateDataModule(EhrDataModule):
         self.records = {part: self.matrix.records(part) for part in self.matrix.parts}
         train = self.records["train"]
         filled = Records(train.layout, train.bits, train.values.nan_to_num(MIDDLE))
-        self.filled = self.rows.chosen(filled, self.schema, self.seed)
+        self._serve(filled)
 
     @property
     def rate(self) -> float:
-        """The chance of a patient to be in a batch."""
-        return min(1.0, self.batch_size / len(self.filled))
+        """The chance of a patient to be in a batch; how many canaries an audit has planted does not change it."""
+        return min(1.0, self.batch_size / self.patients)
 
     @override
     def train_dataloader(self) -> PoissonBatches:  # type: ignore[override]

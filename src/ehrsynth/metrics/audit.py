@@ -32,7 +32,7 @@ class Audit:
         canaries: planted or left out, each by a fair coin.
         guesses: made; of the other canaries the attack is less sure.
         correct: of these.
-        epsilon: what cannot be less, at 95 % confidence.
+        epsilon: what cannot be less, at the confidence that was asked for.
         most: what the same number of guesses would have shown had all been right: an audit cannot certify more.
     """
 
@@ -83,7 +83,9 @@ def least_epsilon(canaries: int, guesses: int, correct: int, delta: float, confi
     return low
 
 
-def audit_of_scores(scores: Tensor, planted: Tensor, delta: float, guesses: int | None = None) -> Audit:
+def audit_of_scores(
+    scores: Tensor, planted: Tensor, delta: float, guesses: int | None = None, confidence: float = 0.95
+) -> Audit:
     """Guess that the canaries of the highest scores were planted and those of the lowest were not.
 
     Args:
@@ -92,13 +94,14 @@ def audit_of_scores(scores: Tensor, planted: Tensor, delta: float, guesses: int 
         planted: bool [m], how the coins fell.
         delta: at which epsilon is asked for.
         guesses: how many to make, decided before; half of them are of planted ones. All by default.
+        confidence: of the bound.
     """
     m = len(scores)
     made = m if guesses is None else min(guesses, m)
     order = scores.argsort(stable=True)
     lowest, highest = order[: made // 2], order[m - (made - made // 2) :]
     correct = int((~planted[lowest]).sum() + planted[highest].sum())
-    bounds = (least_epsilon(m, made, right, delta) for right in (correct, made))
+    bounds = (least_epsilon(m, made, right, delta, confidence) for right in (correct, made))
     return Audit(m, made, correct, *bounds)
 
 

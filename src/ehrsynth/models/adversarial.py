@@ -47,6 +47,10 @@ class AdversarialModel(LabelledModel):
     def generated(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Return rows [n, p] of probabilities and values, in float32, from noise [n, z] and labels [n, k]."""
 
+    @abstractmethod
+    def judged(self, rows: Tensor) -> Tensor:
+        """Return how real the judge finds each of the rows [n, p], as [n, 1]: more is more so."""
+
     def chances(self, labels: Tensor, rng: torch.Generator) -> Tensor:
         """Return generated rows [n, p] of probabilities and values, with their labels [n, k]."""
         noise = torch.randn(len(labels), self.noise_width, generator=rng, device=self.device)

@@ -195,6 +195,11 @@ class EMRWGAN(AdversarialModel):
         ]
 
     @override
+    def judged(self, rows: Tensor) -> Tensor:
+        found: Tensor = self.critic(rows)
+        return found
+
+    @override
     def generated(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Return the generator's rows; outside training those of its averaged weights, if there are any."""
         network = self.generator if self.training or self.average is None else self.average

@@ -18,4 +18,4 @@ class MedBGAN(MedGAN):
     @override
     def generator_loss(self, fake: Tensor) -> Tensor:
         """Return half the mean square of log D - log(1 - D), which is the logit of D."""
-        return 0.5 * self.scores(fake).square().mean()
+        return 0.5 * self.judged(fake).square().mean()

@@ -182,18 +182,19 @@ class MedGAN(AdversarialModel):
         """Return how many updates of the discriminator come before the generator's in this batch."""
         return self.n_critic
 
-    def scores(self, rows: Tensor) -> Tensor:
+    @override
+    def judged(self, rows: Tensor) -> Tensor:
         """Return the logit of D [n, 1] of each row, given the mean of the batch if the model looks at it."""
         seen: Tensor = self.discriminator(beside_batch_mean(rows) if self.averages else rows)
         return seen
 
     def discriminator_loss(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
         """Return -E log D(real) - E log(1 - D(fake)), of rows [n, p]."""
-        return softplus(-self.scores(real)).mean() + softplus(self.scores(fake)).mean()
+        return softplus(-self.judged(real)).mean() + softplus(self.judged(fake)).mean()
 
     def generator_loss(self, fake: Tensor) -> Tensor:
         """Return -E log D(fake)."""
-        return softplus(-self.scores(fake)).mean()
+        return softplus(-self.judged(fake)).mean()
 
     def after_discriminator(self) -> None:
         """Do what follows each update of the discriminator; here nothing."""

@@ -87,13 +87,13 @@ class MedWGAN(MedGAN):
     @override
     def discriminator_loss(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
         """Return E D(fake) - E D(real) and the weighted gradient penalty, of rows [n, p]."""
-        gap = self.scores(fake).mean() - self.scores(real).mean()
-        return gap + self.penalty * gradient_penalty(self.scores, real, fake, rng) if self.penalty else gap
+        gap = self.judged(fake).mean() - self.judged(real).mean()
+        return gap + self.penalty * gradient_penalty(self.judged, real, fake, rng) if self.penalty else gap
 
     @override
     def generator_loss(self, fake: Tensor) -> Tensor:
         """Return -E D(fake)."""
-        return -self.scores(fake).mean()
+        return -self.judged(fake).mean()
 
     @override
     def compilable(self) -> Iterator[nn.Module]:

@@ -82,6 +82,11 @@ class WGANGP(AdversarialModel):
     def generated(self, noise: Tensor, labels: Tensor) -> Tensor:
         return self.layout.activate(self.generator(torch.cat([noise, labels], dim=1)).float())
 
+    @override
+    def judged(self, rows: Tensor) -> Tensor:
+        found: Tensor = self.critic(rows)
+        return found
+
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Train the critic on each of ``n_critic`` parts of ``batch`` [n, p], then the generator once."""
         optimizers = self.optimizers()

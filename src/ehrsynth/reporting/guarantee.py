@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from ehrsynth.accounting import Gaussian, SampledGaussian, Unlikely, ZeroConcentrated, accountants, epsilon_of
 from ehrsynth.ledger import COVERS, NEIGHBOURS, RANDOMNESS, UNIT, Ledger, Look
+from ehrsynth.reporting.audited import Audited
 
 NOT_AUDITED = (
-    "none in this run; ehrsynth.metrics.audit plants records by coins and bounds epsilon from below, and a low bound"
-    " proves nothing"
+    "none in this run; audit.canaries=500 plants records by coins and bounds epsilon from below, and a low bound proves"
+    " nothing"
 )
 
 
@@ -41,8 +42,8 @@ class Guarantee:
     releases: tuple[Release, ...]
 
     @classmethod
-    def of(cls, ledger: Ledger) -> "Guarantee":
-        """Return what a ledger guarantees."""
+    def of(cls, ledger: Ledger, audited: Audited | None = None) -> "Guarantee":
+        """Return what a ledger guarantees, beside what an audit found of it."""
         spent, by = ledger.spent, "" if ledger.spent.pld is None else f", PLD {ledger.spent.pld:.3f}"
         value = f"{spent.value:.3f} (RDP {spent.rdp:.3f}{by})"
         if ledger.unaccounted:
@@ -60,7 +61,7 @@ class Guarantee:
             "sampling": _sampling(ledger),
             "accountants": accountants(),
             "seeds": RANDOMNESS,
-            "audit": NOT_AUDITED,
+            "audit": NOT_AUDITED if audited is None else str(audited),
         }
         return cls(facts, releases)
 

@@ -14,6 +14,7 @@ from ehrsynth.evaluation.card import FAMILIES, Card, catalogue, families
 from ehrsynth.evaluation.evaluator import Undefined, Value
 from ehrsynth.evaluation.score import ANCHORS, Score, anchors_of
 from ehrsynth.files import write_text
+from ehrsynth.reporting.audited import Audited
 from ehrsynth.reporting.guarantee import Guarantee
 from ehrsynth.reporting.privacy_statement import statement
 from ehrsynth.reporting.reading import RULE, Verdict, judge
@@ -68,6 +69,7 @@ def write_html(
     provenance: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
     guarantee: Guarantee | None = None,
+    audited: Audited | None = None,
 ) -> None:
     """Write the report of one synthetic table and, beside it, its one-page privacy statement.
 
@@ -81,11 +83,14 @@ def write_html(
         provenance: label -> text for the table at the end (command, versions, hashes, ...).
         warnings: what a reader must know before any number.
         guarantee: of a private run, for the statement.
+        audited: what its audit found, likewise.
     """
     templates, beside = environment(), path.with_name(PRIVACY_PAGE)
     shared = {"title": title, "facts": facts, "rows": rows, "warnings": warnings, "provenance": provenance or {}}
     said = statement(scores, rows)
-    page = templates.get_template("privacy.html.j2").render(**shared, statement=said, guarantee=guarantee)
+    page = templates.get_template("privacy.html.j2").render(
+        **shared, statement=said, guarantee=guarantee, audited=audited
+    )
     write_text(beside, page)
     write_text(
         path,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ehrsynth.evaluation.score import ANCHORS, Score
+from ehrsynth.reporting.audited import Audited
 from ehrsynth.reporting.guarantee import Guarantee
 from ehrsynth.reporting.html import environment
 from ehrsynth.reporting.reading import judge
@@ -72,6 +73,7 @@ def card_md(
     keeps_rows: bool = False,
     files: str = "synthetic.parquet",
     guarantee: Guarantee | None = None,
+    audited: Audited | None = None,
 ) -> str:
     """Return the card as Markdown.
 
@@ -86,6 +88,7 @@ def card_md(
         keeps_rows: the output is the training rows themselves, whole or mixed; the card then says so first.
         files: pattern of what is handed over, for the front matter, which real patients do not get.
         guarantee: of a private run.
+        audited: what its audit found.
     """
     headlines = sorted((score for score in scores if score.card.headline), key=lambda score: score.card.headline)
     privacy = [score for score in scores if score.card.family == "privacy" and score.card.role != "guarantee"]
@@ -107,4 +110,5 @@ def card_md(
         keeps_rows=keeps_rows,
         use=NO_USE if keeps_rows else f"{USES} {LIMITS} {BIASES}",
         guarantee=guarantee,
+        audited=audited,
     )

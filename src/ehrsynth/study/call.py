@@ -42,7 +42,7 @@ def asked(
         "suite@evaluation.full": node_of(given["suite"], "suite"),
         "suite@evaluation.quick": node_of(given["quick"], "quick"),
         "logger": {"mode": given["logger"]} if given["logger"] in MODES else given["logger"],
-        **{name: given.get(name) for name in ("evaluation", "constraints", "rows", "experiment", "privacy")},
+        **{name: given.get(name) for name in ("evaluation", "constraints", "rows", "experiment", "privacy", "audit")},
     }
     choices, values = sorted_out({**chosen, **(more or {})})
     if isinstance(given.get("privacy"), Mapping):  # by default there is none, so no options either

@@ -23,6 +23,7 @@ from ehrsynth.reporting.parts import write_parts
 from ehrsynth.study.chain import Input
 from ehrsynth.study.chosen import Chosen
 from ehrsynth.study.judge import Evaluation
+from ehrsynth.study.privacy import AuditOptions
 from ehrsynth.study.run_folder import MANIFEST, PROVENANCE, RunFolder
 from ehrsynth.study.spec import IDENTITY as DECIDING
 from ehrsynth.study.spec import Spec
@@ -72,6 +73,7 @@ def finish(
         keeps_rows=keeps_rows,
         files="synthetic/data/*.parquet" if spec.through_time else folder.synthetic.name,
         guarantee=evaluation.guarantee,
+        audited=evaluation.audited,
     )
     write_text(folder.path / CARD, card)
     tracker.log_final(evaluation.scores, pictures, [folder.html, folder.path / PRIVACY_PAGE, folder.path / CARD])
@@ -143,11 +145,9 @@ def _options(spec: Spec) -> dict[str, Any]:
     """Return what decides the results, for the log; where they go and who is told is no part of it."""
     apart = ("rows", "constraints", "data", "keep", *(["temporal"] if spec.through_time else []))
     chosen = {name: spec.config[name] for name in (*DECIDING, *apart)}
-    return {
-        **chosen,
-        "tuning": spec.tuning,
-        **{name: node for name in ("privacy", "federation") if (node := getattr(spec, name)) is not None},
-    }
+    audit = spec.audit if AuditOptions.of(spec.audit) else None
+    asked = {"privacy": spec.privacy, "federation": spec.federation, "audit": audit}
+    return {**chosen, "tuning": spec.tuning, **{name: node for name, node in asked.items() if node is not None}}
 
 
 def _inputs(spec: Spec, matrix: Matrix | Trajectories) -> dict[str, Input]:

@@ -27,6 +27,7 @@ from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.required_memory import require_memory
 from ehrsynth.models.base import SeededModel, SyntheticModel
 from ehrsynth.seeding import secret_rng
+from ehrsynth.study.audit import Canaries
 from ehrsynth.study.build import build
 from ehrsynth.study.calibration import judged_calibrated, targets_of
 from ehrsynth.study.hand_over import ruled
@@ -42,8 +43,16 @@ if TYPE_CHECKING:  # it trains by what is here
     from ehrsynth.study.federate.rounds import Rounds
 
 
-def parts(spec: Spec, matrix: Matrix, watch: Watch) -> tuple[SyntheticModel, EhrDataModule]:
+def parts(
+    spec: Spec, matrix: Matrix, watch: Watch, canaries: Canaries | None = None
+) -> tuple[SyntheticModel, EhrDataModule]:
     """Return what is trained, and on what.
+
+    Args:
+        spec: of the run.
+        matrix: of the patients.
+        watch: who is told what happens.
+        canaries: of an audit.
 
     Raises:
         OptionError: the model does not take its options, or the trainer's, or what is done about rules.
@@ -55,6 +64,7 @@ def parts(spec: Spec, matrix: Matrix, watch: Watch) -> tuple[SyntheticModel, Ehr
         seed=spec.seed,
         drop_last=spec.data["drop_last"],
         rows=TrainingRows(**spec.rows),
+        planted=None if canaries is None else canaries.rows,
     )
     model: SyntheticModel = model_of(spec, SyntheticModel, "visits", matrix, schema=matrix.schema)
     require_private(spec, model)

@@ -18,11 +18,13 @@ from ehrsynth.files import read_object, sha256
 from ehrsynth.layout import Records
 from ehrsynth.ledger import LEDGER, Ledger
 from ehrsynth.models.base import SyntheticModel, load_model
+from ehrsynth.reporting.audited import Audited
 from ehrsynth.reporting.guarantee import Guarantee
 from ehrsynth.sampling import Acceptance, Calibration, Ruled, synthesize
 from ehrsynth.sampling.targets import Targets
 from ehrsynth.seeding import derive
 from ehrsynth.study.anchors import held_out, shared_anchors
+from ehrsynth.study.audit import Canaries, audited
 from ehrsynth.study.build import build
 from ehrsynth.study.calibration import judged_calibrated
 from ehrsynth.study.chosen import chosen_checkpoint
@@ -31,6 +33,7 @@ from ehrsynth.study.guidance import effect_of_guidance
 from ehrsynth.study.judge import ROLES, History, examine, judge
 from ehrsynth.study.likelihood import held_out_likelihood, in_words
 from ehrsynth.study.loaded_run import torch_device
+from ehrsynth.study.privacy import AuditOptions
 from ehrsynth.study.private_run import scores_of
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import Spec
@@ -49,6 +52,7 @@ def hand_over(
     watch: Watch,
     seconds: dict[str, float],
     ledger: Ledger | None = None,
+    canaries: Canaries | None = None,
 ) -> None:
     """Turn a trained run into a finished one; ``report.json`` is written last.
 
@@ -61,6 +65,7 @@ def hand_over(
         watch: who is told what happens.
         seconds: of the training; those of the other steps are added.
         ledger: what was spent on it, if it was private.
+        canaries: of its audit, if there is one.
     """
     matrix, seed = data.matrix, spec.evaluation["seed"]
     profile, full = build(spec.profile, "profile"), build(spec.evaluation["full"], "evaluation.full")
@@ -91,6 +96,7 @@ def hand_over(
         )
         synthetic = _written(folder.synthetic, chunks, Encoder(real.schema))
     likelihood = held_out_likelihood(model, data.records["holdout"], spec.evaluation["seed"])
+    audit = _audit(spec, canaries, model, synthetic, data, ledger)
     guidance = effect_of_guidance(model, data.records["train"], derive(spec.seed, "guidance"))
     seconds["generate"] = perf_counter() - start
 
@@ -113,11 +119,15 @@ def hand_over(
     if likelihood is not None:
         about["likelihood"] = in_words(likelihood)
     if rows := TrainingRows(**spec.rows).described():
-        about["training rows"] = f"{len(data.filled):,} seen, by {rows}"
+        about["training rows"] = f"{data.patients:,} seen, by {rows}"
     if folder.sites.is_file():
         about["federated"] = _federated(read_object(folder.sites, sites=list, rounds=int, absent=list))
     if spec.tuning is not None:
         about["tuned"] = _tuned(spec.tuning)
+    if audit is not None:
+        about["audit"] = str(audit)
+        about["planted canaries"] = f"{sum(audit.planted.values()):,} training rows that nobody is"
+        watch.say(f"audit: {audit}")
     if ledger is not None:
         about["privacy"] = str(ledger)
         watch.say(f"privacy: {ledger}")
@@ -133,16 +143,24 @@ def hand_over(
         command=spec.command,
         history=History(losses, checkpoints, epoch, guidance),
     )
+    found: dict[str, Any] = {}
     if ledger is not None:
-        guarantee = Guarantee.of(ledger)
-        tracker.log_config({**spec.config, "guarantee": guarantee.facts})
+        guarantee = Guarantee.of(ledger, audit)
         evaluation = replace(evaluation, scores=(*evaluation.scores, *scores_of(ledger)), guarantee=guarantee)
+        found["guarantee"] = guarantee.facts
+    if audit is not None:
+        evaluation = replace(evaluation, scores=(*evaluation.scores, *audit.scores()), audited=audit)
+        found["audit"] = {**(spec.audit or {}), **audit.to_dict()}
+        if audit.contradiction is not None:
+            watch.warn(audit.contradiction)
+    if found:
+        tracker.log_config({**spec.config, **found})
     seconds["evaluate"] = perf_counter() - start - seconds["anchors"]
 
     more: dict[str, Any] = {
         "training_rows": {
             **spec.rows,
-            "seen": len(data.filled),
+            "seen": data.patients,
             "cohort": len(TrainingRows(only=cohort).chosen(real.train, data.schema, spec.seed)) if cohort else None,
         },
         "constraints": enforcement,
@@ -153,7 +171,25 @@ def hand_over(
         more["guidance"] = guidance.astype(object).where(guidance.notna(), None).to_dict("records")
     if ledger is not None:
         more[LEDGER] = ledger.to_dict()
+    if audit is not None:
+        more["audit"] = found["audit"]
     finish(spec, matrix, folder, evaluation, choice, tracker, seconds, keeps_rows=model_class.keeps_rows, more=more)
+
+
+def _audit(
+    spec: Spec,
+    canaries: Canaries | None,
+    model: SyntheticModel,
+    synthetic: Records,
+    data: EhrDataModule,
+    ledger: Ledger | None,
+) -> Audited | None:
+    """Return what the audits of weights and table found, against what the ledger claims."""
+    asked = AuditOptions.of(spec.audit)
+    if asked is None or canaries is None:
+        return None
+    claimed = None if ledger is None else ledger.spent_at(asked.delta)
+    return audited(canaries, asked, model, synthetic, patients=data.patients, claimed=claimed)
 
 
 def ruled(spec: Spec, rules: Rules) -> Ruled | None:

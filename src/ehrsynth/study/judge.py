@@ -22,6 +22,7 @@ from ehrsynth.layout import Records
 from ehrsynth.metrics.copies import Overlap, overlap
 from ehrsynth.metrics.neighbours import Points
 from ehrsynth.metrics.plausibility import any_of, outside_range, unseen_levels
+from ehrsynth.reporting.audited import Audited
 from ehrsynth.reporting.figures import report_figures
 from ehrsynth.reporting.guarantee import Guarantee
 from ehrsynth.reporting.html import write_html
@@ -86,6 +87,7 @@ class Evaluation:
         command: that made S, if it is known.
         history: of the generator, if it is known.
         guarantee: of a private run.
+        audited: what its audit found.
     """
 
     scores: tuple[Score, ...]
@@ -96,11 +98,13 @@ class Evaluation:
     command: str | None = None
     history: History | None = None
     guarantee: Guarantee | None = None
+    audited: Audited | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before any number."""
-        return (*self.evidence.warnings, *alarms(self.scores))
+        wrong = None if self.audited is None else self.audited.contradiction
+        return (*([] if wrong is None else [wrong]), *self.evidence.warnings, *alarms(self.scores))
 
     @property
     def findings(self) -> list[Finding]:
@@ -132,7 +136,8 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``report.json``."""
         seen = self.evidence
-        return build_report(self.scores, seen.real, seen.synthetic, data=seen.data, warnings=self.warnings)
+        report = build_report(self.scores, seen.real, seen.synthetic, data=seen.data, warnings=self.warnings)
+        return report if self.audited is None else {**report, "audit": self.audited.to_dict()}
 
     def to_html(self, path: str | Path) -> None:
         """Write the report as one file that opens offline."""
@@ -148,6 +153,7 @@ class Evaluation:
             provenance={**command, **{f"{k} version": v for k, v in report["versions"].items()}, **evidence.data},
             warnings=self.warnings,
             guarantee=self.guarantee,
+            audited=self.audited,
         )
 
     def draw(self, folder: str | Path) -> dict[str, Path]:

@@ -89,7 +89,7 @@ def train_privately(spec: Spec, model: SyntheticModel, data: PrivateDataModule) 
     if model.private == "release":
         model.observe(data.filled)
         return None
-    n, device = len(data.filled), torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
+    n, device = data.patients, torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
     delta = asked.delta or 1 / n
     looks: tuple[Look, ...] = ()
     if asked.marginals and model.noisy_looks:

@@ -72,6 +72,7 @@ class RunFolder:
     metrics = _File("metrics.csv", "One row of scores a checkpoint.")
     losses = _File("losses.csv", "One row of mean losses an epoch; models without a loss have none.")
     schema = _File("schema.json", "The columns of the synthetic table.")
+    canaries = _File("canaries.json", "How the coins fell by which canaries of an audit became training rows.")
     visits = _File("visits.json", "What visits are made of, of a run over patients through time.")
     constraints = _File("constraints.json", "The rules of its data.")
     targets = _File("targets.npz", "Counts of training rows that records can be calibrated to.")
@@ -149,6 +150,13 @@ class RunFolder:
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before any number."""
         return self._content.warnings
+
+    @property
+    def contradiction(self) -> str | None:
+        """What an audit says against the epsilon that the run claims; None if there is nothing, or no audit."""
+        audit = self.facts().get("audit")
+        found = audit.get("contradiction") if isinstance(audit, Mapping) else None
+        return None if found is None else printable(str(found))
 
     @property
     def figures(self) -> dict[str, Path]:

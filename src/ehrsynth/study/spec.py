@@ -16,14 +16,14 @@ from ehrsynth.data.trajectories import VISITS_JSON
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import Node
-from ehrsynth.study.privacy import Privacy
+from ehrsynth.study.privacy import AuditOptions, Privacy
 
 RECIPE = ("source", "cohort", "features", "preprocess", "split", "constraints")
 # Where results go and who is told of them does not change what they are; the matrix stands in for its recipe.
 IDENTITY = ("model", "trainer", "profile", "evaluation", "seed", "n")
 # Options of the trainer that are ours, not Lightning's, with their defaults: runs of before they existed had these.
 OURS = {"tf32": True, "compile": False}
-LATER = ("keep", "temporal", "privacy", "federation")  # what configurations of earlier versions lack
+LATER = ("keep", "temporal", "privacy", "federation", "audit")  # what configurations of earlier versions lack
 UNCONFIGURED = ("command", "tuning")  # how it came about: no part of the configuration either
 UNRULED: Node = {"weight": 0, "policy": "keep"}  # what is done about the rules of the matrix, unless told otherwise
 
@@ -52,6 +52,7 @@ class Spec:
         privacy: the options of a private training; None trains without.
         federation: ``by``, the column whose levels are sites, or None for the sites of a matrix that was put together;
             and ``rounds`` of federated averaging, or the one ``site`` whose rows are trained on. None knows no sites.
+        audit: the options of ``AuditOptions``; None audits nothing.
     """
 
     model: Node
@@ -73,6 +74,7 @@ class Spec:
     temporal: Node | None = None
     privacy: Node | None = None
     federation: Node | None = None
+    audit: Node | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any], command: str) -> "Spec":
@@ -94,7 +96,7 @@ class Spec:
         """The spec as ``conf/train.yaml`` lays it out."""
         content = {name: value for name, value in asdict(self).items() if name not in UNCONFIGURED}
         recipe: Node = content.pop("recipe")
-        for name in ("privacy", "federation"):
+        for name in ("privacy", "federation", "audit"):
             if content[name] is None:
                 del content[name]
         return {**content, **recipe, "constraints": {"rules": recipe["constraints"], **self.constraints}}
@@ -137,6 +139,8 @@ class Spec:
             kept["privacy"] = private.identity
         if self.federation is not None:
             kept["federation"] = self.federation
+        if (audit := AuditOptions.of(self.audit)) is not None:
+            kept["audit"] = asdict(audit)
         data = {"fingerprint": fingerprint, **{key: self.data[key] for key in ("batch_size", "drop_last")}}
         return hashlib.sha256(json.dumps({**kept, "data": data}, sort_keys=True).encode()).hexdigest()[:10]
 
@@ -180,6 +184,8 @@ class Spec:
         expect(policy in POLICIES, "constraints.policy", policy, f"one of {', '.join(POLICIES)}")
         if Privacy.of(self.privacy) is not None and self.through_time:
             raise OptionError("privacy=dp: no model of trajectories can be private yet; prepare form=matrix")
+        if AuditOptions.of(self.audit) is not None and self.through_time:
+            raise OptionError("audit.canaries: they are rows, and these data are patients through time; use 0")
         measured = {card.name for card in build(self.evaluation["quick"], "evaluation.quick").cards}
         if not measured & set(self.profile["weights"]):
             raise OptionError(

@@ -13,6 +13,7 @@ from ehrsynth.evaluation.ranking import Profile
 from ehrsynth.files import sweep_leftovers, writable, write_json, write_text
 from ehrsynth.study import through_time
 from ehrsynth.study.attempt import LOCK, attempt
+from ehrsynth.study.audit import Canaries
 from ehrsynth.study.build import build
 from ehrsynth.study.call import asked
 from ehrsynth.study.conf import Choice, dumped
@@ -21,6 +22,7 @@ from ehrsynth.study.federate.sites import seen_at_site
 from ehrsynth.study.fit import fit, parts
 from ehrsynth.study.hand_over import hand_over
 from ehrsynth.study.prepare import data_name, made, made_trajectories, matrix_folder, readable_name, recipe_of
+from ehrsynth.study.privacy import AuditOptions
 from ehrsynth.study.private_columns import seen_in_private
 from ehrsynth.study.private_run import ledger_of
 from ehrsynth.study.run_folder import RunFolder
@@ -48,6 +50,7 @@ def train(
     constraints: Mapping[str, Any] | None = None,
     profile: Profile | Choice = None,
     privacy: Choice = None,
+    audit: Mapping[str, Any] | None = None,
     logger: Choice | list[str] = None,
     study: str | None = None,
     runs: str | Path = "runs",
@@ -77,6 +80,8 @@ def train(
         profile: the use case whose weights choose the checkpoint.
         privacy: ``"dp"``, or its options, such as ``{"epsilon": 3, "public": "schema.json"}``: a training under
             differential privacy.
+        audit: ``canaries``, such as 500, of each of ``kinds``, of which coins plant half among the training rows, and
+            ``guesses`` about them: bounds epsilon from below.
         logger: of W&B: ``"offline"``, ``"online"`` or ``"disabled"``; or a name in ``conf/logger``, or several.
         study: the folder below ``runs``; the name of the data by default.
         runs: where runs are kept.
@@ -179,13 +184,14 @@ def _carry_out(spec: Spec, data: Matrix | Trajectories, folder: RunFolder, watch
         if isinstance(data, Trajectories):
             through_time.carry_out(spec, data, folder, tracker, watch)
             return
-        model, batches = parts(spec, data, watch)
+        canaries = canaries_of(spec, data, folder)
+        model, batches = parts(spec, data, watch, canaries)
         rounds = rounds_of(spec, model, data, folder.path, watch)
         seconds = {"train": fit(taking_turns(spec), model, batches, folder, tracker, watch, rounds)}
         if rounds is not None:
             write_json(folder.sites, rounds.facts())
-        ledger = ledger_of(spec, model, data, len(batches.filled))
-        hand_over(spec, type(model), folder, batches, tracker, watch, seconds, ledger)
+        ledger = ledger_of(spec, model, data, batches.patients)
+        hand_over(spec, type(model), folder, batches, tracker, watch, seconds, ledger, canaries)
 
 
 def fitted(spec: Spec, data: Matrix | Trajectories, watch: Watch = NOBODY) -> RunFolder:
@@ -207,8 +213,15 @@ def fitted(spec: Spec, data: Matrix | Trajectories, watch: Watch = NOBODY) -> Ru
                     if isinstance(data, Trajectories):
                         through_time.fit(spec, data, folder, told, watch)
                     else:
-                        fit(spec, *parts(spec, data, watch), folder, told, watch)
+                        canaries = canaries_of(spec, data, folder)
+                        fit(spec, *parts(spec, data, watch, canaries), folder, told, watch)
     return folder
+
+
+def canaries_of(spec: Spec, matrix: Matrix, folder: RunFolder) -> Canaries | None:
+    """Return the canaries of an audit that a spec asks for, by the coins of its run."""
+    asked, private = AuditOptions.of(spec.audit), spec.privacy is not None
+    return Canaries.of(asked, matrix.schema, spec.seed, folder, secret=private)
 
 
 def _begin(spec: Spec, data: Matrix | Trajectories, folder: RunFolder) -> About:

@@ -27,6 +27,7 @@ from ehrsynth.study.federate.per_site import Tables, note_sites
 from ehrsynth.study.federate.rounds import AVERAGED
 from ehrsynth.study.federate.sites import sites_of
 from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.study.privacy import AuditOptions
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.watch import NOBODY, Watch
 
@@ -184,6 +185,8 @@ def run(spec: FederateSpec, watch: Watch = NOBODY) -> Federated:
         folder = joined(spec.sites, thresholds, Path(base.paths["matrices"]), watch).folder
         base = replace(base, data={**base.data, "matrix": str(folder)})
     base.check()
+    audit = AuditOptions.of(base.audit)
+    expect(audit is None, "audit.canaries", audit and audit.canaries, "0 (canaries of sites are not thought through),")
     expect(not base.through_time, "data.matrix", base.data["matrix"], "a matrix, for trajectories know no sites yet,")
     matrix = train.open_data(base, watch)
     assert isinstance(matrix, Matrix)

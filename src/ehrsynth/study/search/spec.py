@@ -11,6 +11,7 @@ from typing import Any
 
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.study.conf import Node
+from ehrsynth.study.privacy import AuditOptions
 from ehrsynth.study.search.database import DATABASE
 from ehrsynth.study.search.looked_at import cards_of
 from ehrsynth.study.search.objectives import check_names
@@ -105,6 +106,8 @@ class SearchSpec:
         )
         self.base.check()
         expect(self.base.privacy is None, "privacy", "dp", "none (each trial would spend epsilon, unaccounted)")
+        asked = AuditOptions.of(self.base.audit)
+        expect(asked is None, "audit.canaries", asked and asked.canaries, "0 (train audits the run that is kept)")
         check_names(self.objectives, {card.name: card for card in cards_of(self.base)})
         if self.base.trainer["devices"] != 1 or "trainer.devices" in self.space:
             raise OptionError(
