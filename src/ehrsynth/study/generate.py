@@ -101,15 +101,9 @@ def generate(
     run, see ``verify``.
 
     Of a run over patients through time ``out`` is a folder in ``out_format``; without one their rows and visits are
-<<<<<<< HEAD
     returned. What can be asked of them is ``condition``, of what is said of a patient once and of their visits,
     ``calibrate`` with ``pool``, and ``policy``, of rules over time. ``prefixes`` asks for what may follow the first
-    visits of real patients.
-=======
-    returned. What can be asked of them is ``condition``, of what is said of a patient once and of their visits, and
-    ``policy``, of rules over time. ``prefixes`` asks for what may follow the first visits of real patients, and
-    ``complete`` for other drugs, say, at the same visits.
->>>>>>> 1836ef1bc70e73a60af2f6bfe9f11137022e6d87
+    visits of real patients, and ``complete`` for other drugs, say, at the same visits.
 
     Args:
         run: the run, or its folder.
@@ -167,20 +161,14 @@ def generate(
             **{"guidance": guidance, "exact": exact, "merge": merge, "mix": mix, "reintroduce": reintroduce or None},
         }
         _refuse(of_rows, f"of rows alone so far; {through_time.shown} draws patients through time")
-        of_drawn = {"n": n, "condition": condition, "constraints.policy": policy != "keep"}
+        of_drawn = {"n": n, "condition": condition, "calibrate": calibrate, "pool": pool}
+        of_drawn |= {"constraints.policy": policy != "keep"}
         if complete:
             of_others = {**of_drawn, "continue": prefixes, "after": after}
             _refuse(of_others, f"complete={','.join(complete)} draws a part of each visit that is there; leave it out")
             return complete_visits(through_time, complete, of, draws, out, seed, device, model_class, watch)
         if prefixes is not None:
-<<<<<<< HEAD
-            also = {"n": n, "condition": condition, "calibrate": calibrate, "pool": pool}
-            for name, given in {**also, "constraints.policy": policy != "keep"}.items():
-                if given:
-                    raise OptionError(f"{name}: continue={prefixes} says whose records are to go on; leave it out")
-=======
             _refuse(of_drawn, f"continue={prefixes} says whose records are to go on; leave it out")
->>>>>>> 1836ef1bc70e73a60af2f6bfe9f11137022e6d87
             return continue_visits(through_time, prefixes, after, draws, out, seed, device, model_class, watch)
         return generate_visits(
             through_time, n, out, seed, condition, calibrate, pool, policy, device, model_class, watch, out_format

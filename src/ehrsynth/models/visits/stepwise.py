@@ -1,11 +1,7 @@
 """Models that draw records visit by visit, all patients of a batch at the same time."""
 
 from abc import abstractmethod
-<<<<<<< HEAD
-from collections.abc import Iterator, Sequence
-=======
 from collections.abc import Callable, Iterator, Sequence
->>>>>>> 1836ef1bc70e73a60af2f6bfe9f11137022e6d87
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 

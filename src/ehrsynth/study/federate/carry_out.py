@@ -26,8 +26,8 @@ from ehrsynth.study.federate.merged import SYNTHETIC, merged
 from ehrsynth.study.federate.per_site import Tables, note_sites
 from ehrsynth.study.federate.rounds import AVERAGED
 from ehrsynth.study.federate.sites import sites_of
-from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.privacy import AuditOptions
+from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.watch import NOBODY, Watch
 
