@@ -186,7 +186,7 @@ def run(spec: FederateSpec, watch: Watch = NOBODY) -> Federated:
         base = replace(base, data={**base.data, "matrix": str(folder)})
     base.check()
     audit = AuditOptions.of(base.audit)
-    expect(audit is None, "audit.canaries", audit and audit.canaries, "0 (canaries of sites are not thought through),")
+    expect(audit is None, "audit.canaries", audit and audit.canaries, "0 (an audit over sites is not built)")
     expect(not base.through_time, "data.matrix", base.data["matrix"], "a matrix, for trajectories know no sites yet,")
     matrix = train.open_data(base, watch)
     assert isinstance(matrix, Matrix)
