@@ -47,7 +47,7 @@ def tables(draw: st.DrawFn) -> tuple[Schema, pd.DataFrame]:
     return fitted, as_decoded(frame, fitted)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(tables())
 def test_decode_inverts_encode(table: tuple[Schema, pd.DataFrame]) -> None:
     schema, frame = table
@@ -62,7 +62,7 @@ def test_decode_inverts_encode(table: tuple[Schema, pd.DataFrame]) -> None:
     pd.testing.assert_frame_equal(encoder.decode(Records.of_dense(records.layout, records.dense())), frame)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(tables(), st.integers(0, 5))
 def test_filling_draws_from_the_observed_and_keeps_the_rest(table: tuple[Schema, pd.DataFrame], seed: int) -> None:
     records = Encoder(table[0]).encode(table[1])

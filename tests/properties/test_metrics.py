@@ -106,7 +106,7 @@ def test_attacks_tell_a_copy_from_a_fresh_draw() -> None:
     assert scored(ExactCopies(), REAL.train)["privacy/exact_copies"] == 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=20))
 def test_half_of_the_positives_stay_hidden(counts: list[int]) -> None:
     counts = sorted(counts, reverse=True)

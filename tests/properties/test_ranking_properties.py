@@ -21,14 +21,14 @@ def frame(rows: list[list[float]]) -> pd.DataFrame:
 
 
 @given(TABLES)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_ranks_of_a_metric_always_share_out_the_same_sum(rows: list[list[float]]) -> None:
     n = len(rows)
     np.testing.assert_allclose(metric_ranks(frame(rows), DIRECTIONS).sum(), n * (n + 1) / 2)
 
 
 @given(TABLES, st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_neither_order_of_runs_nor_units_nor_scale_of_weights_matter(rows: list[list[float]], random: Random) -> None:
     values = frame(rows)
     weights = dict(zip(METRICS, [0.5, 0.3, 0.2], strict=True))
