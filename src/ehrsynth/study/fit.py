@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -39,8 +39,15 @@ from ehrsynth.study.trainer import made_trainer, require_options
 from ehrsynth.study.watch import Watch
 from ehrsynth.tracking import Tracker
 
-if TYPE_CHECKING:  # it trains by what is here
-    from ehrsynth.study.federate.rounds import Rounds
+
+class Elsewhere(pl.Callback):
+    """Trains in place of a trainer, which keeps time, checkpoints and scores, and gives its model what comes of it.
+
+    Attributes:
+        turns: the batches of that trainer.
+    """
+
+    turns: pl.LightningDataModule
 
 
 def parts(
@@ -126,7 +133,7 @@ def fit(
     folder: RunFolder,
     tracker: Tracker,
     watch: Watch,
-    rounds: "Rounds | None" = None,
+    rounds: Elsewhere | None = None,
 ) -> float:
     """Train, from the latest checkpoint if the run was interrupted, and return the seconds it took.
 
@@ -194,7 +201,7 @@ def train(
     tracker: Tracker,
     watch: Watch,
     strategy: Strategy | None = None,
-    rounds: "Rounds | None" = None,
+    rounds: Elsewhere | None = None,
 ) -> int:
     """Train, from the latest checkpoint if the run was interrupted, and return the steps of its optimizers.
 

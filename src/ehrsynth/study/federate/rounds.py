@@ -22,6 +22,7 @@ from ehrsynth.seeding import secret_rng
 from ehrsynth.study.federate.averaging import averaged, snapshot
 from ehrsynth.study.federate.local import begun_at, forget_before, site_folder, site_spec, trained_at
 from ehrsynth.study.federate.sites import Site, sites_of
+from ehrsynth.study.fit import Elsewhere
 from ehrsynth.study.spec import Spec, whole
 from ehrsynth.study.watch import Watch
 
@@ -29,7 +30,7 @@ AVERAGED = "_fedavg"  # ends the name that runs of a model are filed under
 OF_BATCHES = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "limit_train_batches")
 
 
-class Rounds(pl.Callback):
+class Rounds(Elsewhere):
     """Let sites train in every epoch, and give the model the average of their weights.
 
     Args:
