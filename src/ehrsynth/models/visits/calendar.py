@@ -49,10 +49,8 @@ class Calendar(nn.Module):
     died: Tensor  # share of patients of whom a death is known
     ticks: Tensor  # microseconds between two times that starts, ends, births and deaths can have
     overlaps: Tensor  # whether stays do
-    age: (
-        Tensor  # which value of a row is an age at the first visit, or so many places further at the last; -1: none is;
-    )
-    # -2: no birth is known
+    # Which value of a row is an age, of those at the first and then at the last visit; -1: none is; -2: no births
+    age: Tensor
 
     def __init__(self, schema: Schema, visit_schema: VisitSchema, ranges: int) -> None:
         super().__init__()
