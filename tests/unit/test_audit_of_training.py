@@ -19,6 +19,7 @@ from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.private import PrivateGradients, TableRows
 from ehrsynth.schema import Column, Schema
+from tests.broken_privacy import ClippingOff, NoiseOff, SensitivityHalved
 from tests.training import quiet_trainer
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(120)]
@@ -53,24 +54,6 @@ class AWeightEach(SyntheticModel):
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         raise NotImplementedError
-
-
-class NoiseOff(PrivateGradients):
-    def setup(self, trainer: Any) -> None:
-        super().setup(trainer)
-        self.optimizers[0].noise_multiplier = 0.0
-
-
-class ClippingOff(PrivateGradients):
-    def setup(self, trainer: Any) -> None:
-        super().setup(trainer)
-        self.hooks.max_grad_norm = 1e9
-
-
-class SensitivityHalved(PrivateGradients):
-    def setup(self, trainer: Any) -> None:
-        super().setup(trainer)
-        self.optimizers[0].max_grad_norm /= 2
 
 
 def audited(strategy: type[PrivateGradients] | None) -> Audit:

@@ -23,6 +23,7 @@ from ehrsynth.models.vae import VAE
 from ehrsynth.models.wgan_gp import WGANGP
 from ehrsynth.schema import Column, Schema
 from ehrsynth.seeding import torch_rng
+from tests.broken_privacy import ClippingOff, NoiseOff, SensitivityHalved
 from tests.training import quiet_trainer
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(120)]
@@ -191,24 +192,6 @@ def faults(kind: type[SyntheticModel], **more: Any) -> set[str]:
     if abs(of_nobody.std() / (2.0 * NORM) - 1) > 0.15:
         found.add("the noise is not that of the multiplier and the norm")
     return found
-
-
-class NoiseOff(PrivateGradients):
-    def setup(self, trainer: Any) -> None:
-        super().setup(trainer)
-        self.optimizers[0].noise_multiplier = 0.0
-
-
-class ClippingOff(PrivateGradients):
-    def setup(self, trainer: Any) -> None:
-        super().setup(trainer)
-        self.hooks.max_grad_norm = 1e9
-
-
-class SensitivityHalved(PrivateGradients):
-    def setup(self, trainer: Any) -> None:
-        super().setup(trainer)
-        self.optimizers[0].max_grad_norm /= 2
 
 
 @each

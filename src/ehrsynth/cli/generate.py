@@ -11,8 +11,7 @@ from ehrsynth.data.trajectories import load_visit_schema
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.sampling.in_time import EVER
 from ehrsynth.schema import Schema
-from ehrsynth.study.complete_visits import WrittenCompletions
-from ehrsynth.study.continue_visits import WrittenContinuations
+from ehrsynth.study.continue_visits import WrittenDraws
 from ehrsynth.study.generate import Written, generate
 from ehrsynth.study.generate_visits import WrittenVisits
 from ehrsynth.study.run_folder import RunFolder
@@ -62,11 +61,9 @@ def task(config: Mapping[str, Any]) -> None:
     if isinstance(written, WrittenVisits):
         say(f"{written.patients:,} patients, {written.visits:,} visits  {written.folder}")
         return
-    if isinstance(written, WrittenContinuations):
-        say(f"{written.patients:,} patients, {written.draws:,} continuations of each  {written.folder}")
-        return
-    if isinstance(written, WrittenCompletions):
-        say(f"{written.patients:,} patients, {written.draws:,} completions of each  {written.folder}")
+    if isinstance(written, WrittenDraws):
+        what = "completions" if config["complete"] else "continuations"
+        say(f"{written.patients:,} patients, {written.draws:,} {what} of each  {written.folder}")
         return
     assert isinstance(written, Written)
     say(f"{written.rows:,} records x {written.columns} columns  {written.file}")

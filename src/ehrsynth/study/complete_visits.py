@@ -3,39 +3,31 @@
 OUT/0.parquet, 1.parquet, ...   a draw each, of the whole records: subject_id, time, code, numeric_value, text_value
 """
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
-from pyarrow import parquet
 
 from ehrsynth.errors import OptionError
-from ehrsynth.files import aside_of, put_in_place, sweep_leftovers
 from ehrsynth.models.visits.base import VisitModel
 from ehrsynth.seeding import torch_rng
-from ehrsynth.study.continue_visits import TYPES, Prefixes, dated_events, opened, patients_of
+from ehrsynth.study.continue_visits import (
+    TYPES,
+    Prefixes,
+    WrittenDraws,
+    dated_events,
+    opened,
+    patients_of,
+    require_new,
+    write_draws,
+)
 from ehrsynth.study.generate_visits import loaded_model, note
-from ehrsynth.study.run_folder import PROVENANCE, RunFolder
+from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import whole
 from ehrsynth.study.watch import Watch
 from ehrsynth.visits import Visits
-
-
-class WrittenCompletions(NamedTuple):
-    """Completed records on disk, a file a draw."""
-
-    folder: Path
-    patients: int
-    draws: int
-
-    @property
-    def provenance(self) -> Path:
-        """What made them, beside them."""
-        return self.folder.with_name(f"{self.folder.name}.{PROVENANCE}")
 
 
 def complete_visits(
@@ -48,7 +40,7 @@ def complete_visits(
     device: str,
     model_class: type | str | None,
     watch: Watch,
-) -> WrittenCompletions:
+) -> WrittenDraws:
     """Write the records of real patients with some domains of every visit drawn by a run's model.
 
     A visit is drawn given its date, its kind, its other domains, and the real visits before it.
@@ -69,8 +61,7 @@ def complete_visits(
         InputError: the model cannot do this, the folder was prepared otherwise, or an option is wrong.
     """
     asked = f"complete={','.join(domains)}"
-    if out is None or Path(out).exists():
-        raise OptionError(f"out={out}: a folder that does not exist yet was expected, for a file of each draw")
+    made = require_new(out)
     draws = whole("draws", draws, least=1)
     model, facts = loaded_model(folder, device, model_class)
     if not model.completes:
@@ -78,25 +69,16 @@ def complete_visits(
     data, part = opened(folder, whose, model, "of")
     given = patients_of(data, part, data.visits(part).per_patient > 0, seed)
     watch.warn(f"{asked}: all else in these records is that of real patients, under their numbers; keep them so")
-    made = Path(out)
-    sweep_leftovers(made.parent, made.name)
-    aside = aside_of(made)
-    aside.mkdir(parents=True)
-    try:
-        with watch.bar("completing", draws) as advance:
-            for number in range(draws):
-                completed = _completed(model, given, domains, seed, number)
-                events = dated_events(completed, model.visit_schema, aside)
-                subjects = given.subjects[events["subject_id"].to_numpy(np.int64) - 1]
-                events = events.assign(subject_id=subjects).sort_values(["subject_id", "time"], kind="stable")
-                types = pa.schema([field for field in TYPES if field.name in events])
-                table = pa.Table.from_pandas(events[types.names], schema=types, preserve_index=False)
-                parquet.write_table(table.replace_schema_metadata(), aside / f"{number}.parquet")
-                advance(number + 1, None)
-        put_in_place(aside, made)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    written = WrittenCompletions(made, len(given.subjects), draws)
+
+    def table_of(number: int, aside: Path) -> pa.Table:
+        events = dated_events(_completed(model, given, domains, seed, number), model.visit_schema, aside)
+        subjects = given.subjects[events["subject_id"].to_numpy(np.int64) - 1]
+        events = events.assign(subject_id=subjects).sort_values(["subject_id", "time"], kind="stable")
+        types = pa.schema([field for field in TYPES if field.name in events])
+        return pa.Table.from_pandas(events[types.names], schema=types, preserve_index=False).replace_schema_metadata()
+
+    write_draws(made, draws, "completing", table_of, watch)
+    written = WrittenDraws(made, len(given.subjects), draws)
     options = {
         "complete": list(domains),
         "of": str(whose),

@@ -7,6 +7,7 @@ that is told comes at that time or after it. That is the GeneratedTrajectorySche
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,8 +46,8 @@ TYPES = pa.schema(
 BORN = "MEDS_BIRTH"
 
 
-class WrittenContinuations(NamedTuple):
-    """Continuations on disk, a file a draw."""
+class WrittenDraws(NamedTuple):
+    """Draws given the records of real patients on disk, a file each."""
 
     folder: Path
     patients: int
@@ -82,7 +83,7 @@ def continue_visits(
     device: str,
     model_class: type | str | None,
     watch: Watch,
-) -> WrittenContinuations:
+) -> WrittenDraws:
     """Write what a run's model draws after the first visits of real patients.
 
     Args:
@@ -101,8 +102,7 @@ def continue_visits(
     Raises:
         InputError: the model cannot go on from visits, the folder was prepared otherwise, or an option is wrong.
     """
-    if out is None or Path(out).exists():
-        raise OptionError(f"out={out}: a folder that does not exist yet was expected, for a file of each draw")
+    made = require_new(out)
     after, draws = None if after is None else whole("after", after, least=1), whole("draws", draws, least=1)
     model, facts = loaded_model(folder, device, model_class)
     if not model.continues:
@@ -114,20 +114,14 @@ def continue_visits(
     if not len(given.subjects):
         raise OptionError(f"continue={prefixes}: nobody in {part} has so many visits and may live; a smaller after=")
     watch.warn(f"continue={prefixes}: the records go on from those of real patients, under their numbers; keep them so")
-    made = Path(out)
-    sweep_leftovers(made.parent, made.name)
-    aside = aside_of(made)
-    aside.mkdir(parents=True)
-    try:
-        with watch.bar("continuing", draws) as advance:
-            for number in range(draws):
-                later = _continued(model, given, seed, number)
-                parquet.write_table(_as_events(later, given, model.visit_schema, aside), aside / f"{number}.parquet")
-                advance(number + 1, None)
-        put_in_place(aside, made)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    written = WrittenContinuations(made, len(given.subjects), draws)
+    write_draws(
+        made,
+        draws,
+        "continuing",
+        lambda number, aside: _as_events(_continued(model, given, seed, number), given, model.visit_schema, aside),
+        watch,
+    )
+    written = WrittenDraws(made, len(given.subjects), draws)
     options = {
         "continue": str(prefixes),
         "part": part,
@@ -139,6 +133,36 @@ def continue_visits(
     about = {"patients": written.patients, "data": data.fingerprint}
     note(folder, made, written.provenance, {"model": facts["model"]}, options, about)
     return written
+
+
+def require_new(out: str | Path | None) -> Path:
+    """Return where draws go; an ``OptionError`` unless it is a folder to be made."""
+    if out is None or Path(out).exists():
+        raise OptionError(f"out={out}: a folder that does not exist yet was expected, for a file of each draw")
+    return Path(out)
+
+
+def write_draws(out: Path, draws: int, doing: str, table_of: Callable[[int, Path], pa.Table], watch: Watch) -> None:
+    """Write ``0.parquet``, ``1.parquet``, ... into a folder that is there only when all of them are.
+
+    Args:
+        out: the folder.
+        draws: how many.
+        doing: what the progress is of.
+        table_of: of the number of a draw, and of a folder for what it writes meanwhile.
+        watch: who is told what happens.
+    """
+    sweep_leftovers(out.parent, out.name)
+    aside = aside_of(out)
+    aside.mkdir(parents=True)
+    try:
+        with watch.bar(doing, draws) as advance:
+            for number in range(draws):
+                parquet.write_table(table_of(number, aside), aside / f"{number}.parquet")
+                advance(number + 1, None)
+        put_in_place(aside, out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def opened(folder: RunFolder, prefixes: str | Path, model: VisitModel, option: str) -> tuple[Trajectories, str]:

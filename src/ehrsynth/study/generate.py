@@ -33,8 +33,8 @@ from ehrsynth.study.asked import (
 from ehrsynth.study.blend import cohort_of, interleaved, outside
 from ehrsynth.study.calibration import calibration_asked, judged_calibrated
 from ehrsynth.study.chain import Input, append, log_beside
-from ehrsynth.study.complete_visits import WrittenCompletions, complete_visits
-from ehrsynth.study.continue_visits import WrittenContinuations, continue_visits
+from ehrsynth.study.complete_visits import complete_visits
+from ehrsynth.study.continue_visits import WrittenDraws, continue_visits
 from ehrsynth.study.describe import describe, described_in
 from ehrsynth.study.generate_visits import SyntheticPatients, WrittenVisits, generate_visits
 from ehrsynth.study.loaded_run import loaded_run
@@ -92,7 +92,7 @@ def generate(
     model_class: type[SyntheticModel] | str | None = None,
     out_format: str = "meds",
     watch: Watch = NOBODY,
-) -> pd.DataFrame | Written | SyntheticPatients | WrittenVisits | WrittenContinuations | WrittenCompletions:
+) -> pd.DataFrame | Written | SyntheticPatients | WrittenVisits | WrittenDraws:
     """Draw records from the chosen checkpoint of a finished run.
 
     A model is given what it can be conditioned on; what it cannot is met by drawing records until enough have it. A
