@@ -318,6 +318,25 @@ def test_what_is_known_before_a_visit_says_nothing_of_it() -> None:
             torch.testing.assert_close(h, again)
 
 
+def test_codes_are_told_the_day_of_their_own_visit() -> None:
+    """And not of the one before, nor of the range that the gap is in."""
+    static, visits = simulated(200, codes=CODES)
+    model = Chronicle(schema=SCHEMA, visit_schema=visit_schema(CODES), width=8, warmup_steps=1).eval()
+    model.observe(static, visits)
+    assert model._visited(batch_of(visits, static, 1)).days.numpy() == pytest.approx(visits.starts / DAY, abs=1e-3)
+    model.rows.best.season.data[0, 0] = 20.0  # type: ignore[union-attr, index]
+    with torch.no_grad():
+        static, drawn = model.sample(300, rng())
+    has = np.zeros(drawn.count, bool)
+    has[drawn.visit_of_code[drawn.codes == 0]] = True
+    towards_winter = np.cos(2 * np.pi * drawn.starts / DAY / 365.25)
+    assert has[towards_winter > 0.5].mean() > 0.95
+    assert has[towards_winter < -0.5].mean() < 0.05
+    likelihood = model.log_likelihood(static, drawn)
+    model.rows.best.season.data[0, 0] = -20.0  # type: ignore[union-attr, index]
+    assert (likelihood - model.log_likelihood(static, drawn)).mean() > 10
+
+
 def test_a_code_that_most_visits_have_comes_again_too() -> None:
     """What departs from the usual is then its absence."""
     static, visits = simulated(300, codes=CODES)

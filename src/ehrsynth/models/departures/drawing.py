@@ -12,6 +12,7 @@ from ehrsynth.models.departures.network import DepartureNetwork, Tables
 from ehrsynth.models.departures.variables import NO_STATE, Variables
 from ehrsynth.models.truncation import Truncation
 
+Odds = Callable[[Tensor], Tensor]  # of variables [n, V], of which categories and numbers are drawn: log odds [n, V]
 Fits = Callable[[Tensor, Tensor], Tensor]  # which rows [m], of these numbers, of variables [m, V] fit, bool [m]
 
 
@@ -24,6 +25,7 @@ def drawn(
     fits: Fits | None = None,
     tries: int = 1,
     past: Past | None = None,
+    then: Odds | None = None,
     truncation: Truncation = Truncation(),  # noqa: B008 (frozen)
 ) -> tuple[Tensor, Tensor]:
     """Draw what is not known of records.
@@ -38,6 +40,7 @@ def drawn(
             all.
         tries: times that they are drawn at most.
         past: of the records.
+        then: what their categories and numbers, once drawn, add to the log odds of the past.
         truncation: of all draws.
 
     Returns:
@@ -62,6 +65,8 @@ def drawn(
             waiting = waiting[~done]
             if not len(waiting):
                 break
+    if past is not None and then is not None:
+        drawing.past = past._replace(odds=past.odds + then(drawing.x))
     drawing.draw(slice(variables.alone, x.shape[1]), generator)
     return drawing.x, waiting
 

@@ -18,7 +18,7 @@ come again too seldom, and too many are new. ``experiments/trajectories/run.sh a
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -168,11 +168,13 @@ class Chronicle(Stepwise[History]):
         # dropout wants visits of a patient together
         order = torch.cat([batch.lengths[:0], *owners]).argsort(stable=True)
         before = History.joined([past.of(order[:0]), *befores]).of(order)
-        rows = self.as_rows.of_past(before, numbers)
+        rows, days = self.as_rows.of_past(before, numbers), before.firsts + before.elapsed
         if visits:
-            rows = self.as_rows.filled(rows, Step.joined(visits).of(order), numbers, before.number == 0)
+            joined = Step.joined(visits).of(order)
+            rows = self.as_rows.filled(rows, joined, numbers, before.number == 0)
+            days = days + joined.gaps
         owner = torch.cat([batch.lengths[:0], *owners])[order]
-        return _Visited(rows, before, owner, History.joined(ended), torch.cat(enders))
+        return _Visited(rows, days, before, owner, History.joined(ended), torch.cat(enders))
 
     def _nats(self, network: HistoryNetwork, batch: VisitBatch, within: bool = False) -> Tensor:
         """Return the nats [b] of the visits of each patient, and of how many there are.
@@ -185,6 +187,7 @@ class Chronicle(Stepwise[History]):
         batch = batch.to(self.device)
         visited, variables = self._visited(batch), self.rows.variables
         past = network.past(visited.past)
+        past = past._replace(odds=past.odds + network.seasonal(visited.days))
         x, counts = variables.of(visited.rows, past.again)
         known = self._known.expand(len(x), -1)
         nats = network.surprise(variables, x, counts, known, past)
@@ -295,10 +298,16 @@ class Chronicle(Stepwise[History]):
         variables, numbers = self.rows.variables, self.calendar.numbers
         x, _ = variables.of(self.as_rows.of_past(state, numbers))
         known = self._known.expand(len(x), -1)
-        past = self._best.past(state)
-        x, _ = drawn(self._best, variables, x, known, generator, past=past, truncation=self.truncation)
-        rows = variables.states.records(variables.to_states(x), generator, None)
-        return self.as_rows.visit(rows, numbers, state.number == 0)
+        past, visits = self._best.past(state), []
+
+        def of_day(x: Tensor) -> Tensor:
+            """Draw numbers within their ranges before codes are drawn, for these are told the day of the visit."""
+            rows = variables.states.records(variables.to_states(x), generator, None)
+            visits.append(self.as_rows.visit(rows, numbers, state.number == 0))
+            return self._best.seasonal(state.firsts + state.elapsed + visits[-1].gaps)
+
+        x, _ = drawn(self._best, variables, x, known, generator, past=past, then=of_day, truncation=self.truncation)
+        return replace(visits[-1], codes=variables.to_states(x)[:, : self.as_rows.codes] > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,6 +316,7 @@ class _Visited:
 
     Attributes:
         rows: [m, p], the visits as rows.
+        days: float64 [m], of each since 1970.
         past: what was before each.
         owner: int64 [m], whose they are, ascending.
         ended: what was before nothing came any more, of those who have visits.
@@ -314,6 +324,7 @@ class _Visited:
     """
 
     rows: Tensor = field(repr=False)
+    days: Tensor = field(repr=False)
     past: History = field(repr=False)
     owner: Tensor = field(repr=False)
     ended: History = field(repr=False)

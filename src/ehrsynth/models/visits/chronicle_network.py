@@ -10,7 +10,7 @@ from ehrsynth.models.departures.pairs import Pairs
 from ehrsynth.models.departures.variables import Variables
 from ehrsynth.models.tally import Tally
 from ehrsynth.models.visits.history import FEATURES, History
-from ehrsynth.models.visits.visit_rows import CODE
+from ehrsynth.models.visits.visit_rows import CODE, SEASON, towards_season
 
 FATES = 3  # another visit, none, none for the patient has died
 STD = 0.02  # of what vectors of codes start with
@@ -20,12 +20,13 @@ class HistoryNetwork(DepartureNetwork):
     """Adds the past of n visits to what a ``DepartureNetwork`` reads, and to its log odds of codes.
 
         sum      +=  sum of A[codes of the latest visit] + sum of B[codes before] log(1 + times)
-        odds_c   +=  sum over f of (a_f + u_fc + w_fc) feature_f(c)        see ``History.features``; those of absence
-                     are minus these, where a code is usually present
+        odds_c   +=  sum over f of (a_f + u_fc + w_fc) feature_f(c)        see ``History.features``
+        odds_c   +=  s_c towards winter + z_c towards spring               of the day of the visit itself
         fate      =  softmax(F h), of the state h before anything of a visit is known
 
     u is what training visits say of each code that never was, was in the latest visit, or before only: the odds start
-    there, which is a Markov chain. A, B, a and w are learned from nothing.
+    there, which is a Markov chain. A, B, a, w, s and z are learned from nothing. Where a code is usually present, its
+    absence departs, whose odds get minus these.
 
     Args:
         variables: of visits as rows.
@@ -55,6 +56,7 @@ class HistoryNetwork(DepartureNetwork):
         self.register_buffer("sign", 1.0 - 2.0 * (variables.no_news[place] == 1), persistent=False)
         self.every = nn.Parameter(torch.zeros(FEATURES))
         self.each = nn.Parameter(torch.zeros(FEATURES, codes))
+        self.season = nn.Parameter(torch.zeros(len(SEASON), codes))
         self.latest = nn.Parameter(STD * torch.randn(codes, width))
         self.earlier = nn.Parameter(STD * torch.randn(codes, width))
         self.fate, self.death = nn.Linear(width, FATES), nn.Linear(width, deaths)
@@ -83,10 +85,17 @@ class HistoryNetwork(DepartureNetwork):
         """Return what was before the visits of n patients."""
         sums = history.latest.float() @ self.latest + history.times.log1p() @ self.earlier
         weights = self.every[:, None] + self.usual + self.each
-        found = (history.features() * weights).sum(1) * self.sign
-        odds = found.new_zeros(len(found), len(self.sizes)).index_copy(1, self.place, found)
+        odds = self._of_codes((history.features() * weights).sum(1))
         again = torch.zeros_like(odds, dtype=torch.bool).index_copy(1, self.place, history.again)
         return Past(sums, odds, again)
+
+    def seasonal(self, days: Tensor) -> Tensor:
+        """Return what the days of visits themselves, [n] since 1970, add to the log odds [n, V] of their codes."""
+        return self._of_codes(towards_season(days) @ self.season)
+
+    def _of_codes(self, odds: Tensor) -> Tensor:
+        """Return log odds [n, codes] as those of the departures of all variables [n, V]."""
+        return odds.new_zeros(len(odds), len(self.sizes)).index_copy(1, self.place, odds * self.sign)
 
     def before(self, variables: Variables, x: Tensor, known: Tensor, past: Past) -> Tensor:
         """Return h [n, width] before anything of a visit is known but the past: ``fate`` and ``death`` read it."""

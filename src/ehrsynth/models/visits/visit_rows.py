@@ -15,7 +15,7 @@ VISITS = 8.0  # that a number of visits is told against
 PAST, STATIC, CODE = "past ", "row ", "code "  # how names of columns begin; what is known before a visit, and codes
 WINDOW = 100_000.0  # days since 1970, to both sides
 SUN = 365.25  # days of a year
-SEASON = "winter", "spring"  # how far the day of the year is towards that, from 0 to 1
+SEASON = "winter", "spring"  # how far the day of the year is towards that
 
 
 class VisitRows:
@@ -67,9 +67,8 @@ class VisitRows:
         self._number(rows, f"{PAST}elapsed", past.elapsed / (past.elapsed + YEAR))
         date = (past.firsts + past.elapsed).float()
         self._number(rows, f"{PAST}date", ((date + WINDOW) / (2 * WINDOW)).clamp(0, 1))
-        angle = 2 * torch.pi * (past.firsts + past.elapsed) / SUN
-        for name, of in zip(SEASON, (torch.cos, torch.sin), strict=True):
-            self._number(rows, f"{PAST}{name}", ((1 + of(angle)) / 2).float())
+        for name, towards in zip(SEASON, towards_season(past.firsts + past.elapsed).T, strict=True):
+            self._number(rows, f"{PAST}{name}", (1 + towards) / 2)
         self._number(rows, f"{PAST}gap", numbers.place_of(GAP, past.gaps))
         for i in range(self.measurements):
             self._number(rows, f"{PAST}value {i}", numbers.place_of(MEASURED + i, past.values[:, i]))
@@ -110,6 +109,12 @@ class VisitRows:
     def _value(self, rows: Tensor, name: str, number: int, numbers: Numbers) -> Tensor:
         gap, value = self.layout.places[name]
         return numbers.value_at(number, rows[:, value].where(rows[:, gap] < 0.5, torch.nan))
+
+
+def towards_season(days: Tensor) -> Tensor:
+    """Return how far days since 1970, [k], are towards each of ``SEASON``, [k, 2], from -1 to 1."""
+    angle = 2 * torch.pi * days / SUN
+    return torch.stack([angle.cos(), angle.sin()], dim=1).float()
 
 
 def _of_row(column: Column) -> Column:
