@@ -10,10 +10,11 @@ from ehrsynth.errors import OptionError
 from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.calendar import DIES, FIRST, GAP, MEASURED, STAY, Calendar
 from ehrsynth.models.visits.chronicle import Chronicle
-from ehrsynth.models.visits.history import YEAR, History, usual_odds
+from ehrsynth.models.visits.history import YEAR, History, usual_odds, usual_seasons
 from ehrsynth.models.visits.markov import Latest, Markov
 from ehrsynth.models.visits.numbers import Numbers, Observed
 from ehrsynth.models.visits.stepwise import steps_of
+from ehrsynth.seeding import numpy_rng
 from ehrsynth.visit_batch import batch_of
 from ehrsynth.visits import DAY, UNKNOWN, Visits, ragged
 from tests.visits import SCHEMA, simulated, visit_schema
@@ -146,9 +147,33 @@ def test_history_is_what_a_loop_says() -> None:
                 assert features[i, :, code].tolist() == pytest.approx(expected, abs=1e-5)
             known = [float(value) for value in batch.values[i, :t, 0] if value == value]
             assert past.values[i].isnan() if not known else past.values[i] == known[-1]
+            assert past.means[i].isnan() if not known else past.means[i] == pytest.approx(np.mean(known), rel=1e-5)
             assert int(past.kinds[i]) == (2 if t == 0 else int(batch.kinds[i, t - 1]))
             assert past.gaps[i].isnan() if t < 2 else past.gaps[i] == batch.gaps[i, t - 1]
         past = past.after(visit)
+
+
+def test_usual_seasons() -> None:
+    """A rare code with log odds o + a cos(angle) + b sin(angle) begins near a and b; one of nine patients at none."""
+    n, days = 6000, numpy_rng(0, "days").uniform(0, 3652.5, 6000)
+    angle = 2 * np.pi * days / 365.25
+    chances = 0.1 * np.exp(np.stack([0 * angle, 0.5 * np.cos(angle), -0.5 * np.sin(angle)], axis=1))
+    hot = numpy_rng(0, "codes").random((n, 3)) < chances
+    nine = np.flatnonzero(np.cos(angle) > 0.9)[:9]
+    hot = np.column_stack([hot, np.isin(np.arange(n), nine)])
+    visits = dataclasses.replace(
+        simulated(n, codes=4, mean_visits=1)[1],
+        starts=(days * DAY).astype(np.int64),
+        codes=hot.nonzero()[1].astype(np.int32),
+        code_offsets=np.concatenate([[0], hot.sum(1).cumsum()]),
+    )
+    found = usual_seasons(visits, 4)
+    assert found.tolist() == [
+        pytest.approx([0, 0.5, 0, 0], abs=0.15),
+        pytest.approx([0, 0, -0.5, 0], abs=0.15),
+    ]
+    assert hot[:, 3].sum() == 9
+    assert not found[:, 3].any()
 
 
 def test_usual_odds_are_what_a_loop_counts() -> None:

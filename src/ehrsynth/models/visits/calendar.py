@@ -20,6 +20,7 @@ from ehrsynth.visits import DAY, UNKNOWN, Integers, Visits, VisitSchema
 FIRST, GAP, STAY, DIES, BIRTH, MEASURED = range(6)  # the numbers; measurements follow in their order
 TICKS = (DAY, DAY // 24, DAY // 1440, DAY // 86_400, 1)  # days, hours, minutes, seconds, microseconds
 YEAR = 365.25
+SEASON = "winter", "spring"  # how far the day of the year is towards that
 LEAST_CHANCE = 1e-6
 SELDOM = 1e-3  # of the visits, that begin before the one before has ended: then that is a fault, and none does
 TOGETHER = 2.0  # years, within which ages tell the date of birth: then a column is an age
@@ -227,6 +228,12 @@ class Told:
     measured: Array = field(repr=False)
     values: Array = field(repr=False)
     dies: Array = field(repr=False)
+
+
+def towards_season(days: Tensor) -> Tensor:
+    """Return how far days since 1970, [k], are towards each of ``SEASON``, [k, 2], from -1 to 1."""
+    angle = 2 * torch.pi * days / YEAR
+    return torch.stack([angle.cos(), angle.sin()], dim=1).float()
 
 
 def _told_share(which: Array) -> float:

@@ -32,7 +32,7 @@ from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.calendar import DIES
 from ehrsynth.models.visits.chronicle_network import HistoryNetwork, VisitTally
-from ehrsynth.models.visits.history import History, usual_fates, usual_odds
+from ehrsynth.models.visits.history import History, usual_fates, usual_odds, usual_seasons
 from ehrsynth.models.visits.stepwise import Step, Stepwise, steps_of
 from ehrsynth.models.visits.visit_rows import VisitRows
 from ehrsynth.schema import Schema
@@ -124,9 +124,10 @@ class Chronicle(Stepwise[History]):
             parts.append(Records.of_dense(self.as_rows.layout, visited.rows[chosen]))
             again.append(visited.past.again[chosen])
         self.rows.observe(Records.joined(parts), torch.cat(again))
-        odds, fates = usual_odds(visits, len(self.visit_schema.codes)), usual_fates(visits, float(self.calendar.died))
+        codes, fates = len(self.visit_schema.codes), usual_fates(visits, float(self.calendar.died))
+        odds, seasons = usual_odds(visits, codes), usual_seasons(visits, codes)
         for network in (self.rows.network, self.rows.average.module, self.rows.best):
-            self._of(network).start_again(odds, fates, self.as_rows.latest_kinds)
+            self._of(network).start_again(odds, seasons, fates, self.as_rows.latest_kinds)
             self._of(network).start_tallies(self.rows.variables)
 
     @override

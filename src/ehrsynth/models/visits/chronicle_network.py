@@ -9,8 +9,9 @@ from ehrsynth.models.departures.network import DepartureNetwork
 from ehrsynth.models.departures.pairs import Pairs
 from ehrsynth.models.departures.variables import Variables
 from ehrsynth.models.tally import Tally
+from ehrsynth.models.visits.calendar import SEASON, towards_season
 from ehrsynth.models.visits.history import FEATURES, History
-from ehrsynth.models.visits.visit_rows import CODE, SEASON, towards_season
+from ehrsynth.models.visits.visit_rows import CODE
 
 FATES = 3  # another visit, none, none for the patient has died
 STD = 0.02  # of what vectors of codes start with
@@ -21,12 +22,12 @@ class HistoryNetwork(DepartureNetwork):
 
         sum      +=  sum of A[codes of the latest visit] + sum of B[codes before] log(1 + times)
         odds_c   +=  sum over f of (a_f + u_fc + w_fc) feature_f(c)        see ``History.features``
-        odds_c   +=  s_c towards winter + z_c towards spring               of the day of the visit itself
+        odds_c   +=  sum over seasons of (v_sc + z_sc) towards_s           of the day of the visit itself
         fate      =  softmax(F h), of the state h before anything of a visit is known
 
-    u is what training visits say of each code that never was, was in the latest visit, or before only: the odds start
-    there, which is a Markov chain. A, B, a, w, s and z are learned from nothing. Where a code is usually present, its
-    absence departs, whose odds get minus these.
+    u is what training visits say of each code that never was, was in the latest visit, or before only, and v what they
+    say of its seasons: the odds start there, which is a Markov chain. A, B, a, w and z are learned from nothing. Where
+    a code is usually present, its absence departs, whose odds get minus these.
 
     Args:
         variables: of visits as rows.
@@ -39,6 +40,7 @@ class HistoryNetwork(DepartureNetwork):
     """
 
     usual: Tensor  # u, [FEATURES, codes]
+    usual_season: Tensor  # v, [seasons, codes]
     place: Tensor  # of each code among the variables
     sign: Tensor  # of its odds: a code that is usually present departs by being absent
 
@@ -47,6 +49,7 @@ class HistoryNetwork(DepartureNetwork):
     ) -> None:
         super().__init__(variables, pairs, width, depth, dropout)
         self.register_buffer("usual", torch.zeros(FEATURES, codes))
+        self.register_buffer("usual_season", torch.zeros(len(SEASON), codes))
         place = torch.empty(variables.states.codes, dtype=torch.int64, device=variables.order.device)
         place[variables.order[variables.alone :]] = torch.arange(
             variables.tallies.stop, variables.tallies.stop + len(place), device=place.device
@@ -64,12 +67,13 @@ class HistoryNetwork(DepartureNetwork):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
-    def start_again(self, odds: Tensor, fates: Tensor, latest_kinds: slice) -> None:
-        """Let odds and fates start at those of ``usual_odds`` and ``usual_fates``.
+    def start_again(self, odds: Tensor, seasons: Tensor, fates: Tensor, latest_kinds: slice) -> None:
+        """Let odds and fates start at those of ``usual_odds``, ``usual_seasons`` and ``usual_fates``.
 
         What the latest kind makes of codes then is zero: the odds say it, by what came again.
         """
         self.fate.bias.data.copy_(fates)
+        self.usual_season.copy_(seasons)
         odds = odds.to(self.usual.device)
         self.usual[: len(odds) - 1] = odds[:-1] - odds[-1]
         self.hazard.bias.data[self.place] = odds[-1] * self.sign  # of all visits, not of one of each patient
@@ -91,7 +95,7 @@ class HistoryNetwork(DepartureNetwork):
 
     def seasonal(self, days: Tensor) -> Tensor:
         """Return what the days of visits themselves, [n] since 1970, add to the log odds [n, V] of their codes."""
-        return self._of_codes(towards_season(days) @ self.season)
+        return self._of_codes(towards_season(days) @ (self.usual_season + self.season))
 
     def _of_codes(self, odds: Tensor) -> Tensor:
         """Return log odds [n, codes] as those of the departures of all variables [n, V]."""

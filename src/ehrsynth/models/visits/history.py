@@ -10,12 +10,14 @@ from torch import Tensor
 
 from ehrsynth.disclosure import LEAST
 from ehrsynth.models.told import may_tell
+from ehrsynth.models.visits.calendar import towards_season
 from ehrsynth.models.visits.stepwise import Step
-from ehrsynth.visits import Visits
+from ehrsynth.visits import DAY, Visits
 
 FEATURES = 6  # of each code
 YEAR = 365.0
 SOME = 0.5  # visits added to each count
+UNSEASONAL = 20.0  # visits, with which a code has no season
 
 Places = NDArray[Any]
 
@@ -32,6 +34,8 @@ class History:
         gaps: [k], of the latest, in days; NaN before the second.
         elapsed: [k], days from the first visit to the latest.
         values: [k, measurements], each as it was last measured; NaN if it never was.
+        means: [k, measurements], the mean of each so far; NaN if it never was measured.
+        measured: [k, measurements], how many visits measured it.
         latest: bool [k, codes], the codes of the latest visit.
         times: [k, codes], how many visits had each code.
         seen: [k, codes], days from the first visit to the latest that had it.
@@ -44,6 +48,8 @@ class History:
     gaps: Tensor = field(repr=False)
     elapsed: Tensor = field(repr=False)
     values: Tensor = field(repr=False)
+    means: Tensor = field(repr=False)
+    measured: Tensor = field(repr=False)
     latest: Tensor = field(repr=False)
     times: Tensor = field(repr=False)
     seen: Tensor = field(repr=False)
@@ -52,9 +58,10 @@ class History:
     def none(cls, static: Tensor, firsts: Tensor, kinds: int, codes: int, measurements: int) -> "History":
         """Return the past of patients who had no visit."""
         k, device = len(static), static.device
-        zeros, nan = torch.zeros(k, device=device), torch.full((k, 1 + measurements), torch.nan, device=device)
-        number, none = torch.zeros(k, dtype=torch.int64, device=device), torch.zeros(k, codes, device=device)
-        return cls(static, firsts, number, number + kinds, nan[:, 0], zeros, nan[:, 1:], none > 0, none, none)
+        number, zeros = torch.zeros(k, dtype=torch.int64, device=device), torch.zeros(k, device=device)
+        never, none = torch.zeros(k, measurements, device=device), torch.zeros(k, codes, device=device)
+        nan, unknown = zeros + torch.nan, never + torch.nan
+        return cls(static, firsts, number, number + kinds, nan, zeros, unknown, unknown, never, none > 0, none, none)
 
     def of(self, rows: Tensor) -> "History":
         """Return the past of some of the patients."""
@@ -69,6 +76,8 @@ class History:
         """Return the past once a visit of each patient belongs to it."""
         later = self.number > 0
         elapsed = self.elapsed + visit.gaps.float().where(later, 0.0)
+        values, here = visit.values.float(), visit.values.isfinite()
+        measured, mean = self.measured + here, self.means.nan_to_num(0.0)
         return History(
             static=self.static,
             firsts=self.firsts,
@@ -76,7 +85,9 @@ class History:
             kinds=visit.kinds,
             gaps=visit.gaps.float().where(later, torch.nan),
             elapsed=elapsed,
-            values=torch.where(visit.values.isfinite(), visit.values.float(), self.values),
+            values=torch.where(here, values, self.values),
+            means=torch.where(here, mean + (values - mean) / measured, self.means),
+            measured=measured,
             latest=visit.codes,
             times=self.times + visit.codes.float(),
             seen=torch.where(visit.codes, elapsed[:, None], self.seen),
@@ -143,6 +154,23 @@ def usual_odds(visits: Visits, codes: int) -> Tensor:
         rare = np.where(having < LEAST, np.minimum(pooled, few), np.maximum(pooled, 1 - few))
         found.append(np.where(told, own, np.where(enough, rare, pooled)).clip(1e-6, 1 - 1e-6))
     return torch.logit(torch.from_numpy(np.stack(found))).float()
+
+
+def usual_seasons(visits: Visits, codes: int) -> Tensor:
+    """Return what the seasons add to the log odds of each code, [2, codes]; of fewer than ten patients nothing.
+
+    Of a rare code with log odds o + a cos(angle) + b sin(angle) visits are a / 2 and b / 2 further towards the seasons
+    than all visits are, where a and b are small; what they are where not is left to be learned.
+    """
+    towards = towards_season(torch.from_numpy(visits.starts / DAY)).numpy()
+    count = np.bincount(visits.codes, minlength=codes)
+    whose = np.unique(visits.codes.astype(np.int64) * len(visits) + visits.patient[visits.visit_of_code])
+    told = np.bincount(whose // max(len(visits), 1), minlength=codes) >= LEAST
+    found = []
+    for one in towards.T:
+        beyond = np.bincount(visits.codes, one[visits.visit_of_code], codes) / np.maximum(count, 1) - one.mean()
+        found.append(np.where(told, 2 * beyond * count / (count + UNSEASONAL), 0.0))
+    return torch.from_numpy(np.stack(found)).float()
 
 
 def usual_fates(visits: Visits, died: float) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ehrsynth.layout import Layout
-from ehrsynth.models.visits.calendar import GAP, MEASURED, STAY
+from ehrsynth.models.visits.calendar import GAP, MEASURED, SEASON, STAY, towards_season
 from ehrsynth.models.visits.history import YEAR, History
 from ehrsynth.models.visits.numbers import Numbers
 from ehrsynth.models.visits.stepwise import Step
@@ -14,8 +14,6 @@ from ehrsynth.visits import VisitSchema
 VISITS = 8.0  # that a number of visits is told against
 PAST, STATIC, CODE = "past ", "row ", "code "  # how names of columns begin; what is known before a visit, and codes
 WINDOW = 100_000.0  # days since 1970, to both sides
-SUN = 365.25  # days of a year
-SEASON = "winter", "spring"  # how far the day of the year is towards that
 
 
 class VisitRows:
@@ -35,7 +33,8 @@ class VisitRows:
         self.measurements = len(visit_schema.measurements)
         kinds = tuple(map(str, range(self.kinds)))
         numbers = [f"{PAST}{name}" for name in ("number", "elapsed", "date", *SEASON)]
-        maybe = [f"{PAST}gap", *(f"{PAST}value {i}" for i in range(self.measurements)), "gap", "stay"]
+        maybe = [f"{PAST}gap", *(f"{PAST}{of} {i}" for of in ("value", "mean") for i in range(self.measurements))]
+        maybe += ["gap", "stay"]
         maybe += [f"value {i}" for i in range(self.measurements)]
         role: Role = "feature" if tallies else "outcome"
         columns = [
@@ -72,6 +71,7 @@ class VisitRows:
         self._number(rows, f"{PAST}gap", numbers.place_of(GAP, past.gaps))
         for i in range(self.measurements):
             self._number(rows, f"{PAST}value {i}", numbers.place_of(MEASURED + i, past.values[:, i]))
+            self._number(rows, f"{PAST}mean {i}", numbers.place_of(MEASURED + i, past.means[:, i]))
         return rows
 
     def filled(self, rows: Tensor, visit: Step, numbers: Numbers, first: Tensor) -> Tensor:
@@ -109,12 +109,6 @@ class VisitRows:
     def _value(self, rows: Tensor, name: str, number: int, numbers: Numbers) -> Tensor:
         gap, value = self.layout.places[name]
         return numbers.value_at(number, rows[:, value].where(rows[:, gap] < 0.5, torch.nan))
-
-
-def towards_season(days: Tensor) -> Tensor:
-    """Return how far days since 1970, [k], are towards each of ``SEASON``, [k, 2], from -1 to 1."""
-    angle = 2 * torch.pi * days / SUN
-    return torch.stack([angle.cos(), angle.sin()], dim=1).float()
 
 
 def _of_row(column: Column) -> Column:
