@@ -78,6 +78,11 @@ class ChowLiu(GradientFree):
         return States(self.layout, self.quantiles, self.edges)
 
     @property
+    def tree(self) -> Tree:
+        """The distribution of the states."""
+        return Tree(self.parents, torch.tensor(self.states.sizes, device=self.device), self.tables)
+
+    @property
     @override
     def conditionable(self) -> Collection[str]:
         return self.schema.names
@@ -91,14 +96,11 @@ class ChowLiu(GradientFree):
 
     def _log_chance(self, records: Records, columns: Collection[str]) -> Tensor:
         """Return the log of the chance [n] of what records have in some columns."""
-        tree = Tree(self.parents, torch.tensor(self.states.sizes, device=self.device), self.tables)
-        evidence = self.states.evidence(Condition.of(records, columns).to(self.device))
-        return tree.upward(evidence)[:, -1]
+        return self.tree.upward(self.states.evidence(Condition.of(records, columns).to(self.device)))[:, -1]
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p] from the root down, given the evidence at and below each column."""
-        states = self.states
-        tree = Tree(self.parents, torch.tensor(states.sizes, device=self.device), self.tables)
+        states, tree = self.states, self.tree
         if condition is not None and not condition.given.any():
             condition = None
         drawn = torch.empty(n, self.layout.width, device=self.device)

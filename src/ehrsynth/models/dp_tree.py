@@ -4,12 +4,16 @@ McKenna, Miklau and Sheldon, Winning the NIST contest: a scalable and general ap
 synthetic data, Journal of Privacy and Confidentiality 11(3), 2021 (MST): a third of rho-zCDP each for counts of
 columns, for choosing pairs by the exponential mechanism on L1 errors of independence, and for counts of those pairs.
 
-Two things are ours, for tables of thousands of rare codes. Only present codes are counted, and a patient of more than
-``most_codes`` counts less, so that noise grows with the root of the codes of a patient and not of all there are. And
-only as many pairs are chosen as can be told from chance; with little noise they are a spanning tree.
+Three things are ours, for tables of thousands of rare codes. Only present codes are counted, and a patient of more
+than ``most_codes`` counts less, so that noise grows with the root of the codes of a patient and not of all there are.
+Only as many pairs are chosen as can be told from chance; with little noise they are a spanning tree. And pairs say
+little of how many codes a patient has, so these numbers are counted too, and records of the tree weighed by theirs:
+
+    p(record)  =  tree(record) w(number of its codes)        see ``number_of_codes``
 """
 
 import secrets
+from collections.abc import Collection
 from functools import partial
 from math import log
 
@@ -20,16 +24,20 @@ from torch import Tensor
 from typing_extensions import override
 
 from ehrsynth.accounting import Gaussian, ZeroConcentrated, rho_within
+from ehrsynth.errors import expect
 from ehrsynth.layout import Records
 from ehrsynth.ledger import Look
 from ehrsynth.models import options
 from ehrsynth.models.chow_liu import ChowLiu
+from ehrsynth.models.condition import Condition
 from ehrsynth.models.noisy_looks import norm_sub, public_edges
+from ehrsynth.models.number_of_codes import BINS, law_of_number, number_in, weights_towards
 from ehrsynth.models.quantiles import GRID
 from ehrsynth.models.tree import Rows, Tree, pair_counts, pairwise_errors
 from ehrsynth.schema import Schema
 
-SHARE = (1 - 1e-6) / 3  # of rho, for each of three steps
+FULL = 1 - 1e-6  # of rho that is spent
+TRIES = 100  # draws of as many records, until each is taken by its weight
 TOLD_APART = 0.01  # of the patients: an error of independence that the choice of pairs should find
 ROUNDS = 50  # of fitting tables to their margins
 FLOOR = 1e-3  # rows, of a cell before it is fitted
@@ -50,6 +58,7 @@ class DPTree(ChowLiu):
         bins: of a number.
         most_codes: of a patient that count in full.
         smoothing: rows added to each table in which the two columns are independent.
+        counted: share of rho for how many codes patients have; 0 takes what pairs make of it.
 
     Attributes:
         noise: a generator in place of the secret one, for tests alone.
@@ -59,6 +68,7 @@ class DPTree(ChowLiu):
     """
 
     private = "release"
+    log_tilts: Tensor  # log w of each number of codes, if they are counted
 
     def __init__(
         self,
@@ -70,12 +80,16 @@ class DPTree(ChowLiu):
         bins: int = 16,
         most_codes: int = 32,
         smoothing: float = 1.0,
+        counted: float = 0.05,
     ) -> None:
         super().__init__(schema=schema, seed=seed, bins=bins, smoothing=smoothing)
         self.save_hyperparameters(ignore=["schema"])
         options.positive(epsilon=epsilon)
         options.whole(1, most_codes=most_codes)
-        self.epsilon, self.delta, self.most_codes = epsilon, delta, most_codes
+        expect(0 <= counted < 1, "model.counted", counted, "a share, at least 0 and less than 1,")
+        self.epsilon, self.delta, self.most_codes, self.counted = epsilon, delta, most_codes, counted
+        if counted:
+            self.register_buffer("log_tilts", torch.zeros(BINS))
         self.noise: np.random.Generator | None = None
         numbers = [schema.by_name[field.column] for field in self.layout.fields[self.layout.values]]
         for i, column in enumerate(numbers):
@@ -89,7 +103,8 @@ class DPTree(ChowLiu):
     def observe(self, train: Records) -> None:
         """Spend epsilon: count the columns, choose pairs, count these, each with noise."""
         n, states = len(train), self.states
-        rho = SHARE * rho_within(self.epsilon, self.delta or 1 / n)
+        whole = FULL * rho_within(self.epsilon, self.delta or 1 / n)
+        rho = (1 - self.counted) * whole / 3
         rng = self.noise or np.random.default_rng(secrets.randbits(128))
         rows, sizes = partial(states.blocks, train), torch.tensor(states.sizes)
         alone = Tree.empty(torch.full_like(sizes, -1), sizes)
@@ -108,6 +123,63 @@ class DPTree(ChowLiu):
             Look("choice of pairs", ZeroConcentrated(rho), f"exponential mechanism, {edges} pairs"),
             Look("counts of pairs", told, "of those chosen"),
         )
+        if self.counted:
+            self._weigh(rows, n, Gaussian((2 * self.counted * whole) ** -0.5), rng)
+
+    def _weigh(self, rows: Rows, n: int, told: Gaussian, rng: np.random.Generator) -> None:
+        """Count how many codes patients have, and weigh records by it; what noise explains is left to the tree."""
+        numbers = (number_in(states, self._codes) for states in rows())
+        found = sum((torch.bincount(part, minlength=BINS) for part in numbers), torch.zeros(BINS, dtype=torch.int64))
+        law = law_of_number(self.tree, self._present)[0]
+        beyond = found + told.noise_multiplier * torch.from_numpy(rng.standard_normal(BINS)) - n * law
+        kept = (1 - BINS * told.noise_multiplier**2 / beyond.square().sum()).clamp(min=0)
+        self.log_tilts.copy_(weights_towards(norm_sub(n * law + kept * beyond, float(n)) / n, law))
+        self.looks = (*self.looks, Look("numbers of codes", told, "how many patients have so many"))
+
+    @property
+    def _codes(self) -> Tensor:
+        """The variables that are codes."""
+        codes = [place for place, name in enumerate(self.states.columns) if self.schema.by_name[name].is_code]
+        return torch.tensor(codes, dtype=torch.int64, device=self.device)
+
+    @property
+    def _present(self) -> Tensor:
+        """Which states of all variables are a code that is there, bool [S]."""
+        present = torch.zeros(sum(self.states.sizes), dtype=torch.bool, device=self.device)
+        present[self.tree.offsets[self._codes] + 1] = True
+        return present
+
+    @override
+    def _log_chance(self, records: Records, columns: Collection[str]) -> Tensor:
+        found = super()._log_chance(records, columns)
+        if not (self.counted and columns):
+            return found
+        evidence = self.states.evidence(Condition.of(records, columns).to(self.device))
+        law = law_of_number(self.tree, self._present, evidence)
+        return found + (law @ self.log_tilts.double().exp()).log().to(found.dtype)
+
+    @override
+    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
+        """Draw hard records [n, p] of the tree until they are taken by their weights."""
+        drawn = super().sample(n, generator, condition)
+        if not self.counted:
+            return drawn
+        waiting = self._refused(drawn, generator).nonzero().flatten()
+        for _ in range(TRIES):
+            if not len(waiting):
+                break
+            several = waiting.repeat(max(1, n // len(waiting)))
+            again = super().sample(len(several), generator, None if condition is None else condition.of_rows(several))
+            taken = ~self._refused(again, generator).view(-1, len(waiting))
+            done, first = taken.any(0), taken.to(torch.uint8).argmax(0)
+            drawn[waiting[done]] = again.view(len(taken), len(waiting), -1)[first[done], done.nonzero().flatten()]
+            waiting = waiting[~done]
+        return drawn
+
+    def _refused(self, drawn: Tensor, generator: torch.Generator) -> Tensor:
+        """Return which records [n, p] are not taken, bool [n], by coins."""
+        chances = (self.log_tilts - self.log_tilts.max()).exp()[number_in(drawn, self._codes)]
+        return torch.rand(len(drawn), generator=generator, device=self.device) >= chances
 
     def _counted(self, rows: Rows, tree: Tree, most: int, noise: Gaussian, rng: np.random.Generator) -> Tensor:
         """Return noisy counts of the cells of a tree; a patient counts in ``most`` of them in full, or less in more."""

@@ -246,13 +246,16 @@ class Tree:
     def upward(self, evidence: Tensor) -> Tensor:
         """Return log weights [m, S + 1] of each state by all evidence at it and below it; the last is that of all.
 
+        Weights may be complex: those of a characteristic function are.
+
         The last column is the log of the chance of the evidence, log sum of P(row) times its weights over all rows.
         """
         weights = pad(evidence, (0, 1))
         for step in reversed(self.steps):
             below = weights[:, step.states]
-            top = below.amax(2, keepdim=True)
-            message = torch.einsum("mek,ejk->mej", (below - top).exp(), self.tables[step.table]).log() + top
+            top = below.real.amax(2, keepdim=True)
+            tables = self.tables[step.table].to(below.dtype)
+            message = torch.einsum("mek,ejk->mej", (below - top).exp(), tables).log() + top
             weights.index_add_(1, step.states_above.flatten(), message.flatten(1))
         return weights
 
