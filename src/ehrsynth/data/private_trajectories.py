@@ -73,6 +73,4 @@ class PrivateTrajectoryDataModule(TrajectoryDataModule):
         """Return the batches of an epoch: as many as show each patient about once."""
         served = Served.of(self.trainer, self.patients, "training patients")
         measurements, steps = len(self.visit_schema.measurements), max(1, round(1 / self.rate))
-        return PoissonVisits(
-            self.visits, self.static, measurements, self.rate, steps, self.coins, served.device
-        )
+        return PoissonVisits(self.visits, self.static, measurements, self.rate, steps, self.coins, served.device)

@@ -136,7 +136,8 @@ class NoisyLooks(NoisySums):
 def within(rows: Tensor, most: float) -> Tensor:
     """Return vectors of patients [n, ...], those that are longer than ``most`` shortened to it."""
     norms = rows.flatten(1).norm(dim=1).clamp(min=most)
-    return rows * (most / norms).view(-1, *[1] * (rows.ndim - 1))
+    shorter: Tensor = rows * (most / norms).view(-1, *[1] * (rows.ndim - 1))
+    return shorter
 
 
 def public_edges(column: Column, bins: int) -> Tensor:

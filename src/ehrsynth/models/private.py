@@ -60,7 +60,7 @@ class TableRows(nn.Module):
         table: [S, width].
     """
 
-    def __init__(self, table: nn.Parameter) -> None:
+    def __init__(self, table: Tensor) -> None:
         super().__init__()
         self.table = table
 
@@ -78,9 +78,7 @@ class Affine(nn.Module):
         mask: returns which of the weights take part [out, in], wherever the network is by then; all by default.
     """
 
-    def __init__(
-        self, weight: nn.Parameter, bias: nn.Parameter | None = None, mask: Callable[[], Tensor] | None = None
-    ) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, mask: Callable[[], Tensor] | None = None) -> None:
         super().__init__()
         self.weight, self.bias, self.mask = weight, bias, mask
 
@@ -89,12 +87,12 @@ class Affine(nn.Module):
         return nn.functional.linear(rows, self.weight if self.mask is None else self.weight * self.mask(), self.bias)
 
 
-def _norms_of_affine(layer: Affine, inputs: list[Tensor], gradients: Tensor) -> dict[nn.Parameter, Tensor]:
+def _norms_of_affine(layer: Affine, inputs: list[Tensor], gradients: Tensor) -> dict[Tensor, Tensor]:
     """Return the norms [n] of the gradients of weight and bias; under a mask that of one record at a time is made."""
     (rows,) = inputs
     if layer.mask is None:
         among = [part @ part.transpose(1, 2) for part in (rows, gradients)]
-        found = {layer.weight: (among[0] * among[1]).sum((1, 2)).clamp(min=0).sqrt()}
+        found: dict[Tensor, Tensor] = {layer.weight: (among[0] * among[1]).sum((1, 2)).clamp(min=0).sqrt()}
     else:
         mask = layer.mask()
         each = [((there.T @ here) * mask).norm() for here, there in zip(rows, gradients, strict=True)]
@@ -102,13 +100,13 @@ def _norms_of_affine(layer: Affine, inputs: list[Tensor], gradients: Tensor) -> 
     return found if layer.bias is None else {**found, layer.bias: gradients.sum(1).norm(dim=1)}
 
 
-def _norms_of_products(layer: TableProduct, inputs: list[Tensor], gradients: Tensor) -> dict[nn.Parameter, Tensor]:
+def _norms_of_products(layer: TableProduct, inputs: list[Tensor], gradients: Tensor) -> dict[Tensor, Tensor]:
     """Return the norms [n] of what records add to the gradient of a table: of sum over k of input_k gradient_k^T."""
     among = [rows @ rows.transpose(1, 2) for rows in (inputs[0], gradients)]
     return {layer.table: (among[0] * among[1]).sum((1, 2)).clamp(min=0).sqrt()}
 
 
-def _norms_of_rows(layer: TableRows, inputs: list[Tensor], gradients: Tensor) -> dict[nn.Parameter, Tensor]:
+def _norms_of_rows(layer: TableRows, inputs: list[Tensor], gradients: Tensor) -> dict[Tensor, Tensor]:
     """Return the same where each input is a row of ones and zeros."""
     (ids,) = inputs
     same = (ids[:, :, None] == ids[:, None]) & (ids >= 0)[:, None]

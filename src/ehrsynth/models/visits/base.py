@@ -22,7 +22,6 @@ from ehrsynth.seeding import torch_rng
 from ehrsynth.visit_batch import VisitBatch
 from ehrsynth.visits import Visits, VisitSchema
 
-
 CAN_BE_PRIVATE = "visits/halo"
 
 

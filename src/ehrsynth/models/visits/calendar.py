@@ -87,7 +87,9 @@ class Calendar(nn.Module):
             Observed(visits.gaps[later], visits.patient[later], starts),
             Observed(stays[known_stay], visits.patient[known_stay], max(starts, ends)),
             Observed(
-                days_between(last, visits.died)[known], patients[known], max(starts, self.decimals_of(int(self.ticks[3])))
+                days_between(last, visits.died)[known],
+                patients[known],
+                max(starts, self.decimals_of(int(self.ticks[3]))),
             ),
             self._birth(static, visits, first, last),
         ]

@@ -130,7 +130,7 @@ class Halo(Stepwise[SoFar]):
             self.network = HaloNetwork(bits, width, layers, heads, visits + 2, last)
         self.best = copy.deepcopy(self.network).requires_grad_(False)
         # In a tuple, for it is no part of the model: all its weights are the network's.
-        self._records = (HaloRecords(self.network),) if head == "made" else ()
+        self._records: tuple[HaloRecords, ...] = (HaloRecords(self.network),) if head == "made" else ()
         self.unseen: tuple[Tensor, Visits] | None = None
 
     @override
@@ -196,8 +196,7 @@ class Halo(Stepwise[SoFar]):
     @override
     def record_losses(self, batch: VisitBatch, generator: torch.Generator, draws: int) -> Tensor:
         """Return the nats [n] of the row and all visits of each patient, of ``visits`` at most; it draws nothing."""
-        (network,) = self._records
-        nats, real = self.nats(network, batch)
+        nats, real = self.nats(self._records[0], batch)
         return (nats * real).sum(1)
 
     def nats(self, network: HaloNetwork | HaloRecords, batch: VisitBatch) -> tuple[Tensor, Tensor]:
