@@ -21,7 +21,7 @@ from ehrsynth.study.spec import Spec
 
 PUBLIC = (
     Look("ranges in which dates are counted", "public", "first visits from 1900 to 2219, up to twenty years between"),
-    Look("most visits of a record, order of its codes", "public", "model.visits; that of the vocabulary"),
+    Look("most visits of a record, order of its codes", "public", "model.visits; that of the vocabulary, or drawn"),
     Look("gaps of rows", "public", "filled with the middle of their bounds"),
 )
 
