@@ -86,8 +86,8 @@ class Vectors:
         """Return the vectors [b, 2 + t, width] of records, and which of them but the start are real, bool [b, 1 + t].
 
         Args:
-            batch: the records, of which only so many visits are seen:
-            most: of each.
+            batch: the records.
+            most: visits that are seen of each, its first ones.
             numbers: whose ranges are told.
             order: the code at each place.
         """
