@@ -97,8 +97,7 @@ def epsilon_of(mechanisms: Sequence[Mechanism], delta: float) -> Epsilon:
     """
     if not mechanisms:
         return Epsilon(0.0, 0.0)
-    known = not any(isinstance(mechanism, ZeroConcentrated) for mechanism in mechanisms)
-    return Epsilon(_spent("rdp", mechanisms, delta), _spent("pld", mechanisms, delta) if known else None)
+    return Epsilon(_spent("rdp", mechanisms, delta), _spent("pld", mechanisms, delta) if _known(mechanisms) else None)
 
 
 def noise_multiplier(
@@ -106,7 +105,8 @@ def noise_multiplier(
 ) -> float:
     """Return the least noise multiplier of DP-SGD, up to a thousandth, that spends no more than ``epsilon``.
 
-    It is found by privacy loss distributions, within what Renyi divergences say.
+    It is found by privacy loss distributions, within what Renyi divergences say; by these alone if something ``before``
+    is known by its rho.
 
     Args:
         epsilon: in all.
@@ -130,6 +130,8 @@ def noise_multiplier(
     if most == LEAST_NOISE:
         return most
     most = float(brentq(lambda noise: over("rdp", noise), most / 2, most, rtol=PRECISION)) * (1 + PRECISION)
+    if not _known(before):
+        return most
     least = most
     while over("pld", least) <= 0:
         least *= 0.9
@@ -180,6 +182,11 @@ def accountants() -> str:
     """Return the name and version of the accountants, for a report."""
     _library()
     return f"dp-accounting {version('dp-accounting')}: RDP and PLD"
+
+
+def _known(mechanisms: Sequence[Mechanism]) -> bool:
+    """Return whether all have a privacy loss distribution, and not a rho alone."""
+    return not any(isinstance(mechanism, ZeroConcentrated) for mechanism in mechanisms)
 
 
 def _spent(accountant: str, mechanisms: Sequence[Mechanism], delta: float) -> float:

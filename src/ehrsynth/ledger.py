@@ -5,7 +5,7 @@ learned from patients, or it is none: one look without a mechanism undoes it. So
 what the others spent, and refuses to call that the whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
@@ -75,6 +75,11 @@ class Look:
         return cls(str(content["what"]), mechanism, str(content["why"]))
 
 
+def mechanisms_of(looks: Iterable[Look]) -> list[Mechanism]:
+    """Return the mechanisms of those looks that have one."""
+    return [look.mechanism for look in looks if not isinstance(look.mechanism, str)]
+
+
 @dataclass(frozen=True)
 class Ledger:
     """All looks at the patients of a training table, and the delta at which their epsilon is told.
@@ -103,7 +108,7 @@ class Ledger:
     @cached_property
     def spent(self) -> Epsilon:
         """What the looks with a mechanism spent together, whatever the others did."""
-        return epsilon_of([look.mechanism for look in self.looks if not isinstance(look.mechanism, str)], self.delta)
+        return epsilon_of(mechanisms_of(self.looks), self.delta)
 
     def spent_at(self, delta: float) -> float:
         """Return epsilon of the same looks at another delta, of which what happens by a small chance is no part."""

@@ -57,11 +57,14 @@ class VisitBatch:
         """The gaps [b, t] as log(1 + days)."""
         return self.gaps.log1p()
 
-    def multi_hot(self, codes: int) -> Tensor:
-        """Return float32 [b, t, codes], 1 for each code of each visit."""
-        found = torch.zeros(len(self) * self.longest, codes, device=self.codes.device)
-        found[self.places, self.codes] = 1.0
-        return found.view(len(self), self.longest, codes)
+    def multi_hot(self, codes: int, most: int | None = None) -> Tensor:
+        """Return float32 [b, t, codes], 1 for each code of each visit; of each patient's first ``most`` alone."""
+        t = self.longest if most is None else min(most, self.longest)
+        patient, number = self.places // max(self.longest, 1), self.places % max(self.longest, 1)
+        seen = number < t
+        found = torch.zeros(len(self) * t, codes, device=self.codes.device)
+        found[(patient * t + number)[seen], self.codes[seen]] = 1.0
+        return found.view(len(self), t, codes)
 
     def to(self, device: torch.device) -> "VisitBatch":
         """Return the same batch on a device."""

@@ -307,7 +307,7 @@ def test_patients_who_are_calibrated(
             "rows.oversample, rows.reweight and rows.only: of rows alone",
         ),
         ("train", "model=visits/markov temporal.model.draws=0", "temporal.model.draws=0: a whole number, at least 1"),
-        ("train", "model=visits/markov privacy=dp", "privacy=dp: no model of trajectories can be private yet"),
+        ("train", "model=visits/markov privacy=dp", "privacy=dp model=markov: what it learns of one record cannot be"),
         ("train", "model=visits/markov constraints.weight=1", "constraints.weight: of rows alone"),
         ("search", "model=visits/halo search.objectives=[gaps]", "search.objectives: gaps is not measured"),
         ("generate", "out={tmp}/some balance=sex", "balance: of rows alone so far"),

@@ -67,14 +67,14 @@ def test_laws_are_those_of_the_rows() -> None:
 @pytest.mark.parametrize("look", ["laws", "histograms"])
 def test_one_record_moves_no_sum_further_than_is_said(look: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Tensor, float]] = []
-    told: Callable[..., Tensor] = NoisyLooks._told
+    told: Callable[..., Tensor] = NoisyLooks.told
 
     def spied(self: NoisyLooks, what: str, parts: object, total: Tensor, most: float) -> Tensor:
         found = told(self, what, parts, total, most)
         seen.append((found, most))
         return found
 
-    monkeypatch.setattr(NoisyLooks, "_told", spied)
+    monkeypatch.setattr(NoisyLooks, "told", spied)
     x = rows(50)
     for part in (x, x[1:]):
         noisy = looks(part)

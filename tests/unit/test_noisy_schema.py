@@ -13,7 +13,7 @@ from scipy.stats import norm
 from ehrsynth.accounting import Gaussian, Unlikely, ZeroConcentrated, epsilon_of, rho_within
 from ehrsynth.data.cleaning import OTHER
 from ehrsynth.data.noisy_schema import CODES, NoisySchema, _ends, _magnitude, noisy_schema, require_unchosen
-from ehrsynth.data.public_matrix import _brought_under
+from ehrsynth.data.public_matrix import brought_under
 from ehrsynth.errors import OptionError
 from ehrsynth.ledger import Ledger, Look
 from ehrsynth.schema import SUBJECT, Column, Schema
@@ -121,12 +121,12 @@ def test_magnitudes_and_ends() -> None:
     assert places[7] == 82
 
 
-def test_rows_are_brought_under_what_was_told() -> None:
+def test_rows_arebrought_under_what_was_told() -> None:
     rows = pd.DataFrame({"age": [5.0, np.nan, 200.0], "site": ["a", "z", None]})
-    assert _brought_under(Column("age", "count", bounds=(18, 90)), rows).tolist() == [18, 54, 90]
-    assert _brought_under(Column("site", "categorical", ("a", OTHER)), rows).tolist() == ["a", OTHER, OTHER]
-    assert _brought_under(Column("site", "categorical", ("a",)), rows).tolist() == ["a", "a", "a"]
-    gaps = _brought_under(Column("site", "categorical", ("a",), missing=True), rows)
+    assert brought_under(Column("age", "count", bounds=(18, 90)), rows).tolist() == [18, 54, 90]
+    assert brought_under(Column("site", "categorical", ("a", OTHER)), rows).tolist() == ["a", OTHER, OTHER]
+    assert brought_under(Column("site", "categorical", ("a",)), rows).tolist() == ["a", "a", "a"]
+    gaps = brought_under(Column("site", "categorical", ("a",), missing=True), rows)
     assert gaps.isna().tolist() == [False, True, True]
 
 

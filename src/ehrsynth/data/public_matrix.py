@@ -41,7 +41,7 @@ class PublicMatrix(Matrix):
     def __init__(self, matrix: Matrix, file: Path, place: str = "") -> None:
         self._see(matrix, Schema.load(file))
         for column in self.schema.columns:
-            if (why := _unfit(column, matrix.schema.by_name.get(column.name))) is not None:
+            if (why := unfit(column, matrix.schema.by_name.get(column.name))) is not None:
                 raise SchemaError(f"{place or f'privacy.public={file}'}: column {column.name!r}: {why}")
 
     def _see(self, matrix: Matrix, schema: Schema) -> None:
@@ -87,7 +87,7 @@ class PublicMatrix(Matrix):
         return pd.concat(subjects, ignore_index=True)
 
     def _fitted(self, rows: pd.DataFrame) -> pd.DataFrame:
-        cells = {column.name: _brought_under(column, rows) for column in self.schema.columns}
+        cells = {column.name: brought_under(column, rows) for column in self.schema.columns}
         return pd.concat([as_decoded(pd.DataFrame(cells), self.schema), rows[[SUBJECT]]], axis=1)
 
 
@@ -107,7 +107,7 @@ class NoisyMatrix(PublicMatrix):
         self.looks = found.looks
 
 
-def _unfit(column: Column, own: Column | None) -> str | None:
+def unfit(column: Column, own: Column | None) -> str | None:
     """Return why cells of a column of the matrix, None if it has none, cannot be those of a public one."""
     if own is None:
         fits = column.kind == "binary" or column.missing
@@ -122,7 +122,8 @@ def _unfit(column: Column, own: Column | None) -> str | None:
     return None
 
 
-def _brought_under(column: Column, rows: pd.DataFrame) -> pd.Series:
+def brought_under(column: Column, rows: pd.DataFrame) -> pd.Series:
+    """Return the cells of a public column, from rows that may lack it."""
     if column.name not in rows:
         return pd.Series(0 if column.kind == "binary" else np.nan, index=rows.index, dtype=object)
     cells = rows[column.name]

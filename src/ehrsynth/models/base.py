@@ -40,17 +40,24 @@ class SeededModel(pl.LightningModule, ABC):
         keeps_best: whether its weights are those under which validation rows were likeliest, so that its last
             checkpoint is the one to hand over.
         keeps_rows: whether its checkpoint IS patient rows, and so is what it generates; the card then says so first.
+        private: how it can learn under differential privacy, if it can: by ``gradients``, of which ``record_losses``
+            and ``record_modules`` tell each patient's, or by one ``release`` of noisy counts in ``observe``.
+        can_be_private: the models of its kind that can.
+        looks: what it has learned of training patients by mechanisms that add noise.
     """
 
     precisions: Collection[str] = ("32-true", "16-mixed", "bf16-mixed")
     keeps_best = False
     keeps_rows = False
+    private: Literal["gradients", "release"] | None = None
+    can_be_private = CAN_BE_PRIVATE
 
     def __init__(self, *, schema: Schema, seed: int) -> None:
         super().__init__()
         self.schema = schema
         self.layout = Layout.of(schema)
         self.seed = seed
+        self.looks: tuple[Look, ...] = ()
         self._losses: dict[str, list[Tensor]] = {}
         self._unseen: list[tuple[int, str, Tensor]] = []  # losses that nobody has looked at
 
@@ -129,6 +136,34 @@ class SeededModel(pl.LightningModule, ABC):
             torch.manual_seed(derive(self.seed, "layers", self.current_epoch, batch_idx, self.global_rank))
             yield
 
+    def prevents_privacy(self) -> str | None:
+        """Return why it cannot learn under differential privacy with these options; None if it can."""
+        if self.private is None:
+            return f"what it learns of one record cannot be told apart; {self.can_be_private} can be private"
+        return None
+
+    def record_modules(self) -> Iterable[nn.Module]:
+        """Yield what holds all trained weights of a model that is ``private`` by its gradients."""
+        return ()
+
+    def record_losses(self, batch: Any, generator: torch.Generator, draws: int) -> Tensor:
+        """Return the loss [n] of each patient of a batch, in which no other has a part.
+
+        Args:
+            batch: as of ``training_step``, of one patient at least.
+            generator: of what the loss draws.
+            draws: how many times of each patient; the loss is their mean.
+        """
+        raise NotImplementedError
+
+    def after_private_step(self, batch_idx: int, expected: int) -> None:
+        """Do what needs no patient after a private step of a model that optimises by hand, as a generator's turn does.
+
+        Args:
+            batch_idx: of the step; its batch is not shown.
+            expected: patients of a batch.
+        """
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a reader needs to rebuild the model: class, schema and layout as plain data."""
         self._require_seen()
@@ -160,9 +195,6 @@ class SyntheticModel(SeededModel):
         weighs: whether it can say how much likelier records are than it draws them under a condition, ``log_weights``.
         conditioning: how it meets what ``conditionable`` names: ``exact``, by the conditional distribution of what it
             has learned, or ``label``, by columns that it was told in training.
-        private: how it can learn under differential privacy, if it can: by ``gradients``, of which ``record_losses``
-            and ``record_modules`` tell each record's, or by one ``release`` of noisy counts in ``observe``.
-        looks: what it has learned of training records by mechanisms that add noise.
         averageable: whether models of several sites can be averaged, number by number: all that ``observe`` and
             training change are then numbers of its state whose mean means what they do, in shapes that rows do not
             decide about.
@@ -174,14 +206,12 @@ class SyntheticModel(SeededModel):
     calibrated = False
     weighs = False
     conditioning: Literal["exact", "label"] = "exact"
-    private: Literal["gradients", "release"] | None = None
     averageable = False
 
     def __init__(self, *, schema: Schema, seed: int) -> None:
         super().__init__(schema=schema, seed=seed)
         self.rules: Rules = Rules((), schema)
         self.rules_weight = 0.0
-        self.looks: tuple[Look, ...] = ()
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
@@ -234,12 +264,6 @@ class SyntheticModel(SeededModel):
             return rows.new_zeros(())
         return self.rules_weight * self.rules.violation(rows).sum(1).mean()
 
-    def prevents_privacy(self) -> str | None:
-        """Return why it cannot learn under differential privacy with these options; None if it can."""
-        if self.private is None:
-            return f"what it learns of one record cannot be told apart; {CAN_BE_PRIVATE} can be private"
-        return None
-
     def prevents_averaging(self) -> str | None:
         """Return why models of several sites cannot be averaged with these options; None if they can."""
         if not self.averageable:
@@ -248,28 +272,6 @@ class SyntheticModel(SeededModel):
                 " puts together what the sites' own models generate, whatever they are"
             )
         return None
-
-    def record_modules(self) -> Iterable[nn.Module]:
-        """Yield what holds all trained weights of a model that is ``private`` by its gradients."""
-        return ()
-
-    def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
-        """Return the loss [n] of each record of a batch [n, p], in which no other record has a part.
-
-        Args:
-            batch: records, at least one.
-            generator: of what the loss draws.
-            draws: how many times of each record; the loss is their mean.
-        """
-        raise NotImplementedError
-
-    def after_private_step(self, batch_idx: int, expected: int) -> None:
-        """Do what needs no patient after a private step of a model that optimises by hand, as a generator's turn does.
-
-        Args:
-            batch_idx: of the step; its batch is not shown.
-            expected: records of a batch.
-        """
 
     @property
     def noisy_looks(self) -> int:

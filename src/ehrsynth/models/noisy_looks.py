@@ -21,11 +21,10 @@ BINS = 32  # of a number, by its bounds
 BLOCK = 8192  # records made dense at a time
 
 
-class NoisyLooks:
-    """The looks that a model may take at training records, and what they were.
+class NoisySums:
+    """Sums over training patients to which no patient adds a vector longer than is said, and what they were.
 
     Args:
-        train: one record a patient, without missing values; their number is not secret.
         noise_multiplier: of one look, if it were the only one.
         number: of looks, which share what that one would spend.
         generator: of the noise, secret, on the CPU.
@@ -34,10 +33,47 @@ class NoisyLooks:
         looks: that were taken, for the ledger.
     """
 
-    def __init__(self, train: Records, noise_multiplier: float, number: int, generator: torch.Generator) -> None:
-        self.train, self.generator = train, generator
+    def __init__(self, noise_multiplier: float, number: int, generator: torch.Generator) -> None:
+        self.generator = generator
         self.noise_multiplier, self._left = noise_multiplier * number**0.5, number
         self.looks: tuple[Look, ...] = ()
+
+    def told(
+        self, what: str, parts: Iterable[Tensor], total: Tensor, most: float, why: str = "where the training starts"
+    ) -> Tensor:
+        """Return the sum of parts [n, ...] with noise; no patient has a norm above ``most``.
+
+        Args:
+            what: it is, for the ledger.
+            parts: of some patients each.
+            total: zeros of the shape of the sum.
+            most: the norm.
+            why: more about it, for the ledger.
+        """
+        assert self._left > 0, f"{what}: no look is left"
+        self._left -= 1
+        for part in parts:
+            total = total + part.sum(0)
+        told = Gaussian(self.noise_multiplier, sensitivity=most)
+        self.looks = (*self.looks, Look(what, told, why))
+        noise = torch.randn(total.shape, generator=self.generator, dtype=torch.float64)
+        noisy: Tensor = total + most * self.noise_multiplier * noise
+        return noisy
+
+
+class NoisyLooks(NoisySums):
+    """The looks that a model of rows may take at training records.
+
+    Args:
+        train: one record a patient, without missing values; their number is not secret.
+        noise_multiplier: of one look, if it were the only one.
+        number: of looks, which share what that one would spend.
+        generator: of the noise, secret, on the CPU.
+    """
+
+    def __init__(self, train: Records, noise_multiplier: float, number: int, generator: torch.Generator) -> None:
+        super().__init__(noise_multiplier, number, generator)
+        self.train = train
 
     def means(self) -> Tensor:
         """Return means [p] of all columns; those of a group add up to one.
@@ -47,9 +83,8 @@ class NoisyLooks:
         records, layout = self.train, self.train.layout
         groups, others = len(layout.groups), layout.width - layout.values.start + len(layout.missing_bits())
         most = (CODES + groups + others) ** 0.5
-        rows = (part.dense().double() for part in records.blocks(BLOCK))
-        parts = (part * (most / part.norm(dim=1, keepdim=True).clamp(min=most)) for part in rows)
-        total = self._told("means of columns", parts, torch.zeros(layout.width, dtype=torch.float64), most)
+        parts = (within(part.dense().double(), most) for part in records.blocks(BLOCK))
+        total = self.told("means of columns", parts, torch.zeros(layout.width, dtype=torch.float64), most)
         means = (total / len(records)).clamp(0.5 / len(records), 1 - 0.5 / len(records))
         for group in layout.groups.values():
             means[group] /= means[group].sum()
@@ -78,7 +113,7 @@ class NoisyLooks:
 
         empty = torch.zeros(len(columns), width, dtype=torch.float64)
         parts = map(counted, self.train.blocks(BLOCK))
-        counts = self._told("ranges of numbers", parts, empty, len(columns) ** 0.5)
+        counts = self.told("ranges of numbers", parts, empty, len(columns) ** 0.5)
         laws = torch.zeros(2, 2 * width + 1, len(columns))
         laws[0, -1] = 1
         for number, (column, of) in enumerate(zip(columns, edges, strict=True)):
@@ -95,19 +130,14 @@ class NoisyLooks:
             columns: how many.
         """
         parts = (torch.nn.functional.one_hot(part.clamp(max=bins - 1), bins).double() for part in counts)
-        return self._told(what, parts, torch.zeros(columns, bins, dtype=torch.float64), columns**0.5)
+        return self.told(what, parts, torch.zeros(columns, bins, dtype=torch.float64), columns**0.5)
 
-    def _told(self, what: str, parts: Iterable[Tensor], total: Tensor, most: float) -> Tensor:
-        """Return the sum of parts [n, ...] with noise; no record has a norm above ``most``."""
-        assert self._left > 0, f"{what}: no look is left"
-        self._left -= 1
-        for part in parts:
-            total = total + part.sum(0)
-        told = Gaussian(self.noise_multiplier, sensitivity=most)
-        self.looks = (*self.looks, Look(what, told, "where the training starts"))
-        noise = torch.randn(total.shape, generator=self.generator, dtype=torch.float64)
-        noisy: Tensor = total + most * self.noise_multiplier * noise
-        return noisy
+
+def within(rows: Tensor, most: float) -> Tensor:
+    """Return vectors of patients [n, ...], those that are longer than ``most`` shortened to it."""
+    norms = rows.flatten(1).norm(dim=1).clamp(min=most)
+    shorter: Tensor = rows * (most / norms).view(-1, *[1] * (rows.ndim - 1))
+    return shorter
 
 
 def public_edges(column: Column, bins: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ehrsynth.errors import OptionError, TrainingError
-from ehrsynth.models.base import SyntheticModel
+from ehrsynth.models.base import SeededModel
 
 
 class PerRecord(nn.Module):
@@ -60,7 +60,7 @@ class TableRows(nn.Module):
         table: [S, width].
     """
 
-    def __init__(self, table: nn.Parameter) -> None:
+    def __init__(self, table: Tensor) -> None:
         super().__init__()
         self.table = table
 
@@ -69,13 +69,44 @@ class TableRows(nn.Module):
         return self.table[ids.clamp(min=0)] * (ids >= 0)[..., None]
 
 
-def _norms_of_products(layer: TableProduct, inputs: list[Tensor], gradients: Tensor) -> dict[nn.Parameter, Tensor]:
+class Affine(nn.Module):
+    """A linear layer of weights that a network has, of which it calls no layer that tells records apart.
+
+    Args:
+        weight: [out, in].
+        bias: [out], if there is one.
+        mask: returns which of the weights take part [out, in], wherever the network is by then; all by default.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, mask: Callable[[], Tensor] | None = None) -> None:
+        super().__init__()
+        self.weight, self.bias, self.mask = weight, bias, mask
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return [n, k, out] of rows [n, k, in]."""
+        return nn.functional.linear(rows, self.weight if self.mask is None else self.weight * self.mask(), self.bias)
+
+
+def _norms_of_affine(layer: Affine, inputs: list[Tensor], gradients: Tensor) -> dict[Tensor, Tensor]:
+    """Return the norms [n] of the gradients of weight and bias; under a mask that of one record at a time is made."""
+    (rows,) = inputs
+    if layer.mask is None:
+        among = [part @ part.transpose(1, 2) for part in (rows, gradients)]
+        found: dict[Tensor, Tensor] = {layer.weight: (among[0] * among[1]).sum((1, 2)).clamp(min=0).sqrt()}
+    else:
+        mask = layer.mask()
+        each = [((there.T @ here) * mask).norm() for here, there in zip(rows, gradients, strict=True)]
+        found = {layer.weight: torch.stack(each)}
+    return found if layer.bias is None else {**found, layer.bias: gradients.sum(1).norm(dim=1)}
+
+
+def _norms_of_products(layer: TableProduct, inputs: list[Tensor], gradients: Tensor) -> dict[Tensor, Tensor]:
     """Return the norms [n] of what records add to the gradient of a table: of sum over k of input_k gradient_k^T."""
     among = [rows @ rows.transpose(1, 2) for rows in (inputs[0], gradients)]
     return {layer.table: (among[0] * among[1]).sum((1, 2)).clamp(min=0).sqrt()}
 
 
-def _norms_of_rows(layer: TableRows, inputs: list[Tensor], gradients: Tensor) -> dict[nn.Parameter, Tensor]:
+def _norms_of_rows(layer: TableRows, inputs: list[Tensor], gradients: Tensor) -> dict[Tensor, Tensor]:
     """Return the same where each input is a row of ones and zeros."""
     (ids,) = inputs
     same = (ids[:, :, None] == ids[:, None]) & (ids >= 0)[:, None]
@@ -123,7 +154,7 @@ class PrivateGradients(SingleDeviceStrategy):
             )
         self.noise_multiplier = self.noise(int(steps))
         model = self.lightning_module
-        assert isinstance(model, SyntheticModel)
+        assert isinstance(model, SeededModel)
         modules = nn.ModuleList(model.record_modules())
         self.hooks = hooks_of(modules, loss_reduction="mean", max_grad_norm=self.max_grad_norm)
         covered = {id(weights) for weights in self.hooks.trainable_parameters}
@@ -142,13 +173,13 @@ class PrivateGradients(SingleDeviceStrategy):
         self.optimizers = [private if place == self.place else other for place, other in enumerate(self.optimizers)]
 
     @override
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of each record [n]; of an empty batch none; a model by hand takes its step here."""
         model = self.lightning_module
-        assert isinstance(model, SyntheticModel)
+        assert isinstance(model, SeededModel)
         if self.most is not None and model.global_step + 1 >= self.most:
             model.trainer.should_stop = True  # after this step all is spent
-        losses = batch.new_zeros(0, requires_grad=True)
+        losses = torch.zeros(0, device=model.device, requires_grad=True)
         if len(batch):
             with self.precision_plugin.train_step_context():
                 losses = model.record_losses(batch, model.step_rng(batch_idx), self.draws)
@@ -205,5 +236,5 @@ def _opacus() -> tuple[Any, Any]:
     except ImportError:
         raise OptionError("privacy=dp needs the package opacus; pip install 'ehrsynth[privacy]' brings it") from None
     norms: dict[type[nn.Module], Any] = GradSampleHooksFastGradientClipping.NORM_SAMPLERS
-    norms[TableProduct], norms[TableRows] = _norms_of_products, _norms_of_rows
+    norms[TableProduct], norms[TableRows], norms[Affine] = _norms_of_products, _norms_of_rows, _norms_of_affine
     return GradSampleHooksFastGradientClipping, DPOptimizerFastGradientClipping

@@ -24,6 +24,7 @@ from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.errors import OptionError
 from ehrsynth.files import aside_of, put_in_place, sweep_leftovers
 from ehrsynth.layout import Records
+from ehrsynth.ledger import LEDGER
 from ehrsynth.models.visits.base import VisitModel
 from ehrsynth.schema import SUBJECT
 from ehrsynth.seeding import torch_rng
@@ -171,12 +172,17 @@ def opened(folder: RunFolder, prefixes: str | Path, model: VisitModel, option: s
     Raises:
         InputError: it is no such folder, or was prepared otherwise than the data of the model.
     """
-    place = Path(prefixes)
+    place, own = Path(prefixes), Path(folder.facts(matrix={"folder": str})["matrix"]["folder"])
     part = place.name if place.name in SPLITS else "holdout"
     if str(prefixes) in SPLITS:
-        place = Path(folder.facts(matrix={"folder": str})["matrix"]["folder"])
+        place = own
     elif place.name in SPLITS and not (place / "schema.json").is_file():
         place = place.parent
+    if LEDGER in folder.provenance and place.resolve() == own.resolve():
+        raise OptionError(
+            f"{option}={prefixes}: looks at training patients without noise, and {folder.shown} is private; a folder of"
+            " other patients can be named"
+        )
     data = Trajectories.open(place, tuple(dict.fromkeys(("train", part))))
     if data.schema != model.schema or data.visit_schema != model.visit_schema:
         raise OptionError(f"{option}={prefixes}: {data.folder} has other columns or visits than {folder.shown}")

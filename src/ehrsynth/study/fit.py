@@ -176,7 +176,7 @@ def fit(
     batches = data if rounds is None else rounds.turns
     steps = train(spec, model, batches, scores, quick.cards, folder, tracker, watch, strategy, rounds)
     if strategy is not None and isinstance(data, PrivateDataModule):
-        note_training(model, strategy, steps, data)
+        note_training(model, strategy, steps, data.rate)
     return perf_counter() - start
 
 

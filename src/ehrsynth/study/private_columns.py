@@ -9,9 +9,11 @@ from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.noisy_schema import NoisySchema, noisy_schema, require_unchosen
 from ehrsynth.data.private_module import require_row_a_patient
 from ehrsynth.data.public_matrix import NoisyMatrix, PublicMatrix
+from ehrsynth.data.public_trajectories import PublicTrajectories
+from ehrsynth.data.trajectories import VISITS_JSON, Trajectories
 from ehrsynth.errors import FileError, OptionError, SchemaError
 from ehrsynth.files import read_object, require, write_json
-from ehrsynth.ledger import Look
+from ehrsynth.ledger import Look, mechanisms_of
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import secret_rng
 from ehrsynth.study.privacy import Privacy
@@ -21,6 +23,23 @@ from ehrsynth.study.watch import Watch
 
 FAILS = 0.1  # share of delta for a name of one patient alone
 MECHANISMS = 2  # of the epsilon of a noisy schema
+
+
+def visits_in_private(spec: Spec, data: Trajectories) -> Trajectories:
+    """Return patients through time in the columns and visits of the public schemas, if a run asks for them.
+
+    Raises:
+        OptionError: it asks for noisy counts in their place.
+    """
+    asked = Privacy.of(spec.privacy)
+    if asked is None or (asked.public is None and not asked.schema):
+        return data
+    if asked.public is None:
+        raise OptionError(
+            f"privacy.schema={asked.schema}: of rows alone so far; privacy.public=schema.json, beside which lies a"
+            f" {VISITS_JSON}, says what columns, kinds, codes and measurements were known without these patients"
+        )
+    return PublicTrajectories(data, Path(asked.public))
 
 
 def seen_in_private(spec: Spec, data: Matrix, watch: Watch) -> Matrix:
@@ -53,14 +72,14 @@ def seen_in_private(spec: Spec, data: Matrix, watch: Watch) -> Matrix:
     return matrix
 
 
-def looks_of(matrix: Matrix) -> tuple[Look, ...]:
+def looks_of(matrix: Matrix | Trajectories) -> tuple[Look, ...]:
     """Return the looks by which the columns of a matrix were learned with noise."""
     return matrix.looks if isinstance(matrix, NoisyMatrix) else ()
 
 
 def spent_before(matrix: Matrix) -> list[Mechanism]:
     """Return what these spent."""
-    return [look.mechanism for look in looks_of(matrix) if not isinstance(look.mechanism, str)]
+    return mechanisms_of(looks_of(matrix))
 
 
 def delta_of(asked: Privacy, data: Matrix) -> float:

@@ -1,10 +1,14 @@
 """A run under differential privacy: what it asks of model and data, how it trains, and what its ledger says."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from ehrsynth.accounting import (
+    Mechanism,
     SampledGaussian,
     ZeroConcentrated,
     epsilon_of,
@@ -15,11 +19,12 @@ from ehrsynth.accounting import (
 )
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.private_module import PrivateDataModule
+from ehrsynth.data.trajectories import VISITS_JSON, Trajectories
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.evaluation.card import card_of
 from ehrsynth.evaluation.score import Score
-from ehrsynth.ledger import Ledger, Look
-from ehrsynth.models.base import SyntheticModel
+from ehrsynth.ledger import Ledger, Look, mechanisms_of
+from ehrsynth.models.base import SeededModel, SyntheticModel
 from ehrsynth.models.noisy_looks import NoisyLooks
 from ehrsynth.models.private import PrivateGradients
 from ehrsynth.seeding import secret_rng
@@ -35,6 +40,7 @@ LEARNED = {  # by prepare, of training rows; a public schema is in their place
     "bounds and decimals of numbers": "preprocess.bounds",
     "columns left out": "preprocess.max_missing",
 }
+OF_VISITS = {"kinds of visits": "preprocess.min_level"}
 PLAIN = {"precision": ("32-true", "32", 32, None), "accumulate_grad_batches": (1, None), "gradient_clip_val": (None,)}
 PLAIN |= {"compile": (False, None), "strategy": ("auto", None), "devices": (1, "1", "auto")}
 BY_DRAW = ("BySubject", "Given")  # splits in which what becomes of a patient does not hang on the others
@@ -52,7 +58,7 @@ def budget_of(spec: Spec, model_class: Any, matrix: Matrix) -> Node | None:
     return {"epsilon": epsilon_of([left], delta).rdp, "delta": delta}
 
 
-def require_private(spec: Spec, model: SyntheticModel) -> None:
+def require_private(spec: Spec, model: SeededModel) -> None:
     """Raise an ``OptionError`` if a private run was asked for that model or options do not allow."""
     if spec.privacy is None:
         if model.private == "release":
@@ -97,64 +103,81 @@ def train_privately(spec: Spec, model: SyntheticModel, data: PrivateDataModule) 
         noisy = NoisyLooks(data.filled, alone, model.noisy_looks, secret_rng())
         model.observe_noisily(noisy)
         looks = noisy.looks
-    before = [
-        *spent_before(data.matrix),
-        *(look.mechanism for look in looks if not isinstance(look.mechanism, str)),
-    ]
+    model.looks = looks
+    before = [*spent_before(data.matrix), *mechanisms_of(looks)]
+    return private_gradients(asked, before, n, data.rate, device)
+
+
+def private_gradients(
+    asked: Privacy, before: Sequence[Mechanism], n: int, rate: float, device: torch.device
+) -> PrivateGradients:
+    """Return how gradients are to be made private.
+
+    Args:
+        asked: the options.
+        before: what was spent before the training.
+        n: patients.
+        rate: chance of each to be in a batch.
+        device: to train on.
+    """
+    delta = asked.delta or 1 / n
 
     def noise(steps: int) -> float:
         wanted = asked.noise_multiplier
-        return noise_multiplier(asked.epsilon, delta, data.rate, steps, before) if wanted is None else wanted
+        return noise_multiplier(asked.epsilon, delta, rate, steps, before) if wanted is None else wanted
 
     most = None
     if asked.noise_multiplier is not None:
-        most = steps_within(asked.epsilon, delta, data.rate, asked.noise_multiplier, before)
+        most = steps_within(asked.epsilon, delta, rate, asked.noise_multiplier, before)
         expect(most > 0, "privacy.noise_multiplier", asked.noise_multiplier, "more noise")
-    model.looks = looks
     return PrivateGradients(
         device,
         noise=noise,
         max_grad_norm=asked.max_grad_norm,
-        batch=data.rate * n,
+        batch=rate * n,
         draws=asked.draws,
         generator=secret_rng(device),
         most=most,
     )
 
 
-def note_training(model: SyntheticModel, strategy: PrivateGradients, steps: int, data: PrivateDataModule) -> None:
-    """Note what a training of so many steps has spent."""
-    spent = SampledGaussian(strategy.noise_multiplier, data.rate, steps)
+def note_training(model: SeededModel, strategy: PrivateGradients, steps: int, rate: float) -> None:
+    """Note what a training of so many steps has spent, into which patients came by coins of this rate."""
+    spent = SampledGaussian(strategy.noise_multiplier, rate, steps)
     why = f"DP-SGD: gradients of a patient clipped to {strategy.max_grad_norm:g}, Poisson sampling"
     model.looks = (*model.looks, Look("training", spent, why))
 
 
-def ledger_of(spec: Spec, model: SyntheticModel, data: Matrix, n: int) -> Ledger | None:
+def ledger_of(spec: Spec, model: SeededModel, data: Matrix | Trajectories, n: int) -> Ledger | None:
     """Return all that looked at the patients of a run; None if it was not private.
 
     Args:
         spec: of the run.
         model: trained.
-        data: the matrix.
+        data: the matrix, or patients through time.
         n: training patients.
     """
     if (asked := Privacy.of(spec.privacy)) is None:
         return None
-    public = asked.public is not None
-    where = f"privacy.public, sha256 {hashlib.sha256(str(data.schema.to_dict()).encode()).hexdigest()[:10]}"
+    through_time = isinstance(data, Trajectories)
+    public, learned = asked.public is not None, LEARNED | (OF_VISITS if through_time else {})
+    schemas = str(data.schema.to_dict()) + (str(data.visit_schema.to_dict()) if isinstance(data, Trajectories) else "")
+    beside = f" and {VISITS_JSON} beside it" if through_time else ""
+    where = f"privacy.public{beside}, sha256 {hashlib.sha256(schemas.encode()).hexdigest()[:10]}"
     found = [Look("number of training patients", "public", "taken as known")]
     found += looks_of(data)
     noisy = bool(found[1:])
     if noisy:
         found.append(Look("columns left out", "public", "none but those of too few patients"))
-    for what, by in () if noisy else LEARNED.items():
+    for what, by in () if noisy else learned.items():
         found.append(Look(what, "public", where) if public else Look(what, "unaccounted", by))
     recipe = data.provenance
     if recipe.get("preprocess", {}).get("impute") == "marginal":
         found.append(Look("gaps filled with values of other patients", "unaccounted", "preprocess.impute"))
     if (split := recipe.get("split", {}).get("split", BY_DRAW[0])) not in BY_DRAW:
         found.append(Look(f"split {split}", "unaccounted", "who is trained on depends on the others"))
-    if data.constraints and spec.constraints["policy"] != "keep" and recipe.get("constraints") != "declared":
+    ruled = data.over_time if isinstance(data, Trajectories) else data.constraints
+    if ruled and spec.constraints["policy"] != "keep" and recipe.get("constraints") != "declared":
         found.append(Look("proposed rules", "unaccounted", "constraints.policy"))
     if spec.tuning is not None:
         found.append(Look("settings found by a search", "unaccounted", "each of its trials trained on these patients"))

@@ -182,8 +182,7 @@ class Spec:
         number = isinstance(weight, Real) and not isinstance(weight, bool) and 0 <= float(weight) < inf
         expect(number, "constraints.weight", weight, "a number, at least 0,")
         expect(policy in POLICIES, "constraints.policy", policy, f"one of {', '.join(POLICIES)}")
-        if Privacy.of(self.privacy) is not None and self.through_time:
-            raise OptionError("privacy=dp: no model of trajectories can be private yet; prepare form=matrix")
+        Privacy.of(self.privacy)  # says which of its options is wrong
         if AuditOptions.of(self.audit) is not None and self.through_time:
             raise OptionError("audit.canaries: they are rows, and these data are patients through time; use 0")
         measured = {card.name for card in build(self.evaluation["quick"], "evaluation.quick").cards}

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from ehrsynth.constraints import Constraint
 from ehrsynth.constraints.over_time import RuleOverTime, RulesOverTime
 from ehrsynth.data.encoding import Encoder, extremes, fill_missing, rescaled
 from ehrsynth.data.meds_out import write_meds
+from ehrsynth.data.private_trajectories import PrivateTrajectoryDataModule
 from ehrsynth.data.row_view import RowView
 from ehrsynth.data.split import SPLITS
 from ehrsynth.data.trajectories import Trajectories
@@ -31,14 +33,16 @@ from ehrsynth.evaluation.subgroups import protected, subgroups
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.files import sha256
 from ehrsynth.layout import Records
+from ehrsynth.ledger import LEDGER, Ledger
 from ehrsynth.models.visits.base import VisitModel, load_visit_model
+from ehrsynth.reporting.guarantee import Guarantee
 from ehrsynth.reporting.summary import alarms
 from ehrsynth.sampling.acceptance import Acceptance
 from ehrsynth.sampling.course import CourseView
 from ehrsynth.sampling.patients import Patients, accepted_patients, drawn_patients
 from ehrsynth.sampling.targets import Targets
 from ehrsynth.schema import Schema
-from ehrsynth.seeding import derive, torch_rng
+from ehrsynth.seeding import derive, secret_rng, torch_rng
 from ehrsynth.study.anchors import shared_anchors
 from ehrsynth.study.asked_of_model import AskedOfModel, truncated
 from ehrsynth.study.build import build
@@ -47,6 +51,8 @@ from ehrsynth.study.finish import finish
 from ehrsynth.study.fit import looked_at, model_of, train
 from ehrsynth.study.judge import ROLES, Evaluation, History, examine, judge
 from ehrsynth.study.loaded_run import torch_device
+from ehrsynth.study.private_run import ledger_of, note_training, require_private, scores_of
+from ehrsynth.study.private_visits import filled_with_middles, train_privately
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import UNRULED, Spec
 from ehrsynth.study.watch import Watch
@@ -142,7 +148,8 @@ def carry_out(spec: Spec, data: Trajectories, folder: RunFolder, tracker: Tracke
         TrainingError: the loss became NaN or infinite.
     """
     model, seconds = fit(spec, data, folder, tracker, watch)
-    hand_over(spec, type(model), folder, data, tracker, watch, {"train": seconds})
+    ledger = ledger_of(spec, model, data, len(data.visits("train")))
+    hand_over(spec, type(model), folder, data, tracker, watch, {"train": seconds}, ledger)
 
 
 def fit(spec: Spec, data: Trajectories, folder: RunFolder, tracker: Tracker, watch: Watch) -> tuple[VisitModel, float]:
@@ -160,7 +167,10 @@ def fit(spec: Spec, data: Trajectories, folder: RunFolder, tracker: Tracker, wat
     model: VisitModel = model_of(spec, VisitModel, "rows", schema=data.schema, visit_schema=data.visit_schema)
     static = _filled(spec, data, "train", "validation")
     visits = {part: data.visits(part) for part in static}
-    batches = TrajectoryDataModule(
+    require_private(spec, model)
+    private = spec.privacy is not None
+    module = partial(PrivateTrajectoryDataModule, coins=secret_rng()) if private else TrajectoryDataModule
+    batches = module(
         visit_schema=data.visit_schema,
         static=static["train"],
         visits=visits["train"],
@@ -169,10 +179,14 @@ def fit(spec: Spec, data: Trajectories, folder: RunFolder, tracker: Tracker, wat
         batch_size=spec.data["batch_size"],
         seed=spec.seed,
     )
-    model.observe(static["train"], visits["train"])
-    view = CourseView(data.schema, data.visit_schema, float(model.calendar.most))
-    Targets.of(view.rows(data.records("train"), visits["train"]), view.schema, spec.seed).save(folder.targets)
-    model.hold_out(static["validation"], visits["validation"])
+    strategy = None
+    if isinstance(batches, PrivateTrajectoryDataModule):
+        strategy = train_privately(spec, model, batches)
+    else:
+        model.observe(static["train"], visits["train"])
+        view = CourseView(data.schema, data.visit_schema, float(model.calendar.most))
+        Targets.of(view.rows(data.records("train"), visits["train"]), view.schema, spec.seed).save(folder.targets)
+        model.hold_out(static["validation"], visits["validation"])
     chosen_on, quick, seed = Judged(data, "validation"), Suites(spec, "quick"), spec.evaluation["seed"]
     Suites(spec, "full").check(chosen_on)  # now, or hours end in an error
     scores = EvaluateVisits(
@@ -181,7 +195,9 @@ def fit(spec: Spec, data: Trajectories, folder: RunFolder, tracker: Tracker, wat
         rows_of=chosen_on.rows_of,
         **looked_at(spec, len(visits["train"]), folder, watch),
     )
-    train(spec, model, batches, scores, quick.cards, folder, tracker, watch)
+    steps = train(spec, model, batches, scores, quick.cards, folder, tracker, watch, strategy)
+    if strategy is not None and isinstance(batches, PrivateTrajectoryDataModule):
+        note_training(model, strategy, steps, batches.rate)
     return model, perf_counter() - start
 
 
@@ -193,6 +209,7 @@ def hand_over(
     tracker: Tracker,
     watch: Watch,
     seconds: dict[str, float],
+    ledger: Ledger | None = None,
 ) -> None:
     """Turn a trained run into a finished one; ``report.json`` is written last.
 
@@ -204,11 +221,12 @@ def hand_over(
         tracker: told the final scores, the figures and the pages for people.
         watch: who is told what happens.
         seconds: of the training; those of the other steps are added.
+        ledger: what was spent on it, if it was private.
     """
     profile = build(spec.profile, "profile")
     directions = {card.name: card.direction for card in Suites(spec, "quick").cards}
     checkpoints = pd.read_csv(folder.metrics).set_index("epoch")
-    epoch, why, *_ = choice = chosen_checkpoint(checkpoints, directions, profile, model_class, {})
+    epoch, why, *_ = choice = chosen_checkpoint(checkpoints, directions, profile, model_class, {}, ledger is not None)
     chosen = checkpoint_path(folder.path, epoch)
 
     start = perf_counter()
@@ -241,14 +259,23 @@ def hand_over(
         "run": folder.path.name,
         "patients": f"{n:,} with {drawn.visits.count:,} visits",
     }
+    if ledger is not None:
+        about["privacy"] = str(ledger)
+        watch.say(f"privacy: {ledger}")
     losses = pd.read_csv(folder.losses).set_index("epoch") if folder.losses.is_file() else None
     evaluation = judged(spec, data, folder, drawn, about, History(losses, checkpoints, epoch), watch, seconds)
     evaluation = _with_model(evaluation, spec, data, model, watch)
+    if ledger is not None:
+        guarantee = Guarantee.of(ledger)
+        evaluation = replace(evaluation, scores=(*evaluation.scores, *scores_of(ledger)), guarantee=guarantee)
+        tracker.log_config({**spec.config, "guarantee": guarantee.facts})
     seconds["evaluate"] = perf_counter() - start - seconds["anchors"]
 
     broken = acceptance.broken / acceptance.accepted if acceptance.drawn else float(rules.broken(drawn.visits).mean())
     kept = {"rules": len(rules), "policy": policy, "drawn": acceptance.drawn or n, "share_broken": broken}
-    more = {"over_time": {**kept, "changed": acceptance.changed}} if len(rules) else {}
+    more: dict[str, Any] = {"over_time": {**kept, "changed": acceptance.changed}} if len(rules) else {}
+    if ledger is not None:
+        more[LEDGER] = ledger.to_dict()
     finish(spec, data, folder, evaluation, choice, tracker, seconds, keeps_rows=model_class.keeps_rows, more=more)
 
 
@@ -310,6 +337,8 @@ def _with_model(evaluation: Evaluation, spec: Spec, data: Trajectories, model: V
 
 def _filled(spec: Spec, data: Trajectories, *parts: str) -> dict[str, Tensor]:
     """Return the encoded rows of patients, missing values filled as the model sees them."""
+    if spec.privacy is not None:
+        return {part: filled_with_middles(data.records(part)) for part in parts}
     train = data.records("train")
     return {
         part: fill_missing(data.records(part), train, torch_rng(spec.seed, "fill missing", part)).dense()

@@ -23,7 +23,7 @@ from ehrsynth.study.fit import fit, parts
 from ehrsynth.study.hand_over import hand_over
 from ehrsynth.study.prepare import data_name, made, made_trajectories, matrix_folder, readable_name, recipe_of
 from ehrsynth.study.privacy import AuditOptions
-from ehrsynth.study.private_columns import seen_in_private
+from ehrsynth.study.private_columns import seen_in_private, visits_in_private
 from ehrsynth.study.private_run import ledger_of
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.shared import owned
@@ -142,7 +142,9 @@ def already_there(spec: Spec, folder: RunFolder, watch: Watch = NOBODY) -> bool:
 def open_data(spec: Spec, watch: Watch = NOBODY) -> Matrix | Trajectories:
     """Return the matrix or the trajectories of a spec, prepared if need be."""
     data = _open_data(spec, watch)
-    return seen_at_site(spec, seen_in_private(spec, data, watch)) if isinstance(data, Matrix) else data
+    if isinstance(data, Trajectories):
+        return visits_in_private(spec, data)
+    return seen_at_site(spec, seen_in_private(spec, data, watch))
 
 
 def _open_data(spec: Spec, watch: Watch) -> Matrix | Trajectories:

@@ -14,11 +14,15 @@ from ehrsynth.layout import Records
 from ehrsynth.models.base import SeededModel, SyntheticModel, read_checkpoint, rebuilt, require_schema, schema_of
 from ehrsynth.models.chow_liu import ChowLiu
 from ehrsynth.models.condition import Condition
+from ehrsynth.models.noisy_looks import NoisySums
 from ehrsynth.models.visits.calendar import Calendar
+from ehrsynth.models.visits.noisy_calendar import NOISY_LOOKS, learn_noisily
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
 from ehrsynth.visit_batch import VisitBatch
 from ehrsynth.visits import Visits, VisitSchema
+
+CAN_BE_PRIVATE = "visits/halo"
 
 
 class VisitModel(SeededModel):
@@ -38,12 +42,15 @@ class VisitModel(SeededModel):
         calendar: what the training visits say of dates.
         continues: whether it can go on from the first visits of a patient.
         completes: whether it can draw some domains of a visit given the others.
+        noisy_looks: how many sums ``observe_noisily`` takes.
         sample_batch: patients that sampling asks for at a time, unless told otherwise.
     """
 
     continues = False
     completes = False
     sample_batch = 1024
+    can_be_private = CAN_BE_PRIVATE
+    noisy_looks = NOISY_LOOKS
 
     def __init__(self, *, schema: Schema, visit_schema: VisitSchema, seed: int, ranges: int = 32) -> None:
         super().__init__(schema=schema, seed=seed)
@@ -60,6 +67,18 @@ class VisitModel(SeededModel):
         """
         self.statics.observe(Records.of_dense(self.layout, static))
         self.calendar.learn(static, visits)
+
+    def observe_noisily(self, static: Tensor, visits: Visits, noisy: NoisySums, statics: ChowLiu) -> None:
+        """Take from noisy sums over the training patients what ``observe`` takes from the patients themselves.
+
+        Args:
+            static: float32 [n, s], their encoded rows, without missing values.
+            visits: theirs.
+            noisy: takes sums, and notes what they were.
+            statics: draws the rows of patients, learned with noise.
+        """
+        self.statics.load_state_dict(statics.state_dict())
+        learn_noisily(self.calendar, static, visits, noisy)
 
     def hold_out(self, static: Tensor, visits: Visits) -> None:
         """Look at validation patients, never to learn from them, only to know when to stop; most need nothing."""

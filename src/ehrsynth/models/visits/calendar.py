@@ -81,14 +81,16 @@ class Calendar(nn.Module):
         known = some & (visits.died != UNKNOWN)
         self.died.fill_(_told_share(known) / max(float(some.mean()), 1e-9) if known.any() else 0.0)
         patients = np.arange(len(visits))
-        starts, ends = (self._decimals(int(tick)) for tick in (self.ticks[0], self.ticks[1]))
+        starts, ends = (self.decimals_of(int(tick)) for tick in (self.ticks[0], self.ticks[1]))
         known_stay = np.isfinite(stays)
         observed = [
             Observed(first[some] / DAY, patients[some], starts),
             Observed(visits.gaps[later], visits.patient[later], starts),
             Observed(stays[known_stay], visits.patient[known_stay], max(starts, ends)),
             Observed(
-                days_between(last, visits.died)[known], patients[known], max(starts, self._decimals(int(self.ticks[3])))
+                days_between(last, visits.died)[known],
+                patients[known],
+                max(starts, self.decimals_of(int(self.ticks[3]))),
             ),
             self._birth(static, visits, first, last),
         ]
@@ -108,22 +110,28 @@ class Calendar(nn.Module):
             return Observed(np.zeros(0), known[:0], 0)
         self.age.fill_(-1)
         least = TOGETHER
-        ages = [(when[known] - visits.born[known]) / DAY / YEAR for when in (first, last)]
+        ages = [self.years(visits.born[known], when[known]) for when in (first, last)]
         found = ages[0]
         for place, (years, column) in enumerate(product(ages, range(len(self.spans)))):
-            beyond = years - self._age(static[known], column).cpu().numpy()
+            beyond = years - self.age_in(static[known], column).cpu().numpy()
             if (apart := float(np.subtract(*np.quantile(beyond, [0.95, 0.05])))) < least:
                 self.age.fill_(place)
                 least, found = apart, beyond
         return Observed(found, known, 3)
 
-    def _age(self, static: Tensor, column: int) -> Tensor:
+    @staticmethod
+    def years(born: Integers, when: Integers) -> Array:
+        """Return years from births to other times, microseconds since 1970 [n]."""
+        return (when - born) / DAY / YEAR
+
+    def age_in(self, static: Tensor, column: int) -> Tensor:
         """Return what stands in a column of values of rows, float64 [n]."""
         low, wide = self.spans[column]
         return low + wide * static[:, self.layout.values.start + column].double()
 
     @staticmethod
-    def _decimals(tick: int) -> int:
+    def decimals_of(tick: int) -> int:
+        """Return the digits after the point of days between times of a tick."""
         return 0 if tick == DAY else 5
 
     def nats_of_number(self, lengths: Tensor) -> Tensor:
@@ -162,7 +170,7 @@ class Calendar(nn.Module):
         years, when = self._number(BIRTH, n, generator), firsts
         if (place := int(self.age)) >= 0:
             at_last, column = divmod(place, len(self.spans))
-            years, when = years + self._age(static, column), lasts if at_last else firsts
+            years, when = years + self.age_in(static, column), lasts if at_last else firsts
         tick = int(self.ticks[2])
         born = np.minimum(when - np.round(years.cpu().numpy() * YEAR * DAY).astype(np.int64), firsts)
         return born // tick * tick

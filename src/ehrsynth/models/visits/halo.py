@@ -19,15 +19,18 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from typing_extensions import override
 
 from ehrsynth.errors import expect
 from ehrsynth.layout import refuse_nan
 from ehrsynth.models import options
+from ehrsynth.models.chow_liu import ChowLiu
+from ehrsynth.models.noisy_looks import CODES, NoisySums, within
 from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.halo_network import HaloNetwork, MadeHead, SquareHead
+from ehrsynth.models.visits.halo_records import HaloRecords
 from ehrsynth.models.visits.halo_vectors import Vectors
 from ehrsynth.models.visits.stepwise import Step, Stepwise
 from ehrsynth.schema import Schema
@@ -61,7 +64,8 @@ class Halo(Stepwise[SoFar]):
 
     Beside the paper's: numbers in ranges of equal share and not chosen by hand; rows of patients are drawn as for all
     models here, though their bits are part of the loss; of a record longer than ``visits`` only the first are seen, as
-    in its code; with validation patients the weights of the epoch are kept that are best for them.
+    in its code; with validation patients the weights of the epoch are kept that are best for them. A private training
+    keeps the last, and has a patient with all its visits as its unit, see ``record_losses``.
 
     Args:
         schema: of the patients' rows.
@@ -84,6 +88,8 @@ class Halo(Stepwise[SoFar]):
     """
 
     keeps_best = True
+    private = "gradients"
+    noisy_looks = Stepwise.noisy_looks + 1
     sample_batch = 256  # whose vectors are all kept
     order: Tensor  # the code at each place
     least: Tensor  # nats of a validation record, at best
@@ -123,6 +129,8 @@ class Halo(Stepwise[SoFar]):
             last = SquareHead(width, bits) if head == "square" else MadeHead(width, bits, hidden)
             self.network = HaloNetwork(bits, width, layers, heads, visits + 2, last)
         self.best = copy.deepcopy(self.network).requires_grad_(False)
+        # In a tuple, for it is no part of the model: all its weights are the network's.
+        self._records: tuple[HaloRecords, ...] = (HaloRecords(self.network),) if head == "made" else ()
         self.unseen: tuple[Tensor, Visits] | None = None
 
     @override
@@ -136,8 +144,35 @@ class Halo(Stepwise[SoFar]):
             some = np.arange(min(len(visits), MARGINALS))
             vectors, real = self.encoded(batch_of(visits, static, len(self.visit_schema.measurements), some))
             share = (vectors[:, 1:] * real[:, :, None]).sum((0, 1)) / real.sum()
-            self.network.head.start.bias.data.copy_(torch.logit(share, eps=1e-4))
-            self.best.load_state_dict(self.network.state_dict())
+            self._start_at(share)
+
+    @override
+    def observe_noisily(self, static: Tensor, visits: Visits, noisy: NoisySums, statics: ChowLiu) -> None:
+        """Start at noisy shares of bits: each patient counts with the mean of its vectors, no longer than ``most``.
+
+        Codes come in the order of the vocabulary, and records have ``visits`` at most, which tell of nobody.
+        """
+        super().observe_noisily(static, visits, noisy, statics)
+        self.calendar.most.fill_(self.visits)
+        if self.by_prevalence:
+            self.order.copy_(torch.arange(len(self.order)))
+
+        def shares(rows: Integers) -> Tensor:
+            vectors, real = self.encoded(batch_of(visits, static, len(self.visit_schema.measurements), rows))
+            mean = (vectors[:, 1:] * real[:, :, None]).sum(1) / real.sum(1, keepdim=True)
+            return within(mean.double(), most)
+
+        most = CODES**0.5
+        blocks = (np.arange(len(visits))[start : start + PATIENTS] for start in range(0, len(visits), PATIENTS))
+        empty = torch.zeros(self.vectors.width, dtype=torch.float64)
+        told = noisy.told("shares of codes and numbers", map(shares, blocks), empty, most)
+        self._start_at((told / len(visits)).clamp(0.5 / len(visits), 1 - 0.5 / len(visits)).float())
+
+    def _start_at(self, share: Tensor) -> None:
+        """Let the network say these chances [bits] of bits, whatever was before them."""
+        assert isinstance(self.network.head, MadeHead)
+        self.network.head.start.bias.data.copy_(torch.logit(share, eps=1e-4))
+        self.best.load_state_dict(self.network.state_dict())
 
     @override
     def hold_out(self, static: Tensor, visits: Visits) -> None:
@@ -150,31 +185,29 @@ class Halo(Stepwise[SoFar]):
         self.log_losses(batch_idx, total=loss)
         return loss
 
-    def nats(self, network: HaloNetwork, batch: VisitBatch) -> tuple[Tensor, Tensor]:
+    @override
+    def prevents_privacy(self) -> str | None:
+        return None if self._records else "head=square: the norms of gradients are known of head=made alone; use it"
+
+    @override
+    def record_modules(self) -> Iterator[nn.Module]:
+        yield from self._records
+
+    @override
+    def record_losses(self, batch: VisitBatch, generator: torch.Generator, draws: int) -> Tensor:
+        """Return the nats [n] of the row and all visits of each patient, of ``visits`` at most; it draws nothing."""
+        nats, real = self.nats(self._records[0], batch)
+        return (nats * real).sum(1)
+
+    def nats(self, network: HaloNetwork | HaloRecords, batch: VisitBatch) -> tuple[Tensor, Tensor]:
         """Return the nats [b, 1 + t] of the row and of each visit, and which of the places are real, bool."""
         vectors, real = self.encoded(batch)
         logits = network(vectors)
         return binary_cross_entropy_with_logits(logits, vectors[:, 1:], reduction="none").sum(2), real
 
     def encoded(self, batch: VisitBatch) -> tuple[Tensor, Tensor]:
-        """Return the vectors [b, 2 + t, bits] of records, of ``visits`` at most, and which but the start are real."""
-        b, t = len(batch), min(batch.longest, self.visits)
-        flat = Step(
-            batch.gaps[:, :t].flatten(),
-            batch.kinds[:, :t].flatten(),
-            batch.stays[:, :t].flatten(),
-            batch.multi_hot(len(self.order))[:, :t].flatten(0, 1).bool(),
-            batch.values[:, :t].flatten(0, 1),
-        )
-        number = torch.arange(t, device=self.device).repeat(b)
-        visits = self.vectors.visits(flat, number == 0, self.calendar.numbers, self.order).view(
-            b, t, self.vectors.width
-        )
-        ends = torch.arange(t, device=self.device) == batch.lengths[:, None] - 1
-        visits[:, :, self.vectors.end] = ends.float()
-        opening = torch.stack([self.vectors.starts(b, self.device), self.vectors.rows(batch.static)], dim=1)
-        row = torch.ones(b, 1, dtype=torch.bool, device=self.device)
-        return torch.cat([opening, visits], dim=1), torch.cat([row, batch.real[:, :t]], dim=1)
+        """Return the vectors of records, and which of them but the start are real, see ``Vectors.of_batch``."""
+        return self.vectors.of_batch(batch, self.visits, self.calendar.numbers, self.order)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam at a steady rate, as in the paper's code."""

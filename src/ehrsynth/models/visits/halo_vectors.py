@@ -11,6 +11,7 @@ from ehrsynth.models.visits.calendar import GAP, MEASURED, STAY
 from ehrsynth.models.visits.numbers import Numbers
 from ehrsynth.models.visits.stepwise import Step
 from ehrsynth.schema import Schema
+from ehrsynth.visit_batch import VisitBatch
 from ehrsynth.visits import VisitSchema
 
 
@@ -80,6 +81,31 @@ class Vectors:
         for part, number, values in told:
             found[each, part.start + numbers.range_of(number, values)] = values.isfinite().float()
         return found
+
+    def of_batch(self, batch: VisitBatch, most: int, numbers: Numbers, order: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the vectors [b, 2 + t, width] of records, and which of them but the start are real, bool [b, 1 + t].
+
+        Args:
+            batch: the records.
+            most: visits that are seen of each, its first ones.
+            numbers: whose ranges are told.
+            order: the code at each place.
+        """
+        b, t, device = len(batch), min(batch.longest, most), batch.lengths.device
+        flat = Step(
+            batch.gaps[:, :t].flatten(),
+            batch.kinds[:, :t].flatten(),
+            batch.stays[:, :t].flatten(),
+            batch.multi_hot(len(order), t).flatten(0, 1).bool(),
+            batch.values[:, :t].flatten(0, 1),
+        )
+        number = torch.arange(t, device=device).repeat(b)
+        visits = self.visits(flat, number == 0, numbers, order).view(b, t, self.width)
+        ends = torch.arange(t, device=device) == batch.lengths[:, None] - 1
+        visits[:, :, self.end] = ends.float()
+        opening = torch.stack([self.starts(b, device), self.rows(batch.static)], dim=1)
+        row = torch.ones(b, 1, dtype=torch.bool, device=device)
+        return torch.cat([opening, visits], dim=1), torch.cat([row, batch.real[:, :t]], dim=1)
 
     def wanted(self, numbers: Numbers) -> list[slice]:
         """Return the bits of which a visit has one: its kind, and the range of its gap unless it is the first."""
