@@ -188,7 +188,7 @@ def test_no_patient_adds_more_than_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(NoisySums, "told", spied)
     static, visits = people(14, mean_visits=6.0)
     busy = int(visits.per_patient.argmax())
-    tree = DPTree(schema=SCHEMA)
+    tree = DPTree(schema=SCHEMA, counted=0.0)
     tree.noise = np.random.default_rng(0)
     tree.observe(Records.of_dense(tree.layout, static))
     everyone = np.arange(14)
@@ -251,7 +251,7 @@ def test_much_noise_tells_the_calendar_nothing() -> None:
 def test_what_halo_starts_from_is_noisy_or_public() -> None:
     static, visits = people(400)
     model = Halo(schema=SCHEMA, visit_schema=visit_schema(CODES, LABS), width=8, heads=2, hidden=6, visits=5)
-    tree = DPTree(schema=SCHEMA, epsilon=1e4)
+    tree = DPTree(schema=SCHEMA, epsilon=1e4, counted=0.0)
     tree.observe(Records.of_dense(tree.layout, static))
     model.observe_noisily(static, visits, sums(), tree)
     assert model.order.tolist() == list(range(CODES))
