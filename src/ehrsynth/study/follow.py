@@ -41,10 +41,10 @@ class Followed:
     _digests: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def back_from(cls, first: Path) -> "Followed":
-        """Check a log, and those that it leads to, each once."""
+    def back_from(cls, *first: Path) -> "Followed":
+        """Check logs, and those that they lead to, each once."""
         found = cls()
-        ahead, seen = [first], {realpath(first)}
+        ahead, seen = [*reversed(first)], {*map(realpath, first)}
         while ahead:
             log = ahead.pop()
             for origin in found._check(log, read(log)):
