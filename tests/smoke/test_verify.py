@@ -374,7 +374,7 @@ def test_bad_input(root: Path, cli: Cli, capsys: pytest.CaptureFixture[str]) -> 
     (root / "out" / "other.csv").write_text("a\n1\n")
     for what in ("absent", "raw", "out/other.csv", "/"):
         assert cli("verify", root / what) == 2
-        assert "log.jsonl; a folder of prepare, train or evaluate" in capsys.readouterr().err
+        assert "log.jsonl; a folder of prepare, train, evaluate, compare or search" in capsys.readouterr().err
     assert cli("verify", place(root, "run"), f"key={root / 'none.pem'}") == 2
     assert "none.pem: no such file" in capsys.readouterr().err
     assert cli("verify") == 2

@@ -8,9 +8,10 @@ descends the distance to it. It reads no patient any more, so its training costs
 The mean is of two parts, as in the paper for tables of mixed columns: the columns themselves, and Fourier features
 cos(w x), sin(w x) of random w (Rahimi and Recht, NeurIPS 2007). Ours is that w looks at all columns, not at numbers
 alone, for of codes nothing but what goes together is left to learn; that numbers are one of their public ranges; and
-what the generator descends. It says chances, not records, and E cos(w x) over records drawn by chances is
-cos(mean) exp(-variance / 2) up to third moments of w x, so no draw adds noise to its gradient. The squared distance is
-the product of what two halves of a batch are off by, which does not reward records that are all alike.
+what the generator descends. It says chances, not records, and the mean of exp(i w x) over records drawn by chances is
+a product over columns: that of a category or number is exact, that of all codes exp(i mean - variance / 2) up to third
+moments of w x. So no draw adds noise to its gradient. The squared distance is the product of what two halves of a batch
+are off by, which does not reward records that are all alike.
 """
 
 from collections.abc import Iterator, Sequence
@@ -152,12 +153,13 @@ class DPMERF(SyntheticModel):
     def expected(self, chances: Tensor) -> Tensor:
         """Return phi [n, S + 2F] as it is on average over records drawn by chances [n, S], each column alone."""
         codes, w = chances[:, : self.codes], self.frequencies
-        phase = chances @ w
-        variance = chances @ w.square() - codes.square() @ w[: self.codes].square()
-        for group in self.groups:
-            variance = variance - (chances[:, group] @ w[group]).square()
+        phase, variance = codes @ w[: self.codes], (codes - codes.square()) @ w[: self.codes].square()
         length = (-variance / 2).exp()
-        return self._weighed(chances, length * phase.cos(), length * phase.sin())
+        cos, sin = length * phase.cos(), length * phase.sin()
+        for group in self.groups:  # the law of a sum is the product of those of its parts, as complex numbers
+            own_cos, own_sin = chances[:, group] @ w[group].cos(), chances[:, group] @ w[group].sin()
+            cos, sin = cos * own_cos - sin * own_sin, cos * own_sin + sin * own_cos
+        return self._weighed(chances, cos, sin)
 
     def _weighed(self, seen: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         fourier = sqrt((1 - self.linear) / cos.shape[1])
