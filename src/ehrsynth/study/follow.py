@@ -44,9 +44,9 @@ class Followed:
     def back_from(cls, *first: Path) -> "Followed":
         """Check logs, and those that they lead to, each once."""
         found = cls()
-        ahead, seen = [*reversed(first)], {*map(realpath, first)}
-        while ahead:
-            log = ahead.pop()
+        given, ahead, seen = [*first], list[Path](), {*map(realpath, first)}
+        while given or ahead:
+            log = given.pop(0) if given else ahead.pop()
             for origin in found._check(log, read(log)):
                 if realpath(origin) not in seen:
                     seen.add(realpath(origin))
