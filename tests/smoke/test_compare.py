@@ -190,7 +190,9 @@ def test_a_page_is_noted_with_what_it_was_made_from(tmp_path: Path) -> None:
     assert record is not None
     assert (record.record, record.step, list(record.outputs)) == (2, "compare", ["compare.html"])
     own = {"config.yaml", "metrics.csv", "report.json", "provenance.json"}
-    assert {f"vae/a/{name}" for name in own} | {"vae/b/config.yaml", "vae/b/metrics.csv", "plan.json"} == set(record.inputs)
+    assert {f"vae/a/{name}" for name in own} | {"vae/b/config.yaml", "vae/b/metrics.csv", "plan.json"} == set(
+        record.inputs
+    )
     assert {name for name, given in record.inputs.items() if given["file"]} == {f"vae/a/{name}" for name in own}
     assert "ml_development" in record.options["profiles"]
     begun(study / "vae" / "b", 1, {}, epochs=4)

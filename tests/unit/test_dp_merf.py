@@ -1,4 +1,4 @@
-"""A noisy mean of random features: what one patient changes, how much noise there is, and what a generator makes of it."""
+"""A noisy mean of random features: what a patient changes, how much noise there is, what a generator makes of it."""
 
 import pytest
 import torch
@@ -132,7 +132,9 @@ def test_features_by_chances_are_those_of_records_drawn_by_them() -> None:
     model = told()
     chances = model._chances(torch.randn(1, len(model.frequencies), generator=rng(3)) - 1)
     codes = torch.bernoulli(chances[:, : model.codes].expand(40_000, -1), generator=rng(4)).long()
-    others = [torch.multinomial(chances[0, group], 40_000, True, generator=rng(5 + i)) for i, group in enumerate(model.groups)]
+    others = [
+        torch.multinomial(chances[0, group], 40_000, True, generator=rng(5 + i)) for i, group in enumerate(model.groups)
+    ]
     drawn = model._seen(torch.cat([codes, torch.stack(others, 1)], 1))
     phase = drawn @ model.frequencies
     counted = model._weighed(drawn, phase.cos(), phase.sin()).mean(0)
@@ -186,8 +188,10 @@ def test_a_training_that_diverges_ends_in_one_line() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("epsilon", 0), ("features", 3), ("bandwidths", []), ("bandwidths", [0.0]), ("linear", 1.0), ("linear", 0.0)]
-    + [("bins", 1), ("noise_width", 0), ("hidden", []), ("generated", 5), ("learning_rate", -1)],
+    [
+        *(("epsilon", 0), ("features", 3), ("bandwidths", []), ("bandwidths", [0.0]), ("linear", 1.0), ("linear", 0.0)),
+        *(("bins", 1), ("noise_width", 0), ("hidden", []), ("generated", 5), ("learning_rate", -1)),
+    ],
 )
 def test_options_are_checked(option: str, value: object) -> None:
     with pytest.raises(OptionError, match=f"model.{option}="):

@@ -15,6 +15,7 @@ are off by, which does not reward records that are all alike.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from math import sqrt
 
 import torch
@@ -85,14 +86,14 @@ class DPMERF(SyntheticModel):
         seed: int = 0,
         epsilon: float = 3.0,
         delta: float | None = None,
-        features: int = 2000,
+        features: int = 1000,
         bandwidths: Sequence[float] = (0.25, 1.0),
         linear: float = 0.3,
         bins: int = 16,
         noise_width: int = 64,
         hidden: Sequence[int] = (256, 256),
-        generated: int = 512,
-        learning_rate: float = 2e-3,
+        generated: int = 256,
+        learning_rate: float = 5e-3,
     ) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
@@ -112,7 +113,7 @@ class DPMERF(SyntheticModel):
         states = self.states
         self.codes, others = states.codes, states.sizes[states.codes :]
         ends = torch.tensor([self.codes, *others]).cumsum(0).tolist()
-        self.groups = [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]  # of all but codes
+        self.groups = [slice(*both) for both in pairwise(ends)]  # of all but codes
         self.most = min(CODES, self.codes) + len(others)
         with self.seeded_init():
             self.register_buffer("frequencies", self._drawn(features // 2, bandwidths), persistent=False)

@@ -166,4 +166,8 @@ def _deciding(spec: SearchSpec) -> dict[str, Any]:
     """Return what decides what is found, for the log."""
     limits = {name: getattr(spec, name) for name in ("trials", "seconds", "winners")}
     config = spec.base.config
-    return {**limits, "search": spec.search, **{name: config[name] for name in (*IDENTITY, "rows", "constraints", "data")}}
+    return {
+        **limits,
+        "search": spec.search,
+        **{name: config[name] for name in (*IDENTITY, "rows", "constraints", "data")},
+    }
