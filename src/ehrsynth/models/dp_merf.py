@@ -92,8 +92,8 @@ class DPMERF(SyntheticModel):
         bins: int = 16,
         noise_width: int = 64,
         hidden: Sequence[int] = (256, 256),
-        generated: int = 256,
-        learning_rate: float = 5e-3,
+        generated: int = 512,
+        learning_rate: float = 2e-3,
     ) -> None:
         super().__init__(schema=schema, seed=seed)
         self.save_hyperparameters(ignore=["schema"])
