@@ -161,7 +161,8 @@ class SyntheticModel(SeededModel):
         conditioning: how it meets what ``conditionable`` names: ``exact``, by the conditional distribution of what it
             has learned, or ``label``, by columns that it was told in training.
         private: how it can learn under differential privacy, if it can: by ``gradients``, of which ``record_losses``
-            and ``record_modules`` tell each record's, or by one ``release`` of noisy counts in ``observe``.
+            and ``record_modules`` tell each record's, or by one ``release`` of noisy sums in ``observe``, after which
+            it looks at no batch.
         looks: what it has learned of training records by mechanisms that add noise.
         averageable: whether models of several sites can be averaged, number by number: all that ``observe`` and
             training change are then numbers of its state whose mean means what they do, in shapes that rows do not

@@ -7,8 +7,8 @@ descends the distance to it. It reads no patient any more, so its training costs
 
 The mean is of two parts, as in the paper for tables of mixed columns: the columns themselves, and Fourier features
 cos(w x), sin(w x) of random w (Rahimi and Recht, NeurIPS 2007). Ours is that w looks at all columns, not at numbers
-alone, for of codes nothing but what goes together is left to learn; that numbers are one of their public ranges; and
-what the generator descends. It says chances, not records, and the mean of exp(i w x) over records drawn by chances is
+alone, for of codes nothing but what goes together is left to learn; that numbers are one of their public ranges; that
+a patient of more codes than count has a smaller part in the columns themselves; and what the generator descends. It says chances, not records, and the mean of exp(i w x) over records drawn by chances is
 a product over columns: that of a category or number is exact, that of all codes exp(i mean - variance / 2) up to third
 moments of w x. So no draw adds noise to its gradient. The squared distance is the product of what two halves of a batch
 are off by, which does not reward records that are all alike.
@@ -40,7 +40,7 @@ from ehrsynth.seeding import secret_rng
 FULL = 1 - 1e-6  # of rho that is spent
 LEVEL = 0.5**0.5  # so that two levels are as far from one another as a code from none
 RANGE = 3.0  # how far the ends of a number are from one another, by the same measure
-NOBODY = 1e-16  # in place of Adam's 1e-8: squared distances are small, and so are their gradients
+NOTHING = 1e-16  # in place of Adam's 1e-8: squared distances are small, and so are their gradients
 
 
 class DPMERF(SyntheticModel):
@@ -56,7 +56,7 @@ class DPMERF(SyntheticModel):
         delta: at which; None is one over the number of patients.
         features: of a patient, beside the columns themselves.
         bandwidths: of the kernel, squared, in shares of the most columns of a patient that count: each has equally
-            many features.
+            many features. Small ones see what goes together, large ones little but columns alone.
         linear: share of the columns themselves in the squared norm of a patient's features.
         bins: of a number, by its bounds.
         noise_width: dimensions of the generator's standard normal input.
@@ -220,7 +220,7 @@ class DPMERF(SyntheticModel):
 
     def configure_optimizers(self) -> Optimizer:
         """Adam on the generator."""
-        return Adam(self.parameters(), lr=self.learning_rate, eps=NOBODY, fused=True)
+        return Adam(self.parameters(), lr=self.learning_rate, eps=NOTHING, fused=True)
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw records [n, p]: noise, what the generator makes of it, then every column by its chances."""
