@@ -8,10 +8,11 @@ descends the distance to it. It reads no patient any more, so its training costs
 The mean is of two parts, as in the paper for tables of mixed columns: the columns themselves, and Fourier features
 cos(w x), sin(w x) of random w (Rahimi and Recht, NeurIPS 2007). Ours is that w looks at all columns, not at numbers
 alone, for of codes nothing but what goes together is left to learn; that numbers are one of their public ranges; that
-a patient of more codes than count has a smaller part in the columns themselves; and what the generator descends. It says chances, not records, and the mean of exp(i w x) over records drawn by chances is
-a product over columns: that of a category or number is exact, that of all codes exp(i mean - variance / 2) up to third
-moments of w x. So no draw adds noise to its gradient. The squared distance is the product of what two halves of a batch
-are off by, which does not reward records that are all alike.
+a patient of more codes than count has a smaller part in the columns themselves; and what the generator descends. It
+says chances, not records, and the mean of exp(i w x) over records drawn by chances is a product over columns: that of a
+category or number is exact, that of all codes exp(i mean - variance / 2) up to third moments of w x. So no draw adds
+noise to its gradient. The squared distance is the product of what two halves of a batch are off by, which does not
+reward records that are all alike.
 """
 
 from collections.abc import Iterator, Sequence
