@@ -2,7 +2,7 @@
 # What epsilon costs: models by epsilon on diabetes130, mixed and codes alone; each part goes on where it stopped.
 #
 #   run.sh data DIABETES.csv.gz     all that patients have, for noisy schemas; and as usual, for runs without privacy
-#   run.sh mixed                    epsilon 0.5, 1, 3, 8 and none x seven models x two seeds (SEED=0 for one of them)
+#   run.sh mixed                    epsilon 0.5, 1, 3, 8 and none x eight models x two seeds (SEED=0 for one of them)
 #   run.sh codes                    the same for what is released by noisy sums
 #   run.sh figure                   curves.png and curves.csv beside this file, of what is there
 set -euo pipefail
@@ -15,7 +15,7 @@ ehrsynth() { "$python" -c 'from ehrsynth.cli.main import main; main()' "$@"; }
 
 NUMBERS=(age time_in_hospital num_lab_procedures num_procedures encounters)
 OTHERS=(sex race died readmitted_30d)
-COUNTED=dp_tree,dp_mixture                          # by noisy sums
+COUNTED=dp_tree,dp_mixture,dp_merf                  # by noisy sums
 WITHOUT=chow_liu,mixture                            # what these are without noise
 LEARNED=(  # by DP-SGD, epochs of about two minutes of a processor
     "model=vae trainer.max_epochs=12"

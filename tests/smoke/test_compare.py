@@ -13,6 +13,7 @@ import ehrsynth
 from ehrsynth.errors import FileError, TrainingError
 from ehrsynth.files import read_json
 from ehrsynth.study.attempt import attempt
+from ehrsynth.study.chain import read
 from ehrsynth.study.plan import Planned, plan
 from ehrsynth.study.rank import rank
 from tests.browser import dom_of
@@ -176,6 +177,28 @@ def test_what_was_asked_for_and_has_not_begun_is_named(tmp_path: Path) -> None:
     plan(tmp_path / "study", asked, str)
     (remark,) = ehrsynth.compare(tmp_path / "study").remarks
     assert remark == "runs that were asked for and have not begun (2), see ehrsynth study: vae/b, train model=x"
+
+
+def test_a_page_is_noted_with_what_it_was_made_from(tmp_path: Path) -> None:
+    study = tmp_path / "runs"
+    finished(study / "vae" / "a", 0)
+    begun(study / "vae" / "b", 1, {}, epochs=2)
+    plan(study, [Planned("vae/c", "ehrsynth train seed=2")], print)
+    for _ in range(2):
+        ehrsynth.compare(study).save()
+    record = read(study / "log.jsonl")[-1].record
+    assert record is not None
+    assert (record.record, record.step, list(record.outputs)) == (2, "compare", ["compare.html"])
+    own = {"config.yaml", "metrics.csv", "report.json", "provenance.json"}
+    assert {f"vae/a/{name}" for name in own} | {"vae/b/config.yaml", "vae/b/metrics.csv", "plan.json"} == set(
+        record.inputs
+    )
+    assert {name for name, given in record.inputs.items() if given["file"]} == {f"vae/a/{name}" for name in own}
+    assert "ml_development" in record.options["profiles"]
+    begun(study / "vae" / "b", 1, {}, epochs=4)
+    assert ehrsynth.verify(study).whole, "what has not finished goes on"
+    (study / "vae" / "a" / "config.yaml").write_text("seed: 1")
+    assert any("vae/a/config.yaml: expected sha256 " in finding for finding in ehrsynth.verify(study).findings)
 
 
 def test_runs_on_other_rows_are_not_mixed(tmp_path: Path) -> None:

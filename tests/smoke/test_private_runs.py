@@ -114,6 +114,20 @@ def test_a_tree_under_a_public_schema_claims_its_epsilon(matrix: Path, public: P
     assert scores["privacy/delta"].value == pytest.approx(1 / len(Matrix.open(matrix).records("train")))
 
 
+def test_a_mean_embedding_is_paid_for_once_whatever_its_training(
+    matrix: Path, public: Path, tmp_path: Path, cli: Cli
+) -> None:
+    tiny = ["model.features=50", "model.hidden=[16]", "model.generated=16"]
+    assert cli("train", "model=dp_merf", f"privacy.public={public}", *tiny, *small(matrix, tmp_path)) == 0
+    run = run_of(tmp_path / "small" / "dp_merf")
+    ledger = Ledger.from_dict(run.facts(ledger=dict)["ledger"])
+    assert [look.what for look in ledger.looks if not isinstance(look.mechanism, str)] == ["mean embedding"]
+    assert ledger.spent.rdp == pytest.approx(3.0, rel=1e-3)
+    assert ledger.total.value <= ledger.spent.rdp <= 3.0
+    assert run.provenance["epoch"] == 2
+    assert cli("generate", f"run={run.path}", "n=5", f"out={tmp_path / 's.csv'}") == 0
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
     """A matrix that has all that patients have."""

@@ -18,6 +18,7 @@ import ehrsynth
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import FileError, OptionError
 from ehrsynth.files import sha256
+from ehrsynth.study.chain import read
 from ehrsynth.study.conf import parsed
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.search.looked_at import SEEN
@@ -151,6 +152,23 @@ def test_a_page_shows_it(undisturbed: Path) -> None:
     assert page.count("report.html") == 1
     assert "<code>model.latent_width</code></td><td>2 to 16, logarithmic</td>" in page
     assert "6 trials (" in page
+
+
+def test_a_search_is_noted_and_what_is_altered_is_named(undisturbed: Path, tmp_path: Path) -> None:
+    (entry,) = read(undisturbed / "log.jsonl")
+    assert entry.record is not None
+    assert (entry.record.step, set(entry.record.outputs)) == ("search", {"search.csv", "search.html"})
+    assert {"train.parquet", "validation.parquet", "schema.json", "search.db"} <= set(entry.record.inputs)
+    assert not any("holdout" in name for name in entry.record.inputs)
+    assert (entry.record.options["trials"], entry.record.options["search"]["eta"]) == (6, 2)
+    verdict = ehrsynth.verify(undisturbed)
+    assert verdict.whole, verdict.findings
+    assert [step.record.step for step in verdict.steps] == ["prepare", "train", "search"]
+    table = Path(shutil.copytree(undisturbed, tmp_path / "copy")) / "search.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("pruned", "finished"), encoding="utf-8")
+    (finding,) = ehrsynth.verify(table.parent).findings
+    assert finding.startswith(f"{table}: expected sha256 ")
+    assert "of step 1 (search), found" in finding
 
 
 def test_trials_are_told_from_runs_that_are_to_be_finished(undisturbed: Path) -> None:

@@ -34,13 +34,14 @@ OPTIONS = {
     "logger": "disabled",
     "study": "s",
 }
-TABLE, REPORT, RANKING = "out/synthetic.csv", "report", "ranking.csv"
+TABLE, REPORT, RANKING, STUDY = "out/synthetic.csv", "report", "ranking.csv", "runs/s"
 PLACES = {
     "matrix": ["prepare"],
     "run": ["prepare", "train"],
     TABLE: ["prepare", "train", "generate"],
     REPORT: ["prepare", "train", "generate", "evaluate"],
     RANKING: ["prepare", "train", "rank"],
+    STUDY: ["prepare", "train", "compare"],
 }
 
 
@@ -65,6 +66,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tables = matrix / "train.parquet", matrix / "holdout.parquet", root / TABLE
         ehrsynth.evaluate(*tables, suite=SUITE, schema=matrix / "schema.json", out=root / REPORT)
         ehrsynth.rank(run).save(root / RANKING)
+        ehrsynth.compare(root / STUDY).save()
     return root
 
 
@@ -234,6 +236,37 @@ def test_what_is_altered_is_named(tamper: Callable[[Path], str], root: Path) -> 
     assert all("\n" not in finding for finding in verdict.findings)
 
 
+def test_what_is_altered_in_the_folder_of_a_study_is_named(root: Path, no_figures: None) -> None:
+    page = root / STUDY / "compare.html"
+    page.write_text(page.read_text(encoding="utf-8").replace("runs compared", "runs compared fairly"), encoding="utf-8")
+    (finding,) = verified(root, STUDY).findings
+    assert re.match(rf"{page}: expected sha256 \w+\.\.\. of step 1 \(compare\), found \w+\.\.\.$", finding)
+    ehrsynth.compare(root / STUDY).save()
+    assert verified(root, STUDY).whole
+    ranking = root / STUDY / "ranking.csv"
+    ehrsynth.rank(place(root, "run")).save(ranking)
+    verdict = verified(root, STUDY)
+    assert [step.record.step for step in verdict.steps] == ["prepare", "train", "rank", "compare", "compare"]
+    assert not any("no step has written" in remark for remark in verdict.remarks)
+    assert any("not part of what is said of signatures" in remark for remark in verdict.remarks)
+    ranking.write_text(ranking.read_text(encoding="utf-8").replace("vae", "gan"), encoding="utf-8")
+    (finding,) = verified(root, STUDY).findings
+    assert finding.startswith(f"{ranking}: expected sha256 ")
+    wanted = score(root)
+    assert any(re.search(wanted, finding) for finding in verified(root, STUDY).findings), "of a run that was compared"
+
+
+def test_a_page_elsewhere_has_its_log_beside_it(root: Path) -> None:
+    page = ehrsynth.compare(root / STUDY).save(root / "pages" / "mine.html")
+    assert [step.record.step for step in ehrsynth.verify(page).steps] == ["prepare", "train", "compare"]
+    (entry,) = read(root / "pages" / "mine.log.jsonl")
+    assert entry.record is not None
+    assert set(entry.record.outputs) == {"mine.html"}
+    assert len(read(root / STUDY / "log.jsonl")) == 1
+    page.unlink()
+    assert "found no file" in ehrsynth.verify(page).findings[0]
+
+
 def test_a_table_that_is_made_again_under_other_options_is_not_what_was_judged(root: Path) -> None:
     ehrsynth.generate(place(root, "run"), 40, out=root / TABLE, seed=1)
     assert verified(root, TABLE).whole, "it is what its second step has made, which is told"
@@ -341,7 +374,7 @@ def test_bad_input(root: Path, cli: Cli, capsys: pytest.CaptureFixture[str]) -> 
     (root / "out" / "other.csv").write_text("a\n1\n")
     for what in ("absent", "raw", "out/other.csv", "/"):
         assert cli("verify", root / what) == 2
-        assert "log.jsonl; a folder of prepare, train or evaluate" in capsys.readouterr().err
+        assert "log.jsonl; a folder of prepare, train, evaluate, compare or search" in capsys.readouterr().err
     assert cli("verify", place(root, "run"), f"key={root / 'none.pem'}") == 2
     assert "none.pem: no such file" in capsys.readouterr().err
     assert cli("verify") == 2

@@ -24,7 +24,7 @@ from ehrsynth.schema import Schema
 from ehrsynth.seeding import derive, torch_rng
 
 CAN_BE_AVERAGED = "vae, wgan_gp, emr_wgan, ehrdiff and tabddpm"
-CAN_BE_PRIVATE = "vae, ehrdiff, masked_diffusion, tally, wgan_gp, dp_tree and dp_mixture"
+CAN_BE_PRIVATE = "vae, ehrdiff, masked_diffusion, tally, wgan_gp, dp_tree, dp_mixture and dp_merf"
 LOOK_EVERY = 50  # batches, at losses on a GPU: to answer it must finish all that it was told before
 OWN_MODEL = re.compile(r"(?P<module>ehrsynth\.models(\.[a-z_][a-z0-9_]*)+)\.(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 
@@ -41,7 +41,8 @@ class SeededModel(pl.LightningModule, ABC):
             checkpoint is the one to hand over.
         keeps_rows: whether its checkpoint IS patient rows, and so is what it generates; the card then says so first.
         private: how it can learn under differential privacy, if it can: by ``gradients``, of which ``record_losses``
-            and ``record_modules`` tell each patient's, or by one ``release`` of noisy counts in ``observe``.
+            and ``record_modules`` tell each patient's, or by one ``release`` of noisy sums in ``observe``, after which
+            it looks at no batch.
         can_be_private: the models of its kind that can.
         looks: what it has learned of training patients by mechanisms that add noise.
     """

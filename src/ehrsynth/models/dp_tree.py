@@ -30,9 +30,8 @@ from ehrsynth.ledger import Look
 from ehrsynth.models import options
 from ehrsynth.models.chow_liu import ChowLiu
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.noisy_looks import norm_sub, public_edges
+from ehrsynth.models.noisy_looks import norm_sub, public_ranges
 from ehrsynth.models.number_of_codes import BINS, law_of_number, number_in, weights_towards
-from ehrsynth.models.quantiles import GRID
 from ehrsynth.models.tree import Rows, Tree, pair_counts, pairwise_errors
 from ehrsynth.schema import Schema
 
@@ -91,13 +90,9 @@ class DPTree(ChowLiu):
         if counted:
             self.register_buffer("log_tilts", torch.zeros(BINS))
         self.noise: np.random.Generator | None = None
-        numbers = [schema.by_name[field.column] for field in self.layout.fields[self.layout.values]]
-        for i, column in enumerate(numbers):
-            edges = public_edges(column, bins)
-            self.edges[i, : len(edges)] = edges
-            assert column.bounds is not None
-            if column.bounds[0] < column.bounds[1]:
-                self.quantiles[:, i] = torch.linspace(0, 1, GRID)
+        quantiles, edges = public_ranges(schema, bins)
+        self.quantiles.copy_(quantiles)
+        self.edges.copy_(edges)
 
     @override
     def observe(self, train: Records) -> None:

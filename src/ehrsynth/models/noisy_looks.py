@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ehrsynth.accounting import Gaussian
-from ehrsynth.layout import Records
+from ehrsynth.layout import Layout, Records
 from ehrsynth.ledger import Look
 from ehrsynth.models.quantiles import GRID, values_at
 from ehrsynth.schema import Column, Schema
@@ -149,6 +149,23 @@ def public_edges(column: Column, bins: int) -> Tensor:
     if few_values(column, bins):
         return torch.cat([torch.zeros(1), (torch.arange(width) + 0.5) / width])
     return torch.arange(bins) / bins
+
+
+def public_ranges(schema: Schema, bins: int) -> tuple[Tensor, Tensor]:
+    """Return laws [GRID, C] and edges of ranges [C, 2 bins + 1] of numbers, as ``States`` takes them, by bounds alone.
+
+    A number is even within its bounds, and so within each range.
+    """
+    layout = Layout.of(schema)
+    numbers = [schema.by_name[field.column] for field in layout.fields[layout.values]]
+    laws, edges = torch.zeros(GRID, len(numbers)), torch.ones(len(numbers), 2 * bins + 1)
+    for i, column in enumerate(numbers):
+        own = public_edges(column, bins)
+        edges[i, : len(own)] = own
+        assert column.bounds is not None
+        if column.bounds[0] < column.bounds[1]:
+            laws[:, i] = torch.linspace(0, 1, GRID)
+    return laws, edges
 
 
 def few_values(column: Column, bins: int) -> bool:

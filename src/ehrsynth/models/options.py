@@ -31,6 +31,17 @@ def widths(**options: object) -> None:
     )
 
 
+def scales(**options: object) -> None:
+    """Raise an ``OptionError`` unless every option is a list of one or more finite numbers above zero."""
+    _require(
+        options,
+        "a list of finite numbers above zero, at least one of them,",
+        lambda value: (
+            isinstance(value, Sequence) and len(value) > 0 and all(_finite(scale) and scale > 0 for scale in value)
+        ),
+    )
+
+
 def number(least: float = -math.inf, /, **options: object) -> None:
     """Raise an ``OptionError`` unless every option is a finite number, at least ``least``."""
     wanted = "a finite number" if least == -math.inf else f"a finite number, at least {least:g},"

@@ -1,12 +1,12 @@
 """The log of what made a folder, or a file: one record a step, each bound to the one before it.
 
-A folder that a verb writes (a matrix, a run, a report) has a ``log.jsonl`` in it; a table that ``generate`` or
-``rank`` writes has ``NAME.log.jsonl`` beside it, as it has ``NAME.provenance.json``: one rule for all, and the log
-travels with what it speaks of. A record names by SHA-256 what went in and what came out, and the last record of each
-log that vouched for what went in: so a table leads to its run, the run to its matrix, the matrix to the raw tables.
-Places are relative to the folder of the log, so that folders that move together still lead to one another. It holds
-hashes, options and scores; no row and no value of a table. Who can rewrite every file can rewrite a chain too: only a
-signature (``signing``) says who wrote it.
+A folder that a verb writes (a matrix, a run, a report) has a ``log.jsonl`` in it, and so has that of a study, into
+which ``compare`` and ``search`` write; a table that ``generate`` or ``rank`` writes has ``NAME.log.jsonl`` beside it,
+as it has ``NAME.provenance.json``: one rule for all, and the log travels with what it speaks of. A record names by
+SHA-256 what went in and what came out, and the last record of each log that vouched for what went in: so a table leads
+to its run, the run to its matrix, the matrix to the raw tables. Places are relative to the folder of the log, so that
+folders that move together still lead to one another. It holds hashes, options and scores; no row and no value of a
+table. Who can rewrite every file can rewrite a chain too: only a signature (``signing``) says who wrote it.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,18 @@ from ehrsynth.errors import FileError, OptionError
 from ehrsynth.evaluation.pareto import Plane, default_axes, plane
 from ehrsynth.evaluation.ranking import Ranking, rank_runs
 from ehrsynth.evaluation.score_table import ScoreTable, tabulate
+from ehrsynth.files import sha256
 from ehrsynth.reporting.compare_page import DONE, RowSet, RunLine, compare_html
 from ehrsynth.reporting.comparison import worst_leaks
 from ehrsynth.study.attempt import Attempt
 from ehrsynth.study.build import build
+from ehrsynth.study.chain import Input, append, log_beside, log_in
 from ehrsynth.study.conf import load, names, parsed
+from ehrsynth.study.plan import FILE as PLAN
 from ehrsynth.study.plan import planned
 from ehrsynth.study.rank import checked, deciding, group_names, scores_of
 from ehrsynth.study.row_sets import titles
-from ehrsynth.study.run_folder import RunFolder
+from ehrsynth.study.run_folder import PROVENANCE, RunFolder
 from ehrsynth.study.spec import RECIPE, rules_asked_for
 from ehrsynth.words import printable
 
@@ -40,11 +43,13 @@ class StudyComparison:
         study: its folder.
         sets: one for each set of rows, with the runs on them, those that have not finished among them.
         remarks: what is said of runs that are not shown or were not checked, and of what could not be ranked.
+        read: what was read of the runs, by name, for the log of the page.
     """
 
     study: Path
     sets: tuple[RowSet, ...]
     remarks: tuple[str, ...] = ()
+    read: Mapping[str, Input] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Say what is compared."""
@@ -68,9 +73,20 @@ class StudyComparison:
         return pd.DataFrame.from_dict(lines, orient="index").rename_axis("run")
 
     def save(self, target: str | Path | None = None) -> Path:
-        """Write the page, by default as ``compare.html`` into the folder of the study, and return its path."""
+        """Write the page, by default as ``compare.html`` into the folder of the study, and return its path.
+
+        The step is noted in the log of the study, or beside a page that lies elsewhere.
+        """
         page = self.study / PAGE if target is None else Path(target)
         compare_html(page, f"{self.study.resolve().name}: {len(self.frame)} runs compared", self.sets, self.remarks)
+        profiles = {each.profile.name: vars(each.profile) for part in self.sets for each in part.rankings}
+        append(
+            log_in(self.study) if page.parent.resolve() == self.study.resolve() else log_beside(page),
+            "compare",
+            options={"profiles": profiles},
+            inputs=self.read,
+            outputs={page.name: sha256(page)},
+        )
         return page
 
 
@@ -109,7 +125,10 @@ def compare(runs: str | Path, out: str | Path | None = None) -> StudyComparison:
     unchecked = [member.run.shown for member in members if member.rows and member.run.hashes is None]
     remarks += [f"{run}: by a version that kept no hashes: not checked" for run in unchecked]
     sets = [_row_set(title, own, remarks) for title, own in sorted(_by_rows(members).items())]
-    compared = StudyComparison(study, tuple(sets), tuple(remarks))
+    read = {name: given for member in members for name, given in _read_of(member, study).items()}
+    if (asked_for := study / PLAN).is_file():
+        read[PLAN] = Input(sha256(asked_for))  # no file: it grows with the study
+    compared = StudyComparison(study, tuple(sets), tuple(remarks), read)
     if out is not None:
         compared.save(out)
     return compared
@@ -171,6 +190,19 @@ def _member(run: RunFolder) -> _Member:
         report=run.html if run.html.is_file() else None,
     )
     return _Member(run, line, run.real_data, recipe)
+
+
+def _read_of(member: _Member, study: Path) -> dict[str, Input]:
+    """Return what was read of a run, for the log; of one that has not finished without its files, for they change."""
+    run, finished = member.run, bool(member.rows)
+    files = [run.config, run.metrics]
+    if finished:
+        files += [run.path / PROVENANCE, run.report, run.report.with_suffix(".parquet")]
+    return {
+        printable(file.relative_to(study).as_posix()): Input.of(file) if finished else Input(sha256(file))
+        for file in files
+        if file.is_file()
+    }
 
 
 def _checkpoints(file: Path) -> pd.DataFrame:

@@ -41,12 +41,12 @@ class Followed:
     _digests: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def back_from(cls, first: Path) -> "Followed":
-        """Check a log, and those that it leads to, each once."""
+    def back_from(cls, *first: Path) -> "Followed":
+        """Check logs, and those that they lead to, each once."""
         found = cls()
-        ahead, seen = [first], {realpath(first)}
-        while ahead:
-            log = ahead.pop()
+        given, ahead, seen = [*first], list[Path](), {*map(realpath, first)}
+        while given or ahead:
+            log = given.pop(0) if given else ahead.pop()
             for origin in found._check(log, read(log)):
                 if realpath(origin) not in seen:
                     seen.add(realpath(origin))

@@ -103,8 +103,8 @@ def _log_for(place: Path) -> Path:
     if not log.is_file():
         found = "" if place.exists() else "no such file or folder, and "
         raise FileError(
-            f"{place}: {found}no {log.name}; a folder of prepare, train or evaluate, or a table of generate or rank,"
-            " with the log that these leave, was expected (earlier versions left none)"
+            f"{place}: {found}no {log.name}; a folder of prepare, train, evaluate, compare or search, or a table of"
+            " generate or rank, with the log that these leave, was expected (earlier versions left none)"
         )
     return log
 
@@ -119,8 +119,12 @@ def _sign(log: Path, file: Path) -> None:
 
 
 def _verdict(log: Path, wanted: str | None) -> Verdict:
-    followed, entries = Followed.back_from(log), read(log)
+    beside = sorted(log.parent.glob(f"[!.]*.{LOG}")) if log.name == LOG else []
+    followed, entries = Followed.back_from(log, *beside), read(log)
     remarks, wrong = _who_signed(log, entries, wanted)
+    if beside:
+        names = ", ".join(other.name for other in beside[:MOST_NAMES])
+        remarks.append(f"followed too, and not part of what is said of signatures and head: {names}")
     if unknown := _unwritten(log, entries):
         more = f" and {len(unknown) - MOST_NAMES} more" if len(unknown) > MOST_NAMES else ""
         remarks.append(f"no step has written {', '.join(unknown[:MOST_NAMES])}{more}: nothing is known of that")
@@ -183,9 +187,10 @@ def _who_signed(log: Path, entries: Sequence[Entry], wanted: str | None) -> tupl
 
 
 def _unwritten(log: Path, entries: Sequence[Entry]) -> list[str]:
-    """Return the files in the folder of a log that no step has written."""
+    """Return the files in the folder of a log that no step has written, there or in a log beside the file."""
     if log.name != LOG:
         return []
     written = last_written(entries)
     files = [file for part in PARTS for file in sorted((log.parent / part).glob("[!.]*")) if file.is_file()]
-    return [name for file in files if (name := file.relative_to(log.parent).as_posix()) not in (*written, LOG)]
+    names = {file.relative_to(log.parent).as_posix(): file for file in files if not file.name.endswith(LOG)}
+    return [name for name, file in names.items() if name not in written and log_of(file) is None]

@@ -9,19 +9,22 @@ from typing import Any
 import pandas as pd
 
 from ehrsynth.chunks import write_table
-from ehrsynth.files import writable
+from ehrsynth.files import sha256, writable
 from ehrsynth.reporting.search_page import Searched, search_html, search_rows
 from ehrsynth.study import train
 from ehrsynth.study.call import asked
+from ehrsynth.study.chain import Input, append, log_in
 from ehrsynth.study.conf import Choice
 from ehrsynth.study.run_folder import PROVENANCE, RunFolder
-from ehrsynth.study.search.database import database, require_optuna
-from ehrsynth.study.search.looked_at import Data, open_seen
+from ehrsynth.study.search.database import DATABASE, database, require_optuna
+from ehrsynth.study.search.looked_at import Data, files_seen, open_seen
 from ehrsynth.study.search.objectives import DEFINITION
 from ehrsynth.study.search.processes import side_by_side
 from ehrsynth.study.search.record import searches, tuning_of, winners_of
 from ehrsynth.study.search.spec import SearchSpec
 from ehrsynth.study.search.worker import work
+from ehrsynth.study.shared import owned
+from ehrsynth.study.spec import IDENTITY
 from ehrsynth.study.watch import NOBODY, Watch
 from ehrsynth.tracking import require_login
 
@@ -124,7 +127,7 @@ def run(spec: SearchSpec, watch: Watch = NOBODY) -> Search:
     if front.empty and spec.winners:
         watch.warn(f"{searched.model}: no trial has finished, so there is no winner")
     runs = [_winner(spec, data, searched, trial, watch) for _, trial in front.head(spec.winners).iterrows()]
-    return Search(searched, tuple(front["values"]), tuple(runs), _page(spec))
+    return Search(searched, tuple(front["values"]), tuple(runs), _page(spec, data, runs, watch))
 
 
 def _winner(spec: SearchSpec, data: Data, searched: Searched, trial: "pd.Series[Any]", watch: Watch) -> RunFolder:
@@ -136,11 +139,35 @@ def _winner(spec: SearchSpec, data: Data, searched: Searched, trial: "pd.Series[
     return train.run(tuned, watch)
 
 
-def _page(spec: SearchSpec) -> Path:
-    """Write the table and the page of all searches in the study."""
+def _page(spec: SearchSpec, data: Data, runs: Sequence[RunFolder], watch: Watch) -> Path:
+    """Write the table and the page of all searches in the study, and note the step in the log of the study.
+
+    The database is known by its hash alone, for it goes on with the next trial.
+    """
     page = spec.study / "search.html"
-    with database(spec.database):
-        found = searches(spec.database)
-    write_table(page.with_suffix(".csv"), search_rows(found))
-    search_html(page, found, DEFINITION)
+    table = page.with_suffix(".csv")
+    with owned(spec.study / ".search.lock", str(page), watch.say):  # who takes part may end at the same time
+        with database(spec.database):
+            found = searches(spec.database)
+        write_table(table, search_rows(found))
+        search_html(page, found, DEFINITION)
+        winners = {f"{run.path.parent.name}/{run.path.name}/{run.report.name}": Input.of(run.report) for run in runs}
+        append(
+            log_in(spec.study),
+            "search",
+            options={**_deciding(spec), "name": spec.name(data.fingerprint)},
+            inputs={**files_seen(data), DATABASE: Input(sha256(spec.database)), **winners},
+            outputs={file.name: sha256(file) for file in (table, page)},
+        )
     return page
+
+
+def _deciding(spec: SearchSpec) -> dict[str, Any]:
+    """Return what decides what is found, for the log."""
+    limits = {name: getattr(spec, name) for name in ("trials", "seconds", "winners")}
+    config = spec.base.config
+    return {
+        **limits,
+        "search": spec.search,
+        **{name: config[name] for name in (*IDENTITY, "rows", "constraints", "data")},
+    }

@@ -12,7 +12,9 @@ from ehrsynth.evaluation.required_memory import require_memory
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.study.anchors import shared_anchors
 from ehrsynth.study.build import build
+from ehrsynth.study.chain import Input
 from ehrsynth.study.judge import real_rows
+from ehrsynth.study.run_folder import PROVENANCE
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.through_time import Judged, Suites
 from ehrsynth.study.watch import Watch
@@ -25,6 +27,13 @@ Real = TypeVar("Real", RealData, RealVisits)
 def open_seen(spec: Spec, folder: Path) -> Data:
     """Open a folder without its held-out patients."""
     return Trajectories.open(folder, parts=SEEN) if spec.through_time else Matrix.open(folder, parts=SEEN)
+
+
+def files_seen(data: Data) -> dict[str, Input]:
+    """Return the files of a folder that a search may look at, for its log; that of those held out is not opened."""
+    files = {PROVENANCE: Input.of(data.folder / PROVENANCE)}
+    outputs = data.provenance["outputs"].items()
+    return files | {name: Input(digest, data.folder / name) for name, digest in outputs if "holdout" not in name}
 
 
 def cards_of(spec: Spec) -> tuple[Card, ...]:
