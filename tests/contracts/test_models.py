@@ -23,7 +23,7 @@ from ehrsynth.sampling import Acceptance, Ruled, sample_records
 from ehrsynth.sampling.wanted import conditions, wanted
 from ehrsynth.schema import Column, Schema
 from ehrsynth.study.federate.averaging import averaged
-from tests.models import CONF, discovered, learns
+from tests.models import CONF, discovered, learns, with_told_noise
 from tests.training import fit, quiet_trainer
 
 MODELS = discovered()
@@ -80,9 +80,7 @@ def batches(rows: Tensor | None = None) -> tuple[Tensor, ...]:
 
 def make(name: str, seed: int = 0, **more: Any) -> SyntheticModel:
     cls, options = MODELS[name]
-    model = cls(schema=SCHEMA, seed=seed, **options, **more)
-    if name in BY_RELEASE:
-        vars(model)["noise"] = torch.Generator().manual_seed(0)  # else its seed is secret
+    model = with_told_noise(cls(schema=SCHEMA, seed=seed, **options, **more))
     model.observe(toy_records())
     return model
 

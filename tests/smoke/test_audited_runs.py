@@ -93,6 +93,7 @@ def test_a_private_run_is_audited_against_what_it_claims(matrix: Path, tmp_path:
     assert "THE CLAIM" not in page + card
 
 
+@pytest.mark.study
 @pytest.mark.usefixtures("broken")
 def test_a_claim_that_an_audit_excludes_is_told_everywhere(
     matrix: Path, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]

@@ -105,6 +105,7 @@ def test_what_is_left_of_it_holds_no_row(together: Federated) -> None:
     assert {file.name for file in together.folder.rglob("*.parquet")} == {"synthetic.parquet", "report.parquet"}
 
 
+@pytest.mark.study
 def test_interrupted_and_gone_on_with_it_is_the_same(
     together: Federated, hospital: Matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

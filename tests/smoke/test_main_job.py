@@ -267,6 +267,7 @@ def test_reports_of_evaluate_can_be_ranked_too(study: Path, matrix: Path, cli: C
     assert set(pd.read_csv(tmp_path / "ranking.csv")["group"]) == {str(tmp_path / name) for name in runs_of(study)}
 
 
+@pytest.mark.study
 @pytest.mark.usefixtures("no_figures")
 def test_a_sweep_over_the_data_ranks_each_study(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = [option for option in small(tmp_path, tmp_path) if not option.startswith(("study", "data.matrix"))]
@@ -289,6 +290,7 @@ def test_losses_are_written_even_if_only_the_report_was_left_to_do(
     assert (run / "losses.csv").read_bytes() == before
 
 
+@pytest.mark.study
 def test_ctrl_c_says_how_to_go_on(matrix: Path, tmp_path: Path) -> None:
     options = [*small(matrix, tmp_path), "trainer.max_epochs=100000", "evaluation.checkpoints=50000"]
     command = [sys.executable, "-m", "ehrsynth.cli.train", *options]

@@ -78,7 +78,9 @@ LOOKS = {
 }
 
 
-@pytest.mark.parametrize("model", LOOKS)
+@pytest.mark.parametrize(
+    "model", [model if model == "tally" else pytest.param(model, marks=pytest.mark.study) for model in LOOKS]
+)
 def test_other_models_say_what_they_spent(model: str, matrix: Path, public: Path, tmp_path: Path, cli: Cli) -> None:
     options = ["privacy.epsilon=8", "privacy.noise_multiplier=2", f"privacy.public={public}", *TINY[model]]
     assert cli("train", f"model={model}", "privacy=dp", *options, *small(matrix, tmp_path)) == 0

@@ -75,6 +75,7 @@ def run_of(folder: Path) -> RunFolder:
     return RunFolder.open(found)
 
 
+@pytest.mark.study
 def test_a_training_alone_claims_no_total(
     same: list[str], tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
 ) -> None:

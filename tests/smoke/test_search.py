@@ -236,6 +236,7 @@ def test_two_workers_share_one_database(place: Path, cli: Cli, capsys: pytest.Ca
     assert winner_of(place / "two" / "tiny").finished
 
 
+@pytest.mark.study
 def test_a_search_for_each_of_two_models_is_one_command(
     place: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -408,6 +409,7 @@ def test_a_trial_is_its_run_without_what_comes_after_the_training(place: Path, t
     assert sha256(again.synthetic) == sha256(whole.synthetic)
 
 
+@pytest.mark.study
 def test_what_a_worker_cannot_do_ends_all_workers(place: Path, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli("search", *options(place, "refused"), "workers=2", "search.space.model.latent_width=[0]") == 2
     error = capsys.readouterr().err

@@ -65,7 +65,7 @@ def scores(study: Path) -> dict[str, pd.DataFrame]:
 
 
 LAUNCHERS = [
-    pytest.param(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], "joblib", id="joblib"),
+    pytest.param(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], "joblib", id="joblib", marks=pytest.mark.study),
     pytest.param(["hydra/launcher=submitit_local"], "submitit", id="submitit", marks=pytest.mark.study),
     pytest.param(["hydra/launcher=ray"], "ray", id="ray", marks=pytest.mark.study),
 ]

@@ -109,6 +109,7 @@ def test_the_same_command_finds_what_is_finished(
     assert {path: path.stat().st_mtime_ns for path in study.rglob("*.ckpt")} == before
 
 
+@pytest.mark.study
 def test_an_interrupted_run_ends_as_one_that_was_not(
     study: Path, conf: Path, patients: Path, tmp_path: Path, cli: Cli
 ) -> None:

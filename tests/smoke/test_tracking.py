@@ -304,6 +304,7 @@ def test_a_run_that_ends_early_says_why_and_is_told_once_when_it_goes_on(planted
         assert steps == [1, 2, 3, 4]
 
 
+@pytest.mark.study
 def test_of_two_processes_one_tells_the_run(planted: Path, tmp_path: Path) -> None:
     options = [
         option for option in small(planted, tmp_path) if not option.startswith(("logger", "trainer.accelerator"))

@@ -21,7 +21,7 @@ from ehrsynth.layout import Records
 from ehrsynth.models.base import SyntheticModel, read_checkpoint
 from ehrsynth.models.vae import VAE
 from tests.conftest import WITHOUT_FIGURES, Cli, small
-from tests.models import CONF, discovered, learns
+from tests.models import CONF, discovered, learns, with_told_noise
 
 MODELS = {name: trial for name, trial in discovered().items() if learns(trial[0]) and (CONF / f"{name}.yaml").is_file()}
 SPREAD = ("ehrdiff", "emr_wgan")  # judged over processes; that the others can be spread is in the contract
@@ -65,7 +65,7 @@ def same(a: SyntheticModel, b: SyntheticModel) -> bool:
 
 def make(name: str, data: EhrDataModule, seed: int = 0) -> SyntheticModel:
     cls, options = MODELS[name]
-    model = cls(schema=data.schema, seed=seed, **options)
+    model = with_told_noise(cls(schema=data.schema, seed=seed, **options))
     model.observe(data.filled)
     return model
 

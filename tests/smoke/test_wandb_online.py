@@ -63,7 +63,13 @@ def called(environment: dict[str, str], *command: object) -> subprocess.Complete
     return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("key", "reachable"), [("x" * 40, True), ("k" * 40, False)], ids=["wrong key", "no network"])
+@pytest.mark.parametrize(
+    ("key", "reachable"),
+    [
+        pytest.param("x" * 40, True, id="wrong key"),
+        pytest.param("k" * 40, False, id="no network", marks=pytest.mark.study),
+    ],
+)
 def test_what_cannot_be_told_online_is_said_before_training(
     key: str, reachable: bool, server: WandbServer, environment: dict[str, str], matrix: Path, tmp_path: Path
 ) -> None:
@@ -78,6 +84,7 @@ def test_what_cannot_be_told_online_is_said_before_training(
     assert not list((tmp_path / "runs").rglob("checkpoints"))
 
 
+@pytest.mark.study
 def test_an_interrupted_run_goes_on_where_the_server_knows_it(
     server: WandbServer, environment: dict[str, str], matrix: Path, tmp_path: Path
 ) -> None:

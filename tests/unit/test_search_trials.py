@@ -86,6 +86,7 @@ def test_a_search_that_was_interrupted_draws_what_it_would_have_drawn(tmp_path: 
     assert carry_out(trials_in(tmp_path / "c", seed=1), 10)[1:] != undisturbed[1:]
 
 
+@pytest.mark.study
 def test_a_trial_whose_process_died_is_gone_on_with(tmp_path: Path) -> None:
     """The other process has drawn the second trial, noted a checkpoint and its time, and is killed."""
     carry_out(trials_in(tmp_path), 1)
@@ -127,6 +128,7 @@ def test_a_trial_that_was_let_go_is_taken_first(tmp_path: Path) -> None:
     assert again.values == taken.values
 
 
+@pytest.mark.study
 def test_two_processes_share_the_trials(tmp_path: Path) -> None:
     script = (
         "from pathlib import Path; from tests.unit.test_search_trials import *\n"
