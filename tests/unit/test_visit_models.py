@@ -139,11 +139,11 @@ def test_history_is_what_a_loop_says() -> None:
             before = hot[i, :t]
             for code in range(CODES):
                 had = before[:, code].nonzero().flatten().tolist()
-                expected = [0.0] * 6
-                expected[0 if not had else 1 if had[-1] == t - 1 else 2] = 1.0
+                expected = [0.0] * 7
+                expected[0 if t == 0 else 1 if not had else 2 if had[-1] == t - 1 else 3] = 1.0
                 if had:
                     since = float(starts[i, t - 1] - starts[i, had[-1]])
-                    expected[3:] = [np.log(len(had)), np.log1p(since / YEAR), len(had) / t]
+                    expected[4:] = [np.log(len(had)), np.log1p(since / YEAR), len(had) / t]
                 assert features[i, :, code].tolist() == pytest.approx(expected, abs=1e-5)
             known = [float(value) for value in batch.values[i, :t, 0] if value == value]
             assert past.values[i].isnan() if not known else past.values[i] == known[-1]
@@ -178,15 +178,16 @@ def test_usual_seasons() -> None:
 
 def test_usual_odds_are_what_a_loop_counts() -> None:
     _, visits = simulated(500, codes=CODES)
-    counts = np.zeros((4, 2, CODES))
+    counts = np.zeros((6, 2, CODES))
     for i in range(len(visits)):
         ever, latest = set(), set()
         for v in range(visits.offsets[i], visits.offsets[i + 1]):
             here = set(visits.codes[visits.code_offsets[v] : visits.code_offsets[v + 1]].tolist())
             for code in range(CODES):
-                state = 1 if code in latest else 2 if code in ever else 0
-                counts[state, int(code in here), code] += 1
-                counts[3, int(code in here), code] += 1
+                new = 4 if code not in ever else 5
+                state = 0 if v == visits.offsets[i] else 2 if code in latest else 3 if code in ever else 1
+                for each in {state, new, 5}:
+                    counts[each, int(code in here), code] += 1
             latest, ever = here, ever | here
     found = usual_odds(visits, CODES)
     expected = np.log((counts[:, 1] + 0.5) / (counts[:, 0] + 0.5))
@@ -220,7 +221,7 @@ def test_what_is_told_of_codes_that_hardly_ever_come_again() -> None:
         born=unknown[:patients],
         died=unknown[:patients],
     )
-    chance = usual_odds(visits, codes)[1].sigmoid()
+    chance = usual_odds(visits, codes)[2].sigmoid()
     pooled = (60 + 3 + 0.5) / (60 + 60 + 40 + 9 + 1)
     assert chance.tolist() == pytest.approx([60.5 / 61, 0.5 / 61, 5 / 40, pooled], abs=1e-4)
 

@@ -10,7 +10,7 @@ from ehrsynth.models.departures.pairs import Pairs
 from ehrsynth.models.departures.variables import Variables
 from ehrsynth.models.tally import Tally
 from ehrsynth.models.visits.calendar import SEASON, towards_season
-from ehrsynth.models.visits.history import FEATURES, History
+from ehrsynth.models.visits.history import FEATURES, STATES, History
 from ehrsynth.models.visits.visit_rows import CODE
 
 FATES = 3  # another visit, none, none for the patient has died
@@ -25,9 +25,9 @@ class HistoryNetwork(DepartureNetwork):
         odds_c   +=  sum over seasons of (v_sc + z_sc) towards_s           of the day of the visit itself
         fate      =  softmax(F h), of the state h before anything of a visit is known
 
-    u is what training visits say of each code that never was, was in the latest visit, or before only, and v what they
-    say of its seasons: the odds start there, which is a Markov chain. A, B, a, w and z are learned from nothing. Where
-    a code is usually present, its absence departs, whose odds get minus these.
+    u is what training visits say of each code in first visits, and later if it never was, was in the latest visit, or
+    before only, and v what they say of its seasons: the odds start there, which is a Markov chain. A, B, a, w and z are
+    learned from nothing. Where a code is usually present, its absence departs, whose odds get minus these.
 
     Args:
         variables: of visits as rows.
@@ -75,7 +75,7 @@ class HistoryNetwork(DepartureNetwork):
         self.fate.bias.data.copy_(fates)
         self.usual_season.copy_(seasons)
         odds = odds.to(self.usual.device)
-        self.usual[: len(odds) - 1] = odds[:-1] - odds[-1]
+        self.usual[:STATES] = odds[:STATES] - odds[-1]
         self.hazard.bias.data[self.place] = odds[-1] * self.sign  # of all visits, not of one of each patient
         self.by_level.data[latest_kinds] = 0.0
 

@@ -132,7 +132,8 @@ class EventTransformer(Stepwise[SoFar]):
         odds = usual_odds(visits, len(self.order))
         self.order.copy_(odds[-1].argsort(descending=True, stable=True))
         if self.network.usual is not None:
-            self.network.usual.data.copy_(odds[:-1].sigmoid().log()[:, self.order.cpu()])
+            _, _, latest, before, never, _ = odds.sigmoid().log()[:, self.order.cpu()]
+            self.network.usual.data.copy_(torch.stack([never, latest, before]))
         self.best.load_state_dict(self.network.state_dict())
 
     @override

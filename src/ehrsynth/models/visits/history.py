@@ -14,7 +14,8 @@ from ehrsynth.models.visits.calendar import towards_season
 from ehrsynth.models.visits.stepwise import Step
 from ehrsynth.visits import DAY, Visits
 
-FEATURES = 6  # of each code
+FEATURES = 7  # of each code
+STATES = 4  # of these say where it stands, and are one for one of them
 YEAR = 365.0
 SOME = 0.5  # visits added to each count
 UNSEASONAL = 20.0  # visits, with which a code has no season
@@ -101,19 +102,24 @@ class History:
     def features(self) -> Tensor:
         """Return what may tell whether each code comes again, [k, FEATURES, codes].
 
-        Whether it never was, was in the latest visit, or was before that only; then the log of how often, the log of
-        years since, and the share of visits that had it.
+        Whether there was no visit, it never was, was in the latest visit, or was before that only; then the log of how
+        often, the log of years since, and the share of visits that had it.
         """
         ever = self.times > 0
         since = ((self.elapsed[:, None] - self.seen) / YEAR).clamp(min=0).log1p() * ever
         often = self.times.clamp(min=1).log()
         share = self.times / self.number.clamp(min=1)[:, None]
-        parts = [(~ever).float(), self.latest.float(), (ever & ~self.latest).float(), often, since, share]
+        began = (self.number > 0)[:, None].expand(ever.shape)
+        states = [~began, began & ~ever, self.latest, ever & ~self.latest]
+        parts = [*(state.float() for state in states), often, since, share]
         return torch.stack(parts, dim=1)
 
 
 def usual_odds(visits: Visits, codes: int) -> Tensor:
-    """Return the log odds [4, codes] of a code that was never, was in the latest visit, or before only; and of any.
+    """Return log odds of codes [6, codes].
+
+    Of a first visit; of a later one, of a code that never was, was in the latest visit, or before only; then of a code
+    that never was whether or not there was a visit; and of any.
 
     That none of ten patients or more has it again is told where five would have been expected. Of one to nine events no
     more is told than that there are few, if ten patients or more could have had them; else the odds are those of all
@@ -128,6 +134,7 @@ def usual_odds(visits: Visits, codes: int) -> Tensor:
     between = np.maximum(until - number - 2, 0) + (again & (until > number + 1))  # visits at which it was before only
     followed = number + 1 < visits.per_patient[patient]
     new = ~np.r_[False, again[:-1]][: len(again)]
+    records, long = int((visits.per_patient > 0).sum()), int((visits.per_patient > 1).sum())
     returned = again & (until > number + 1)
 
     def counted(which: Places, weights: Places | None = None) -> Places:
@@ -137,12 +144,15 @@ def usual_odds(visits: Visits, codes: int) -> Tensor:
         return np.bincount(np.unique(code[which] * len(visits) + patient[which]) // len(visits), minlength=codes)
 
     latest, before = counted(followed), counted(between > 0, between)
-    every, all_of_them = np.ones(len(code), bool), np.full(codes, len(visits))
+    never = visits.count - latest - before
+    every, all_of_them, all_long = np.ones(len(code), bool), np.full(codes, len(visits)), np.full(codes, long)
     found = []
     for events, exposed, patients in (
-        (new, visits.count - latest - before, all_of_them),
+        (new & (number == 0), np.full(codes, records), all_of_them),
+        (new & (number > 0), never - records, all_long),
         (again & ~returned, latest, people(followed)),
         (returned, before, people(between > 0)),
+        (new, never, all_of_them),
         (every, np.full(codes, visits.count), all_of_them),
     ):
         count, having = counted(events), people(events)

@@ -158,7 +158,7 @@ class SeqHealth(Bounded[SoFar]):
         super().observe(static, visits)
         self.network.closed.copy_(self.states.closed(self.calendar.numbers))
         usual = self.states.usual(visits, static, self.calendar.numbers)
-        never, latest, *_ = usual_odds(visits, self.states.codes).to(usual.device)
+        _, _, latest, _, never, _ = usual_odds(visits, self.states.codes).to(usual.device)
         self.network.output.bias.data.copy_(torch.cat([never, usual[self.states.codes :]]))
         self.network.again.data.copy_((latest - never) / len(self.network.again))
         self.start()

@@ -127,7 +127,7 @@ class VisitDiffusion(Bounded[Before]):
         super().observe(static, visits)
         others = self.states.usual(visits, static, self.calendar.numbers)[self.states.codes :]
         self.network.closed.copy_(self.states.closed(self.calendar.numbers))
-        never, *odds, any_ = usual_odds(visits, self.states.codes).to(others.device)
+        _, _, *odds, never, any_ = usual_odds(visits, self.states.codes).to(others.device)
         self.network.usual[: len(odds)] = torch.stack(odds) - never
         self.network.revealer.output.bias.data.copy_(torch.cat([never, others]))
         self.masking.observe(self.states.layout.activate(torch.cat([any_, others])), self.spread)
