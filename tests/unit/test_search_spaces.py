@@ -16,7 +16,7 @@ from ehrsynth.errors import OptionError
 from ehrsynth.schema import Column, Schema
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import Node, compose, conf_dir, names
-from ehrsynth.study.search.spaces import Choices, Range, Space, changed, drawn_of, space_of, typed, values_of
+from ehrsynth.study.search.spaces import Choices, Range, Space, changed, drawn_of, near, space_of, typed, values_of
 from ehrsynth.study.search.spec import SearchSpec
 from tests.visits import visit_schema
 
@@ -106,6 +106,30 @@ def test_values_are_short_whole_where_both_ends_are_and_within_their_ends() -> N
     assert {str(values["c"]) for values in drawn} == {"[1, [2]]", "None", "x"}
     again = study.trials[0]
     assert values_of(space, optuna.trial.Trial(study, again._trial_id)) == drawn[0]
+
+
+def test_draws_near_others_move_some_options_a_little_and_stay_within_the_space() -> None:
+    space: Space = {
+        "a": Range(1e-4, 1e-2, True),
+        "b": Range(2, 9),
+        "c": Choices((64, 128, 256, 512)),
+        "d": Choices(("only",)),
+        "e": Range(0.0, 1.0),
+    }
+    start = {"a": 1e-3, "b": 2, "c": "128", "d": '"only"', "e": 0.5}
+    rng = np.random.default_rng(0)
+    found = [near(space, start, rng) for _ in range(2000)]
+    moved = {name: [draws[name] for draws in found if draws[name] != start[name]] for name in space}
+    chance = 1 - (1 - 1 / 3) * (1 - 1 / 5)  # a third move, and one of five always does
+    assert len(moved["a"]) / 2000 == pytest.approx(chance, abs=0.03)
+    assert len(moved["c"]) / 2000 == pytest.approx(chance, abs=0.03)
+    assert set(moved["c"]) == {"64", "256"}
+    assert moved["d"] == []
+    assert {type(value) for value in moved["b"]} == {int}
+    assert min(moved["b"]) == 3  # and what falls below 2 stays there
+    assert np.std(moved["e"]) == pytest.approx(1 / 8, rel=0.1)
+    assert np.std(np.log10(moved["a"])) == pytest.approx(2 / 8, rel=0.1)
+    assert min(min(values) for values in (moved["a"], moved["e"])) >= 0
 
 
 def test_options_are_typed_as_hydra_reads_them() -> None:

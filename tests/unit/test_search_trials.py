@@ -258,3 +258,27 @@ def test_a_disk_that_takes_no_more_is_the_machines(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=200, cwd=Path.cwd())
     finish(trials := trials_in(tmp_path), take(trials), 1, 1)
+
+
+def test_every_second_trial_is_near_the_best_so_far(tmp_path: Path) -> None:
+    """Utility is x and privacy 1 / n; steps are of an eighth of what is searched, and none here is of four times that."""
+    trials, drawn = trials_in(tmp_path), list[dict[str, Any]]()
+    for number in range(12):
+        taken = take(trials)
+        if number % 2:
+            best = max(drawn, key=lambda values: values["model.x"] + 1 / values["model.n"])
+            assert abs(taken.values["model.x"] - best["model.x"]) < 0.5
+            assert 1 / 2 <= taken.values["model.n"] / best["model.n"] <= 4
+        drawn.append(taken.values)
+        finish(trials, taken, taken.values["model.x"], 1 / taken.values["model.n"])
+
+
+def test_without_an_end_to_be_near_to_the_sampler_draws(tmp_path: Path) -> None:
+    one, other = trials_in(tmp_path), trials_in(tmp_path)
+    first, second = take(one), take(other)
+    assert first.values["model.x"] == FIRST["model.x"]
+    assert second.values["model.x"] != FIRST["model.x"]
+    for trials, taken in ((one, first), (other, second)):
+        trials.end(taken, "PRUNED", "behind")
+        trials.release(taken)
+    assert take(trials_in(tmp_path)).number == 2

@@ -4,8 +4,10 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from math import isfinite
+from math import exp, isfinite, log
 from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
 
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.study.conf import Node
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 DIGITS = 4  # of a number that is drawn from a range: as many as one types
+MOVED = 1 / 3  # of the options of a trial that is near another
+STEP = 1 / 8  # of a range: the deviation of such a move
 KEYS = {"low", "high", "log"}
 # What a trial may change: the training, and neither the data nor how it is judged, or trials could not be compared.
 SEARCHED = ("model.", "trainer.", "rows.", "data.batch_size", "data.drop_last", "constraints.weight")
@@ -50,6 +54,13 @@ class Range:
         fits = _number(value) and self.low <= value <= self.high and (isinstance(value, int) or not self.whole)
         return value if fits else None
 
+    def near(self, drawn: float, rng: np.random.Generator) -> float:
+        """Return what optuna might have drawn near ``drawn``: a normal step away, and within the ends."""
+        low, high, place = (log(number) if self.log else number for number in (self.low, self.high, drawn))
+        place += STEP * (high - low) * rng.normal()
+        found = min(max(exp(place) if self.log else place, self.low), self.high)
+        return round(found) if self.whole else found
+
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}{', logarithmic' if self.log else ''}"
 
@@ -73,6 +84,13 @@ class Choices:
         """Return what optuna would have drawn for ``value``; None if it is none of them."""
         text = json.dumps(value)
         return text if text in map(json.dumps, self.values) else None
+
+    def near(self, drawn: str, rng: np.random.Generator) -> str:
+        """Return what stands before or after ``drawn``, as optuna would have drawn it: sizes are listed in order."""
+        texts = [json.dumps(value) for value in self.values]
+        place = texts.index(drawn)
+        beside = [other for other in (place - 1, place + 1) if 0 <= other < len(texts)]
+        return texts[rng.choice(beside)] if beside else drawn
 
     def __str__(self) -> str:
         return ", ".join(map(json.dumps, self.values))
@@ -154,6 +172,14 @@ def _at(config: Node, name: str) -> Any:
     for key in name.split("."):
         config = config[key]
     return config
+
+
+def near(space: Space, drawn: Node, rng: np.random.Generator) -> Node:
+    """Return draws near others: some options move, and one at least."""
+    moved = rng.random(len(space)) < MOVED
+    moved[rng.integers(len(space))] = True
+    pairs = zip(space.items(), moved, strict=True)
+    return {name: dimension.near(drawn[name], rng) if moves else drawn[name] for (name, dimension), moves in pairs}
 
 
 def changed(config: Node, values: Mapping[str, Any]) -> Node:

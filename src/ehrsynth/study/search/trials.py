@@ -2,6 +2,9 @@
 
 A trial that is at work is owned by whoever holds its lock, and the lock is the operating system's: it dies with its
 process, and the next one that asks for work goes on with the trial.
+
+The first trial has the settings as they stand. Of those that follow one is drawn near the best that has come to its end,
+where settings that somebody chose with care are beaten by small steps, and the next by optuna's sampler.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from ehrsynth.seeding import derive
+from ehrsynth.seeding import derive, numpy_rng
 from ehrsynth.study.conf import Node
 from ehrsynth.study.search.database import opened
-from ehrsynth.study.search.spaces import Space, values_of
+from ehrsynth.study.search.spaces import Space, near, values_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -124,7 +127,10 @@ class Trials:
             spent = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
             if counted + len(at_work) >= limit or (seconds is not None and spent >= seconds):
                 return bool(at_work)
-            self._sample_for(sum(trial.state.name != "WAITING" for trial in trials))
+            asked = sum(trial.state.name != "WAITING" for trial in trials)
+            self._sample_for(asked)
+            if asked == len(trials) and asked % 2 and (best := _best(trials)):
+                self.study.enqueue_trial(near(self.space, best.params, numpy_rng(self.seed, "near", asked)))
             trial = self.study.ask()
             lock = self._owned(trial.number)
             assert lock is not None, "a new trial was taken before it was asked for"
@@ -191,6 +197,12 @@ class Trials:
         """Keep other processes from taking a trial meanwhile: two would take the last one, or the same."""
         with FileLock(self.file.with_name(f".{self.file.name}.lock")):
             yield
+
+
+def _best(trials: "Sequence[FrozenTrial]") -> "FrozenTrial | None":
+    """Return the one of the highest score of those that came to their end; of equals the first."""
+    finished = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    return max(finished, key=lambda trial: trial.user_attrs["chosen"]["score"], default=None)
 
 
 def _let_go(lock: FileLock) -> None:
