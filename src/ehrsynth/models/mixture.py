@@ -130,7 +130,12 @@ class Mixture(GradientFree):
         weights = joint.softmax(1)
         sums = torch.cat([(weights.float().T @ bits).double(), weights.T @ numbers], dim=1)
         surprise = -joint.logsumexp(1).sum()
-        return {"rows": torch.tensor(len(batch), device=batch.device), "total": surprise, "weights": weights.sum(0), "sums": sums}
+        return {
+            "rows": torch.tensor(len(batch), device=batch.device),
+            "total": surprise,
+            "weights": weights.sum(0),
+            "sums": sums,
+        }
 
     @override
     def update(self, total: Mapping[str, Tensor]) -> None:
