@@ -121,6 +121,18 @@ with owned(Path({str(tmp_path / '.lock')!r}), 'x', print):\n  print('held', flus
     assert not list(tmp_path.iterdir())
 
 
+def test_a_job_in_a_process_of_its_own_dies_with_its_sweep() -> None:
+    script = "import os, time\nfrom concurrent.futures import ProcessPoolExecutor\n\
+from multiprocessing import get_context\nfrom ehrsynth.cli.train import end_with_parent\n\
+pool = ProcessPoolExecutor(1, mp_context=get_context('spawn'), initializer=end_with_parent)\n\
+pool.submit(os.getpid).result(); print('begun', flush=True); pool.submit(time.sleep, 600).result()"
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "begun"
+    process.terminate()
+    process.communicate(timeout=60)  # ends when nobody can write any more, the job neither
+
+
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     with pytest.raises(OptionError, match="file: cannot be written to"), owned(tmp_path / "file" / ".lock", "x", print):

@@ -261,7 +261,7 @@ def test_a_disk_that_takes_no_more_is_the_machines(tmp_path: Path) -> None:
 
 
 def test_every_second_trial_is_near_the_best_so_far(tmp_path: Path) -> None:
-    """Utility is x and privacy 1 / n; steps are of an eighth of what is searched, and none here is of four times that."""
+    """Utility is x and privacy 1 / n; steps are of an eighth of a range, and none here is of four times that."""
     trials, drawn = trials_in(tmp_path), list[dict[str, Any]]()
     for number in range(12):
         taken = take(trials)

@@ -4,7 +4,8 @@ import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -37,7 +38,7 @@ def task(config: Mapping[str, Any]) -> None:
             take_device(job.job.num)
         if launcher == "basic" and accelerated(spec):
             # A process that has touched the device could fork no more: the next job may want to.
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
                 pool.submit(watched, spec).result()
         else:
             watched(spec)
@@ -51,6 +52,18 @@ def watched(spec: Spec) -> RunFolder:
     folder = train.run(spec, WATCH)
     require_claim(folder)
     return folder
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone: whoever kills a sweep means its job too."""
+    parent = parent_process()
+    assert parent is not None, "this process was not started by another"
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)  # as if killed, which every run survives
+
+    Thread(target=wait, daemon=True).start()
 
 
 def require_claim(folder: RunFolder) -> None:

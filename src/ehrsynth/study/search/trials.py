@@ -3,8 +3,8 @@
 A trial that is at work is owned by whoever holds its lock, and the lock is the operating system's: it dies with its
 process, and the next one that asks for work goes on with the trial.
 
-The first trial has the settings as they stand. Of those that follow one is drawn near the best that has come to its end,
-where settings that somebody chose with care are beaten by small steps, and the next by optuna's sampler.
+The first trial has the settings as they stand. Of those that follow every other one is drawn near the best that has
+come to its end, for settings that somebody chose with care are beaten by small steps; the rest is optuna's to draw.
 """
 
 from collections.abc import Iterator, Sequence
