@@ -64,7 +64,9 @@ class History:
         number, zeros = torch.zeros(k, dtype=torch.int64, device=device), torch.zeros(k, device=device)
         never, none = torch.zeros(k, measurements, device=device), torch.zeros(k, codes, device=device)
         nan, unknown = zeros + torch.nan, never + torch.nan
-        return cls(static, firsts, number, number + kinds, nan, nan, zeros, unknown, unknown, never, none > 0, none, none)
+        return cls(
+            static, firsts, number, number + kinds, nan, nan, zeros, unknown, unknown, never, none > 0, none, none
+        )
 
     def of(self, rows: Tensor) -> "History":
         """Return the past of some of the patients."""

@@ -33,7 +33,11 @@ class VisitRows:
         self.measurements = len(visit_schema.measurements)
         kinds = tuple(map(str, range(self.kinds)))
         numbers = [f"{PAST}{name}" for name in ("number", "elapsed", "date", *SEASON)]
-        maybe = [f"{PAST}gap", f"{PAST}stay", *(f"{PAST}{of} {i}" for of in ("value", "mean") for i in range(self.measurements))]
+        maybe = [
+            f"{PAST}gap",
+            f"{PAST}stay",
+            *(f"{PAST}{of} {i}" for of in ("value", "mean") for i in range(self.measurements)),
+        ]
         maybe += ["gap", "stay"]
         maybe += [f"value {i}" for i in range(self.measurements)]
         role: Role = "feature" if tallies else "outcome"
