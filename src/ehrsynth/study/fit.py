@@ -80,21 +80,21 @@ def parts(
     return model, data
 
 
-def model_of(spec: Spec, kind: type, others: str, data: Matrix | Trajectories, **schemas: Any) -> Any:
+def model_of(spec: Spec, kind: type, others: str, data: Matrix | Trajectories | None, **schemas: Any) -> Any:
     """Build the model of a spec.
 
     Args:
         spec: of the run.
         kind: of models that take such data.
         others: what those of the other kind generate.
-        data: what it is to learn from, for a model that spends epsilon by itself.
+        data: what it is to learn from, for a model that spends epsilon by itself; None where it learns nothing.
         schemas: what it is told of the data.
 
     Raises:
         OptionError: the model is of the other kind, or does not take its options, or the trainer's.
     """
     call = build(spec.model, "model", late=True)
-    if (budget := budget_of(spec, call.func, data)) is not None:
+    if data is not None and (budget := budget_of(spec, call.func, data)) is not None:
         call = partial(call, **budget)
     if isinstance(call.func, type) and issubclass(call.func, SeededModel) and not issubclass(call.func, kind):
         raise OptionError(

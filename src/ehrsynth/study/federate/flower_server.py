@@ -122,7 +122,7 @@ def _federated(grid: Any, context: Any) -> None:
         sleep(1)
     sites = _introduced(ask(grid, "query.site", {node: {} for node in nodes}))
     schema = _same({name: told["schema"] for name, (_, told) in sites.items()})
-    model: SyntheticModel = fit.model_of(spec, SyntheticModel, "visits", schema=schema)
+    model: SyntheticModel = fit.model_of(spec, SyntheticModel, "visits", None, schema=schema)
     rounds = require_rounds(spec, model)
     rows = json.dumps({name: told["fingerprint"] for name, (_, told) in sites.items()})
     fingerprint = hashlib.sha256(rows.encode()).hexdigest()
