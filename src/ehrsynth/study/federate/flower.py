@@ -65,7 +65,8 @@ def asked_for(options: str) -> Spec:
     weight = spec.constraints["weight"]
     expect(not weight, "constraints.weight", weight, "0, for each site knows its own rules alone,")
     federation = {"by": None, "rounds": asked.rounds}
-    spec = replace(spec, model={**spec.model, "_name_": f"{spec.model_name}{AVERAGED}"}, federation=federation)
+    model = {**spec.model, "_name_": f"{spec.model_name}{AVERAGED}"}
+    spec = replace(spec, model=model, federation=federation, study=spec.study or "flower")  # the server has no data
     spec.check()
     return spec
 
