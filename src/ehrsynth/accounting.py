@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from math import inf
 from types import ModuleType
@@ -166,11 +167,19 @@ def rho_within(epsilon: float, delta: float, before: Sequence[Mechanism] = ()) -
     """Return the largest rho whose zCDP is within (epsilon, delta), by Renyi divergences.
 
     Raises:
-        OptionError: what was spent ``before`` is as much.
+        OptionError: what was spent ``before`` is as much, or epsilon is below what the accountant can tell from zero.
     """
-    if _spent("rdp", before, delta) >= epsilon:
+
+    def over(rho: float) -> float:
+        return _spent("rdp", [*before, ZeroConcentrated(rho)], delta) - epsilon
+
+    if before and over(0.0) >= 0:
         raise OptionError(f"privacy.epsilon={epsilon:g}: nothing is left of it; a smaller privacy.schema leaves more")
-    return float(brentq(lambda rho: _spent("rdp", [*before, ZeroConcentrated(rho)], delta) - epsilon, 0.0, epsilon))
+    root = float(brentq(over, 0.0, epsilon, xtol=1e-18, rtol=1e-12)) if over(0.0) < 0 else 0.0
+    rho = root * (1 - 1e-9)  # a root is found to either side
+    if not -epsilon < over(rho) <= 0:  # a bound near zero leaps to it
+        raise OptionError(f"privacy.epsilon={epsilon:g}: too small for the accountant to tell from none")
+    return rho
 
 
 def gaussian_within(epsilon: float, delta: float) -> float:
@@ -190,6 +199,11 @@ def _known(mechanisms: Sequence[Mechanism]) -> bool:
 
 
 def _spent(accountant: str, mechanisms: Sequence[Mechanism], delta: float) -> float:
+    return _composed(accountant, tuple(mechanisms), delta)
+
+
+@lru_cache(maxsize=1024)  # sites ask the same in every round, and a ledger what its training has asked
+def _composed(accountant: str, mechanisms: tuple[Mechanism, ...], delta: float) -> float:
     library = _library()
     if accountant == "rdp":
         from dp_accounting.rdp import RdpAccountant as Accountant

@@ -16,6 +16,7 @@ from ehrsynth.files import read_json
 from ehrsynth.models.base import read_checkpoint
 from ehrsynth.study.federate import rounds
 from ehrsynth.study.federate.carry_out import Federated
+from ehrsynth.study.federate.local import Sent
 from ehrsynth.study.federate.sites import Site
 from ehrsynth.study.watch import Watch
 from tests.conftest import Cli
@@ -58,15 +59,15 @@ def same(one: Weights, other: Weights) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-Trained = Callable[..., Weights]
+Trained = Callable[..., Sent]
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException, at: Callable[[Site, int], bool]) -> None:
     """Let a site raise after some of its training."""
     usual: Trained = rounds.trained_at
 
-    def trained(spec: Any, site: Site, weights: Weights, done: int, until: int, folder: Path) -> Weights:
-        found = usual(spec, site, weights, done, until, folder)
+    def trained(spec: Any, site: Site, weights: Weights, done: int, until: int, folder: Path, looks: Any) -> Sent:
+        found = usual(spec, site, weights, done, until, folder, looks)
         if at(site, until):
             raise error
         return found
@@ -214,6 +215,57 @@ def test_sites_that_train_privately(hospital: Matrix, tmp_path: Path) -> None:
     assert noted["privacy"]["delta"] == max(1 / patients for patients in found.sites.values())
 
 
+@pytest.fixture(scope="module")
+def in_private(hospital: Matrix, tmp_path_factory: pytest.TempPathFactory) -> Federated:
+    """Two sites whose weights are averaged, of which one fell out of the second of four rounds."""
+    pytest.importorskip("opacus")
+    private = {"epsilon": 3.0, "public": str(hospital.folder / "schema.json")}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
+        failing(patched, ValueError(), lambda site, until: site.name == "F" and until == 2 and not fell)
+        fell = list[int]()
+
+        def said(line: str) -> None:
+            if "fell out" in line:
+                fell.append(1)
+
+        runs = tmp_path_factory.mktemp("private")
+        given = {**GIVEN, "privacy": private, "watch": Watch(warn=said)}
+        return ehrsynth.federate(hospital, "vae", **given, by="sex", rounds=4, runs=runs)
+
+
+def test_private_sites_spend_no_more_than_epsilon_over_all_rounds(in_private: Federated, hospital: Matrix) -> None:
+    """By the accountant itself: the noisy means that a site begins with, and all its steps, each at its own rate."""
+    from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, pld
+
+    run, n = in_private.run, len(hospital.train)
+    assert run is not None
+    noted = {one["site"]: one for one in read_json(run.sites)["sites"]}
+    assert {site: one["epochs"] for site, one in noted.items()} == {"F": 3, "M": 4}
+    assert noted["F"]["epsilon"] < noted["M"]["epsilon"] <= 3
+    ledger = run.facts()["ledger"]
+    assert ledger["total"]["pld"] == noted["M"]["epsilon"]
+    assert ledger["delta"] == 1 / n
+    looks = {look["what"]: look for look in ledger["looks"]}
+    assert looks["which site a patient is at"]["why"].endswith("site M")
+    means, training = looks["means of columns"], looks["training"]
+    rate = GIVEN["batch_size"] / noted["M"]["patients"]
+    assert training["sample_rate"] == rate
+    assert training["steps"] == 4 * round(1 / rate)
+    again = pld.PLDAccountant().compose(GaussianDpEvent(means["noise_multiplier"]))
+    again.compose(PoissonSampledDpEvent(rate, GaussianDpEvent(training["noise_multiplier"])), training["steps"])
+    assert again.get_epsilon(1 / n) == pytest.approx(noted["M"]["epsilon"], rel=1e-3)
+    assert noted["M"]["epsilon"] > 2.9
+
+
+def test_what_private_sites_made_says_so(in_private: Federated) -> None:
+    run = in_private.run
+    assert run is not None
+    assert "which site a patient is at" in (run.path / "privacy.html").read_text(encoding="utf-8")
+    assert ehrsynth.verify(run).whole
+    assert len(_table(in_private)) == 60
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -222,7 +274,8 @@ def test_sites_that_train_privately(hospital: Matrix, tmp_path: Path) -> None:
         ({}, "who are the sites"),
         ({"by": "race", "rounds": 9}, "rounds=9: at most trainer.max_epochs=4"),
         ({"by": "race", "method": "magic"}, "method=magic: fedavg or merged"),
-        ({"by": "race", "privacy": "dp"}, "method=fedavg privacy=dp: .*method=merged"),
+        ({"by": "race", "privacy": {"noise_multiplier": 1.0}}, "noise_multiplier=1.0: sites train equally many"),
+        ({"by": "race", "privacy": {"schema": 0.3}}, "privacy.schema=0.3: counts of all sites together"),
         ({"by": "race", "align": True}, "align=True"),
     ],
 )

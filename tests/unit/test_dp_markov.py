@@ -187,3 +187,8 @@ def test_the_noise_is_secret_and_options_are_checked() -> None:
     for options, said in (({"epsilon": -1}, "model.epsilon=-1"), ({"visits": 0}, "model.visits=0")):
         with pytest.raises(OptionError, match=said):
             DPMarkov(schema=SCHEMA, visit_schema=VISITS, **options)  # type: ignore[arg-type]
+
+
+def test_too_small_an_epsilon_is_refused_by_its_name() -> None:
+    with pytest.raises(OptionError, match=r"privacy.epsilon: too small; the share"):
+        learned(0.01, people(60))

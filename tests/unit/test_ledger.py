@@ -68,6 +68,17 @@ def test_rho_of_an_epsilon(epsilon: float, rho: float) -> None:
     assert rho_within(epsilon, 1e-5) == pytest.approx(rho, rel=0.01)
 
 
+@pytest.mark.parametrize("epsilon", [0.005, 0.3, 3.0])
+def test_rho_is_within_its_epsilon_and_hardly_below(epsilon: float) -> None:
+    assert 0.999999 * epsilon < epsilon_of([ZeroConcentrated(rho_within(epsilon, 1e-5))], 1e-5).rdp <= epsilon
+
+
+@pytest.mark.parametrize("epsilon", [0.002, 0.0005, 1e-6])
+def test_an_epsilon_that_cannot_be_told_from_none_is_refused(epsilon: float) -> None:
+    with pytest.raises(OptionError, match=f"privacy.epsilon={epsilon:g}: too small"):
+        rho_within(epsilon, 1e-5)
+
+
 def test_steps_end_where_the_next_one_would_cost_too_much() -> None:
     rate, noise = 256 / 10_000, 1.1
     steps = steps_within(3.0, 1e-4, rate, noise)

@@ -33,7 +33,7 @@ from ehrsynth.study.build import build
 from ehrsynth.study.calibration import judged_calibrated, targets_of
 from ehrsynth.study.hand_over import ruled
 from ehrsynth.study.judge import real_rows, shared_rows
-from ehrsynth.study.private_run import budget_of, note_training, require_private, train_privately
+from ehrsynth.study.private_run import budget_of, look_of_training, require_private, train_privately
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import UNRULED, Spec
 from ehrsynth.study.trainer import made_trainer, require_options
@@ -155,7 +155,7 @@ def fit(
         shared_rows(data.schema, train_records, data.records["holdout"], files)  # now, or hours end in an error
     bind_rules(spec, model, data.matrix)
     targets, strategy = None, None
-    if isinstance(data, PrivateDataModule):
+    if isinstance(data, PrivateDataModule) and rounds is None:
         strategy = train_privately(spec, model, data)
     elif rounds is None:
         targets = targets_of(data, spec.seed)
@@ -177,7 +177,7 @@ def fit(
     batches = data if rounds is None else rounds.turns
     steps = train(spec, model, batches, scores, quick.cards, folder, tracker, watch, strategy, rounds)
     if strategy is not None and isinstance(data, PrivateDataModule):
-        note_training(model, strategy, steps, data.rate)
+        model.looks = (*model.looks, look_of_training(strategy, steps, data.rate))
     return perf_counter() - start
 
 

@@ -95,17 +95,27 @@ def train_privately(spec: Spec, model: SyntheticModel, data: PrivateDataModule) 
     if model.private == "release":
         model.observe(data.filled)
         return None
-    n, device = data.patients, torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
-    delta = asked.delta or 1 / n
-    looks: tuple[Look, ...] = ()
-    if asked.marginals and model.noisy_looks:
-        alone = gaussian_within(asked.marginals * asked.epsilon, delta)
-        noisy = NoisyLooks(data.filled, alone, model.noisy_looks, secret_rng())
-        model.observe_noisily(noisy)
-        looks = noisy.looks
-    model.looks = looks
+    model.looks = look_privately(asked, model, data)
+    return gradients_at(spec, data, model.looks)
+
+
+def look_privately(asked: Privacy, model: SyntheticModel, data: PrivateDataModule) -> tuple[Look, ...]:
+    """Let a model learn of training records, by noisy sums, what it starts from, and return these looks."""
+    if not (asked.marginals and model.noisy_looks):
+        return ()
+    alone = gaussian_within(asked.marginals * asked.epsilon, asked.delta or 1 / data.patients)
+    noisy = NoisyLooks(data.filled, alone, model.noisy_looks, secret_rng())
+    model.observe_noisily(noisy)
+    return noisy.looks
+
+
+def gradients_at(spec: Spec, data: PrivateDataModule, looks: Sequence[Look]) -> PrivateGradients:
+    """Return how the gradients of training records are to be made private, after these looks at them."""
+    asked = Privacy.of(spec.privacy)
+    assert asked is not None
+    device = torch_device("cpu" if spec.trainer["accelerator"] == "cpu" else "auto")
     before = [*spent_before(data.matrix), *mechanisms_of(looks)]
-    return private_gradients(asked, before, n, data.rate, device)
+    return private_gradients(asked, before, data.patients, data.rate, device)
 
 
 def private_gradients(
@@ -141,11 +151,11 @@ def private_gradients(
     )
 
 
-def note_training(model: SeededModel, strategy: PrivateGradients, steps: int, rate: float) -> None:
-    """Note what a training of so many steps has spent, into which patients came by coins of this rate."""
+def look_of_training(strategy: PrivateGradients, steps: int, rate: float) -> Look:
+    """Return what a training of so many steps has spent, into which patients came by coins of this rate."""
     spent = SampledGaussian(strategy.noise_multiplier, rate, steps)
     why = f"DP-SGD: gradients of a patient clipped to {strategy.max_grad_norm:g}, Poisson sampling"
-    model.looks = (*model.looks, Look("training", spent, why))
+    return Look("training", spent, why)
 
 
 def ledger_of(spec: Spec, model: SeededModel, data: Matrix | Trajectories, n: int) -> Ledger | None:

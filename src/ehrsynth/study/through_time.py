@@ -51,7 +51,7 @@ from ehrsynth.study.finish import finish
 from ehrsynth.study.fit import looked_at, model_of, train
 from ehrsynth.study.judge import ROLES, Evaluation, History, examine, judge
 from ehrsynth.study.loaded_run import torch_device
-from ehrsynth.study.private_run import ledger_of, note_training, require_private, scores_of
+from ehrsynth.study.private_run import ledger_of, look_of_training, require_private, scores_of
 from ehrsynth.study.private_visits import filled_with_middles, train_privately
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import UNRULED, Spec
@@ -197,7 +197,7 @@ def fit(spec: Spec, data: Trajectories, folder: RunFolder, tracker: Tracker, wat
     )
     steps = train(spec, model, batches, scores, quick.cards, folder, tracker, watch, strategy)
     if strategy is not None and isinstance(batches, PrivateTrajectoryDataModule):
-        note_training(model, strategy, steps, batches.rate)
+        model.looks = (*model.looks, look_of_training(strategy, steps, batches.rate))
     return model, perf_counter() - start
 
 

@@ -192,6 +192,7 @@ def _carry_out(spec: Spec, data: Matrix | Trajectories, folder: RunFolder, watch
         seconds = {"train": fit(taking_turns(spec), model, batches, folder, tracker, watch, rounds)}
         if rounds is not None:
             write_json(folder.sites, rounds.facts())
+            model.looks = rounds.looks_at_a_patient()
         ledger = ledger_of(spec, model, data, batches.patients)
         hand_over(spec, type(model), folder, batches, tracker, watch, seconds, ledger, canaries)
 

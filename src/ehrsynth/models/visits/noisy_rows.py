@@ -4,6 +4,7 @@ import numpy as np
 from torch import Tensor
 
 from ehrsynth.accounting import ZeroConcentrated, epsilon_of
+from ehrsynth.errors import OptionError
 from ehrsynth.layout import Records
 from ehrsynth.models.dp_tree import DPTree
 from ehrsynth.schema import Schema
@@ -21,8 +22,13 @@ def noisy_rows(
         delta: at which epsilon is told.
         bins: of a number.
         noise: a generator in place of a secret one, for tests alone.
+
+    Raises:
+        OptionError: that is less than an accountant can tell from nothing.
     """
     epsilon = epsilon_of([ZeroConcentrated(rho)], delta).rdp
+    if epsilon <= 0:
+        raise OptionError("privacy.epsilon: too small; the share of it that rows of patients have is none")
     tree = DPTree(schema=schema, epsilon=epsilon, delta=delta, bins=bins, counted=0.0)  # codes belong to visits
     tree.noise = noise
     tree.observe(Records.of_dense(tree.layout, static))

@@ -26,7 +26,7 @@ from ehrsynth.study.federate.merged import SYNTHETIC, merged
 from ehrsynth.study.federate.per_site import Tables, note_sites
 from ehrsynth.study.federate.rounds import AVERAGED
 from ehrsynth.study.federate.sites import sites_of
-from ehrsynth.study.privacy import AuditOptions
+from ehrsynth.study.privacy import AuditOptions, Privacy
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.watch import NOBODY, Watch
@@ -147,7 +147,7 @@ def federate(
         evaluation: ``checkpoints``, ``rows``, ``seed``.
         constraints: ``weight`` and ``policy``.
         profile: the use case whose weights choose the checkpoint.
-        privacy: with ``merged``: every site trains privately.
+        privacy: every site trains privately, and what was spent on a patient is what the most spending site has.
         logger: of W&B, or a name in ``conf/logger``.
         study: the folder below ``runs``.
         runs: where runs are kept.
@@ -187,6 +187,12 @@ def run(spec: FederateSpec, watch: Watch = NOBODY) -> Federated:
     base.check()
     audit = AuditOptions.of(base.audit)
     expect(audit is None, "audit.canaries", audit and audit.canaries, "0 (an audit over sites is not built)")
+    private = Privacy.of(base.privacy)
+    if private is not None and private.schema:
+        raise OptionError(
+            f"privacy.schema={private.schema}: counts of all sites together; privacy.public=schema.json is"
+            " known without patients"
+        )
     expect(not base.through_time, "data.matrix", base.data["matrix"], "a matrix, for trajectories know no sites yet,")
     matrix = train.open_data(base, watch)
     assert isinstance(matrix, Matrix)

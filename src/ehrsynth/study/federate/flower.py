@@ -64,6 +64,11 @@ def asked_for(options: str) -> Spec:
     spec = Spec.of(asked.config, asked.command)
     weight = spec.constraints["weight"]
     expect(not weight, "constraints.weight", weight, "0, for each site knows its own rules alone,")
+    if spec.privacy is not None:
+        raise OptionError(
+            "privacy=dp: a round that is repeated because a machine fell silent spends anew, and nothing accounts for"
+            " that; ehrsynth federate method=merged at each site, or fedavg on one machine, trains privately"
+        )
     federation = {"by": None, "rounds": asked.rounds}
     model = {**spec.model, "_name_": f"{spec.model_name}{AVERAGED}"}
     spec = replace(spec, model=model, federation=federation, study=spec.study or "flower")  # the server has no data
@@ -124,9 +129,9 @@ def _trained(sent: Records, context: Any) -> Mapping[str, Any]:
     if turn["until"]:
         folder = site_folder(train.folder_of(spec, site.matrix).path, site)
         forget_before(folder, turn["kept"])
-        state = trained_at(own, site, weights, turn["done"], turn["until"], folder)
+        state = trained_at(own, site, weights, turn["done"], turn["until"], folder).weights
     else:
-        state = begun_at(own, site, weights)
+        state = begun_at(own, site, weights).weights
     key = X25519PrivateKey.generate()
     context.state["weights"] = ArrayRecord(state)
     context.state["key"] = ConfigRecord({"key": key.private_bytes_raw()})

@@ -1,33 +1,51 @@
 """What a site does in a round: it goes on training from the weights it was sent, and sends back its own.
 
 Optimizers, with all they remember, stay at the site, in its last checkpoint: so a site goes on as an uninterrupted
-training does, but for the weights, and a single site trains exactly as ``train`` would.
+training does, but for the weights, and a single site trains exactly as ``train`` would. With ``privacy=dp`` it trains
+by DP-SGD, and what others send it is no look at its patients: a site has spent what its own looks and steps have.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ehrsynth.accounting import SampledGaussian
 from ehrsynth.callbacks.evaluate import ScoreCheckpoints, checkpoint_path
 from ehrsynth.data.datamodule import EhrDataModule
+from ehrsynth.data.private_module import PrivateDataModule
 from ehrsynth.evaluation.score import Score
 from ehrsynth.files import write_bytes
+from ehrsynth.ledger import Look
 from ehrsynth.models.base import SyntheticModel, read_checkpoint
-from ehrsynth.seeding import derive
+from ehrsynth.seeding import derive, secret_rng
 from ehrsynth.study import fit
 from ehrsynth.study.federate.averaging import State, snapshot
 from ehrsynth.study.federate.sites import Site
+from ehrsynth.study.privacy import Privacy
+from ehrsynth.study.private_run import gradients_at, look_of_training, look_privately
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.watch import NOBODY
 from ehrsynth.tracking import About, Tracker
+
+
+class Sent(NamedTuple):
+    """What a site comes to.
+
+    Attributes:
+        weights: of its model.
+        looks: at its patients, all there were; of a training that is not private none is noted.
+    """
+
+    weights: dict[str, Tensor]
+    looks: tuple[Look, ...] = ()
 
 
 class LastCheckpoint(ScoreCheckpoints):
@@ -72,16 +90,22 @@ def site_folder(run: Path, site: Site) -> Path:
     return run / "sites" / f"{site.number:02d}"
 
 
-def begun_at(spec: Spec, site: Site, weights: State) -> dict[str, Tensor]:
+def begun_at(spec: Spec, site: Site, weights: State) -> Sent:
     """Return the weights that a site would begin with: those it was sent, and what a look at its rows changes."""
     model, data = _ready(spec, site)
     model.load_state_dict(weights)
-    model.observe(data.filled)
-    return snapshot(model.state_dict())
+    looks, asked = tuple[Look, ...](), Privacy.of(spec.privacy)
+    if asked is not None and isinstance(data, PrivateDataModule):
+        looks = look_privately(asked, model, data)
+    else:
+        model.observe(data.filled)
+    return Sent(snapshot(model.state_dict()), looks)
 
 
-def trained_at(spec: Spec, site: Site, weights: State, done: int, until: int, folder: Path) -> dict[str, Tensor]:
-    """Train at a site, and return its weights.
+def trained_at(
+    spec: Spec, site: Site, weights: State, done: int, until: int, folder: Path, looks: Sequence[Look] = ()
+) -> Sent:
+    """Train at a site, and return what it comes to.
 
     Args:
         spec: of its training, ``site_spec``.
@@ -90,12 +114,19 @@ def trained_at(spec: Spec, site: Site, weights: State, done: int, until: int, fo
         done: epochs that it has trained before.
         until: epochs that it shall have trained then.
         folder: where it keeps its checkpoints.
+        looks: at its patients until now, of a private training.
 
     Raises:
         TrainingError: the loss became NaN or infinite.
     """
     model, data = _ready(spec, site)
-    model.hold_out(data.unseen)
+    strategy = None
+    if isinstance(data, PrivateDataModule):
+        model.seed = int(secret_rng().initial_seed())
+        looks = [look for look in looks if not isinstance(look.mechanism, SampledGaussian)]  # but for that which grows
+        strategy = gradients_at(spec, data, looks)
+    else:
+        model.hold_out(data.unseen)
     _forget(folder, lambda epoch: epoch > done)  # of a round that was broken off
     if done:
         before = checkpoint_path(folder, done)
@@ -107,8 +138,10 @@ def trained_at(spec: Spec, site: Site, weights: State, done: int, until: int, fo
     last = LastCheckpoint(until=until, folder=folder)
     about = About("", spec.model_name, spec.seed, site.matrix.name, site.matrix.fingerprint, folder.name)
     tracker = Tracker([], about, NOBODY.say)
-    fit.train(spec, model, data, last, (), RunFolder(folder), tracker, NOBODY)
-    return snapshot(model.state_dict())
+    steps = fit.train(spec, model, data, last, (), RunFolder(folder), tracker, NOBODY, strategy)
+    if strategy is not None and isinstance(data, PrivateDataModule):
+        looks = [*looks, look_of_training(strategy, steps, data.rate)]
+    return Sent(snapshot(model.state_dict()), tuple(looks))
 
 
 def forget_before(folder: Path, epochs: int) -> None:

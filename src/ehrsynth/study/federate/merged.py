@@ -16,7 +16,6 @@ import pandas as pd
 from ehrsynth.chunks import write_table
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.table_files import read_table
-from ehrsynth.errors import OptionError
 from ehrsynth.files import write_json
 from ehrsynth.ledger import LEDGER, Ledger
 from ehrsynth.seeding import numpy_rng
@@ -24,7 +23,6 @@ from ehrsynth.study import train
 from ehrsynth.study.build import build
 from ehrsynth.study.evaluate import evaluate
 from ehrsynth.study.federate.sites import Site
-from ehrsynth.study.privacy import Privacy
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.watch import Watch
@@ -39,15 +37,8 @@ def merged(spec: Spec, by: str | None, matrix: Matrix, sites: Sequence[Site], wa
         The folder of the merged table with its report, and the tables of the sites.
 
     Raises:
-        OptionError: columns were to be learned with noise of all sites together.
         InputError, TrainingError: of a training.
     """
-    asked = Privacy.of(spec.privacy)
-    if asked is not None and asked.schema:
-        raise OptionError(
-            f"privacy.schema={asked.schema}: counts of all sites together; privacy.public=schema.json is"
-            " known without patients"
-        )
     total = sum(site.patients for site in sites)
     runs = []
     for site in sites:

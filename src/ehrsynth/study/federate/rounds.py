@@ -2,11 +2,15 @@
 
 A round is an epoch of the trainer of the run, so that checkpoints, scores, trackers and going on after an interruption
 are those of any training. The model of that trainer sees no patient: its weights are sums of what sites send.
+
+With ``privacy=dp`` each site trains by DP-SGD, of all rounds together as much as epsilon allows. A patient is at one
+site, so the run has spent on a patient what the site that spent the most has (McSherry, Privacy Integrated Queries,
+SIGMOD 2009, theorem 4, parallel composition).
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +20,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
+from ehrsynth.accounting import Epsilon
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.errors import EhrsynthError, OptionError, TrainingError, expect, machine_fault
+from ehrsynth.ledger import Ledger, Look
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.seeding import secret_rng
 from ehrsynth.study.federate.averaging import State, averaged, snapshot
 from ehrsynth.study.federate.local import begun_at, forget_before, site_folder, site_spec, trained_at
 from ehrsynth.study.federate.sites import Site, sites_of
 from ehrsynth.study.fit import Elsewhere
+from ehrsynth.study.privacy import Privacy
+from ehrsynth.study.private_columns import delta_of
 from ehrsynth.study.spec import Spec, whole
 from ehrsynth.study.watch import Watch
 
@@ -43,6 +51,7 @@ class Rounds(Elsewhere, ABC):
     Attributes:
         epochs: that each site has trained.
         absent: ``{"round", "site", "reason"}`` of each time a site fell out; it is asked again in the next round.
+        looks: of each site at its patients, with noise; none if the training is not private.
         turns: the batches of whoever sums up.
     """
 
@@ -50,6 +59,7 @@ class Rounds(Elsewhere, ABC):
         self.spec, self.rounds, self.patients, self.watch = spec, rounds, patients, watch
         self.epochs = dict.fromkeys(patients, 0)
         self.absent: list[dict[str, Any]] = []
+        self.looks: dict[str, tuple[Look, ...]] = {}
         self._kept = dict(self.epochs)  # when the last checkpoint of the run was written
         self.turns = Turns()
 
@@ -117,16 +127,39 @@ class Rounds(Elsewhere, ABC):
     @override
     def state_dict(self) -> dict[str, Any]:
         """Return how far each site is, and who has fallen out."""
-        return {"epochs": self.epochs, "absent": self.absent}
+        looks = {site: [look.to_dict() for look in own] for site, own in self.looks.items()}
+        return {"epochs": self.epochs, "absent": self.absent, "looks": looks}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore that of the run that is being resumed."""
         self.epochs, self.absent = dict(state_dict["epochs"]), list(state_dict["absent"])
+        self.looks = {site: tuple(map(Look.from_dict, own)) for site, own in state_dict.get("looks", {}).items()}
+
+    @property
+    def spent(self) -> dict[str, Epsilon]:
+        """What each site has spent on a patient of its own; nothing if the training is not private."""
+        asked = Privacy.of(self.spec.privacy)
+        if asked is None or asked.delta is None:
+            return {}
+        return {site: Ledger(asked.delta, self.looks[site]).spent for site in self.patients}
+
+    def looks_at_a_patient(self) -> tuple[Look, ...]:
+        """Return those at the patients of the site that has spent the most."""
+        if not (spent := self.spent):
+            return ()
+        most = max(spent, key=lambda site: spent[site].value)
+        why = f"each is at one, so that of all sites the most counts; what follows are the looks of site {most}"
+        return (Look("which site a patient is at", "public", why), *self.looks[most])
 
     def facts(self) -> dict[str, Any]:
-        """Return who took part, for ``sites.json``."""
-        own = [{"site": name, "patients": n, "epochs": self.epochs[name]} for name, n in self.patients.items()]
+        """Return who took part, for ``sites.json``, and what was spent there."""
+        spent = self.spent
+        own = [
+            {"site": name, "patients": n, "epochs": self.epochs[name]}
+            | ({"epsilon": spent[name].value} if spent else {})
+            for name, n in self.patients.items()
+        ]
         return {"version": 1, "method": "fedavg", "rounds": self.rounds, "sites": own, "absent": self.absent}
 
 
@@ -147,8 +180,9 @@ class InTurn(Rounds):
 
     @override
     def begun(self, weights: State) -> dict[str, Tensor]:
-        begun = [begun_at(self._own(site), site, weights) for site in self.sites]
-        return averaged(begun, [site.patients for site in self.sites], secret_rng())
+        begun = {site.name: begun_at(self._own(site), site, weights) for site in self.sites}
+        self.looks = {name: sent.looks for name, sent in begun.items()}
+        return self._averaged({name: sent.weights for name, sent in begun.items()})
 
     @override
     def trained(self, round_: int, weights: State) -> dict[str, Tensor]:
@@ -157,17 +191,22 @@ class InTurn(Rounds):
             turn, folder = self.turn(round_, site.name), site_folder(self.folder, site)
             forget_before(folder, turn.kept)
             try:
-                found[site.name] = trained_at(self._own(site), site, weights, turn.done, turn.until, folder)
+                sent = trained_at(
+                    self._own(site), site, weights, turn.done, turn.until, folder, self.looks.get(site.name, ())
+                )
             except Exception as error:  # whatever happens at a site shall not end the others' work
                 if machine_fault(error) is not None:
                     raise
                 self.note(round_, site.name, in_a_line(error))
             else:
+                found[site.name], self.looks[site.name] = sent
                 self.epochs[site.name] = turn.until
-        there = [site for site in self.sites if site.name in found]
-        if not there:
+        if not found:
             raise TrainingError(f"round {round_}: no site has finished; {self.absent[-1]['reason']}")
-        return averaged([found[site.name] for site in there], [site.patients for site in there], secret_rng())
+        return self._averaged(found)
+
+    def _averaged(self, found: Mapping[str, State]) -> dict[str, Tensor]:
+        return averaged(list(found.values()), [self.patients[name] for name in found], secret_rng())
 
     def _own(self, site: Site) -> Spec:
         return site_spec(self.spec, site.name, len(self.sites))
@@ -209,6 +248,8 @@ def rounds_of(spec: Spec, model: SyntheticModel, matrix: Matrix, folder: Path, w
     if (asked := spec.federation) is None or "rounds" not in asked:
         return None
     rounds = require_rounds(spec, model)
+    if (private := Privacy.of(spec.privacy)) is not None:
+        spec = replace(spec, privacy=asdict(replace(private, delta=delta_of(private, matrix))))
     return InTurn(spec, rounds, sites_of(matrix, asked["by"]), folder, watch)
 
 
@@ -220,10 +261,11 @@ def require_rounds(spec: Spec, model: SyntheticModel) -> int:
     """
     if (why := model.prevents_averaging()) is not None:
         raise OptionError(f"method=fedavg model={spec.model_name.removesuffix(AVERAGED)}: {why}")
-    if spec.privacy is not None:
+    private = Privacy.of(spec.privacy)
+    if private is not None and private.noise_multiplier is not None:
         raise OptionError(
-            "method=fedavg privacy=dp: what sites spend over rounds is not accounted for; method=merged lets each site"
-            " train privately, and none of them spends more than epsilon on a patient"
+            f"method=fedavg privacy.noise_multiplier={private.noise_multiplier}: sites train equally many epochs, and"
+            " epsilon tells each its noise; leave it out"
         )
     expect(spec.trainer["devices"] in (1, "1"), "trainer.devices", spec.trainer["devices"], "1, for sites take turns,")
     asked, epochs = (spec.federation or {}).get("rounds"), int(spec.trainer["max_epochs"])
