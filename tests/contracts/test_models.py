@@ -50,6 +50,8 @@ SCHEMA = Schema(
 )
 ROWS = 48
 EPOCHS = 2  # a model of two phases has both in them
+ALONE: dict[str, Any] = {"use_distributed_sampler": False}  # the batches of ``Shares`` are of a process already
+TOGETHER = {**ALONE, "devices": 2, "strategy": "ddp_fork_find_unused_parameters_true"}
 
 
 def test_no_model_escapes_its_trial(tmp_path: Path) -> None:
@@ -343,8 +345,7 @@ def test_two_processes_train_one_model(name: str) -> None:
     model = make(name)
     if not any(weights.requires_grad for weights in model.parameters()):
         pytest.skip("nothing that several processes could share")
-    trainer = quiet_trainer(EPOCHS, devices=2, strategy="ddp_fork_find_unused_parameters_true")
-    trainer.fit(model, Shares())
+    quiet_trainer(EPOCHS, **TOGETHER).fit(model, Shares())
     assert any(not tensor.equal(model.state_dict()[key]) for key, tensor in make(name).state_dict().items())
     assert sample_records(model, 20, seed=0).values.nan_to_num(0.0).isfinite().all()
 
@@ -447,12 +448,22 @@ class Kept(pl.Callback):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_processes_share_the_statistics_of_batchnorm(tmp_path: Path) -> None:
     model = make("emr_wgan")
-    strategy = "ddp_fork_find_unused_parameters_true"
-    trainer = quiet_trainer(EPOCHS, devices=2, strategy=strategy, callbacks=[Kept(tmp_path)])
-    trainer.fit(model, Shares())
+    quiet_trainer(EPOCHS, callbacks=[Kept(tmp_path)], **TOGETHER).fit(model, Shares())
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert one
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_two_processes_train_an_autoencoder_as_one_does() -> None:
+    """The encoder of medGAN is trained in the first epochs alone, without noise, in smaller batches than the run's."""
+    cls, options = MODELS["medgan"]
+    found = []
+    for more in (ALONE, TOGETHER):
+        model = cls(schema=SCHEMA, seed=0, **{**options, "pretrain_epochs": 1, "pretrain_batch": 6})
+        quiet_trainer(EPOCHS, **more).fit(model, Shares())
+        found.append(torch.cat([weights.flatten() for weights in model.autoencoder.encoder.parameters()]))
+    torch.testing.assert_close(*found)
 
 
 AVERAGED = [name for name, (cls, _) in MODELS.items() if cls.averageable]

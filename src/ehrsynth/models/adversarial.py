@@ -12,6 +12,7 @@ from ehrsynth.models import options
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.heads import straight_through
 from ehrsynth.models.labels import LabelledModel
+from ehrsynth.models.nn import mean_over_processes
 from ehrsynth.schema import Schema
 
 Decoding = Literal["threshold", "bernoulli"]
@@ -104,7 +105,7 @@ def beside_batch_mean(rows: Tensor) -> Tensor:
 
     Minibatch averaging, section 3.4 of Choi et al. 2017.
     """
-    return torch.cat([rows, rows.mean(0, keepdim=True).expand_as(rows)], dim=1)
+    return torch.cat([rows, mean_over_processes(rows).expand_as(rows)], dim=1)
 
 
 @torch.no_grad()

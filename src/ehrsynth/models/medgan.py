@@ -153,7 +153,7 @@ class MedGAN(AdversarialModel):
         of_autoencoder, of_generator, of_discriminator = optimizers
         if self.current_epoch < self.pretraining:
             self.autoencoder.train()
-            for rows in batch.split(self.pretrain_batch):
+            for rows in batch.split(-(-self.pretrain_batch // self.trainer.world_size)):  # as one process has them
                 loss = reconstruction_loss(self.layout, rows, self.autoencoder(rows)).mean()
                 self.log_losses(batch_idx, autoencoder=loss)
                 self.descend(of_autoencoder, loss)

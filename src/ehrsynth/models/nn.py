@@ -68,13 +68,12 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise rows [n, width], or channels [n, width, length] over their length too."""
-        if not self.training or not processes.is_available() or not processes.is_initialized():
+        if not self.training or not _of_several():
             return super().forward(x)
         rows = x.movedim(1, -1).flatten(0, -2).to(self.weight.dtype)
-        world = processes.get_world_size()
-        mean = _over_processes(rows.mean(0)) / world
-        variance = _over_processes((rows - mean).square().mean(0)) / world
-        n = world * len(rows)
+        mean = mean_over_processes(rows)
+        variance = mean_over_processes((rows - mean).square())
+        n = processes.get_world_size() * len(rows)
         assert self.momentum is not None
         assert self.running_mean is not None
         assert self.running_var is not None
@@ -86,9 +85,16 @@ class BatchNorm(nn.BatchNorm1d):
         return rows.view(x.movedim(1, -1).shape).movedim(-1, 1).to(x.dtype)
 
 
-def _over_processes(x: Tensor) -> Tensor:
-    total: Tensor = _SumOverProcesses.apply(x)  # type: ignore[no-untyped-call]
-    return total
+def mean_over_processes(rows: Tensor) -> Tensor:
+    """Return the mean of rows [n, ...] of all processes, which have equally many, so that several see what one does."""
+    if not _of_several():
+        return rows.mean(0)
+    total: Tensor = _SumOverProcesses.apply(rows.mean(0))  # type: ignore[no-untyped-call]
+    return total / processes.get_world_size()
+
+
+def _of_several() -> bool:
+    return processes.is_available() and processes.is_initialized()
 
 
 class _SumOverProcesses(torch.autograd.Function):
@@ -102,7 +108,8 @@ class _SumOverProcesses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _SumOverProcesses.forward(ctx, *gradients)
+        total: Tensor = _SumOverProcesses.apply(*gradients)  # type: ignore[no-untyped-call]  # and so has a gradient too
+        return total
 
 
 class MovingAverage(nn.Module):
