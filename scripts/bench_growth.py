@@ -7,7 +7,8 @@ The tables are those of ``bench_evaluation.py``: R of so many rows, S as many, H
 columns, columns at the fewest rows, each measurement in a process of its own. ``training`` is the seconds of an epoch
 in batches of 512 (the first fifty batches, scaled up), ``sampling`` those of drawing as many records as R has. An
 exponent is the slope of log seconds over log size, by the last three sizes. Evaluators that grow faster than the table
-are named. Results are kept in ``growth.json``; what is there is not run again.
+are named. Results are kept in ``growth.json``; what is there is not run again. The full suite, which compares all pairs
+of records, ends at 300,000 rows.
 """
 
 import argparse
@@ -32,6 +33,7 @@ EVALUATION = Path(__file__).with_name("bench_evaluation.py")
 BATCHES = 50  # of an epoch that are timed
 NOTABLE = 1.0  # seconds, below which growth is start-up
 FASTER = 1.15  # an exponent that is more than the table's own
+MOST_IN_FULL = 300_000  # rows
 
 
 def modelled(what: str, model: str, rows: int, columns: int) -> dict[str, float]:
@@ -87,15 +89,16 @@ def main() -> None:
     axes = {"rows": [(n, columns[0]) for n in rows], "columns": [(rows[0], p) for p in columns]}
     figure = Figure((10, 4), layout="constrained")
     for (axis, sizes), plot in zip(axes.items(), figure.subplots(1, 2), strict=True):
-        numbers = [size[axis == "columns"] for size in sizes]
         for what in given.what:
+            asked = [size for size in sizes if what != "full" or size[0] <= MOST_IN_FULL]
+            numbers = [size[axis == "columns"] for size in asked]
             name = f"{what} of {given.model}" if what in ("training", "sampling") else f"{what} suite"
             found = [
                 kept_in(given.out / "growth.json", f"{name}, {n} x {p}", partial(measured, what, given.model, n, p))
-                for n, p in sizes
+                for n, p in asked
             ]
             plot.loglog(numbers, seconds := [one["total"] for one in found], "o-", label=name)
-            if len(sizes) > 1:
+            if len(asked) > 1:
                 grows = exponent(numbers, seconds)
                 plot.get_lines()[-1].set_label(f"{name}: {axis}^{grows:.2f}")
                 print(f"{name}: grows as {axis}^{grows:.2f}")
@@ -103,7 +106,7 @@ def main() -> None:
                     parts = [one["seconds"].get(evaluator, 0) for one in found]
                     if min(parts) > 0 and parts[-1] >= NOTABLE and (faster := exponent(numbers, parts)) > FASTER:
                         print(f"    {evaluator} grows as {axis}^{faster:.2f}, {parts[-1]:.1f} s in the end")
-            for (n, p), one in zip(sizes, found, strict=True):
+            for (n, p), one in zip(asked, found, strict=True):
                 print(f"  {n:9,} x {p:5,}  {one['total']:8.1f} s  {one['peak_gb']:.2f} GB")
         fixed = f"{columns[0]:,} columns" if axis == "rows" else f"{rows[0]:,} rows"
         plot.set(xlabel=axis, ylabel="seconds", title=fixed)

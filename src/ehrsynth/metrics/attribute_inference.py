@@ -151,15 +151,14 @@ def _guess(targets: Points, synthetic: Points, hidden: Hidden, metric: Metric, s
     pool = sparse.csr_array((np.ones(len(synthetic)), (pattern, np.arange(len(synthetic)))))
     sizes, ones = np.bincount(pattern).astype(np.float64), sparse.csr_array(pool @ hidden.bits)
     distances, value_of = metric(synthetic[torch.from_numpy(first)]), summary(pool, hidden.values)
-    bits, values = [], []
-    for _, block in targets[torch.from_numpy(asked)].blocks(max(TILE // len(first), 1)):
+    # All there will be is taken now: what is kept between one large block and the next would break up the memory.
+    bits = np.zeros((len(asked), ones.shape[1]), dtype=bool)
+    values = np.zeros((len(asked), hidden.values.shape[1]))
+    for rows, block in targets[torch.from_numpy(asked)].blocks(max(TILE // len(first), 1)):
         near = _voters(distances(block))
-        called = sparse.csr_array(near @ ones)
-        called.data = (2 * called.data > np.repeat(near @ sizes, np.diff(called.indptr))).astype(np.float64)
-        called.eliminate_zeros()
-        bits.append(called)
-        values.append(value_of(near))
-    return Hidden(sparse.csr_array(sparse.vstack(bits))[askers], np.concatenate(values)[askers])
+        bits[rows] = 2 * (near @ ones).toarray() > (near @ sizes)[:, None]
+        values[rows] = value_of(near)
+    return Hidden(sparse.csr_array(bits).astype(np.float64)[askers], values[askers])
 
 
 def _distinct(points: Points) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
