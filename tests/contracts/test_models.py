@@ -441,13 +441,14 @@ class Kept(pl.Callback):
         self.folder = folder
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        found = {name: buffer for name, buffer in pl_module.named_buffers() if "running_" in name}
+        found = {name: buffer for name, buffer in pl_module.named_buffers() if "running_" in name or name == "moments"}
         torch.save(found, self.folder / f"{trainer.global_rank}.pt")
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_processes_share_the_statistics_of_batchnorm(tmp_path: Path) -> None:
-    model = make("emr_wgan")
+@pytest.mark.parametrize("name", ["emr_wgan", "tabsyn"])
+def test_processes_share_statistics_of_batches(name: str, tmp_path: Path) -> None:
+    model = make(name)
     quiet_trainer(EPOCHS, callbacks=[Kept(tmp_path)], **TOGETHER).fit(model, Shares())
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert one

@@ -32,7 +32,7 @@ from ehrsynth.models.diffusion.normal_scores import NormalScores
 from ehrsynth.models.diffusion.precondition import denoise
 from ehrsynth.models.diffusion.sampler import heun, karras_schedule
 from ehrsynth.models.diffusion.told_mlp import ToldMLP
-from ehrsynth.models.nn import mlp
+from ehrsynth.models.nn import mean_over_processes, mlp
 from ehrsynth.schema import Schema
 
 SIGMA_DATA = 0.5  # of the latent vectors as the diffusion sees them
@@ -226,7 +226,8 @@ class TabSyn(GuidedModel):
     @torch.no_grad()
     def _count(self, latent: Tensor, batch_idx: int) -> None:
         """Average the moments over the batches of this epoch; when the second phase starts, the last one's stand."""
-        self.moments.lerp_(torch.stack([latent.mean(0), latent.square().mean(0)]).float(), 1 / (batch_idx + 1))
+        found = torch.stack([mean_over_processes(latent), mean_over_processes(latent.square())])
+        self.moments.lerp_(found.float(), 1 / (batch_idx + 1))
 
     def _location(self) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation [d] of latent vectors."""
