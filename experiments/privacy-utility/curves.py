@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib as mpl
@@ -30,7 +31,7 @@ WITHOUT = {"chow_liu": "dp_tree", "mixture": "dp_mixture"}  # what is one model,
 NONE = 24.0  # where runs without privacy are drawn
 
 
-def scores(runs: Path) -> pd.DataFrame:
+def scores(runs: Path, metrics: Mapping[str, str] = METRICS) -> pd.DataFrame:
     """Return a row for each finished run and metric."""
     rows = []
     for report in sorted(runs.glob("*/*/*/report.json")):
@@ -38,7 +39,7 @@ def scores(runs: Path) -> pd.DataFrame:
         asked = yaml.safe_load((report.parent / "config.yaml").read_text(encoding="utf-8")).get("privacy")
         told = {score["metric"]: score for score in json.loads(report.read_text(encoding="utf-8"))["scores"]}
         table, model = report.parts[-4], report.parts[-3]
-        for metric in METRICS:
+        for metric in metrics:
             if (score := told.get(metric)) and score["value"] is not None:
                 anchors = {name: score["anchors"].get(name) for name in ANCHORS}
                 rows.append(
@@ -80,11 +81,11 @@ def drawn(found: pd.DataFrame, file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
-def tabled(found: pd.DataFrame) -> str:
+def tabled(found: pd.DataFrame, words: Mapping[str, str] = METRICS) -> str:
     """Return the means over seeds as a table in markdown, anchors of the same columns below each epsilon."""
     at = found.assign(epsilon=found["epsilon"].astype(float).fillna(NONE))
-    metrics = [metric for metric in METRICS if metric in set(found["metric"])]
-    lines = [line("epsilon", ["", *[METRICS[metric] for metric in metrics]]), line("---", ["---"] * (len(metrics) + 1))]
+    metrics = [metric for metric in words if metric in set(found["metric"])]
+    lines = [line("epsilon", ["", *[words[metric] for metric in metrics]]), line("---", ["---"] * (len(metrics) + 1))]
     for epsilon, here in at.groupby("epsilon"):
         rows = {model: of.groupby("metric")["value"].mean() for model, of in here.groupby("model")}
         rows |= {f"*{anchor.replace('_', ' ')}*": here.groupby("metric")[anchor].mean() for anchor in ANCHORS}
