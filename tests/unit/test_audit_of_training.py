@@ -17,7 +17,8 @@ from ehrsynth.accounting import epsilon_of, gaussian_within
 from ehrsynth.metrics.audit import Audit, audit_of_scores
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.private import PrivateGradients, TableRows
+from ehrsynth.models.private import PrivateGradients
+from ehrsynth.models.private_layers import TableRows
 from ehrsynth.schema import Column, Schema
 from tests.broken_privacy import ClippingOff, NoiseOff, SensitivityHalved
 from tests.training import quiet_trainer

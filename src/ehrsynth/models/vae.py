@@ -18,7 +18,7 @@ from ehrsynth.models.condition import Condition
 from ehrsynth.models.labels import LabelledModel
 from ehrsynth.models.nn import mlp
 from ehrsynth.models.noisy_looks import NoisyLooks
-from ehrsynth.models.private import PerRecord
+from ehrsynth.models.private_layers import PerRecord
 from ehrsynth.schema import Schema
 
 

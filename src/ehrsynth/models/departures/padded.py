@@ -14,7 +14,7 @@ from torch.nn.functional import pad, softplus
 
 from ehrsynth.models.departures.network import KNOTS, DepartureNetwork, StateTable, _Block, _Prefixes, knots_of
 from ehrsynth.models.departures.variables import NO_STATE, Variables
-from ehrsynth.models.private import AffineOf, PerRecord, TableProduct, TableRows
+from ehrsynth.models.private_layers import AffineOf, PerRecord, TableProduct, TableRows
 
 
 class PaddedDepartures:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, relu, scaled_dot_product_attention
 
-from ehrsynth.models.private import Affine, TableRows
+from ehrsynth.models.private_layers import Affine, TableRows
 from ehrsynth.models.visits.halo_network import HaloNetwork, MadeHead
 
 
