@@ -69,6 +69,7 @@ def test_without_flower_the_extra_is_named() -> None:
         ("by=race", "here sites are nodes"),
         ("method=merged", "here sites are nodes"),
         ("constraints.weight=1", r"constraints\.weight=1: 0, for each site knows its own rules alone"),
+        ("model=vae privacy=dp", "privacy=dp: a round that is repeated"),
         ("no_such=1", "no_such"),
     ],
 )
