@@ -7,7 +7,7 @@
 #   run.sh tables [SET...]   scores, similarity by category, tasks, privacy and the kidney case, into README.md
 #
 # DIABETES130=FILE and MIMIC=DIR say where diabetic_data.csv.gz and the demo (hosp/, icu/) are; without SET all three.
-# OUT, MODELS, SEEDS, TIME (00:00:05:00), N (20000) and PYTHON change what is done; PREPARE and TRAIN hold more options.
+# OUT, MODELS, SEEDS, BUDGET (300 seconds), N (20000) and PYTHON change what is done; PREPARE and TRAIN hold more options.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT:-runs/sequence-study}
@@ -37,7 +37,7 @@ prepared() {
 trained() {
     # shellcheck disable=SC2086
     ehrsynth train -m data.matrix="$out/$1" study="$1" model="$models" seed="${SEEDS:-0,1}" profile=visits/course \
-        trainer.max_time="${TIME:-00:00:05:00}" evaluation.checkpoints=3 evaluation.rows=2000 \
+        trainer.processor_seconds="${BUDGET:-300}" evaluation.checkpoints=3 evaluation.rows=2000 \
         paths.runs="$out/runs" logger.mode=disabled ${TRAIN:-}
 }
 

@@ -20,7 +20,7 @@ ehrsynth() { "$python" -c 'from ehrsynth.cli.main import main; main()' "$@"; }
 
 at_equal_budget() {
     ehrsynth train -m data.matrix="$out/visits" "$@" seed="${SEED:-0}" profile=visits/course \
-        trainer.max_time=00:00:05:00 evaluation.checkpoints=3 evaluation.rows=2000 \
+        trainer.processor_seconds=300 evaluation.checkpoints=3 evaluation.rows=2000 \
         paths.runs="$out/runs" logger.mode=disabled
 }
 

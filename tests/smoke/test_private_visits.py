@@ -23,6 +23,7 @@ NOISY = [
     "shares of codes and numbers",
     "training",
 ]
+COUNTED = ["numbers of visits, deaths, lengths of counts", "visits and their codes"]
 LEARNED = [
     "vocabulary and rare codes",
     "levels of categories",
@@ -123,10 +124,34 @@ def test_under_public_schemas_all_is_accounted_for(same: list[str], patients: Pa
     assert len(Trajectories.open(patients).visit_schema.codes) == len(names)
 
 
+def test_counts_of_visits_are_released_once(
+    same: list[str], patients: Path, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [option for option in same if not option.startswith(("model", "trainer.max", "privacy", "data.batch"))]
+    asked += ["model=visits/dp_markov", f"paths.runs={tmp_path}"]
+    private = ["privacy=dp", "privacy.epsilon=3", f"privacy.public={patients / 'schema.json'}"]
+    assert cli("train", *asked, *private) == 0
+    (found,) = (tmp_path / "few" / "dp_markov").iterdir()
+    run = RunFolder.open(found)
+    ledger = Ledger.from_dict(run.facts(ledger=dict)["ledger"])
+    assert not ledger.unaccounted
+    assert [look.what for look in ledger.looks if not isinstance(look.mechanism, str)] == [*NOISY[:5], *COUNTED]
+    assert 2.9 < ledger.total.value <= 3
+    assert f"{ledger.total.value:.3f} (RDP" in (run.path / "privacy.html").read_text(encoding="utf-8")
+    assert not run.targets.is_file(), "counts of training patients without noise"
+    model = load_visit_model(run.chosen_checkpoint)
+    assert model.hparams["epsilon"] == 3
+    assert cli("train", *asked, "privacy=none") == 2
+    assert "privacy=none model=dp_markov: it spends epsilon" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ("model=visits/chronicle", "what it learns of one record cannot be told apart; visits/halo can be private"),
+        (
+            "model=visits/chronicle",
+            "what it learns of one record cannot be told apart; visits/halo and visits/dp_markov can be private",
+        ),
         ("model.head=square", "head=square: the norms of gradients are known of head=made alone"),
         ("privacy.marginals=0", "privacy.marginals=0: rows and dates of patients are drawn as noisy sums tell them"),
         ("privacy.draws=2", "privacy.draws=2: 1, for the loss of halo draws nothing, was expected"),

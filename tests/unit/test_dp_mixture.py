@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ehrsynth.accounting import Gaussian, epsilon_of
+from ehrsynth.accounting import Gaussian, epsilon_of, rho_within
+from ehrsynth.errors import OptionError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.dp_mixture import FARTHEST, DPMixture
@@ -43,7 +44,7 @@ def patients(n: int = N) -> Records:
     return Records(layout, found.bits, found.values.nan_to_num(0.5))
 
 
-def learned(epsilon: float, **options: int) -> DPMixture:
+def learned(epsilon: float, **options: float) -> DPMixture:
     model = DPMixture(schema=SCHEMA, epsilon=epsilon, **options)  # type: ignore[arg-type]
     model.noise = rng(1)
     model.observe(patients())
@@ -94,8 +95,11 @@ def test_what_goes_together_is_learned_with_noise() -> None:
 def test_its_ledger_is_what_it_was_asked_for() -> None:
     for epsilon in (1.0, 3.0):
         model = learned(epsilon, components=3, passes=4)
-        *alone, sums = model.looks
+        *alone, sums, numbers = model.looks
         assert len(alone) == 2
+        assert isinstance(numbers.mechanism, Gaussian)
+        assert (numbers.mechanism.times, numbers.mechanism.sensitivity) == (1, 1)
+        assert numbers.mechanism.noise_multiplier**-2 / 2 == pytest.approx(0.05 * rho_within(epsilon, 1 / N), rel=1e-5)
         assert isinstance(sums.mechanism, Gaussian)
         assert sums.mechanism.times == 4
         assert sums.mechanism.sensitivity == pytest.approx((1 + CODES + 1 + 2 + 1) ** 0.5)
@@ -121,3 +125,15 @@ def test_too_much_noise_leaves_the_columns_alone() -> None:
     model = learned(0.002, components=4)
     assert (model.chances - model.chances[0]).abs().max() < 1e-4
     assert model.sample(50, rng()).nan_to_num(0.5).isfinite().all()
+
+
+@torch.no_grad()
+def test_what_is_not_counted_costs_nothing() -> None:
+    model = learned(3.0, counted=0.0)
+    assert "log_tilts" not in model.state_dict()
+    assert len(model.looks) == 3
+    spent = epsilon_of([look.mechanism for look in model.looks if not isinstance(look.mechanism, str)], 1 / N)
+    assert spent.rdp == pytest.approx(3.0, rel=1e-3)
+    for share in (1.0, -0.1):
+        with pytest.raises(OptionError, match=r"model.counted"):
+            DPMixture(schema=SCHEMA, counted=share)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +171,11 @@ def test_what_clips_none_is_the_plain_gradient(kind: type[SyntheticModel]) -> No
 @each
 def test_no_other_record_has_a_part_in_a_loss(kind: type[SyntheticModel]) -> None:
     model, batch = made(kind), rows()
-    others = torch.cat([batch[:1], 1 - batch[1:]])
-    one, two = (model.record_losses(table, first_step(model), 2)[0] for table in (batch, others))
-    torch.testing.assert_close(one, two)
+    for place in range(len(batch)):
+        others = 1 - batch
+        others[place] = batch[place]
+        one, two = (model.record_losses(table, first_step(model), 2)[place] for table in (batch, others))
+        torch.testing.assert_close(one, two)
 
 
 def sum_told(kind: type[SyntheticModel], batch: Tensor, noise: float, **more: Any) -> Tensor:
@@ -221,6 +224,34 @@ class PastItsModules(VAE):
 class NotAllOfIt(VAE):
     def record_modules(self) -> Any:
         return [self.encoder]
+
+
+class InParts(VAE):
+    """Is shown a batch in parts, and draws the same for each."""
+
+    def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
+        return super().record_losses(batch, first_step(self), draws)
+
+    def private_parts(self, batch: Tensor) -> Sequence[Tensor]:
+        return batch.split(9)
+
+
+def test_a_batch_in_parts_tells_what_its_parts_do() -> None:
+    batch = rows()
+    model, before, _ = train(InParts, [batch], 0.0)
+    wanted = sum(len(part) * one_by_one(InParts, part, NORM) for part in batch.split(9)) / len(batch)
+    torch.testing.assert_close(moved(model, before), wanted, rtol=1e-3, atol=1e-6)
+
+
+def test_parts_of_a_batch_are_all_of_it_and_no_longer_than_they_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ehrsynth.models.tally.CELLS", 60)
+    batch, model = rows(50), made(Tally)
+    parts = list(model.private_parts(batch))
+    assert len(parts) > 3
+    assert sorted(torch.cat(parts).tolist()) == sorted(batch.tolist())
+    lengths = [(model.variables.of(part)[0] != model.variables.no_news).sum(1) + 1 for part in parts]
+    assert all(len(part) == 1 or len(part) * int(part.max()) <= 60 for part in lengths)
+    assert all(one.max() <= other.min() for one, other in pairwise(lengths))
 
 
 def test_weights_that_nobody_clips_are_refused() -> None:

@@ -152,11 +152,34 @@ def test_tensorfloat_is_of_training_steps_alone_and_by_default() -> None:
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
+def test_a_budget_of_the_processor_ends_a_training_and_is_kept_by_its_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter(range(10**6))  # a second a look: at the start, and after each batch
+    monkeypatch.setattr("ehrsynth.callbacks.processor_time.process_time", lambda: float(next(ticks)))
+    options = {"max_epochs": 100, "processor_seconds": 10}
+    table, path = batches(), tmp_path / "interrupted.ckpt"
+
+    class Interrupts(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *more: Any) -> None:
+            if trainer.global_step == 6:
+                trainer.save_checkpoint(path)
+
+    trainer = made_trainer({**OPTIONS, **options}, make("vae"), [Interrupts()], [])
+    trainer.fit(make("vae"), DataLoader(table, batch_size=None))  # type: ignore[arg-type]
+    assert trainer.global_step == 9, "and one look for the checkpoint"
+    again = made_trainer({**OPTIONS, **options}, make("vae"), [], [])
+    again.fit(make("vae"), DataLoader(table, batch_size=None), ckpt_path=path, weights_only=True)  # type: ignore[arg-type]
+    assert again.global_step == 6 + 3
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("vae", {"tf32": "yes"}, "trainer.tf32=yes: true or false"),
         ("vae", {"compile": 1}, "trainer.compile=1: true or false"),
+        ("vae", {"processor_seconds": 0}, "trainer.processor_seconds=0: a finite number above zero"),
+        ("vae", {"processor_seconds": True}, "trainer.processor_seconds=True: a finite number above zero"),
         ("tally", {"compile": True}, "trainer.compile=true: Tally has no network that can be compiled"),
         ("chow_liu", {"compile": True}, "trainer.compile=true: ChowLiu has no network"),
         ("emr_wgan", {"accumulate_grad_batches": 4}, "trainer.accumulate_grad_batches=4: EMRWGAN steps its optimizers"),

@@ -109,6 +109,16 @@ def test_a_row_may_say_the_age_at_the_last_visit() -> None:
     assert (drawn.born[drawn.patient] <= drawn.starts).all()
 
 
+def test_births_lie_as_many_days_before_as_they_did() -> None:
+    static, visits = simulated(400, codes=CODES)
+    firsts, age = visits.starts[visits.offsets[:-1]], np.resize([5, 15, 25, 35], 400)
+    days = np.floor(age * 365.25)
+    calendar = learned(static, dataclasses.replace(visits, born=firsts - days.astype(np.int64) * DAY))
+    assert int(calendar.age) == -1  # no column tells it
+    found = (firsts - calendar.births(static, firsts, firsts, rng())) / DAY
+    assert set(found) == set(days)
+
+
 def test_nothing_is_told_of_fewer_than_ten() -> None:
     static, visits = simulated(60, codes=CODES)
     some = np.flatnonzero(visits.died != UNKNOWN)[:9]

@@ -157,6 +157,10 @@ class SeededModel(pl.LightningModule, ABC):
         """
         raise NotImplementedError
 
+    def private_parts(self, batch: Any) -> Iterable[Any]:
+        """Yield parts of a batch whose gradients are clipped one part after the other, to keep less at a time."""
+        yield batch
+
     def after_private_step(self, batch_idx: int, expected: int) -> None:
         """Do what needs no patient after a private step of a model that optimises by hand, as a generator's turn does.
 

@@ -6,7 +6,10 @@ for responsibilities r_n add up to one, however many components there are.
 
 Ours is what is made of the sums. Columns alone are known from one look of less noise, so sums by component tell only
 how components differ from them, and that is shrunk by how much of it noise explains (James and Stein, 1961): a code too
-rare for the budget is as frequent in every component.
+rare for the budget is as frequent in every component. And few components say little of how many codes a patient has, so
+these numbers are counted too, and records of the mixture weighed by theirs:
+
+    p(record)  =  mixture(record) w(number of its codes)        see ``number_of_codes``
 """
 
 import secrets
@@ -16,15 +19,25 @@ from torch import Tensor
 from typing_extensions import override
 
 from ehrsynth.accounting import Gaussian, rho_within
+from ehrsynth.errors import expect
 from ehrsynth.layout import Records
 from ehrsynth.ledger import Look
 from ehrsynth.models import options
+from ehrsynth.models.condition import Condition
 from ehrsynth.models.gradient_free import GradientFree
 from ehrsynth.models.mixture import Mixture
 from ehrsynth.models.noisy_looks import BLOCK, CODES, NoisyLooks, grid_of, norm_sub
+from ehrsynth.models.number_of_codes import (
+    BINS,
+    counted_weights,
+    drawn_by_weight,
+    law_of_independent,
+    number_in,
+    places_of_codes,
+)
 from ehrsynth.schema import Schema
 
-ALONE = 0.2  # of rho, for columns alone: their means, and laws of numbers
+ALONE = 0.2  # of the rest of rho, for columns alone: their means, and laws of numbers
 FULL = 1 - 1e-6  # of rho that is spent
 FARTHEST = 2.0  # of a normal score, as it is added up
 SURE = 4.0  # deviations of the noise, of the rows of a component that differs from all
@@ -48,6 +61,7 @@ class DPMixture(Mixture):
         passes: of expectation maximisation, which share the budget.
         spread: of the logits that components start with, around those of the marginals.
         prior_rows: rows of the overall marginals added to each component.
+        counted: share of rho for how many codes patients have; 0 takes what components make of it.
 
     Attributes:
         noise: a generator in place of the secret one, for tests alone.
@@ -58,6 +72,7 @@ class DPMixture(Mixture):
 
     private = "release"
     update = GradientFree.update  # nothing more is learned in epochs
+    log_tilts: Tensor  # log w of each number of codes, if they are counted
 
     def __init__(
         self,
@@ -70,21 +85,26 @@ class DPMixture(Mixture):
         passes: int = 4,
         spread: float = 1.0,
         prior_rows: float = 5.0,
+        counted: float = 0.05,
     ) -> None:
         super().__init__(schema=schema, seed=seed, components=components, spread=spread, prior_rows=prior_rows)
         self.save_hyperparameters(ignore=["schema"])
         options.positive(epsilon=epsilon)
         options.whole(1, passes=passes)
-        self.epsilon, self.delta, self.passes = epsilon, delta, passes
+        expect(0 <= counted < 1, "model.counted", counted, "a share, at least 0 and less than 1,")
+        self.epsilon, self.delta, self.passes, self.counted = epsilon, delta, passes, counted
+        if counted:
+            self.register_buffer("log_tilts", torch.zeros(BINS))
         self.noise: torch.Generator | None = None
 
     @override
     @torch.no_grad()
     def observe(self, train: Records) -> None:
-        """Spend epsilon: columns alone, then sums by component, pass after pass."""
+        """Spend epsilon: columns alone, then sums by component, pass after pass, then numbers of codes."""
         train = Records(train.layout, train.bits, train.values.nan_to_num(MIDDLE))  # under a gap anything may stand
         n, layout = len(train), self.layout
-        rho = FULL * rho_within(self.epsilon, self.delta or 1 / n)
+        whole = FULL * rho_within(self.epsilon, self.delta or 1 / n)
+        rho = (1 - self.counted) * whole
         rng = self.noise or torch.Generator().manual_seed(secrets.randbits(63))
         numbers = layout.width - layout.values.start
         noisy = NoisyLooks(train, (2 * ALONE * rho) ** -0.5, 1 + bool(numbers), rng)
@@ -102,6 +122,17 @@ class DPMixture(Mixture):
             self._learn(total + most * told.noise_multiplier * noise, n, most * told.noise_multiplier)
         why = f"{len(self.shares)} components, {self.passes} passes"
         self.looks = (*noisy.looks, Look("sums by component", told, why))
+        if self.counted:
+            self._weigh(train, Gaussian((2 * self.counted * whole) ** -0.5), rng)
+
+    def _weigh(self, train: Records, told: Gaussian, rng: torch.Generator) -> None:
+        """Count how many codes patients have, and weigh records by it."""
+        rows = (part.dense() for part in train.blocks(BLOCK))
+        normals = torch.randn(BINS, generator=rng, dtype=torch.float64)
+        law = self.shares.double() @ law_of_independent(self.chances[:, self._codes])
+        weights, look = counted_weights(rows, self._codes, law, told, normals)
+        self.log_tilts.copy_(weights)
+        self.looks = (*self.looks, look)
 
     def _start_at(self, means: Tensor) -> None:
         """Start every component near the marginals, apart from each other by chance; means and laws tell these."""
@@ -154,6 +185,29 @@ class DPMixture(Mixture):
         beyond = (sums - usual).view(len(weights), -1)
         found: Tensor = usual + _shrunk(beyond, weights, deviation).view(usual.shape)
         return found
+
+    @property
+    def _codes(self) -> Tensor:
+        """The places of codes in records."""
+        return places_of_codes(self.schema, self.layout).to(self.device)
+
+    @override
+    def _by_component(self, condition: Condition) -> Tensor:
+        found = super()._by_component(condition)
+        if not self.counted:
+            return found
+        codes = self._codes
+        free = codes[~condition.given[0, codes]]  # of the same columns in all rows
+        beside = torch.arange(BINS, device=self.device) + number_in(condition.low, codes)[:, None]
+        weights = self.log_tilts.double().exp()[beside.clamp(max=BINS - 1)]
+        return found + (weights @ law_of_independent(self.chances[:, free]).T).log()
+
+    @override
+    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
+        """Draw hard records [n, p] of the mixture until they are taken by their weights."""
+        if not self.counted:
+            return super().sample(n, generator, condition)
+        return drawn_by_weight(super().sample, self.log_tilts, self._codes, n, generator, condition)
 
     @override
     def statistics(self, batch: Tensor) -> dict[str, Tensor]:

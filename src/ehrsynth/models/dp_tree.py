@@ -31,12 +31,11 @@ from ehrsynth.models import options
 from ehrsynth.models.chow_liu import ChowLiu
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.noisy_looks import norm_sub, public_ranges
-from ehrsynth.models.number_of_codes import BINS, law_of_number, number_in, weights_towards
+from ehrsynth.models.number_of_codes import BINS, counted_weights, drawn_by_weight, law_of_number, places_of_codes
 from ehrsynth.models.tree import Rows, Tree, pair_counts, pairwise_errors
 from ehrsynth.schema import Schema
 
 FULL = 1 - 1e-6  # of rho that is spent
-TRIES = 100  # draws of as many records, until each is taken by its weight
 TOLD_APART = 0.01  # of the patients: an error of independence that the choice of pairs should find
 ROUNDS = 50  # of fitting tables to their margins
 FLOOR = 1e-3  # rows, of a cell before it is fitted
@@ -119,23 +118,19 @@ class DPTree(ChowLiu):
             Look("counts of pairs", told, "of those chosen"),
         )
         if self.counted:
-            self._weigh(rows, n, Gaussian((2 * self.counted * whole) ** -0.5), rng)
+            self._weigh(rows, Gaussian((2 * self.counted * whole) ** -0.5), rng)
 
-    def _weigh(self, rows: Rows, n: int, told: Gaussian, rng: np.random.Generator) -> None:
-        """Count how many codes patients have, and weigh records by it; what noise explains is left to the tree."""
-        numbers = (number_in(states, self._codes) for states in rows())
-        found = sum((torch.bincount(part, minlength=BINS) for part in numbers), torch.zeros(BINS, dtype=torch.int64))
-        law = law_of_number(self.tree, self._present)[0]
-        beyond = found + told.noise_multiplier * torch.from_numpy(rng.standard_normal(BINS)) - n * law
-        kept = (1 - BINS * told.noise_multiplier**2 / beyond.square().sum()).clamp(min=0)
-        self.log_tilts.copy_(weights_towards(norm_sub(n * law + kept * beyond, float(n)) / n, law))
-        self.looks = (*self.looks, Look("numbers of codes", told, "how many patients have so many"))
+    def _weigh(self, rows: Rows, told: Gaussian, rng: np.random.Generator) -> None:
+        """Count how many codes patients have, and weigh records by it."""
+        law, normals = law_of_number(self.tree, self._present)[0], torch.from_numpy(rng.standard_normal(BINS))
+        weights, look = counted_weights(rows(), self._codes, law, told, normals)
+        self.log_tilts.copy_(weights)
+        self.looks = (*self.looks, look)
 
     @property
     def _codes(self) -> Tensor:
         """The variables that are codes."""
-        codes = [place for place, name in enumerate(self.states.columns) if self.schema.by_name[name].is_code]
-        return torch.tensor(codes, dtype=torch.int64, device=self.device)
+        return places_of_codes(self.schema, self.layout).to(self.device)
 
     @property
     def _present(self) -> Tensor:
@@ -156,25 +151,9 @@ class DPTree(ChowLiu):
     @override
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p] of the tree until they are taken by their weights."""
-        drawn = super().sample(n, generator, condition)
         if not self.counted:
-            return drawn
-        waiting = self._refused(drawn, generator).nonzero().flatten()
-        for _ in range(TRIES):
-            if not len(waiting):
-                break
-            several = waiting.repeat(max(1, n // len(waiting)))
-            again = super().sample(len(several), generator, None if condition is None else condition.of_rows(several))
-            taken = ~self._refused(again, generator).view(-1, len(waiting))
-            done, first = taken.any(0), taken.to(torch.uint8).argmax(0)
-            drawn[waiting[done]] = again.view(len(taken), len(waiting), -1)[first[done], done.nonzero().flatten()]
-            waiting = waiting[~done]
-        return drawn
-
-    def _refused(self, drawn: Tensor, generator: torch.Generator) -> Tensor:
-        """Return which records [n, p] are not taken, bool [n], by coins."""
-        chances = (self.log_tilts - self.log_tilts.max()).exp()[number_in(drawn, self._codes)]
-        return torch.rand(len(drawn), generator=generator, device=self.device) >= chances
+            return super().sample(n, generator, condition)
+        return drawn_by_weight(super().sample, self.log_tilts, self._codes, n, generator, condition)
 
     def _counted(self, rows: Rows, tree: Tree, most: int, noise: Gaussian, rng: np.random.Generator) -> Tensor:
         """Return noisy counts of the cells of a tree; a patient counts in ``most`` of them in full, or less in more."""

@@ -119,9 +119,11 @@ class Mixture(GradientFree):
 
     def _log_chance(self, records: Records, columns: Collection[str]) -> Tensor:
         """Return the log of the chance [n] of what records have in some columns; of numbers, of their normal scores."""
-        return (self.shares.double().log() + self._chance_of(Condition.of(records, columns).to(self.device))).logsumexp(
-            1
-        )
+        return self._by_component(Condition.of(records, columns).to(self.device)).logsumexp(1)
+
+    def _by_component(self, condition: Condition) -> Tensor:
+        """Return the log of the chance [n, K] to be of each component and to meet a condition on some columns."""
+        return self.shares.double().log() + self._chance_of(condition)
 
     @override
     def statistics(self, batch: Tensor) -> dict[str, Tensor]:

@@ -16,6 +16,8 @@ from typing_extensions import override
 from ehrsynth.errors import OptionError, TrainingError
 from ehrsynth.models.base import SeededModel
 
+OUTPUTS = 64  # of an ``AffineOf`` computed at a time
+
 
 class PerRecord(nn.Module):
     """Weights that no layer has, given to each record as rows of its own, so that their gradients can be told apart.
@@ -87,6 +89,51 @@ class Affine(nn.Module):
         return nn.functional.linear(rows, self.weight if self.mask is None else self.weight * self.mask(), self.bias)
 
 
+class AffineOf(nn.Module):
+    """An affine layer of which each output reads one of several inputs, and no product of the others is made.
+
+    Args:
+        layer: [width] to [outputs], which a network has.
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, rows: Tensor, which: Tensor) -> Tensor:
+        """Return [n, d, outputs].
+
+        Args:
+            rows: [n, k, width].
+            which: int64 [n, d, outputs], of the k rows that each output reads; no lower than that of the output before.
+        """
+        n, k, width = rows.shape
+        places = (which + k * torch.arange(n, device=which.device)[:, None, None]).flatten(0, 1)
+        rows, found = rows.reshape(n * k, width), []
+        for at, weight, bias in zip(
+            places.split(OUTPUTS, 1), self.weight.split(OUTPUTS), self.bias.split(OUTPUTS), strict=True
+        ):
+            first, number = at[:, :1], at[:, -1] - at[:, 0] + 1
+            start = (number.cumsum(0) - number)[:, None]
+            read = torch.arange(int(number.sum()), device=at.device)
+            read = read + torch.repeat_interleave((first - start).squeeze(1), number)
+            products = nn.functional.linear(rows[read], weight, bias)
+            found.append(products.gather(0, at - first + start))
+        return torch.cat(found, dim=1).view(which.shape)
+
+
+def _norms_of_affine_of(layer: AffineOf, inputs: list[Tensor], gradients: Tensor) -> dict[Tensor, Tensor]:
+    """Return the norms [n] of the gradients of weight and bias: a row of the weight gets g_o row_which(o) of each d."""
+    rows, which = inputs
+    among = rows @ rows.transpose(1, 2)
+    record = torch.arange(len(rows), device=rows.device)[:, None]
+    total = torch.zeros(len(rows), device=rows.device)
+    for here, one in zip(which.unbind(1), gradients.unbind(1), strict=True):
+        for there, other in zip(which.unbind(1), gradients.unbind(1), strict=True):
+            total = total + (one * other * among[record, here, there]).sum(1)
+    return {layer.weight: total.clamp(min=0).sqrt(), layer.bias: gradients.sum(1).norm(dim=1)}
+
+
 def _norms_of_affine(layer: Affine, inputs: list[Tensor], gradients: Tensor) -> dict[Tensor, Tensor]:
     """Return the norms [n] of the gradients of weight and bias; under a mask that of one record at a time is made."""
     (rows,) = inputs
@@ -142,6 +189,7 @@ class PrivateGradients(SingleDeviceStrategy):
         self.generator, self.most = generator, most
         self.noise_multiplier = 0.0
         self.hooks: Any = None
+        self.sums: list[Tensor] = []  # of the clipped gradients of a step
 
     @override
     def setup(self, trainer: Any) -> None:
@@ -179,10 +227,10 @@ class PrivateGradients(SingleDeviceStrategy):
         assert isinstance(model, SeededModel)
         if self.most is not None and model.global_step + 1 >= self.most:
             model.trainer.should_stop = True  # after this step all is spent
-        losses = torch.zeros(0, device=model.device, requires_grad=True)
+        self.sums = [torch.zeros_like(weights) for weights in self.hooks.trainable_parameters]
+        losses, rng = torch.zeros(0, device=model.device), model.step_rng(batch_idx)
         if len(batch):
-            with self.precision_plugin.train_step_context():
-                losses = model.record_losses(batch, model.step_rng(batch_idx), self.draws)
+            losses = torch.cat([self._clipped(model, part, rng) for part in model.private_parts(batch)])
             model.log_losses(batch_idx, total=losses.mean())
         if not model.automatic_optimization:
             self.optimizers[self.place].zero_grad()
@@ -192,33 +240,39 @@ class PrivateGradients(SingleDeviceStrategy):
             self.hooks.disable_hooks()
             model.after_private_step(batch_idx, max(1, round(self.batch)))
             self.hooks.enable_hooks()
-            return losses.detach()
         return losses
+
+    def _clipped(self, model: SeededModel, part: Any, rng: torch.Generator) -> Tensor:
+        """Add up the clipped gradients of some records, and return their losses [n]."""
+        private = self.hooks
+        with self.precision_plugin.train_step_context():
+            losses = model.record_losses(part, rng, self.draws)
+        for weights in private.trainable_parameters:
+            weights._norm_sample = None  # so that none of a part before is taken for one of this
+        losses.mean().backward(retain_graph=True)
+        if any(weights._norm_sample is None for weights in private.trainable_parameters):
+            raise TrainingError(
+                f"{type(model).__name__}: some weights were used past record_modules, so that the gradients of its"
+                " records cannot be clipped"
+            )
+        self.optimizers[self.place].zero_grad()
+        share = private.get_clipping_coef()
+        private.disable_hooks()
+        (share * losses).sum().backward()
+        private.enable_hooks()
+        for total, weights in zip(self.sums, private.trainable_parameters, strict=True):
+            total += weights.grad
+        return losses.detach()
 
     @override
     def backward(self, closure_loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Leave the sum of the clipped gradients; the optimizer adds noise and divides by the expected batch."""
-        private, private_optimizer = self.hooks, self.optimizers[self.place]
-        if not private.hooks_enabled:  # of ``after_private_step``, which sees no record
+        if not self.hooks.hooks_enabled:  # of ``after_private_step``, which sees no record
             closure_loss.backward()
             return closure_loss.detach()
-        for weights in private.trainable_parameters:
-            weights._norm_sample = None  # so that none of a batch before is taken for one of this
-            if not len(closure_loss):
-                weights.grad = torch.zeros_like(weights)
-        if len(closure_loss):
-            closure_loss.mean().backward(retain_graph=True)
-            if any(weights._norm_sample is None for weights in private.trainable_parameters):
-                raise TrainingError(
-                    f"{type(self.lightning_module).__name__}: some weights were used past record_modules, so that the"
-                    " gradients of its records cannot be clipped"
-                )
-            private_optimizer.zero_grad()
-            share = private.get_clipping_coef()
-            private.disable_hooks()
-            (share * closure_loss).sum().backward()
-            private.enable_hooks()
-        return closure_loss.detach()
+        for total, weights in zip(self.sums, self.hooks.trainable_parameters, strict=True):
+            weights.grad = total
+        return closure_loss
 
     @override
     def teardown(self) -> None:
@@ -237,4 +291,5 @@ def _opacus() -> tuple[Any, Any]:
         raise OptionError("privacy=dp needs the package opacus; pip install 'ehrsynth[privacy]' brings it") from None
     norms: dict[type[nn.Module], Any] = GradSampleHooksFastGradientClipping.NORM_SAMPLERS
     norms[TableProduct], norms[TableRows], norms[Affine] = _norms_of_products, _norms_of_rows, _norms_of_affine
+    norms[AffineOf] = _norms_of_affine_of
     return GradSampleHooksFastGradientClipping, DPOptimizerFastGradientClipping

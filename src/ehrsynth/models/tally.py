@@ -68,6 +68,7 @@ TOLD = 0.5  # of the training rows, of which a part is known in advance
 MOST_CODES = 64  # of a domain that a noisy histogram tells apart
 SURE = 4.0  # deviations of the noise, of the rows that a range of numbers of codes has
 ROWS = 1024  # whose likelihood is computed at a time
+CELLS = 4096  # departures of the records of a private step that are beside each other at a time
 
 
 class Tally(SyntheticModel):
@@ -104,7 +105,7 @@ class Tally(SyntheticModel):
     tallies: Tensor
     parents: Tensor  # see Pairs
     pairs: Tensor
-    departures: Tensor  # codes that depart from what is usual in a record on average; 0 takes those of the batch
+    departures: Tensor  # codes that depart from what is usual in a record on average, in a private training
     least: Tensor  # nats of a validation row, at best
     waited: Tensor  # epochs since
 
@@ -283,9 +284,25 @@ class Tally(SyntheticModel):
     @override
     def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
         x, counts = (part.repeat_interleave(draws, dim=0) for part in self.variables.of(batch))
-        known, weights = self._some_known(x, generator)
+        # What is usual in a batch would be something of its other records.
+        known, weights = self._some_known(x, generator, usual=self.departures.clamp(min=1))
         nats = weights * self.padded.surprise(x, counts, known, draws, generator)
         return nats.view(-1, draws).mean(1)
+
+    @override
+    def private_parts(self, batch: Tensor) -> Iterator[Tensor]:
+        """Yield records of about as many departures together: each takes as much as the longest of its part."""
+        number = (self.variables.of(batch)[0] != self.variables.no_news).sum(1)
+        if len(batch) * (int(number.max()) + 1) <= CELLS:
+            yield batch
+            return
+        lengths, order = number.sort(stable=True)
+        ordered, start = batch[order], 0
+        for stop, length in enumerate(lengths.tolist()):
+            if stop > start and (stop + 1 - start) * (length + 1) > CELLS:
+                yield ordered[start:stop]
+                start = stop
+        yield ordered[start:]
 
     def _score_function(self, generator: torch.Generator) -> Tensor:
         """Return a loss with the gradient of the penalty of records that the network draws.
@@ -305,8 +322,10 @@ class Tally(SyntheticModel):
         self.network.train()
         return -self.rules_weight * ((broken - broken.mean()) * nats).mean()
 
-    def _some_known(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _some_known(self, x: Tensor, generator: torch.Generator, usual: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw what of records [n, V] is known in advance, and the weights [n] of these questions.
+
+        ``usual`` is how many codes depart in a record on average, None as many as in these.
 
         What is known must not depend on the record beyond what it says, or the network would learn from what is not
         known. So variables are drawn whatever their states are, a log-uniform share of them. Of half of those rows one
@@ -324,7 +343,7 @@ class Tally(SyntheticModel):
         one = ((pick * number[:, None]).long() + 1 == departed.cumsum(1)) & departed & picked[:, None]
         known[:, tallies.stop :] |= one
         known[:, tallies] = False
-        usual = self.departures if self.departures > 0 else number.float().mean()
+        usual = number.float().mean() if usual is None else usual
         weights = number / usual if number.any() else torch.ones_like(pick).squeeze(1)
         return known, torch.where(picked, weights, 1.0)
 

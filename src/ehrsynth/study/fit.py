@@ -22,6 +22,7 @@ from ehrsynth.data.datamodule import EhrDataModule
 from ehrsynth.data.matrix import Matrix
 from ehrsynth.data.private_module import PrivateDataModule
 from ehrsynth.data.training_rows import TrainingRows
+from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.errors import EhrsynthError, FileError, MachineError, OptionError, TrainingError, machine_fault
 from ehrsynth.evaluation.card import Card
 from ehrsynth.evaluation.required_memory import require_memory
@@ -79,21 +80,21 @@ def parts(
     return model, data
 
 
-def model_of(spec: Spec, kind: type, others: str, matrix: Matrix | None = None, **schemas: Any) -> Any:
+def model_of(spec: Spec, kind: type, others: str, data: Matrix | Trajectories | None, **schemas: Any) -> Any:
     """Build the model of a spec.
 
     Args:
         spec: of the run.
         kind: of models that take such data.
         others: what those of the other kind generate.
-        matrix: of rows, for a model that spends epsilon by itself.
+        data: what it is to learn from, for a model that spends epsilon by itself; None where it learns nothing.
         schemas: what it is told of the data.
 
     Raises:
         OptionError: the model is of the other kind, or does not take its options, or the trainer's.
     """
     call = build(spec.model, "model", late=True)
-    if matrix is not None and (budget := budget_of(spec, call.func, matrix)) is not None:
+    if data is not None and (budget := budget_of(spec, call.func, data)) is not None:
         call = partial(call, **budget)
     if isinstance(call.func, type) and issubclass(call.func, SeededModel) and not issubclass(call.func, kind):
         raise OptionError(

@@ -77,12 +77,12 @@ def looks_of(matrix: Matrix | Trajectories) -> tuple[Look, ...]:
     return matrix.looks if isinstance(matrix, NoisyMatrix) else ()
 
 
-def spent_before(matrix: Matrix) -> list[Mechanism]:
+def spent_before(data: Matrix | Trajectories) -> list[Mechanism]:
     """Return what these spent."""
-    return mechanisms_of(looks_of(matrix))
+    return mechanisms_of(looks_of(data))
 
 
-def delta_of(asked: Privacy, data: Matrix) -> float:
+def delta_of(asked: Privacy, data: Matrix | Trajectories) -> float:
     """Return delta: as asked for, or one over the training patients."""
     return asked.delta or 1 / int(data.provenance["rows"]["train"])
 

@@ -46,14 +46,14 @@ PLAIN |= {"compile": (False, None), "strategy": ("auto", None), "devices": (1, "
 BY_DRAW = ("BySubject", "Given")  # splits in which what becomes of a patient does not hang on the others
 
 
-def budget_of(spec: Spec, model_class: Any, matrix: Matrix) -> Node | None:
+def budget_of(spec: Spec, model_class: Any, data: Matrix | Trajectories) -> Node | None:
     """Return the options by which a model that spends epsilon by itself is told how much; None of any other."""
     asked = Privacy.of(spec.privacy)
     if asked is None or getattr(model_class, "private", None) != "release":
         return None
-    if not (before := spent_before(matrix)):
+    if not (before := spent_before(data)):
         return {"epsilon": asked.epsilon, "delta": asked.delta}
-    delta = delta_of(asked, matrix)
+    delta = delta_of(asked, data)
     left = ZeroConcentrated(rho_within(asked.epsilon, delta, before))
     return {"epsilon": epsilon_of([left], delta).rdp, "delta": delta}
 

@@ -22,7 +22,7 @@ RECIPE = ("source", "cohort", "features", "preprocess", "split", "constraints")
 # Where results go and who is told of them does not change what they are; the matrix stands in for its recipe.
 IDENTITY = ("model", "trainer", "profile", "evaluation", "seed", "n")
 # Options of the trainer that are ours, not Lightning's, with their defaults: runs of before they existed had these.
-OURS = {"tf32": True, "compile": False}
+OURS = {"tf32": True, "compile": False, "processor_seconds": None}
 LATER = ("keep", "temporal", "privacy", "federation", "audit")  # what configurations of earlier versions lack
 UNCONFIGURED = ("command", "tuning")  # how it came about: no part of the configuration either
 UNRULED: Node = {"weight": 0, "policy": "keep"}  # what is done about the rules of the matrix, unless told otherwise

@@ -164,7 +164,7 @@ def fit(spec: Spec, data: Trajectories, folder: RunFolder, tracker: Tracker, wat
         usual = {**UNRULED, "policy": spec.constraints["policy"]} if name == "constraints" else {}
         if any(value for key, value in getattr(spec, name).items() if value != usual.get(key)):
             raise OptionError(f"{options}: of rows alone so far; leave them out where data are trajectories")
-    model: VisitModel = model_of(spec, VisitModel, "rows", schema=data.schema, visit_schema=data.visit_schema)
+    model: VisitModel = model_of(spec, VisitModel, "rows", data, schema=data.schema, visit_schema=data.visit_schema)
     static = _filled(spec, data, "train", "validation")
     visits = {part: data.visits(part) for part in static}
     require_private(spec, model)

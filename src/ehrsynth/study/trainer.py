@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from math import inf
 from shutil import which
 from typing import Any
 
@@ -11,6 +12,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 
+from ehrsynth.callbacks.processor_time import ProcessorTime
 from ehrsynth.callbacks.tensor_float import TensorFloat
 from ehrsynth.errors import OptionError, expect
 from ehrsynth.models.base import SeededModel
@@ -31,8 +33,11 @@ def require_options(options: Mapping[str, Any], model: SeededModel) -> None:
         if options.get(option):
             raise OptionError(f"trainer.{option}={options[option]}: {why}")
     own = {option: options.get(option, usual) for option, usual in OURS.items()}
-    for option, value in own.items():
-        expect(isinstance(value, bool), f"trainer.{option}", value, "true or false")
+    for option in ("tf32", "compile"):
+        expect(isinstance(own[option], bool), f"trainer.{option}", own[option], "true or false")
+    seconds = own["processor_seconds"]
+    fits = seconds is None or (isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < inf)
+    expect(fits, "trainer.processor_seconds", seconds, "a finite number above zero, or null,")
     if own["compile"] and not list(model.compilable()):
         raise OptionError(f"trainer.compile=true: {name} has no network that can be compiled; leave the option out")
     if own["compile"] and which(compiler := os.environ.get("CXX", "g++")) is None:
@@ -72,9 +77,13 @@ def made_trainer(
         OptionError: Lightning does not take the options, or not on this machine, or not for this model.
     """
     of_lightning = {option: value for option, value in options.items() if option not in OURS}
+    own = OURS | dict(options)
+    first: list[pl.Callback] = [TensorFloat(allowed=own["tf32"])]
+    if own["processor_seconds"] is not None:
+        first.append(ProcessorTime(own["processor_seconds"]))
     try:
         trainer: pl.Trainer = build(of_lightning, "trainer", late=True)(
-            callbacks=[TensorFloat(allowed=options.get("tf32", OURS["tf32"])), *callbacks],
+            callbacks=[*first, *callbacks],
             logger=loggers,
             **({} if instead is None else {"strategy": instead}),
             enable_autolog_hparams=False,  # they are told the whole configuration, which holds the model's options
@@ -89,7 +98,7 @@ def made_trainer(
             raise OptionError(
                 f"{strategy}: the networks of {name} take turns; use {options['strategy']}_find_unused_parameters_true"
             )
-    if options.get("compile", OURS["compile"]):
+    if own["compile"]:
         for network in model.compilable():
             network.forward = torch.compile(network.forward)  # type: ignore[method-assign]
     return trainer

@@ -14,7 +14,7 @@ from torch.nn.functional import pad, softplus
 
 from ehrsynth.models.departures.network import KNOTS, DepartureNetwork, StateTable, _Block, _Prefixes, knots_of
 from ehrsynth.models.departures.variables import NO_STATE, Variables
-from ehrsynth.models.private import PerRecord, TableProduct, TableRows
+from ehrsynth.models.private import AffineOf, PerRecord, TableProduct, TableRows
 
 
 class PaddedDepartures:
@@ -28,6 +28,7 @@ class PaddedDepartures:
     def __init__(self, network: DepartureNetwork, variables: Variables) -> None:
         self.network, self.variables = network, variables
         self.start, self.level_bias = PerRecord(network.start), PerRecord(network.level_bias)
+        self.hazard = AffineOf(network.hazard)
         self.left, self.by_level = TableProduct(network.left), TableProduct(network.by_level)
         places = torch.repeat_interleave(
             torch.arange(len(variables.sizes), device=variables.order.device),
@@ -49,7 +50,7 @@ class PaddedDepartures:
 
     def modules(self) -> Iterator[nn.Module]:
         """Yield what all products go through."""
-        yield from (self.start, self.level_bias, self.network.hazard, self.network.blocks)
+        yield from (self.start, self.level_bias, self.hazard, self.network.blocks)
         yield from (self.arrived_own, self.arrived_waves, self.known_own, self.known_waves, self.level_own)
         yield from (self.level_waves, self.left, self.by_level)
 
@@ -90,8 +91,9 @@ class PaddedDepartures:
         start = self._by_record(self.start, torch.zeros(len(x), 1, len(self.network.start), device=x.device))
         sums = start + given + so_far
         h = self._states(sums + self._by_record(self.left, padded(left, 0)), generator)
-        begin, end = padded(prefixes.begin, 0), padded(prefixes.end, -1)  # one that is none ends before all places
-        return self._of_hazards(h, x, known, begin, end) + self._of_levels(h, x, end)
+        end = padded(prefixes.end, -1)  # one that is none ends before all places
+        which = news.cumsum(1) - news.long()  # the prefix before each place, which asks whether it departs
+        return self._of_hazards(h, x, which, news, known) + self._of_levels(h, x, end)
 
     def _states(self, sums: Tensor, generator: torch.Generator) -> Tensor:
         share, h = self.network.dropout.share, sums.relu()
@@ -106,18 +108,18 @@ class PaddedDepartures:
             h = h + self._by_record(block.last, inner)
         return dropped(h)
 
-    def _of_hazards(self, h: Tensor, x: Tensor, known: Tensor, begin: Tensor, end: Tensor) -> Tensor:
+    def _of_hazards(self, h: Tensor, x: Tensor, which: Tensor, news: Tensor, known: Tensor) -> Tensor:
         """Return the nats [n] of which variables depart."""
         v, groups = self.variables, len(self.variables.states.layout.groups)
         levels = torch.zeros(len(x), 1, len(self.network.by_level), device=x.device)
         levels[torch.arange(len(x))[:, None], 0, v.starts[:groups] + x[:, :groups]] = 1.0
-        of_categories = pad(self._by_record(self.by_level, levels), (v.tallies.stop, 0))
-        logits = self._by_record(self.network.hazard, h) + of_categories
-        place = torch.arange(len(v.sizes), device=x.device)
-        may = (v.no_news != NO_STATE) & ~known[:, None]
-        asked = may & (place >= begin[..., None]) & (place <= end[..., None])
-        departs = asked & (place == end[..., None])
-        return (softplus(logits) * asked - logits * departs).sum((1, 2))
+        of_categories = pad(self._by_record(self.by_level, levels), (v.tallies.stop, 0)).squeeze(1)
+        n, k, width = h.shape
+        together = h.reshape(n // self.draws, self.draws * k, width)
+        which = which.view(-1, self.draws, which.shape[1]) + k * torch.arange(self.draws, device=x.device)[:, None]
+        logits: Tensor = self.hazard(together, which).view(x.shape) + of_categories
+        asked = (v.no_news != NO_STATE) & ~known
+        return (softplus(logits) * asked - logits * (asked & news)).sum(1)
 
     def _of_levels(self, h: Tensor, x: Tensor, end: Tensor) -> Tensor:
         """Return the nats [n] of the states to which variables depart."""

@@ -22,7 +22,7 @@ from ehrsynth.seeding import torch_rng
 from ehrsynth.visit_batch import VisitBatch
 from ehrsynth.visits import Visits, VisitSchema
 
-CAN_BE_PRIVATE = "visits/halo"
+CAN_BE_PRIVATE = "visits/halo and visits/dp_markov"
 
 
 class VisitModel(SeededModel):

@@ -172,8 +172,8 @@ class Calendar(nn.Module):
             at_last, column = divmod(place, len(self.spans))
             years, when = years + self.age_in(static, column), lasts if at_last else firsts
         tick = int(self.ticks[2])
-        born = np.minimum(when - np.round(years.cpu().numpy() * YEAR * DAY).astype(np.int64), firsts)
-        return born // tick * tick
+        born = np.round((when - years.cpu().numpy() * (YEAR * DAY)) / tick).astype(np.int64)  # years have three digits
+        return np.minimum(born, firsts // tick) * tick
 
     def moments(self, days: Tensor) -> Integers:
         """Return microseconds since 1970 [n] of days since then, as times of visits are told."""

@@ -137,8 +137,8 @@ class Halo(Stepwise[SoFar]):
     def observe(self, static: Tensor, visits: Visits) -> None:
         super().observe(static, visits)
         if self.by_prevalence:
-            counts = torch.bincount(torch.from_numpy(visits.codes).long(), minlength=len(self.order))
-            self.order.copy_(counts.argsort(descending=True, stable=True))
+            counts = np.bincount(visits.codes, minlength=len(self.order))
+            self.order.copy_(torch.from_numpy(counts).argsort(descending=True, stable=True))
 
         if isinstance(self.network.head, MadeHead):  # a start that costs nothing; the paper's head has none
             some = np.arange(min(len(visits), MARGINALS))

@@ -33,6 +33,7 @@ class History:
         number: int64 [k], visits so far.
         kinds: int64 [k], of the latest; the number of kinds stands for none.
         gaps: [k], of the latest, in days; NaN before the second.
+        stays: [k], of the latest, in days; NaN before the first, or if nobody wrote down its end.
         elapsed: [k], days from the first visit to the latest.
         values: [k, measurements], each as it was last measured; NaN if it never was.
         means: [k, measurements], the mean of each so far; NaN if it never was measured.
@@ -47,6 +48,7 @@ class History:
     number: Tensor = field(repr=False)
     kinds: Tensor = field(repr=False)
     gaps: Tensor = field(repr=False)
+    stays: Tensor = field(repr=False)
     elapsed: Tensor = field(repr=False)
     values: Tensor = field(repr=False)
     means: Tensor = field(repr=False)
@@ -62,7 +64,9 @@ class History:
         number, zeros = torch.zeros(k, dtype=torch.int64, device=device), torch.zeros(k, device=device)
         never, none = torch.zeros(k, measurements, device=device), torch.zeros(k, codes, device=device)
         nan, unknown = zeros + torch.nan, never + torch.nan
-        return cls(static, firsts, number, number + kinds, nan, zeros, unknown, unknown, never, none > 0, none, none)
+        return cls(
+            static, firsts, number, number + kinds, nan, nan, zeros, unknown, unknown, never, none > 0, none, none
+        )
 
     def of(self, rows: Tensor) -> "History":
         """Return the past of some of the patients."""
@@ -85,6 +89,7 @@ class History:
             number=self.number + 1,
             kinds=visit.kinds,
             gaps=visit.gaps.float().where(later, torch.nan),
+            stays=visit.stays.float(),
             elapsed=elapsed,
             values=torch.where(here, values, self.values),
             means=torch.where(here, mean + (values - mean) / measured, self.means),

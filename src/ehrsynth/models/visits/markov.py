@@ -12,21 +12,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, one_hot
 from typing_extensions import override
 
 from ehrsynth.disclosure import LEAST
-from ehrsynth.models.told import told
 from ehrsynth.models.visits.base import LooksOnce
 from ehrsynth.models.visits.calendar import DIES, GAP, LEAST_CHANCE, MEASURED, STAY
+from ehrsynth.models.visits.counted import SOME, STAYED, WENT, Counted, codes_in_time, ends_of
 from ehrsynth.models.visits.stepwise import Step, Stepwise, steps_of
 from ehrsynth.schema import Schema
 from ehrsynth.visit_batch import VisitBatch, batch_of, days_between, in_blocks
-from ehrsynth.visits import Integers, Visits, VisitSchema
+from ehrsynth.visits import Visits, VisitSchema
 
-SOME = 0.5  # visits added to each cell, so that nothing is impossible
+NEVER = 1e-6  # the least chance of a code
 PATIENTS = 256  # whose likelihood is computed at a time
 
 
@@ -73,73 +72,79 @@ class Markov(Stepwise[Latest], LooksOnce):
     @override
     def observe(self, static: Tensor, visits: Visits) -> None:
         super().observe(static, visits)
+        tables = self.tables(visits)
+        self.kinds, self.gaps, self.stays = (tables[name].chances() for name in ("kinds", "gaps", "stays"))
+        self._observe_values(visits, tables["values"])
+        self.ends = ends_of(np.bincount(visits.per_patient[visits.per_patient > 0], minlength=2)[1:], LEAST)
+        kinds, size = len(self.visit_schema.kinds), self.calendar.numbers.sizes[DIES]
+        self.died, self.dies = torch.zeros(kinds), torch.ones(kinds, size) / size
+        if self.calendar.died:
+            self.died, self.dies = tables["fates"].chances()[:, 1], tables["dies"].chances()
+        self._observe_codes(visits, tables["codes"])
+
+    def tables(self, visits: Visits) -> dict[str, Counted]:
+        """Return what is counted of visits: in which rows and columns, for ranges as the calendar tells them.
+
+        The columns of ``codes`` are codes, its rows those of first visits, those that come new, stay, and go.
+        """
         kinds, numbers = len(self.visit_schema.kinds), self.calendar.numbers
-        own, later = visits.kinds.astype(np.int64), np.flatnonzero(visits.number > 0)
-        before = np.where(visits.number > 0, np.roll(own, 1), kinds)
-        self.kinds = _chances(before, own, (kinds + 1, kinds), visits.patient)
+        own, whose = visits.kinds.astype(np.int64), visits.patient
+        later, before = visits.number > 0, np.roll(own, 1)
         gaps = numbers.range_of(GAP, torch.from_numpy(visits.gaps[later])).numpy()
-        self.gaps = _chances(before[later], gaps, (kinds, numbers.sizes[GAP]), visits.patient[later])
         days = days_between(visits.starts, visits.ends)
         stays = numbers.range_of(STAY, torch.from_numpy(days)).numpy()
         stays[np.isnan(days)] = numbers.sizes[STAY]
-        self.stays = _chances(own, stays, (kinds, numbers.sizes[STAY] + 1), visits.patient)
-        self._observe_values(visits, own)
-        self.ends = _ends(visits.per_patient)
-        self._observe_deaths(visits, own)
-        self._observe_codes(visits, later)
-
-    def _observe_values(self, visits: Visits, own: Integers) -> None:
-        numbers, count = self.calendar.numbers, len(self.visit_schema.measurements)
-        kinds = len(self.visit_schema.kinds)
-        self.measured = torch.zeros(kinds, count)
-        self.values = torch.zeros(count, max(numbers.sizes))
-        for place in range(count):
-            here = np.flatnonzero(visits.measured == place)
-            visit = visits.visit_of_value[here]
-            has = np.zeros(visits.count, np.int64)
-            has[visit] = 1
-            self.measured[:, place] = _chances(own, has, (kinds, 2), visits.patient)[:, 1]
-            ranges = numbers.range_of(MEASURED + place, torch.from_numpy(visits.values[here])).numpy()
-            size = numbers.sizes[MEASURED + place]
-            whose = visits.patient[visit]
-            self.values[place, :size] = _chances(np.zeros_like(ranges), ranges, (1, size), whose)[0]
-
-    def _observe_deaths(self, visits: Visits, own: Integers) -> None:
-        kinds, numbers = len(self.visit_schema.kinds), self.calendar.numbers
-        self.died, self.dies = torch.zeros(kinds), torch.ones(kinds, numbers.sizes[DIES]) / numbers.sizes[DIES]
-        if not self.calendar.died:
-            return
         patients = np.flatnonzero(visits.per_patient > 0)
         last = visits.offsets[1:][patients] - 1
-        days = days_between(visits.starts[last], visits.died[patients])
-        known = np.isfinite(days)
-        self.died = _chances(own[last], known.astype(np.int64), (kinds, 2), patients)[:, 1]
-        ranges = numbers.range_of(DIES, torch.from_numpy(days[known])).numpy()
-        self.dies = _chances(own[last][known], ranges, (kinds, numbers.sizes[DIES]), patients[known])
+        until = days_between(visits.starts[last], visits.died[patients])
+        known = np.isfinite(until)
+        dies = numbers.range_of(DIES, torch.from_numpy(until[known])).numpy()
+        measured, ranges = visits.measured.astype(np.int64), np.zeros(len(visits.values), np.int64)
+        for place in range(len(self.visit_schema.measurements)):
+            mine = measured == place
+            ranges[mine] = numbers.range_of(MEASURED + place, torch.from_numpy(visits.values[mine])).numpy()
+        widest = len(self.visit_schema.measurements), max(numbers.sizes)
+        return {
+            "kinds": Counted(np.where(later, before, kinds), own, (kinds + 1, kinds), whose),
+            "gaps": Counted(before[later], gaps, (kinds, numbers.sizes[GAP]), whose[later]),
+            "stays": Counted(own, stays, (kinds, numbers.sizes[STAY] + 1), whose),
+            "values": Counted(measured, ranges, widest, whose[visits.visit_of_value]),
+            "fates": Counted(own[last], known.astype(np.int64), (kinds, 2), patients),
+            "dies": Counted(own[last][known], dies, (kinds, numbers.sizes[DIES]), patients[known]),
+            "codes": codes_in_time(visits, len(self.visit_schema.codes)),
+        }
 
-    def _observe_codes(self, visits: Visits, later: Integers) -> None:
+    def _observe_values(self, visits: Visits, values: Counted) -> None:
+        kinds, count = len(self.visit_schema.kinds), len(self.visit_schema.measurements)
+        self.measured = torch.zeros(kinds, count)
+        for place in range(count):
+            has = np.zeros(visits.count, np.int64)
+            has[visits.visit_of_value[visits.measured == place]] = 1
+            own = visits.kinds.astype(np.int64)
+            self.measured[:, place] = Counted(own, has, (kinds, 2), visits.patient).chances()[:, 1]
+        counts = (torch.from_numpy(values.visits_or_patients()) + SOME) * self.ranges_of_values
+        self.values = (counts / counts.sum(1, keepdim=True)).float()
+
+    @property
+    def ranges_of_values(self) -> Tensor:
+        """Which ranges each measurement has, bool [measurements, ranges]."""
+        sizes = self.calendar.numbers.sizes
+        return torch.arange(max(sizes)) < torch.tensor(sizes[MEASURED:], dtype=torch.int64)[:, None]
+
+    def _observe_codes(self, visits: Visits, table: Counted) -> None:
         """Count how often each code comes at first visits, comes new, and stays."""
-        codes = len(self.visit_schema.codes)
-        key = visits.visit_of_code * codes + visits.codes
-        stayed = np.isin(key - codes, key) & (visits.number[visits.visit_of_code] > 0)
-        first = visits.number[visits.visit_of_code] == 0
-        ended = np.ones(visits.count, bool)
-        ended[later - 1] = False
-        followed = ~ended[visits.visit_of_code]
-        had = np.bincount(visits.codes[followed], minlength=codes)
+        codes = table.shape[1]
         records = int((visits.per_patient > 0).sum())
-        whose = visits.patient[visits.visit_of_code]
-        shares = []
-        for which, among in ((first, np.full(codes, records)), (~first & ~stayed, len(later) - had), (stayed, had)):
-            count = _counts(
-                np.zeros_like(whose[which]), visits.codes[which].astype(np.int64), (1, codes), whose[which]
-            )[0]
+        had = np.bincount(table.columns[table.rows >= STAYED], minlength=codes)
+        shares, counts = [], table.visits_or_patients()[:WENT]
+        among_of = np.full(codes, records), visits.count - records - had, had
+        for count, among in zip(counts, among_of, strict=True):
             pooled = max(count.sum(), SOME) / max(among.sum(), 1)
             own = (count + SOME) / (among + 2 * SOME)
             shares.append(np.where(count >= LEAST, own, np.minimum(pooled, LEAST / np.maximum(among, LEAST) / 2)))
         few = had < LEAST  # of a code that hardly anybody had before a further visit, what is kept of all codes
         shares[2] = np.where(few, (had * shares[2]).sum() / max(had.sum(), 1), shares[2])
-        self.codes = torch.from_numpy(np.stack(shares)).float().clamp(1e-6, 1 - 1e-6)
+        self.codes = torch.from_numpy(np.stack(shares)).float().clamp(NEVER, 1 - NEVER)
 
     @override
     def begun(self, static: Tensor, firsts: Tensor) -> Latest:
@@ -222,31 +227,3 @@ class Markov(Stepwise[Latest], LooksOnce):
         days = self.dies[last, numbers.range_of(DIES, batch.dies.nan_to_num(0.0))]
         fate = torch.where(batch.dies.isfinite(), (died * days).log(), (1 - died).log()).where(batch.lengths > 0, 0.0)
         return self.calendar.nats_of_number(batch.lengths) + fate - (nats * real).sum(1)
-
-
-def _counts(row: Integers, column: Integers, shape: tuple[int, int], patients: Integers) -> NDArray[np.float64]:
-    """Return how many visits have each row and column, or how many patients where these are fewer than ten."""
-    cell = row * shape[1] + column
-    visits = np.bincount(cell, minlength=shape[0] * shape[1])
-    among = int(patients.max(initial=0)) + 1
-    people = np.bincount(np.unique(cell * among + patients) // among, minlength=len(visits))
-    return np.where(people < LEAST, people, visits).reshape(shape).astype(float)
-
-
-def _chances(row: Integers, column: Integers, shape: tuple[int, int], patients: Integers) -> Tensor:
-    """Return the share of each column [I, J] in each row, as far as it may be told."""
-    counts = told(torch.from_numpy(_counts(row, column, shape, patients))[None])[0] + SOME
-    return (counts / counts.sum(1, keepdim=True)).float()
-
-
-def _ends(per_patient: Integers) -> Tensor:
-    """Return the chance that a record ends after 1, 2, ... visits; the last is that after any number beyond.
-
-    A number counts alone if ten patients have it and ten have more.
-    """
-    exactly = np.bincount(per_patient[per_patient > 0], minlength=2)[1:]
-    reached = exactly[::-1].cumsum()[::-1]
-    alone = (exactly >= LEAST) & (reached - exactly >= LEAST)
-    upto = len(alone) if alone.all() else int(np.argmin(alone))
-    beyond = exactly[upto:].sum() / max((exactly[upto:] * np.arange(1, len(exactly) - upto + 1)).sum(), 1)
-    return torch.tensor([*(exactly[:upto] / reached[:upto]), beyond or 1.0], dtype=torch.float32)

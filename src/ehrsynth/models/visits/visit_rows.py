@@ -33,7 +33,11 @@ class VisitRows:
         self.measurements = len(visit_schema.measurements)
         kinds = tuple(map(str, range(self.kinds)))
         numbers = [f"{PAST}{name}" for name in ("number", "elapsed", "date", *SEASON)]
-        maybe = [f"{PAST}gap", *(f"{PAST}{of} {i}" for of in ("value", "mean") for i in range(self.measurements))]
+        maybe = [
+            f"{PAST}gap",
+            f"{PAST}stay",
+            *(f"{PAST}{of} {i}" for of in ("value", "mean") for i in range(self.measurements)),
+        ]
         maybe += ["gap", "stay"]
         maybe += [f"value {i}" for i in range(self.measurements)]
         role: Role = "feature" if tallies else "outcome"
@@ -69,6 +73,7 @@ class VisitRows:
         for name, towards in zip(SEASON, towards_season(past.firsts + past.elapsed).T, strict=True):
             self._number(rows, f"{PAST}{name}", (1 + towards) / 2)
         self._number(rows, f"{PAST}gap", numbers.place_of(GAP, past.gaps))
+        self._number(rows, f"{PAST}stay", numbers.place_of(STAY, past.stays))  # a gap is from start to start
         for i in range(self.measurements):
             self._number(rows, f"{PAST}value {i}", numbers.place_of(MEASURED + i, past.values[:, i]))
             self._number(rows, f"{PAST}mean {i}", numbers.place_of(MEASURED + i, past.means[:, i]))

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ehrsynth.study.federate.masks import fixed, real, secure_sum
+from ehrsynth.study.federate.masks import Words, fixed, real, secure_sum
 
 State = Mapping[str, Tensor]
 
@@ -30,9 +30,27 @@ def averaged(states: Sequence[State], patients: Sequence[int], generator: torch.
     """
     if len(states) == 1:
         return dict(states[0])
-    shares = np.asarray(patients, float) / sum(patients)
-    words = [fixed(share * flattened(state)) for share, state in zip(shares, states, strict=True)]
-    return restored(real(secure_sum(words, generator)), states[0])
+    words = [share(state, own, sum(patients)) for state, own in zip(states, patients, strict=True)]
+    return average(secure_sum(words, generator), states[0])
+
+
+def share(state: State, patients: int, total: int) -> Words:
+    """Return what a site adds to the sum: its weights by its part of all patients.
+
+    Args:
+        state: of its model.
+        patients: that it has.
+        total: that all have who add.
+
+    Raises:
+        TrainingError: a weight is not finite, or beyond what a masked sum can hold.
+    """
+    return fixed(patients / total * flattened(state))
+
+
+def average(total: Words, like: State) -> dict[str, Tensor]:
+    """Return the state that is the sum of all shares, in the shapes and types of another."""
+    return restored(real(total), like)
 
 
 def flattened(state: State) -> NDArray[np.float64]:

@@ -36,10 +36,11 @@ class LastCheckpoint(ScoreCheckpoints):
     Args:
         until: epochs, all rounds together.
         folder: of the site.
+        every: epochs from one checkpoint to the next; None keeps the last alone.
     """
 
-    def __init__(self, *, until: int, folder: Path) -> None:
-        super().__init__(rows=0, seed=0, every=until, folder=folder, show=lambda row: None)
+    def __init__(self, *, until: int, folder: Path, every: int | None = None) -> None:
+        super().__init__(rows=0, seed=0, every=every or until, folder=folder, show=lambda row: None)
         self.until = until
 
     @override
@@ -61,9 +62,9 @@ class LastCheckpoint(ScoreCheckpoints):
         return {"scored": []}
 
 
-def site_spec(spec: Spec, site: Site, sites: int) -> Spec:
+def site_spec(spec: Spec, site: str, sites: int) -> Spec:
     """Return the training of one of so many sites: a stream of its own, but for a single site that of the run."""
-    return spec if sites == 1 else replace(spec, seed=derive(spec.seed, "site", site.name))
+    return spec if sites == 1 else replace(spec, seed=derive(spec.seed, "site", site))
 
 
 def site_folder(run: Path, site: Site) -> Path:

@@ -86,7 +86,7 @@ class Site:
 
     name: str
     number: int
-    matrix: SiteMatrix
+    matrix: Matrix
 
     @property
     def patients(self) -> int:
