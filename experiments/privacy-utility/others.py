@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 EPSILON = 3.0
-SECONDS, GB = 480, 6.0  # of a processor, and of memory, that a fit may take
+SECONDS, GB = 300, 6.0  # of a processor, and of memory, that a fit may take
 SHOWN = {
     "fidelity/dimension_wise_distance": "distance of columns",
     "fidelity/correlation_distance": "distance of correlations",
@@ -128,25 +128,31 @@ def memory(pid: int) -> float:
 
 
 def judge(out: Path) -> None:
-    """Score every table, with independent columns and fresh real patients as anchors, and print all."""
-    print("| columns | | " + " | ".join(SHOWN.values()) + " | processor s | GB |")
-    print("| " + "--- | " * (len(SHOWN) + 4))
+    """Score every table, with independent columns and fresh real patients as anchors, and print all, failures too."""
+    print("| columns | | " + " | ".join(SHOWN.values()) + " | processor s | peak GB | failed |")
+    print("|" + " --- |" * (len(SHOWN) + 5))
     for folder in sorted(part for part in out.iterdir() if part.is_dir()):
         found: dict[str, dict] = {}
-        for drawn in sorted([*folder.glob("*.parquet"), *folder.glob("*.csv")]):
-            if drawn.stem in ("train", "holdout", "states"):
-                continue
-            kept = folder / "scores" / f"{drawn.stem}.json"
-            if not kept.exists():
-                kept.parent.mkdir(exist_ok=True)
-                kept.write_text(json.dumps(scores(folder, drawn)), encoding="utf-8")
-            found = {score["metric"]: score for score in json.loads(kept.read_text(encoding="utf-8"))}
-            cost = json.loads(drawn.with_suffix(".json").read_text(encoding="utf-8"))
-            cells = [found[metric]["value"] for metric in SHOWN]
-            print(row(folder, drawn.stem, [*cells, cost["seconds"], cost["GB"]]), flush=True)
+        for told in sorted(set(folder.glob("*.json")) - {folder / "schema.json", folder / "domain.json"}):
+            cost, cells = json.loads(told.read_text(encoding="utf-8")), [None] * len(SHOWN)
+            if not cost["failed"]:
+                found = scored(folder, told.stem)
+                cells = [found[metric]["value"] for metric in SHOWN]
+            print(row(folder, told.stem, [*cells, cost["seconds"], cost["GB"]], cost["failed"]), flush=True)
         for anchor in ("fresh_real", "independent") if found else ():
             cells = [found[metric]["anchors"].get(anchor) for metric in SHOWN]
-            print(row(folder, f"*{anchor.replace('_', ' ')}*", cells))
+            print(row(folder, f"*{anchor.replace('_', ' ')}*", [*cells, None, None]))
+
+
+def scored(folder: Path, method: str) -> dict[str, dict]:
+    """Return the scores by metric of what a method drew, kept beside it."""
+    kept = folder / "scores" / f"{method}.json"
+    if not kept.exists():
+        table = folder / f"{method}.parquet"
+        found = scores(folder, table if table.exists() else table.with_suffix(".csv"))
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(json.dumps(found), encoding="utf-8")
+    return {score["metric"]: score for score in json.loads(kept.read_text(encoding="utf-8"))}
 
 
 def scores(folder: Path, drawn: Path) -> list[dict]:
@@ -180,11 +186,10 @@ def scores(folder: Path, drawn: Path) -> list[dict]:
     return evaluate(*real, table, suite=suite, schema=schema, cache=folder / "cache").to_dict()["scores"]
 
 
-def row(folder: Path, name: str, cells: list[float | None]) -> str:
+def row(folder: Path, name: str, cells: list[float | None], failed: str = "") -> str:
     """Return a row of the table."""
     texts = ["" if cell is None else f"{cell:.4g}" for cell in cells]
-    filled = [str(int(folder.name)), name, *texts, *[""] * (len(SHOWN) + 2 - len(cells))]
-    return f"| {' | '.join(filled)} |"
+    return f"| {' | '.join([str(int(folder.name)), name, *texts, failed])} |"
 
 
 def main() -> None:

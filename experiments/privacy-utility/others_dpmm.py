@@ -16,7 +16,7 @@ if __name__ == "__main__":
     pipeline = PIPELINES[method](
         epsilon=asked["epsilon"],
         delta=asked["delta"],
-        max_model_size=80,  # MB, as its authors have it
+        max_model_size=80,  # MB, the default of its AIM, which a pipeline takes away
         disable_processing=True,  # states have no need of bins
         n_jobs=1,
     )
