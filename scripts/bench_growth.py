@@ -110,6 +110,8 @@ def main() -> None:
                 print(f"  {n:9,} x {p:5,}  {one['total']:8.1f} s  {one['peak_gb']:.2f} GB")
         fixed = f"{columns[0]:,} columns" if axis == "rows" else f"{rows[0]:,} rows"
         plot.set(xlabel=axis, ylabel="seconds", title=fixed)
+        plot.set_xticks(ticks := [size[axis == "columns"] for size in sizes], [f"{tick:,}" for tick in ticks])
+        plot.xaxis.minorticks_off()
         plot.grid(alpha=0.3)
         plot.legend(fontsize=8)
     figure.savefig(given.out / "growth.png", dpi=110)
