@@ -178,7 +178,7 @@ def rho_within(epsilon: float, delta: float, before: Sequence[Mechanism] = ()) -
     root = float(brentq(over, 0.0, epsilon, xtol=1e-18, rtol=1e-12)) if over(0.0) < 0 else 0.0
     rho = root * (1 - 1e-9)  # a root is found to either side
     if not -epsilon < over(rho) <= 0:  # a bound near zero leaps to it
-        raise OptionError(f"privacy.epsilon={epsilon:g}: too small for the accountant to tell from none")
+        raise OptionError(f"privacy.epsilon: a share of {epsilon:g} is too small for the accountant to tell from none")
     return rho
 
 

@@ -75,7 +75,7 @@ def test_rho_is_within_its_epsilon_and_hardly_below(epsilon: float) -> None:
 
 @pytest.mark.parametrize("epsilon", [0.002, 0.0005, 1e-6])
 def test_an_epsilon_that_cannot_be_told_from_none_is_refused(epsilon: float) -> None:
-    with pytest.raises(OptionError, match=f"privacy.epsilon={epsilon:g}: too small"):
+    with pytest.raises(OptionError, match=f"privacy.epsilon: a share of {epsilon:g} is too small"):
         rho_within(epsilon, 1e-5)
 
 
