@@ -52,7 +52,7 @@ def scores(runs: Path, metrics: Mapping[str, str] = METRICS) -> pd.DataFrame:
 
 
 def drawn(found: pd.DataFrame, file: Path) -> None:
-    """Draw a panel for each table and metric; points are seeds, lines their means, grey lines anchors."""
+    """Draw a panel for each table and metric; points are seeds, lines their means, black lines anchors."""
     tables = sorted(found["table"].unique())
     size = (4 * len(DRAWN), 3.2 * len(tables))
     figure, panels = plt.subplots(len(tables), len(DRAWN), figsize=size, squeeze=False, layout="constrained")
@@ -71,7 +71,7 @@ def drawn(found: pd.DataFrame, file: Path) -> None:
                 panel.scatter(of["x"], of["value"], color=colours[model], s=8)
             for anchor, style in zip(ANCHORS, ("--", ":"), strict=True):
                 means = at.groupby("x")[anchor].mean()
-                (lines[anchor.replace("_", " ")],) = panel.plot(means.index, means, color="grey", linestyle=style)
+                (lines[anchor.replace("_", " ")],) = panel.plot(means.index, means, color="black", linestyle=style)
             if metric.startswith("fidelity"):
                 panel.set_yscale("log", nonpositive="mask")
             panel.set(xscale="log", title=f"{table}: {words}", xlabel="epsilon")
