@@ -167,18 +167,17 @@ def rho_within(epsilon: float, delta: float, before: Sequence[Mechanism] = ()) -
     """Return the largest rho whose zCDP is within (epsilon, delta), by Renyi divergences.
 
     Raises:
-        OptionError: what was spent ``before`` is as much, or epsilon is below what the accountant can tell from zero.
+        OptionError: what was spent ``before`` is as much.
     """
 
     def over(rho: float) -> float:
         return _spent("rdp", [*before, ZeroConcentrated(rho)], delta) - epsilon
 
-    if before and over(0.0) >= 0:
+    if over(0.0) >= 0:
         raise OptionError(f"privacy.epsilon={epsilon:g}: nothing is left of it; a smaller privacy.schema leaves more")
-    root = float(brentq(over, 0.0, epsilon, xtol=1e-18, rtol=1e-12)) if over(0.0) < 0 else 0.0
-    rho = root * (1 - 1e-9)  # a root is found to either side
-    if not -epsilon < over(rho) <= 0:  # a bound near zero leaps to it
-        raise OptionError(f"privacy.epsilon: a share of {epsilon:g} is too small for the accountant to tell from none")
+    rho = float(brentq(over, 0.0, epsilon, xtol=1e-18, rtol=1e-12)) * (1 - 1e-9)  # a root is found to either side
+    while over(rho) > 0:  # near zero the bound leaps, to what is no more than delta
+        rho *= 1 - PRECISION
     return rho
 
 

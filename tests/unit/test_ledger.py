@@ -74,9 +74,11 @@ def test_rho_is_within_its_epsilon_and_hardly_below(epsilon: float) -> None:
 
 
 @pytest.mark.parametrize("epsilon", [0.002, 0.0005, 1e-6])
-def test_an_epsilon_that_cannot_be_told_from_none_is_refused(epsilon: float) -> None:
-    with pytest.raises(OptionError, match=f"privacy.epsilon: a share of {epsilon:g} is too small"):
-        rho_within(epsilon, 1e-5)
+def test_so_it_is_where_the_bound_leaps(epsilon: float) -> None:
+    """What changes nothing but by a chance of delta has an epsilon of zero, and a little more has one of 0.003."""
+    rho = rho_within(epsilon, 1e-5)
+    assert rho > 0
+    assert epsilon_of([ZeroConcentrated(rho)], 1e-5).rdp <= epsilon
 
 
 def test_steps_end_where_the_next_one_would_cost_too_much() -> None:
