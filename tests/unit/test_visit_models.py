@@ -10,9 +10,10 @@ from ehrsynth.errors import OptionError
 from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.calendar import DIES, FIRST, GAP, MEASURED, STAY, Calendar
 from ehrsynth.models.visits.chronicle import Chronicle
-from ehrsynth.models.visits.history import YEAR, History, usual_odds, usual_seasons
+from ehrsynth.models.visits.history import YEAR, History, usual_seasons
 from ehrsynth.models.visits.markov import Latest, Markov
 from ehrsynth.models.visits.numbers import Numbers, Observed
+from ehrsynth.models.visits.recurrence import Recurrence
 from ehrsynth.models.visits.stepwise import steps_of
 from ehrsynth.seeding import numpy_rng
 from ehrsynth.visit_batch import batch_of
@@ -186,7 +187,7 @@ def test_usual_seasons() -> None:
     assert not found[:, 3].any()
 
 
-def test_usual_odds_are_what_a_loop_counts() -> None:
+def test_recurrence_is_what_a_loop_counts() -> None:
     _, visits = simulated(500, codes=CODES)
     counts = np.zeros((6, 2, CODES))
     for i in range(len(visits)):
@@ -199,12 +200,15 @@ def test_usual_odds_are_what_a_loop_counts() -> None:
                 for each in {state, new, 5}:
                     counts[each, int(code in here), code] += 1
             latest, ever = here, ever | here
-    found = usual_odds(visits, CODES)
+    found = Recurrence.of(visits, CODES)
+    assert found.events.tolist() == counts[:, 1].tolist()
+    assert found.exposed.tolist() == counts.sum(1).tolist()
     expected = np.log((counts[:, 1] + 0.5) / (counts[:, 0] + 0.5))
     enough = counts.min(1) >= 20  # then they are of ten patients too
     assert enough.sum() > 10
-    np.testing.assert_allclose(found.numpy()[enough], expected[enough], rtol=1e-4, atol=1e-4)
-    assert np.isfinite(found.numpy()).all()
+    np.testing.assert_allclose(found.odds.numpy()[enough], expected[enough], rtol=1e-4, atol=1e-4)
+    assert found.told.numpy()[enough].all()
+    assert np.isfinite(found.odds.numpy()).all()
 
 
 def test_what_is_told_of_codes_that_hardly_ever_come_again() -> None:
@@ -231,9 +235,11 @@ def test_what_is_told_of_codes_that_hardly_ever_come_again() -> None:
         born=unknown[:patients],
         died=unknown[:patients],
     )
-    chance = usual_odds(visits, codes)[2].sigmoid()
+    found = Recurrence.of(visits, codes)
+    chance = found.odds[2].sigmoid()
     pooled = (60 + 3 + 0.5) / (60 + 60 + 40 + 9 + 1)
     assert chance.tolist() == pytest.approx([60.5 / 61, 0.5 / 61, 5 / 40, pooled], abs=1e-4)
+    assert found.told[2].tolist() == [True, True, False, False]
 
 
 def test_markov_counts_what_a_loop_counts() -> None:
@@ -392,6 +398,35 @@ def test_a_code_that_most_visits_have_comes_again_too() -> None:
     has = visited.past.latest[:, 0]
     later = visited.past.number > 0
     assert odds[later & has].max() < 0 < odds[later & ~has].min()
+
+
+def test_settled_codes_begin_and_come_again_as_often_as_they_did() -> None:
+    static, visits = simulated(400, codes=CODES)
+    model = Chronicle(schema=SCHEMA, visit_schema=visit_schema(CODES), width=8, warmup_steps=1, top_p=0.9).eval()
+    model.observe(static, visits)
+    told, wanted = model.wanted.isfinite(), Recurrence.of(visits, CODES).odds[:4]
+    assert told.sum() > 20
+    model.rows.best.each.data[1] += 0.7  # type: ignore[union-attr, operator]  # too many new ones
+    model.rows.best.each.data[2] -= 0.7  # type: ignore[union-attr, operator]  # too few again
+
+    def off() -> float:
+        """Return how far the odds of codes are from those in training visits."""
+        whole = model.truncation
+        model.truncation = Truncation()
+        _, drawn = model.sample(4000, rng())
+        model.truncation = whole
+        return float((Recurrence.of(drawn, CODES).odds[:4] - wanted)[told].abs().mean())
+
+    before = off()
+    model.settle()
+    assert not model.rows.best.settled.any(), "of a network that was not trained"  # type: ignore[union-attr, operator]
+    model.settled.fill_(False)
+    assert off() < 0.3 * before
+    shift = model.rows.best.settled.clone()  # type: ignore[union-attr, operator]
+    assert model.truncation == Truncation(top_p=0.9)
+    assert not shift[~told].any()
+    model.sample(10, rng())
+    assert torch.equal(model.rows.best.settled, shift)  # type: ignore[arg-type]
 
 
 def test_truncation() -> None:

@@ -39,10 +39,14 @@ def correction(layout: Layout, drawn: Tensor, shares: Tensor, pools: Tensor) -> 
     """
     m = len(drawn)
     found, wanted = m * _together(drawn.mean(0), pools), m * _together(shares, pools)
-    more = ((wanted + DOUBT) / (found + DOUBT)).log()
-    less = ((m - wanted + DOUBT) / (m - found + DOUBT)).log()
+    more, less = beyond(found, wanted), beyond(m - found, m - wanted)
     less[layout.bits.stop :] = 0  # levels have weights, not odds
     return more - less
+
+
+def beyond(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return the log of how many times as many records are wanted as were found, doubted where these are few."""
+    return ((wanted + DOUBT) / (found + DOUBT)).log()
 
 
 def _together(shares: Tensor, pools: Tensor) -> Tensor:

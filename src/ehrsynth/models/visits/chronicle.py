@@ -15,6 +15,9 @@ other. Both start at what these odds make expected, and a tally moves the odds o
 (see ``departures.expected``). With one tally a domain, what is left of it had to be shared between what comes again and
 what is new, which few visits do not teach; without tallies visits are likelier by a little, but free draws drift: codes
 come again too seldom, and too many are new. ``experiments/trajectories/run.sh ablation`` shows it.
+
+What is left of that drift is taken out at the end (see ``Chronicle.settle``): each visit is drawn from visits that were
+drawn, so errors too small for the likelihood to see add up, in the end to prevalences that are a tenth off.
 """
 
 from collections.abc import Iterable
@@ -28,11 +31,13 @@ from torch.nn.functional import cross_entropy
 from typing_extensions import override
 
 from ehrsynth.layout import Records, refuse_nan
+from ehrsynth.models.calibration import beyond
 from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.calendar import DIES
 from ehrsynth.models.visits.chronicle_network import HistoryNetwork, VisitTally
-from ehrsynth.models.visits.history import History, usual_fates, usual_odds, usual_seasons
+from ehrsynth.models.visits.history import STATES, History, usual_fates, usual_seasons
+from ehrsynth.models.visits.recurrence import Recurrence
 from ehrsynth.models.visits.stepwise import Step, Stepwise, steps_of
 from ehrsynth.models.visits.visit_rows import VisitRows
 from ehrsynth.schema import Schema
@@ -42,6 +47,7 @@ from ehrsynth.visits import Integers, Visits, VisitSchema
 
 LOOKED_AT = 50_000  # patients, of each a visit, from whom ranges and pairs are learned
 PATIENTS = 256  # whose likelihood is computed at a time
+SETTLED_BY = (4, 8)  # batches of patients drawn, coarsely and then finely
 GOES_ON, ENDS, DIED = range(3)
 
 
@@ -70,6 +76,8 @@ class Chronicle(Stepwise[History]):
     """
 
     keeps_best = True
+    wanted: Tensor  # chance [STATES, codes] of each code in training visits, NaN where that is not told
+    settled: Tensor  # whether the best network is
 
     def __init__(
         self,
@@ -108,6 +116,8 @@ class Chronicle(Stepwise[History]):
             patience=patience,
         )
         self.unseen: tuple[Tensor, Visits] | None = None
+        self.register_buffer("wanted", torch.full((STATES, len(visit_schema.codes)), torch.nan))
+        self.register_buffer("settled", torch.tensor(True))
 
     @override
     def observe(self, static: Tensor, visits: Visits) -> None:
@@ -125,9 +135,10 @@ class Chronicle(Stepwise[History]):
             again.append(visited.past.again[chosen])
         self.rows.observe(Records.joined(parts), torch.cat(again))
         codes, fates = len(self.visit_schema.codes), usual_fates(visits, float(self.calendar.died))
-        odds, seasons = usual_odds(visits, codes), usual_seasons(visits, codes)
+        recurrence, seasons = Recurrence.of(visits, codes), usual_seasons(visits, codes)
+        self.wanted.copy_(recurrence.odds.sigmoid().where(recurrence.told, torch.nan)[:STATES])
         for network in (self.rows.network, self.rows.average.module, self.rows.best):
-            self._of(network).start_again(odds, seasons, fates, self.as_rows.latest_kinds)
+            self._of(network).start_again(recurrence.odds, seasons, fates, self.as_rows.latest_kinds)
             self._of(network).start_tallies(self.rows.variables)
 
     @override
@@ -242,7 +253,42 @@ class Chronicle(Stepwise[History]):
                 found = -self._likelihood_by(self._of(self.rows.average.module), *self.unseen).mean()
                 self.log_losses(batch_idx, validation=found)
             self.trainer.should_stop |= self.rows.judged(found)
+            self.settled &= self.rows.waited > 0
         super().on_train_batch_end(outputs, batch, batch_idx)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Move the odds of codes until in drawn patients they begin, come again and return as in training patients.
+
+        Patients are drawn from a stream of their own. What fewer than ten training patients tell is left as learned.
+        """
+        if self.settled:
+            return
+        network, rng = self._best.eval(), torch_rng(self.seed, "settle", device=self.device)
+        told, truncation, self.truncation = self.wanted.isfinite(), self.truncation, Truncation()
+        for batches in SETTLED_BY:
+            parts = [super(Chronicle, self).sample(self.sample_batch, rng) for _ in range(batches)]
+            visits = Visits.joined(visits for _, visits in parts)
+            drawn = Recurrence.of(visits, len(self.visit_schema.codes))
+            found, exposed = (counts[:STATES].to(self.device) for counts in (drawn.events, drawn.exposed))
+            wanted = self.wanted * exposed
+            network.settled += (beyond(found, wanted) - beyond(exposed - found, exposed - wanted)).where(told, 0.0)
+        self.truncation = truncation
+        self.settled.fill_(True)
+
+    @override
+    def sample(self, n: int, generator: torch.Generator, static: Tensor | None = None) -> tuple[Tensor, Visits]:
+        self.settle()
+        return super().sample(n, generator, static)
+
+    def on_train_end(self) -> None:
+        """Settle, so that a model nobody has looked at is as one that was."""
+        self.settle()
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.settle()
+        super().on_save_checkpoint(checkpoint)
 
     @override
     def log_likelihood(self, static: Tensor, visits: Visits) -> Tensor:

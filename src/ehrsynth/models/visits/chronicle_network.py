@@ -21,13 +21,14 @@ class HistoryNetwork(DepartureNetwork):
     """Adds the past of n visits to what a ``DepartureNetwork`` reads, and to its log odds of codes.
 
         sum      +=  sum of A[codes of the latest visit] + sum of B[codes before] log(1 + times)
-        odds_c   +=  sum over f of (a_f + u_fc + w_fc) feature_f(c)        see ``History.features``
+        odds_c   +=  sum over f of (a_f + u_fc + w_fc + s_fc) feature_f(c) see ``History.features``
         odds_c   +=  sum over seasons of (v_sc + z_sc) towards_s           of the day of the visit itself
         fate      =  softmax(F h), of the state h before anything of a visit is known
 
     u is what training visits say of each code in first visits, and later if it never was, was in the latest visit, or
     before only, and v what they say of its seasons: the odds start there, which is a Markov chain. A, B, a, w and z are
-    learned from nothing. Where a code is usually present, its absence departs, whose odds get minus these.
+    learned from nothing; s is zero until a trained network is settled, see ``Chronicle.settle``. Where a code is usually
+    present, its absence departs, whose odds get minus these.
 
     Args:
         variables: of visits as rows.
@@ -40,6 +41,7 @@ class HistoryNetwork(DepartureNetwork):
     """
 
     usual: Tensor  # u, [FEATURES, codes]
+    settled: Tensor  # s, of the first STATES features
     usual_season: Tensor  # v, [seasons, codes]
     place: Tensor  # of each code among the variables
     sign: Tensor  # of its odds: a code that is usually present departs by being absent
@@ -49,6 +51,7 @@ class HistoryNetwork(DepartureNetwork):
     ) -> None:
         super().__init__(variables, pairs, width, depth, dropout)
         self.register_buffer("usual", torch.zeros(FEATURES, codes))
+        self.register_buffer("settled", torch.zeros(STATES, codes))
         self.register_buffer("usual_season", torch.zeros(len(SEASON), codes))
         place = torch.empty(variables.states.codes, dtype=torch.int64, device=variables.order.device)
         place[variables.order[variables.alone :]] = torch.arange(
@@ -68,7 +71,7 @@ class HistoryNetwork(DepartureNetwork):
             nn.init.zeros_(head.bias)
 
     def start_again(self, odds: Tensor, seasons: Tensor, fates: Tensor, latest_kinds: slice) -> None:
-        """Let odds and fates start at those of ``usual_odds``, ``usual_seasons`` and ``usual_fates``.
+        """Let odds and fates start at those of ``Recurrence``, ``usual_seasons`` and ``usual_fates``.
 
         What the latest kind makes of codes then is zero: the odds say it, by what came again.
         """
@@ -89,6 +92,7 @@ class HistoryNetwork(DepartureNetwork):
         """Return what was before the visits of n patients."""
         sums = history.latest.float() @ self.latest + history.times.log1p() @ self.earlier
         weights = self.every[:, None] + self.usual + self.each
+        weights = torch.cat([weights[:STATES] + self.settled, weights[STATES:]])
         odds = self._of_codes((history.features() * weights).sum(1))
         again = torch.zeros_like(odds, dtype=torch.bool).index_copy(1, self.place, history.again)
         return Past(sums, odds, again)

@@ -35,7 +35,7 @@ from ehrsynth.models.visits.calendar import DIES, FIRST, GAP
 from ehrsynth.models.visits.event_transformer_network import EventNetwork, Read
 from ehrsynth.models.visits.event_transformer_stream import SoFar, Stream, places, status_of, stream_of, times_of
 from ehrsynth.models.visits.event_transformer_tokens import Tokens
-from ehrsynth.models.visits.history import usual_odds
+from ehrsynth.models.visits.recurrence import Recurrence
 from ehrsynth.models.visits.stepwise import Step, Stepwise
 from ehrsynth.schema import Schema
 from ehrsynth.visit_batch import VisitBatch, batch_of, in_blocks
@@ -129,7 +129,7 @@ class EventTransformer(Stepwise[SoFar]):
         per_visit = A_VISIT + visits.codes_per_visit + visits.values_per_visit
         lengths = np.bincount(visits.patient, per_visit, len(visits))
         self.longest = int(np.sort(lengths)[-min(LEAST, len(visits)) :][0])
-        odds = usual_odds(visits, len(self.order))
+        odds = Recurrence.of(visits, len(self.order)).odds
         self.order.copy_(odds[-1].argsort(descending=True, stable=True))
         if self.network.usual is not None:
             _, _, latest, before, never, _ = odds.sigmoid().log()[:, self.order.cpu()]

@@ -29,7 +29,7 @@ from ehrsynth.models import options
 from ehrsynth.models.autoencoder import normal_draw
 from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.bounded import Bounded
-from ehrsynth.models.visits.history import usual_odds
+from ehrsynth.models.visits.recurrence import Recurrence
 from ehrsynth.models.visits.seqhealth_network import SeqHealthNetwork, Told
 from ehrsynth.models.visits.stepwise import Step
 from ehrsynth.models.visits.visit_states import VisitStates, clock
@@ -158,7 +158,7 @@ class SeqHealth(Bounded[SoFar]):
         super().observe(static, visits)
         self.network.closed.copy_(self.states.closed(self.calendar.numbers))
         usual = self.states.usual(visits, static, self.calendar.numbers)
-        _, _, latest, _, never, _ = usual_odds(visits, self.states.codes).to(usual.device)
+        _, _, latest, _, never, _ = Recurrence.of(visits, self.states.codes).odds.to(usual.device)
         self.network.output.bias.data.copy_(torch.cat([never, usual[self.states.codes :]]))
         self.network.again.data.copy_((latest - never) / len(self.network.again))
         self.start()

@@ -26,7 +26,7 @@ from ehrsynth.models import options
 from ehrsynth.models.diffusion.masking import Masking, spread_times
 from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.bounded import Bounded
-from ehrsynth.models.visits.history import usual_odds
+from ehrsynth.models.visits.recurrence import Recurrence
 from ehrsynth.models.visits.stepwise import Step
 from ehrsynth.models.visits.visit_diffusion_network import Before, VisitDiffusionNetwork
 from ehrsynth.models.visits.visit_states import VisitStates, clock
@@ -127,7 +127,7 @@ class VisitDiffusion(Bounded[Before]):
         super().observe(static, visits)
         others = self.states.usual(visits, static, self.calendar.numbers)[self.states.codes :]
         self.network.closed.copy_(self.states.closed(self.calendar.numbers))
-        _, _, *odds, never, any_ = usual_odds(visits, self.states.codes).to(others.device)
+        _, _, *odds, never, any_ = Recurrence.of(visits, self.states.codes).odds.to(others.device)
         self.network.usual[: len(odds)] = torch.stack(odds) - never
         self.network.revealer.output.bias.data.copy_(torch.cat([never, others]))
         self.masking.observe(self.states.layout.activate(torch.cat([any_, others])), self.spread)
