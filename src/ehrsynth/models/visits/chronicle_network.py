@@ -27,7 +27,7 @@ class HistoryNetwork(DepartureNetwork):
 
     u is what training visits say of each code in first visits, and later if it never was, was in the latest visit, or
     before only, and v what they say of its seasons: the odds start there, which is a Markov chain. A, B, a, w and z are
-    learned from nothing; s is zero until a trained network is settled, see ``Chronicle.settle``. Where a code is usually
+    learned from nothing; s is zero until a trained network is settled, see ``Chronicle.settle``. Where a code is mostly
     present, its absence departs, whose odds get minus these.
 
     Args:
