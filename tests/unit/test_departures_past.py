@@ -57,6 +57,13 @@ def some(model: Again, seen: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Ten
     return x, at_places, known, counts
 
 
+def untold(again: Tensor) -> Past:
+    """Return a past that says nothing but which codes would come ``again`` [n, V]."""
+    n, places = again.shape
+    nobody = torch.zeros(places, dtype=torch.int64)
+    return Past(torch.zeros(n, 8), torch.zeros(n, places), again, nobody, torch.zeros(n, 2, places))
+
+
 def domains(variables: Variables) -> list[str]:
     """Return the domain of the code at each place that has one."""
     places = variables.order[variables.alone :].tolist()
@@ -109,7 +116,7 @@ def test_the_network_rules_out_what_cannot_be(model: Again, some: tuple[Tensor, 
     (x, again, known, _), variables = some, model.variables
     network = model.best
     assert isinstance(network, DepartureNetwork)
-    past = Past(torch.zeros(len(x), 8), torch.zeros(x.shape), again)
+    past = untold(again)
     rows = torch.tensor([7, 3, 3, 19])
     for place in range(variables.tallies.start, variables.tallies.stop):
         logits = torch.zeros(len(rows), variables.sizes[place])
@@ -166,9 +173,34 @@ def test_what_is_drawn_has_the_tallies_that_were_possible(
 ) -> None:
     (x, again, known, _), variables, network = some, model.variables, model.best
     assert isinstance(network, DepartureNetwork)
-    past = Past(torch.zeros(len(x), 8), torch.zeros(x.shape), again)
+    past = untold(again)
     found, _ = drawn(network, variables, x, known, torch.Generator().manual_seed(0), past=past)
     assert torch.equal(found[known], x[known])
     for tally in range(4):
         state = found[:, variables.tallies.start + tally, None]
         assert variables.possible(tally, x, known, again).gather(1, state).all()
+
+
+def test_a_code_follows_its_companion(model: Again, some: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    """In likelihood and in draws; the companion is in the same block of codes, and just drawn."""
+    (x, again, _, _), variables, network = some, model.variables, model.best
+    assert isinstance(network, DepartureNetwork)
+    first, second = [place for place, name in enumerate(domains(variables)) if name == "procedure"][:2]
+    past = untold(again)
+    past.companions[second] = first
+    past.beside[:, 0, second], past.beside[:, 1, second] = -20.0, 20.0
+    nothing = torch.zeros(x.shape, dtype=torch.bool)
+    found, _ = drawn(network, variables, x, nothing, torch.Generator().manual_seed(0), past=past)
+    assert torch.equal(found[:, second], found[:, first])
+    assert 0 < found[:, first].sum() < len(x)
+    counts = variables.told_counts(x)
+    for there in (0, 1):
+        nats = []
+        for code in (0, 1):
+            asked = x.clone()
+            asked[:, first], asked[:, second] = there, code
+            known = torch.ones_like(nothing)
+            known[:, second] = False
+            nats.append(network.surprise(variables, asked, counts, known, past))
+        assert (nats[there] < 1e-3).all()
+        assert (nats[1 - there] > 10).all()

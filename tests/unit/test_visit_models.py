@@ -360,6 +360,22 @@ def test_what_is_known_before_a_visit_says_nothing_of_it() -> None:
             torch.testing.assert_close(h, again)
 
 
+def test_no_code_is_told_what_is_drawn_after_it() -> None:
+    """A visit's codes are as likely up to each place whatever its later codes are, whatever the weights."""
+    static, visits = simulated(60, codes=CODES)
+    model = Chronicle(schema=SCHEMA, visit_schema=visit_schema(CODES), width=8, warmup_steps=1).eval()
+    model.observe(static, visits)
+    network, visited = model.rows.best, model._visited(batch_of(visits, static, 1))
+    assert (network.companions == -1).any()  # type: ignore[union-attr]
+    network.told.data.normal_(generator=rng())  # type: ignore[union-attr, operator]
+    past = network.past(visited.past)  # type: ignore[operator]
+    x, _ = model.rows.variables.of(visited.rows)
+    place = int(network.place.sort().values[4])  # type: ignore[union-attr, operator]
+    changed = x.clone()
+    changed[:, place:] = 1 - changed[:, place:]
+    assert torch.equal(past.told_by(x)[:, : place + 1], past.told_by(changed)[:, : place + 1])
+
+
 def test_codes_are_told_the_day_of_their_own_visit() -> None:
     """And not of the one before, nor of the range that the gap is in."""
     static, visits = simulated(200, codes=CODES)

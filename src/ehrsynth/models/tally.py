@@ -469,4 +469,4 @@ class Tally(SyntheticModel):
 
 
 def _stays(name: str, weights: Tensor) -> bool:
-    return weights.ndim < 2 or name in ("by_level", "each")
+    return weights.ndim < 2 or name in ("by_level", "each", "ended", "told")

@@ -148,6 +148,8 @@ class _Drawing:
             categories = categories + self.past.odds[:, places]
         while len(rows):
             logits = self.network.hazards(self.h[rows], places) + categories[rows]
+            if self.past is not None:
+                logits = logits + self.past.told_by(self.x)[rows, places]
             if self.expected is not None:
                 logits = logits + self.expected.odds(self.left[rows].clamp(min=0), rows, places)
             refuse_nan(logits)

@@ -32,15 +32,23 @@ class Past(NamedTuple):
         sums: [n, width], added to what the network reads.
         odds: [n, V], added to the log odds that variables depart.
         again: bool [n, V], which codes would come again; tallies count these apart.
+        companions: int64 [V], the place of a code that is drawn before, and tells of the one here.
+        beside: [n, 2, V], added to the log odds where that code is absent, and where it is present.
     """
 
     sums: Tensor
     odds: Tensor
     again: Tensor
+    companions: Tensor
+    beside: Tensor
 
     def of(self, rows: Tensor) -> "Past":
         """Return what was before some of the records."""
-        return Past(*(part[rows] for part in self))
+        return Past(self.sums[rows], self.odds[rows], self.again[rows], self.companions, self.beside[rows])
+
+    def told_by(self, x: Tensor) -> Tensor:
+        """Return what the codes of records x [n, V] add to the log odds [n, V] of those whose companions they are."""
+        return torch.where(x[:, self.companions] == 1, self.beside[:, 1], self.beside[:, 0])
 
 
 @dataclass(frozen=True, eq=False)

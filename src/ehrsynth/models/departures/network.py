@@ -163,6 +163,7 @@ class DepartureNetwork(nn.Module):
         if past is not None:
             categories = categories + past.odds
             expected = self.expected(variables, categories, past)
+            categories = categories + past.told_by(x)
         nats = h.new_zeros(len(h), dtype=torch.float32)
         for places in variables.hazards:
             here = ((prefixes.begin < places.stop) & (prefixes.end >= places.start)).nonzero().flatten()

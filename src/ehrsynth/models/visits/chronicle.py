@@ -9,19 +9,20 @@ where a visit has the likelihood of Tally (see ``models.tally``): codes one afte
 is usual, and numbers by ranges with what training rows say of them two by two, such as this value and the last.
 
 What makes it a model of time is recurrence, told code by code: whether one never was, was in the latest visit, or
-before only, how often, how long ago. The odds of codes start where counting puts them (a Markov chain), and are
-corrected. Each domain has two tallies, of codes that come again and of new ones, so that neither is what is left of the
-other. Both start at what these odds make expected, and a tally moves the odds of its codes by what is still to come
-(see ``departures.expected``). With one tally a domain, what is left of it had to be shared between what comes again and
-what is new, which few visits do not teach; without tallies visits are likelier by a little, but free draws drift: codes
-come again too seldom, and too many are new. ``experiments/trajectories/run.sh ablation`` shows it.
+before only, how often, how long ago. The odds of codes start where counting puts them (a Markov chain, in which each
+code may have a companion of the same visit and one of the past, see ``companions``), and are corrected. Each domain has
+two tallies, of codes that come again and of new ones, so that neither is what is left of the other. Both start at what
+these odds make expected, and a tally moves the odds of its codes by what is still to come (see
+``departures.expected``). With one tally a domain, what is left of it had to be shared between what comes again and what
+is new, which few visits do not teach; without tallies visits are likelier by a little, but free draws drift: codes come
+again too seldom, and too many are new. ``experiments/trajectories/run.sh ablation`` shows it.
 
 What is left of that drift is taken out at the end (see ``Chronicle.settle``): each visit is drawn from visits that were
 drawn, so errors too small for the likelihood to see add up, in the end to prevalences that are a tenth off.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,12 @@ from ehrsynth.models.departures.drawing import drawn
 from ehrsynth.models.truncation import Truncation
 from ehrsynth.models.visits.calendar import DIES
 from ehrsynth.models.visits.chronicle_network import HistoryNetwork, VisitTally
+from ehrsynth.models.visits.companions import companions_of
 from ehrsynth.models.visits.history import STATES, History, usual_fates, usual_seasons
 from ehrsynth.models.visits.recurrence import Recurrence
-from ehrsynth.models.visits.stepwise import Step, Stepwise, steps_of
+from ehrsynth.models.visits.stepwise import Step, Stepwise
 from ehrsynth.models.visits.visit_rows import VisitRows
+from ehrsynth.models.visits.visited import Visited
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
 from ehrsynth.visit_batch import VisitBatch, batch_of, in_blocks
@@ -127,17 +130,24 @@ class Chronicle(Stepwise[History]):
         some = np.flatnonzero(visits.per_patient > 0)
         some = some[torch.randperm(len(some), generator=rng)[:LOOKED_AT].sort().values.numpy()]
         which = torch.rand(len(some), generator=rng) * torch.from_numpy(visits.per_patient[some])
-        parts, again = [], []
+        parts, looked_at = [], []
         for start in range(0, len(some), PATIENTS):
             visited = self._visited(batch_of(visits, static, self._measurements, some[start : start + PATIENTS]))
             chosen = visited.past.number == which[start : start + PATIENTS].long()[visited.owner]
-            parts.append(Records.of_dense(self.as_rows.layout, visited.rows[chosen]))
-            again.append(visited.past.again[chosen])
-        self.rows.observe(Records.joined(parts), torch.cat(again))
+            rows, past = visited.rows[chosen], visited.past.of(chosen.nonzero().flatten())
+            stands = past.features()[:, :STATES].argmax(1).to(torch.uint8)
+            parts.append(Records.of_dense(self.as_rows.layout, rows))
+            looked_at.append((rows[:, : self.as_rows.codes] > 0, past.again, stands))
+        there, again, stands = (torch.cat(part) for part in zip(*looked_at, strict=True))
+        self.rows.observe(Records.joined(parts), again)
         codes, fates = len(self.visit_schema.codes), usual_fates(visits, float(self.calendar.died))
         recurrence, seasons = Recurrence.of(visits, codes), usual_seasons(visits, codes)
         self.wanted.copy_(recurrence.odds.sigmoid().where(recurrence.told, torch.nan)[:STATES])
+        place = self._best.place.cpu()
+        ever = companions_of(there, stands, again, ~torch.eye(codes, dtype=torch.bool), STATES)
+        now = companions_of(there, stands, there, place[:, None] < place, STATES)
         for network in (self.rows.network, self.rows.average.module, self.rows.best):
+            self._of(network).start_told(ever, now)
             self._of(network).start_again(recurrence.odds, seasons, fates, self.as_rows.latest_kinds)
             self._of(network).start_tallies(self.rows.variables)
 
@@ -162,31 +172,10 @@ class Chronicle(Stepwise[History]):
         self.log_losses(batch_idx, total=loss)
         return loss
 
-    def _visited(self, batch: VisitBatch) -> "_Visited":
+    def _visited(self, batch: VisitBatch) -> Visited:
         """Return the visits of a batch, each with what was before it."""
         batch = batch.to(self.device)
-        numbers, past = self.calendar.numbers, self.begun(batch.static, batch.first)
-        befores, visits, owners, ended, enders = [], [], [], [], []
-        for visit in [*steps_of(batch, len(self.visit_schema.codes)), None]:
-            over = ((batch.lengths == past.number) & (past.number > 0)).nonzero().flatten()
-            enders.append(over)
-            ended.append(past.of(over))
-            if visit is not None:
-                here = (batch.lengths > past.number).nonzero().flatten()
-                owners.append(here)
-                befores.append(past.of(here))
-                visits.append(visit.of(here))
-                past = past.after(visit)
-        # dropout wants visits of a patient together
-        order = torch.cat([batch.lengths[:0], *owners]).argsort(stable=True)
-        before = History.joined([past.of(order[:0]), *befores]).of(order)
-        rows, days = self.as_rows.of_past(before, numbers), before.firsts + before.elapsed
-        if visits:
-            joined = Step.joined(visits).of(order)
-            rows = self.as_rows.filled(rows, joined, numbers, before.number == 0)
-            days = days + joined.gaps
-        owner = torch.cat([batch.lengths[:0], *owners])[order]
-        return _Visited(rows, days, before, owner, History.joined(ended), torch.cat(enders))
+        return Visited.of(batch, self.begun(batch.static, batch.first), self.as_rows, self.calendar.numbers)
 
     def _nats(self, network: HistoryNetwork, batch: VisitBatch, within: bool = False) -> Tensor:
         """Return the nats [b] of the visits of each patient, and of how many there are.
@@ -207,18 +196,19 @@ class Chronicle(Stepwise[History]):
             nats = nats + variables.nats_within(x, known)
         later = (visited.past.number > 0).nonzero().flatten()
         h = network.before(variables, x[later], known[later], past.of(later))
+        fates = network.fates(h, visited.past.of(later))
         goes_on = torch.full((len(later),), GOES_ON, device=self.device)
-        nats = nats.index_add(0, later, cross_entropy(network.fate(h), goes_on, reduction="none"))
+        nats = nats.index_add(0, later, cross_entropy(fates, goes_on, reduction="none"))
         found = nats.new_zeros(len(batch)).index_add(0, visited.owner, nats)
         return found.index_add(0, visited.ender, self._nats_of_end(network, visited, batch))
 
-    def _nats_of_end(self, network: HistoryNetwork, visited: "_Visited", batch: VisitBatch) -> Tensor:
+    def _nats_of_end(self, network: HistoryNetwork, visited: Visited, batch: VisitBatch) -> Tensor:
         """Return the nats [e] of there being no visit any more, and of when the patient dies."""
         h = self._before(network, visited.ended)
         dies = batch.dies[visited.ender]
         died = dies.isfinite()
         fate = torch.where(died, DIED, ENDS)
-        nats = cross_entropy(network.fate(h), fate, reduction="none")
+        nats = cross_entropy(network.fates(h, visited.ended), fate, reduction="none")
         ranges = self.calendar.numbers.range_of(DIES, dies)
         logits = network.death(h)[:, : self.calendar.numbers.sizes[DIES]]
         return nats + cross_entropy(logits, ranges, reduction="none").where(died, 0.0)
@@ -331,7 +321,7 @@ class Chronicle(Stepwise[History]):
     @override
     def going_on(self, state: History, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         h, numbers = self._before(self._best, state), self.calendar.numbers
-        logits, ranges = self._best.fate(h), self._best.death(h)[:, : numbers.sizes[DIES]]
+        logits, ranges = self._best.fates(h, state), self._best.death(h)[:, : numbers.sizes[DIES]]
         refuse_nan(logits)
         fate, when = (
             torch.multinomial(self.truncation.levels(one).softmax(1), 1, generator=generator).squeeze(1)
@@ -355,24 +345,3 @@ class Chronicle(Stepwise[History]):
 
         x, _ = drawn(self._best, variables, x, known, generator, past=past, then=of_day, truncation=self.truncation)
         return replace(visits[-1], codes=variables.to_states(x)[:, : self.as_rows.codes] > 0)
-
-
-@dataclass(frozen=True, eq=False)
-class _Visited:
-    """The visits of a batch, patient by patient.
-
-    Attributes:
-        rows: [m, p], the visits as rows.
-        days: float64 [m], of each since 1970.
-        past: what was before each.
-        owner: int64 [m], whose they are, ascending.
-        ended: what was before nothing came any more, of those who have visits.
-        ender: int64 [e], who these are.
-    """
-
-    rows: Tensor = field(repr=False)
-    days: Tensor = field(repr=False)
-    past: History = field(repr=False)
-    owner: Tensor = field(repr=False)
-    ended: History = field(repr=False)
-    ender: Tensor = field(repr=False)

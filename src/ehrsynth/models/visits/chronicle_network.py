@@ -10,6 +10,7 @@ from ehrsynth.models.departures.pairs import Pairs
 from ehrsynth.models.departures.variables import Variables
 from ehrsynth.models.tally import Tally
 from ehrsynth.models.visits.calendar import SEASON, towards_season
+from ehrsynth.models.visits.companions import NONE, Companions
 from ehrsynth.models.visits.history import FEATURES, STATES, History
 from ehrsynth.models.visits.visit_rows import CODE
 
@@ -22,13 +23,16 @@ class HistoryNetwork(DepartureNetwork):
 
         sum      +=  sum of A[codes of the latest visit] + sum of B[codes before] log(1 + times)
         odds_c   +=  sum over f of (a_f + u_fc + w_fc + s_fc) feature_f(c) see ``History.features``
+        odds_c   +=  ever_c(state, d ever before) + now_c(state, d in this visit)
         odds_c   +=  sum over seasons of (v_sc + z_sc) towards_s           of the day of the visit itself
-        fate      =  softmax(F h), of the state h before anything of a visit is known
+        fate      =  softmax(F h + sum of G[codes of the latest visit] + sum of H[codes before] log(1 + times)),
+                     of the state h before anything of a visit is known
 
     u is what training visits say of each code in first visits, and later if it never was, was in the latest visit, or
-    before only, and v what they say of its seasons: the odds start there, which is a Markov chain. A, B, a, w and z are
-    learned from nothing; s is zero until a trained network is settled, see ``Chronicle.settle``. Where a code is mostly
-    present, its absence departs, whose odds get minus these.
+    before only, and v what they say of its seasons: the odds start there, which is a Markov chain; so do ever and now,
+    of the code d that tells most of it, see ``companions``. A, B, F, G, H, a, w and z are learned from nothing; s is
+    zero until a trained network is settled, see ``Chronicle.settle``. Where a code is mostly present, its absence
+    departs, whose odds get minus these.
 
     Args:
         variables: of visits as rows.
@@ -42,6 +46,7 @@ class HistoryNetwork(DepartureNetwork):
 
     usual: Tensor  # u, [FEATURES, codes]
     settled: Tensor  # s, of the first STATES features
+    companions: Tensor  # d of each code, ever and now
     usual_season: Tensor  # v, [seasons, codes]
     place: Tensor  # of each code among the variables
     sign: Tensor  # of its odds: a code that is usually present departs by being absent
@@ -60,11 +65,14 @@ class HistoryNetwork(DepartureNetwork):
         place = place[:codes]
         self.register_buffer("place", place, persistent=False)
         self.register_buffer("sign", 1.0 - 2.0 * (variables.no_news[place] == 1), persistent=False)
+        self.register_buffer("companions", torch.full((2, codes), NONE))
+        self.told = nn.Parameter(torch.zeros(2, STATES, 2, codes))
         self.every = nn.Parameter(torch.zeros(FEATURES))
         self.each = nn.Parameter(torch.zeros(FEATURES, codes))
         self.season = nn.Parameter(torch.zeros(len(SEASON), codes))
         self.latest = nn.Parameter(STD * torch.randn(codes, width))
         self.earlier = nn.Parameter(STD * torch.randn(codes, width))
+        self.ended = nn.Parameter(torch.zeros(2, codes, FATES))
         self.fate, self.death = nn.Linear(width, FATES), nn.Linear(width, deaths)
         for head in (self.fate, self.death):
             nn.init.zeros_(head.weight)
@@ -82,6 +90,12 @@ class HistoryNetwork(DepartureNetwork):
         self.hazard.bias.data[self.place] = odds[-1] * self.sign  # of all visits, not of one of each patient
         self.by_level.data[latest_kinds] = 0.0
 
+    def start_told(self, ever: Companions, now: Companions) -> None:
+        """Let codes start at what others say of them."""
+        for row, found in enumerate((ever, now)):
+            self.companions[row] = found.of
+            self.told.data[row] = found.beyond
+
     def start_tallies(self, variables: Variables) -> None:
         """Let tallies start at what is expected, and not at their training shares besides."""
         for place in range(variables.tallies.start, variables.tallies.stop):
@@ -93,9 +107,15 @@ class HistoryNetwork(DepartureNetwork):
         sums = history.latest.float() @ self.latest + history.times.log1p() @ self.earlier
         weights = self.every[:, None] + self.usual + self.each
         weights = torch.cat([weights[:STATES] + self.settled, weights[STATES:]])
-        odds = self._of_codes((history.features() * weights).sum(1))
+        features = history.features()
+        odds: Tensor = (features * weights).sum(1)
+        told = self.told * (self.companions != NONE)[:, None, None]
+        ever, now = torch.einsum("nsc,esjc->enjc", features[:, :STATES], told)
+        by, beside = self.companions.clamp(min=0)
+        odds = self._of_codes(odds + torch.where(history.again[:, by], ever[:, 1], ever[:, 0]))
         again = torch.zeros_like(odds, dtype=torch.bool).index_copy(1, self.place, history.again)
-        return Past(sums, odds, again)
+        places = self.place.new_zeros(len(self.sizes)).index_copy(0, self.place, self.place[beside])
+        return Past(sums, odds, again, places, torch.stack([self._of_codes(one) for one in now.unbind(1)], dim=1))
 
     def seasonal(self, days: Tensor) -> Tensor:
         """Return what the days of visits themselves, [n] since 1970, add to the log odds [n, V] of their codes."""
@@ -105,8 +125,14 @@ class HistoryNetwork(DepartureNetwork):
         """Return log odds [n, codes] as those of the departures of all variables [n, V]."""
         return odds.new_zeros(len(odds), len(self.sizes)).index_copy(1, self.place, odds * self.sign)
 
+    def fates(self, h: Tensor, history: History) -> Tensor:
+        """Return the logits [n, FATES] of what comes after the visits of n patients, of h ``before`` anything else."""
+        latest, earlier = self.ended
+        fates: Tensor = self.fate(h) + history.latest.float() @ latest + history.times.log1p() @ earlier
+        return fates
+
     def before(self, variables: Variables, x: Tensor, known: Tensor, past: Past) -> Tensor:
-        """Return h [n, width] before anything of a visit is known but the past: ``fate`` and ``death`` read it."""
+        """Return h [n, width] before anything of a visit is known but the past: ``fates`` and ``death`` read it."""
         return self.states(self.given(self.tables(), variables, x, known) + past.sums)
 
 
