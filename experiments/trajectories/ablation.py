@@ -75,8 +75,20 @@ def plain() -> Iterator[None]:
         yield
 
 
+def no_companions() -> AbstractContextManager[Any]:
+    """Let codes start at what is said of each and its own past."""
+    return patch.object(HistoryNetwork, "start_told", lambda *of: None)
+
+
+def unsettled() -> AbstractContextManager[Any]:
+    """Let records be drawn as visits were learned."""
+    return patch.object(Chronicle, "settle", lambda *of: None)
+
+
 PARTS = {
     "all parts": Part(),
+    "without companions": Part(without=no_companions),
+    "not settled": Part(without=unsettled),
     "without tallies": Part({"tallies": False}),
     "tallies as those of Tally": Part(without=plain),
     "new codes and those that come again counted together": Part(without=never_again),

@@ -149,7 +149,7 @@ class _Drawing:
         while len(rows):
             logits = self.network.hazards(self.h[rows], places) + categories[rows]
             if self.past is not None:
-                logits = logits + self.past.told_by(self.x)[rows, places]
+                logits = logits + self.past.told_by(self.x, places)[rows]
             if self.expected is not None:
                 logits = logits + self.expected.odds(self.left[rows].clamp(min=0), rows, places)
             refuse_nan(logits)

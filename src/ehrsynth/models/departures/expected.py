@@ -46,9 +46,10 @@ class Past(NamedTuple):
         """Return what was before some of the records."""
         return Past(self.sums[rows], self.odds[rows], self.again[rows], self.companions, self.beside[rows])
 
-    def told_by(self, x: Tensor) -> Tensor:
-        """Return what the codes of records x [n, V] add to the log odds [n, V] of those whose companions they are."""
-        return torch.where(x[:, self.companions] == 1, self.beside[:, 1], self.beside[:, 0])
+    def told_by(self, x: Tensor, places: slice = slice(None)) -> Tensor:
+        """Return what the codes of records x [n, V] add to the log odds [n, b] of those whose companions they are."""
+        beside = self.beside[:, :, places]
+        return torch.where(x[:, self.companions[places]] == 1, beside[:, 1], beside[:, 0])
 
 
 @dataclass(frozen=True, eq=False)
