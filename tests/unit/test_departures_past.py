@@ -204,3 +204,21 @@ def test_a_code_follows_its_companion(model: Again, some: tuple[Tensor, Tensor, 
             nats.append(network.surprise(variables, asked, counts, known, past))
         assert (nats[there] < 1e-3).all()
         assert (nats[1 - there] > 10).all()
+
+
+def test_a_variable_of_one_state_never_departs() -> None:
+    """As the kind of visits where there is one kind."""
+    schema = Schema((Column("kind", "categorical", ("one",)), Column("a", "binary", domain="diagnosis")))
+    layout = Layout.of(schema)
+    rows = torch.zeros(200, layout.width)
+    rows[:, layout.groups["kind"]] = 1.0
+    rows[:50, layout.places["a"]] = 1.0
+    model = Tally(schema=schema, seed=0, width=8).eval()
+    model.observe(Records.of_dense(layout, rows))
+    likelihood = model.log_likelihood(Records.of_dense(layout, rows))
+    place = model.variables.order.tolist().index(model.variables.states.columns.index("kind"))
+    model.best.hazard.bias.data[place] = 20.0  # type: ignore[union-attr, index]
+    drawn = model.sample(300, torch.Generator().manual_seed(0))
+    assert (drawn[:, layout.groups["kind"]] == 1).all()
+    assert 0 < drawn[:, layout.places["a"]].mean() < 0.5
+    assert torch.equal(model.log_likelihood(Records.of_dense(layout, rows)), likelihood)

@@ -47,6 +47,7 @@ def drawn(
         The variables [n, V], and which rows did not fit in any try.
     """
     tables = network.tables()
+    known, x = known | variables.certain, x.masked_fill(variables.certain, 0)
     drawing = _Drawing.of(network, tables, variables, x, known, past, truncation)
     if fits is None:
         drawing.draw(slice(0, variables.alone), generator)

@@ -155,6 +155,7 @@ class DepartureNetwork(nn.Module):
         self, variables: Variables, x: Tensor, counts: Tensor, known: Tensor, past: Past | None = None
     ) -> Tensor:
         """Return the nats [n] of what is not ``known`` [n, V] of records ``x`` [n, V] with tallies of ``counts``."""
+        known = known | variables.certain
         prefixes = _Prefixes.of(variables, x, counts, known, past)
         tables = self.tables()
         h = self.states(self._sums(tables, variables, prefixes, x, known, past), prefixes.owner)

@@ -76,6 +76,11 @@ class Variables:
         return (several | (self.no_news == NO_STATE)).nonzero().flatten()
 
     @cached_property
+    def certain(self) -> Tensor:
+        """Which places [V] have a variable that cannot depart, for it has one state."""
+        return (torch.tensor(self.sizes, device=self.order.device) == 1) & (self.no_news != NO_STATE)
+
+    @cached_property
     def stops(self) -> list[slice]:
         """All places in order: each of a variable of which every state is news alone, the others some at a time."""
         found: list[slice] = []
