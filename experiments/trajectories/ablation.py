@@ -1,4 +1,4 @@
-"""What each part of Chronicle buys: one fit without it, judged by validation patients.
+"""What each part of Chronicle buys: one fit without it, or with one that it leaves out, judged by validation patients.
 
     python experiments/trajectories/ablation.py VISITS [OPTION=VALUE ...] [--epochs 10] [--into README.md]
 
@@ -12,8 +12,8 @@ processor, to train. A fit is done once; what real validation patients have stan
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from time import process_time
 from types import MappingProxyType
@@ -34,7 +34,6 @@ from ehrsynth.evaluation.temporal.progression import Persistence, Progression
 from ehrsynth.models.visits.base import sampled
 from ehrsynth.models.visits.chronicle import Chronicle
 from ehrsynth.models.visits.chronicle_network import HistoryNetwork
-from ehrsynth.models.visits.history import History
 from ehrsynth.seeding import torch_rng
 from ehrsynth.visits import Visits
 
@@ -53,28 +52,6 @@ class Part(NamedTuple):
     without: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
-def never_again() -> AbstractContextManager[Any]:
-    """Let tallies not tell codes that come again from new ones."""
-    return patch.object(History, "again", property(lambda past: past.times < 0))
-
-
-@contextmanager
-def nothing_expected() -> Iterator[None]:
-    """Let tallies start from their training shares, and hazards know nothing of what they make of odds."""
-    with (
-        patch.object(HistoryNetwork, "expected", lambda *of: None),
-        patch.object(HistoryNetwork, "start_tallies", lambda *of: None),
-    ):
-        yield
-
-
-@contextmanager
-def plain() -> Iterator[None]:
-    """Let tallies be those of ``Tally``."""
-    with never_again(), nothing_expected():
-        yield
-
-
 def no_companions() -> AbstractContextManager[Any]:
     """Let codes start at what is said of each and its own past."""
     return patch.object(HistoryNetwork, "start_told", lambda *of: None)
@@ -89,10 +66,8 @@ PARTS = {
     "all parts": Part(),
     "without companions": Part(without=no_companions),
     "not settled": Part(without=unsettled),
-    "without tallies": Part({"tallies": False}),
-    "tallies as those of Tally": Part(without=plain),
-    "new codes and those that come again counted together": Part(without=never_again),
-    "nothing is expected": Part(without=nothing_expected),
+    "with tallies": Part({"tallies": True}),
+    "with tallies, not settled": Part({"tallies": True}, unsettled),
 }
 
 

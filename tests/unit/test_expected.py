@@ -67,7 +67,7 @@ def test_the_first_code_is_about_as_likely_as_in_all_records_of_so_many(number: 
 def started() -> tuple[Chronicle, torch.Tensor, Visits]:
     """A model that has seen what is counted, and was not trained."""
     static, visits = simulated(600, codes=CODES)
-    model = Chronicle(schema=SCHEMA, visit_schema=visit_schema(CODES), width=8, warmup_steps=1)
+    model = Chronicle(tallies=True, schema=SCHEMA, visit_schema=visit_schema(CODES), width=8, warmup_steps=1)
     model.observe(static, visits)
     return model.eval(), static, visits
 

@@ -10,15 +10,15 @@ is usual, and numbers by ranges with what training rows say of them two by two, 
 
 What makes it a model of time is recurrence, told code by code: whether one never was, was in the latest visit, or
 before only, how often, how long ago. The odds of codes start where counting puts them (a Markov chain, in which each
-code may have a companion of the same visit and one of the past, see ``companions``), and are corrected. Each domain has
-two tallies, of codes that come again and of new ones, so that neither is what is left of the other. Both start at what
-these odds make expected, and a tally moves the odds of its codes by what is still to come (see
-``departures.expected``). With one tally a domain, what is left of it had to be shared between what comes again and what
-is new, which few visits do not teach; without tallies visits are likelier by a little, but free draws drift: codes come
-again too seldom, and too many are new. ``experiments/trajectories/run.sh ablation`` shows it.
+code may have a companion of the same visit and one of the past, see ``companions``), and are corrected.
 
-What is left of that drift is taken out at the end (see ``Chronicle.settle``): each visit is drawn from visits that were
-drawn, so errors too small for the likelihood to see add up, in the end to prevalences that are a tenth off.
+Each visit is drawn from visits that were drawn, so errors too small for the likelihood to see add up, in the end to
+prevalences that are a tenth off. That drift is taken out at the end, see ``Chronicle.settle``.
+
+Codes may be counted first, as Tally does. Each domain then has two tallies, of codes that come again and of new ones,
+so that neither is what is left of the other. Both start at what the odds make expected, and a tally moves the odds of
+its codes by what is still to come (see ``departures.expected``). That holds drift down where nothing else does, but
+visits are less likely by it. ``experiments/trajectories/run.sh ablation`` shows what each part buys.
 """
 
 from collections.abc import Iterable
@@ -97,7 +97,7 @@ class Chronicle(Stepwise[History]):
         horizon: float = 1.4,
         ema_decay: float = 0.999,
         patience: int = 3,
-        tallies: bool = True,
+        tallies: bool = False,
         temperature: float = 1.0,
         top_p: float = 1.0,
     ) -> None:
