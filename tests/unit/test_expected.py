@@ -69,6 +69,7 @@ def started() -> tuple[Chronicle, torch.Tensor, Visits]:
     static, visits = simulated(600, codes=CODES)
     model = Chronicle(tallies=True, schema=SCHEMA, visit_schema=visit_schema(CODES), width=8, warmup_steps=1)
     model.observe(static, visits)
+    cast("HistoryNetwork", model.rows.best).told.data.zero_()  # no code tells of another: tallies alone
     return model.eval(), static, visits
 
 
@@ -99,7 +100,7 @@ def test_drawn_codes_are_as_many_as_their_tallies_say(started: tuple[Chronicle, 
     found, _ = drawn(network, variables, x, known, torch.Generator().manual_seed(0), past=past)
     counts = variables.counted(found != variables.no_news, past.again)
     told = variables.told_counts(found)
-    assert (counts == told).all(1).float().mean() > 0.85  # companions pull at them before anything is learned
+    assert (counts == told).all(1).float().mean() > 0.9
     assert not (told[:, 1] > past.again[:, variables.places_of_tally(1)].sum(1)).any()
 
 

@@ -362,8 +362,10 @@ class Tally(SyntheticModel):
         of codes) does not decay.
         """
         steps = self.trainer.estimated_stepping_batches  # which counts the batches of an epoch, too
-        kept = [weights for name, weights in self.network.named_parameters() if _stays(name, weights)]
-        decays = [weights for name, weights in self.network.named_parameters() if not _stays(name, weights)]
+        named = list(self.network.named_parameters())
+        stay = {name for name, weights in named if weights.ndim < 2 or name in self.network.stay}
+        kept = [weights for name, weights in named if name in stay]
+        decays = [weights for name, weights in named if name not in stay]
         an_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches  # decay is once a step
         decay = 1 / (self.learning_rate * max(an_epoch * self.horizon, FEWEST_BATCHES))
         groups = [{"params": decays, "weight_decay": decay}, {"params": kept, "weight_decay": 0.0}]
@@ -466,7 +468,3 @@ class Tally(SyntheticModel):
                 " a record lies in the ranges asked for; ask for wider ones"
             )
         return states.records(variables.to_states(x), generator, condition)
-
-
-def _stays(name: str, weights: Tensor) -> bool:
-    return weights.ndim < 2 or name in ("by_level", "each", "ended", "told")

@@ -41,6 +41,7 @@ class DepartureNetwork(nn.Module):
         dropout: share of units left out in training, of h and within blocks; the same in all states of a record.
     """
 
+    stay = frozenset({"by_level"})  # weights that do not decay, beside biases: they start at what training rows have
     parents: Tensor  # see Pairs
     tables_of_pairs: Tensor
 

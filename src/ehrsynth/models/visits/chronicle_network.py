@@ -44,6 +44,7 @@ class HistoryNetwork(DepartureNetwork):
         deaths: ranges of days until death.
     """
 
+    stay = frozenset({"by_level", "each", "ended", "told"})
     usual: Tensor  # u, [FEATURES, codes]
     settled: Tensor  # s, of the first STATES features
     companions: Tensor  # d of each code, ever and now
