@@ -22,7 +22,7 @@ class VisitBatch:
         gaps: float32 [b, t], days since the start of the visit before; zero at first visits.
         kinds: int64 [b, t], places in ``VisitSchema.kinds``.
         stays: float32 [b, t], days from start to end; NaN where nobody wrote down the end.
-        dies: float32 [b], days from the start of the last visit to death; NaN if unknown, or of no visit.
+        dies: float32 [b], see ``days_to_death``.
         places: int64 [k], where each code belongs, its patient times t plus its visit.
         codes: int64 [k], places in ``VisitSchema.codes``.
         values: float32 [b, t, m], NaN where not measured.
@@ -96,9 +96,8 @@ def batch_of(visits: Visits, static: Tensor, measurements: int, rows: Integers |
         visits.values
     )
     some = lengths > 0
-    firsts, lasts = np.zeros(len(visits)), np.zeros(len(visits), np.int64)
+    firsts = np.zeros(len(visits))
     firsts[some] = visits.starts[visits.offsets[:-1][some]] / DAY
-    lasts[some] = visits.starts[visits.offsets[1:][some] - 1]
     return VisitBatch(
         static=static,
         lengths=torch.from_numpy(lengths),
@@ -106,7 +105,7 @@ def batch_of(visits: Visits, static: Tensor, measurements: int, rows: Integers |
         gaps=padded(np.nan_to_num(visits.gaps), torch.float32),
         kinds=padded(visits.kinds, torch.int64),
         stays=padded(days_between(visits.starts, visits.ends), torch.float32),
-        dies=torch.from_numpy(np.where(some, days_between(lasts, visits.died), np.nan)).float(),
+        dies=torch.from_numpy(days_to_death(visits)).float(),
         places=torch.from_numpy(place[visits.visit_of_code]),
         codes=torch.from_numpy(visits.codes).long(),
         values=values.view(len(visits), t, measurements),
@@ -119,6 +118,15 @@ def days_between(earlier: Integers, later: Integers) -> NDArray[np.float64]:
     found = np.full(len(earlier), np.nan)
     found[known] = np.maximum(later[known] - earlier[known], 0) / DAY
     return found
+
+
+def days_to_death(visits: Visits) -> NDArray[np.float64]:
+    """Return days from the end of the last visit of patients to their death, [n]; NaN if unknown, or of no visit.
+
+    Who dies in hospital dies when the visit ends, which is zero days; so it is, too, where only the day of death is
+    known and lies at its beginning, before the end of the visit.
+    """
+    return np.where(visits.per_patient > 0, days_between(visits.left, visits.died).clip(min=0), np.nan)
 
 
 def in_blocks(visits: Visits, patients: int, each: Callable[[Integers], Tensor]) -> Tensor:

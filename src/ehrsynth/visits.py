@@ -195,6 +195,14 @@ class Visits:
         return np.arange(self.count) - self.offsets[self.patient]
 
     @cached_property
+    def left(self) -> Integers:
+        """When the last visit of each patient ended, or began if nobody wrote that down, [n]; ``UNKNOWN`` of none."""
+        found, some = np.full(len(self), UNKNOWN), self.per_patient > 0
+        last = self.offsets[1:][some] - 1
+        found[some] = np.where(self.ends[last] == UNKNOWN, self.starts[last], self.ends[last])
+        return found
+
+    @cached_property
     def gaps(self) -> NDArray[np.float64]:
         """Days from the start of the visit before to the start of each, [V]; NaN at first visits."""
         days = np.full(self.count, np.nan)

@@ -1,6 +1,7 @@
 """The parts of models of visits against loops over patients, and what may be told of few."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,11 +9,14 @@ import torch
 
 from ehrsynth.errors import OptionError
 from ehrsynth.models.truncation import Truncation
+from ehrsynth.models.visits.base import VisitModel
 from ehrsynth.models.visits.calendar import DIES, FIRST, GAP, MEASURED, STAY, Calendar
 from ehrsynth.models.visits.chronicle import Chronicle
 from ehrsynth.models.visits.history import YEAR, History, usual_seasons
+from ehrsynth.models.visits.independent_visits import IndependentVisits
 from ehrsynth.models.visits.markov import Latest, Markov
 from ehrsynth.models.visits.numbers import Numbers, Observed
+from ehrsynth.models.visits.record_mixture_visits import RecordMixtureVisits
 from ehrsynth.models.visits.recurrence import Recurrence
 from ehrsynth.models.visits.stepwise import steps_of
 from ehrsynth.seeding import numpy_rng
@@ -272,9 +276,8 @@ def test_markov_counts_deaths_by_the_kind_of_the_last_visit() -> None:
     kinds = visits.kinds[visits.offsets[1:] - 1]
     draws = np.random.default_rng(0)
     dead = draws.random(3000) < np.where(kinds == 1, 0.6, 0.1)
-    last = visits.starts[visits.offsets[1:] - 1]
     days = np.where(kinds == 1, draws.integers(1, 20, 3000), draws.integers(100, 200, 3000))
-    visits = dataclasses.replace(visits, died=np.where(dead, last + days * DAY, UNKNOWN))
+    visits = dataclasses.replace(visits, died=np.where(dead, visits.left + days * DAY, UNKNOWN))
     model = Markov(schema=SCHEMA, visit_schema=visit_schema(CODES))
     model.observe(static, visits)
     for kind in range(2):
@@ -288,6 +291,46 @@ def test_markov_counts_deaths_by_the_kind_of_the_last_visit() -> None:
     nobody = dataclasses.replace(visits, died=np.full(3000, UNKNOWN))
     model.observe(static, nobody)
     assert model.going_on(Latest(of_kind, of_kind, torch.zeros(4000, CODES) > 0), rng(0))[1].isnan().all()
+
+
+def dying_in_hospital(by_day: bool) -> tuple[torch.Tensor, Visits]:
+    """Visits that begin and end at some hour; who dies does so as the last ends, of which perhaps the day is told."""
+    static, visits = simulated(1500, codes=CODES)
+    hour = DAY // 24
+    draws = np.random.default_rng(1)
+    starts = visits.starts + draws.integers(0, 10, visits.count) * hour
+    ends = np.where(visits.ends == UNKNOWN, UNKNOWN, visits.ends + draws.integers(10, 24, visits.count) * hour)
+    visits = dataclasses.replace(visits, starts=starts, ends=ends)
+    died = np.where(draws.random(1500) < 0.3, visits.left, UNKNOWN)
+    return static, dataclasses.replace(
+        visits, died=np.where(died == UNKNOWN, died, died // DAY * DAY if by_day else died)
+    )
+
+
+@pytest.mark.parametrize("model_of", [Markov, RecordMixtureVisits, IndependentVisits])
+def test_who_dies_in_hospital_dies_as_the_last_visit_ends(model_of: Callable[..., VisitModel]) -> None:
+    static, visits = dying_in_hospital(by_day=False)
+    model = model_of(schema=SCHEMA, visit_schema=visit_schema(CODES))
+    model.observe(static, visits)
+    drawn = model.sample(1500, rng())[1]
+    dead = drawn.died != UNKNOWN
+    assert dead.mean() == pytest.approx(0.3, abs=0.05)
+    assert (drawn.died == drawn.left)[dead].all()
+    assert (drawn.ends[drawn.offsets[1:][dead] - 1] != UNKNOWN).mean() > 0.8  # most are known to have ended so
+
+
+@pytest.mark.parametrize("model_of", [Markov, RecordMixtureVisits, IndependentVisits])
+def test_a_death_of_which_the_day_is_known_is_on_the_day_that_the_last_visit_ends(
+    model_of: Callable[..., VisitModel],
+) -> None:
+    static, visits = dying_in_hospital(by_day=True)
+    model = model_of(schema=SCHEMA, visit_schema=visit_schema(CODES))
+    model.observe(static, visits)
+    drawn = model.sample(1500, rng())[1]
+    dead = drawn.died != UNKNOWN
+    last = drawn.starts[drawn.offsets[1:][dead] - 1]
+    assert (drawn.died[dead] >= last // DAY * DAY).all()
+    assert (drawn.died[dead] <= drawn.left[dead]).mean() > 0.95
 
 
 def test_markov_tells_no_code_of_few() -> None:

@@ -14,7 +14,7 @@ from ehrsynth.kinds import span
 from ehrsynth.layout import Layout
 from ehrsynth.models.visits.numbers import Numbers, Observed
 from ehrsynth.schema import Schema
-from ehrsynth.visit_batch import days_between
+from ehrsynth.visit_batch import days_between, days_to_death
 from ehrsynth.visits import DAY, UNKNOWN, Integers, Visits, VisitSchema
 
 FIRST, GAP, STAY, DIES, BIRTH, MEASURED = range(6)  # the numbers; measurements follow in their order
@@ -39,8 +39,9 @@ class Calendar(nn.Module):
         ranges: about how many a number has.
 
     Attributes:
-        numbers: days since 1970 of first visits, gaps, stays, days from the last visit to death, years of age at the
-            first visit (beyond the row's age, if it has one; at the last, if the row's is that), and the measurements.
+        numbers: days since 1970 of first visits, gaps, stays, days from the end of the last visit to death, years of
+            age at the first visit (beyond the row's age, if it has one; at the last, if the row's is that), and the
+            measurements.
         empty: share of patients without a visit.
         most: visits of a record, at most: so many ten patients have.
     """
@@ -88,9 +89,7 @@ class Calendar(nn.Module):
             Observed(visits.gaps[later], visits.patient[later], starts),
             Observed(stays[known_stay], visits.patient[known_stay], max(starts, ends)),
             Observed(
-                days_between(last, visits.died)[known],
-                patients[known],
-                max(starts, self.decimals_of(int(self.ticks[3]))),
+                days_to_death(visits)[known], patients[known], max(starts, ends, self.decimals_of(int(self.ticks[3])))
             ),
             self._birth(static, visits, first, last),
         ]
@@ -144,7 +143,7 @@ class Calendar(nn.Module):
         return self._number(FIRST, n, generator)
 
     def deaths(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw days from the last visit to death [n], float64; NaN of those who are not known to have died."""
+        """Draw days from the end of the last visit to death [n], float64; NaN of those not known to have died."""
         days = self._number(DIES, n, generator)
         return days.where(torch.rand(n, generator=generator, device=days.device) < self.died, torch.nan)
 
@@ -180,13 +179,22 @@ class Calendar(nn.Module):
         tick = int(self.ticks[0])
         return np.round(days.cpu().numpy() * (DAY / tick)).astype(np.int64) * tick
 
-    def dated(self, told: "Told", since: Integers, born: Integers) -> Visits:
+    def deaths_after(self, comes: Integers, leaves: Integers, beyond: Integers) -> Integers:
+        """Return when patients die [n], who came last at ``comes`` and left at ``leaves``, so many microseconds later.
+
+        Where only the day of deaths is known, they die at the beginning of it, but not before they came.
+        """
+        tick = int(self.ticks[3])
+        return np.maximum((leaves + beyond) // tick * tick, comes)
+
+    def dated(self, told: "Told", since: Integers, born: Integers, left: Integers | None = None) -> Visits:
         """Return visits with dates.
 
         Args:
             told: the visits in days.
             since: microseconds since 1970 [n], from which the first gap of each patient counts.
             born: likewise [n].
+            left: likewise, when those without a visit here had left; ``since`` if not given.
         """
         n = len(since)
         per_patient = np.bincount(told.patient, minlength=n)
@@ -204,9 +212,11 @@ class Calendar(nn.Module):
             ends[before] = np.minimum(ends[before], starts[before + 1])
         died = np.full(n, UNKNOWN)
         some = np.isfinite(told.dies)
-        last = since + sums[offsets[1:]] - sums[offsets[:-1]]
-        days = np.round(np.where(some, told.dies, 0.0) * (DAY / death)).astype(np.int64) * death
-        died[some] = np.maximum((last + days) // death * death, last)[some]
+        comes, leaves, visited = since.copy(), (since if left is None else left).copy(), per_patient > 0
+        last = offsets[1:][visited] - 1
+        comes[visited], leaves[visited] = starts[last], np.where(known, ends, starts)[last]
+        beyond = np.round(told.dies[some] * (DAY / death)).astype(np.int64) * death
+        died[some] = self.deaths_after(comes[some], leaves[some], beyond)
         return Visits(
             offsets=offsets,
             starts=starts,

@@ -14,7 +14,7 @@ GOES_ON, ENDS, DIED = range(3)
 
 
 class Endings(nn.Module):
-    """Logits of the three, and of the range of days from the last visit to death.
+    """Logits of the three, and of the range of days from the end of the last visit to death.
 
     Args:
         width: of what is known.

@@ -1,5 +1,7 @@
 """Models whose checkpoint IS patients and their visits: anchors and planted risks, which keep everything."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -67,13 +69,13 @@ class KeptVisits(LooksOnce):
             order: the kept visit that each of theirs is like.
             offsets: of their visits.
             gaps: microseconds since the visit before of each, which count for nothing at first visits.
-            like: the kept patient of each whose first date, age then, and days from the last visit to death they share.
+            like: the kept patient of each whose first date, age then, and days from the last visit's end to death they
+                share.
         """
         kept = self.kept
-        firsts, lasts = np.zeros(len(like), np.int64), np.zeros(len(like), np.int64)
+        firsts = np.zeros(len(like), np.int64)
         held = kept.per_patient[like] > 0
         firsts[held] = kept.starts[kept.offsets[:-1][like[held]]]
-        lasts[held] = kept.starts[kept.offsets[1:][like[held]] - 1]
         gaps = gaps.copy()
         gaps[offsets[:-1][np.diff(offsets) > 0]] = 0
         sums = np.concatenate([np.zeros(1, np.int64), gaps.cumsum()])
@@ -83,6 +85,9 @@ class KeptVisits(LooksOnce):
         if not bool(self.calendar.overlaps) and len(starts):
             before = np.flatnonzero(np.diff(patient) == 0)
             ends[before] = np.minimum(ends[before], starts[before + 1])
-        new_last = firsts + sums[offsets[1:]] - sums[offsets[:-1]]
-        died = np.where(kept.died[like] == UNKNOWN, UNKNOWN, np.maximum(kept.died[like] - lasts, 0) + new_last)
-        return kept.with_content(order, offsets, starts, ends, kept.born[like], died)
+        found = kept.with_content(order, offsets, starts, ends, kept.born[like], kept.died[like])
+        dead = np.flatnonzero((found.died != UNKNOWN) & held & (found.per_patient > 0))
+        died, comes = found.died.copy(), starts[found.offsets[1:][dead] - 1]
+        beyond = np.maximum(died[dead] - kept.left[like[dead]], 0)
+        died[dead] = self.calendar.deaths_after(comes, found.left[dead], beyond)
+        return replace(found, died=died)

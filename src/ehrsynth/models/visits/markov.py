@@ -22,7 +22,7 @@ from ehrsynth.models.visits.calendar import DIES, GAP, LEAST_CHANCE, MEASURED, S
 from ehrsynth.models.visits.counted import SOME, STAYED, WENT, Counted, codes_in_time, ends_of
 from ehrsynth.models.visits.stepwise import Step, Stepwise, steps_of
 from ehrsynth.schema import Schema
-from ehrsynth.visit_batch import VisitBatch, batch_of, days_between, in_blocks
+from ehrsynth.visit_batch import VisitBatch, batch_of, days_between, days_to_death, in_blocks
 from ehrsynth.visits import Visits, VisitSchema
 
 NEVER = 1e-6  # the least chance of a code
@@ -56,7 +56,7 @@ class Markov(Stepwise[Latest], LooksOnce):
     codes: Tensor  # [3, codes], chances at first visits, of what the visit before had not, and of what it had
     ends: Tensor  # [most visits], chance that a record ends after so many
     died: Tensor  # [kinds], chance that it ends for the patient has died, by kind of the last visit
-    dies: Tensor  # [kinds, ranges], days from that one to death
+    dies: Tensor  # [kinds, ranges], days from its end to death
     kinds: Tensor  # [kinds + 1, kinds], by kind of the visit before, last of none
     gaps: Tensor  # [kinds, ranges], by kind of the visit before
     stays: Tensor  # [kinds, ranges + 1], by own kind; the last is that nobody wrote it down
@@ -96,7 +96,7 @@ class Markov(Stepwise[Latest], LooksOnce):
         stays[np.isnan(days)] = numbers.sizes[STAY]
         patients = np.flatnonzero(visits.per_patient > 0)
         last = visits.offsets[1:][patients] - 1
-        until = days_between(visits.starts[last], visits.died[patients])
+        until = days_to_death(visits)[patients]
         known = np.isfinite(until)
         dies = numbers.range_of(DIES, torch.from_numpy(until[known])).numpy()
         measured, ranges = visits.measured.astype(np.int64), np.zeros(len(visits.values), np.int64)

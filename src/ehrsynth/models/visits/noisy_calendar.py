@@ -17,7 +17,7 @@ from ehrsynth.models.noisy_looks import BINS, BLOCK, NoisySums, norm_sub, public
 from ehrsynth.models.visits.calendar import BIRTH, DIES, FIRST, GAP, MEASURED, SELDOM, STAY, TICKS, TOGETHER, Calendar
 from ehrsynth.models.visits.numbers import Observed
 from ehrsynth.schema import Column
-from ehrsynth.visit_batch import days_between
+from ehrsynth.visit_batch import days_between, days_to_death
 from ehrsynth.visits import DAY, UNKNOWN, Integers, Visits
 
 YEARS = (1900, 2220)  # of first visits; those of MIMIC lie beyond 2100
@@ -151,14 +151,14 @@ def histograms(calendar: Calendar, edges: list[Floats], static: Tensor, visits: 
 
     The shares of a number add up to one, so that it has a norm of one at most, however many visits there are.
     """
-    n, patients, (first, last) = len(visits), np.arange(len(visits)), _ends(visits)
+    n, patients, (first, _) = len(visits), np.arange(len(visits)), _ends(visits)
     later, whose = visits.number > 0, visits.patient[visits.visit_of_value]
     birth = _ages(calendar, static, visits)[:, 1 + int(calendar.age) if int(calendar.age) >= 0 else 0]
     values = [
         (np.where(first == UNKNOWN, np.nan, first / DAY), patients),
         (visits.gaps[later], visits.patient[later]),
         (days_between(visits.starts, visits.ends), visits.patient),
-        (np.where(last == UNKNOWN, np.nan, days_between(last, visits.died)), patients),
+        (days_to_death(visits), patients),
         (birth, patients),
     ]
     for place in range(len(calendar.measurements)):

@@ -99,6 +99,7 @@ class Stepwise(VisitModel, Generic[State]):
         told, static = _Recording(len(prefix), measurements), static.to(self.device)
         drawn = self.calendar.firsts(len(prefix), generator)
         since = self.calendar.moments(drawn)
+        left = np.where(prefix.per_patient > 0, prefix.left, since)
         for length in np.unique(prefix.per_patient).tolist():  # those that have as many visits go on together
             rows = np.flatnonzero(prefix.per_patient == length)
             batch = batch_of(prefix, static.cpu(), len(measurements), rows).to(self.device)
@@ -109,7 +110,7 @@ class Stepwise(VisitModel, Generic[State]):
             if length:
                 since[rows] = prefix.starts[prefix.offsets[1:][rows] - 1]
             self._roll(told, at, state, generator, length)
-        return prefix.followed_by(self.calendar.dated(told.told(), since, prefix.born))
+        return prefix.followed_by(self.calendar.dated(told.told(), since, prefix.born, left))
 
     def _redrawn(self, visits: Visits, static: Tensor, draw: Callable[[State, Step], Step], measured: bool) -> Visits:
         """Return records whose visits have what ``draw`` makes of each, given what is known before it.
