@@ -179,13 +179,20 @@ class Calendar(nn.Module):
         tick = int(self.ticks[0])
         return np.round(days.cpu().numpy() * (DAY / tick)).astype(np.int64) * tick
 
+    def thresholds(self, count: int) -> Tensor:
+        """Return what parts of the values of each measurement lie below, [measurements, count], of ascending parts."""
+        parts = torch.arange(1, count + 1, device=self.empty.device) / (count + 1)
+        found = [self.numbers.value_at(MEASURED + place, parts) for place in range(len(self.measurements))]
+        return torch.stack(found) if found else torch.zeros(0, count)
+
     def deaths_after(self, comes: Integers, leaves: Integers, beyond: Integers) -> Integers:
         """Return when patients die [n], who came last at ``comes`` and left at ``leaves``, so many microseconds later.
 
         Where only the day of deaths is known, they die at the beginning of it, but not before they came.
         """
         tick = int(self.ticks[3])
-        return np.maximum((leaves + beyond) // tick * tick, comes)
+        died: Integers = np.maximum((leaves + beyond) // tick * tick, comes)
+        return died
 
     def dated(self, told: "Told", since: Integers, born: Integers, left: Integers | None = None) -> Visits:
         """Return visits with dates.

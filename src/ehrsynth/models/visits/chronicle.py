@@ -21,7 +21,7 @@ its codes by what is still to come (see ``departures.expected``). That holds dri
 visits are less likely by it. ``experiments/trajectories/run.sh ablation`` shows what each part buys.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +39,7 @@ from ehrsynth.models.visits.calendar import DIES
 from ehrsynth.models.visits.chronicle_network import HistoryNetwork, VisitTally
 from ehrsynth.models.visits.companions import companions_of
 from ehrsynth.models.visits.history import STATES, History, usual_fates, usual_seasons
+from ehrsynth.models.visits.markers import THRESHOLDS, Signs, markers_of
 from ehrsynth.models.visits.recurrence import Recurrence
 from ehrsynth.models.visits.stepwise import Step, Stepwise
 from ehrsynth.models.visits.visit_rows import VisitRows
@@ -104,7 +105,8 @@ class Chronicle(Stepwise[History]):
         super().__init__(schema=schema, visit_schema=visit_schema, seed=seed, ranges=ranges)
         self.save_hyperparameters(ignore=["schema", "visit_schema"])
         self.truncation = Truncation(temperature, top_p)
-        self.as_rows = VisitRows(schema, visit_schema, tallies)
+        self.signs = Signs(len(visit_schema.measurements))
+        self.as_rows = VisitRows(schema, visit_schema, tallies, self.signs)
         self.rows = VisitTally(
             schema=self.as_rows.schema,
             seed=seed,
@@ -130,26 +132,33 @@ class Chronicle(Stepwise[History]):
         some = np.flatnonzero(visits.per_patient > 0)
         some = some[torch.randperm(len(some), generator=rng)[:LOOKED_AT].sort().values.numpy()]
         which = torch.rand(len(some), generator=rng) * torch.from_numpy(visits.per_patient[some])
-        parts, looked_at = [], []
-        for start in range(0, len(some), PATIENTS):
-            visited = self._visited(batch_of(visits, static, self._measurements, some[start : start + PATIENTS]))
-            chosen = visited.past.number == which[start : start + PATIENTS].long()[visited.owner]
-            rows, past = visited.rows[chosen], visited.past.of(chosen.nonzero().flatten())
-            stands = past.features()[:, :STATES].argmax(1).to(torch.uint8)
-            parts.append(Records.of_dense(self.as_rows.layout, rows))
-            looked_at.append((rows[:, : self.as_rows.codes] > 0, past.again, stands))
-        there, again, stands = (torch.cat(part) for part in zip(*looked_at, strict=True))
-        self.rows.observe(Records.joined(parts), again)
         codes, fates = len(self.visit_schema.codes), usual_fates(visits, float(self.calendar.died))
+        looked_at = self._looked_at(static, visits, some, which)
+        parts = [(rows[:, :codes] > 0, past.again, past.stands(), values) for rows, past, values in looked_at]
+        there, again, stands, values = (torch.cat(part) for part in zip(*parts, strict=True))
+        markers, gains = markers_of(there, stands, values, self.calendar.thresholds(THRESHOLDS))
+        self.signs.learn(gains, there, values)
+        looked_at = self._looked_at(static, visits, some, which)  # now that it is known what is out of date
+        layout = self.as_rows.layout
+        self.rows.observe(Records.joined(Records.of_dense(layout, rows) for rows, _, _ in looked_at), again)
         recurrence, seasons = Recurrence.of(visits, codes), usual_seasons(visits, codes)
         self.wanted.copy_(recurrence.odds.sigmoid().where(recurrence.told, torch.nan)[:STATES])
         place = self._best.place.cpu()
         ever = companions_of(there, stands, again, ~torch.eye(codes, dtype=torch.bool), STATES)
         now = companions_of(there, stands, there, place[:, None] < place, STATES)
         for network in (self.rows.network, self.rows.average.module, self.rows.best):
-            self._of(network).start_told(ever, now)
+            self._of(network).start_told(ever, now, markers)
             self._of(network).start_again(recurrence.odds, seasons, fates, self.as_rows.latest_kinds)
             self._of(network).start_tallies(self.rows.variables)
+
+    def _looked_at(
+        self, static: Tensor, visits: Visits, some: Integers, which: Tensor
+    ) -> Iterator[tuple[Tensor, History, Tensor]]:
+        """Yield one visit of each of ``some`` patients, number ``which``, as a row, with its past and values."""
+        for start in range(0, len(some), PATIENTS):
+            visited = self._visited(batch_of(visits, static, self._measurements, some[start : start + PATIENTS]))
+            chosen = visited.past.number == which[start : start + PATIENTS].long()[visited.owner]
+            yield visited.rows[chosen], visited.past.of(chosen.nonzero().flatten()), visited.values[chosen]
 
     @override
     def hold_out(self, static: Tensor, visits: Visits) -> None:
@@ -188,7 +197,7 @@ class Chronicle(Stepwise[History]):
         batch = batch.to(self.device)
         visited, variables = self._visited(batch), self.rows.variables
         past = network.past(visited.past)
-        past = past._replace(odds=past.odds + network.seasonal(visited.days))
+        past = past._replace(odds=past.odds + network.of_visit(visited.past, visited.days, visited.values))
         x, counts = variables.of(visited.rows, past.again)
         known = self._known.expand(len(x), -1)
         nats = network.surprise(variables, x, counts, known, past)
@@ -338,10 +347,11 @@ class Chronicle(Stepwise[History]):
         past, visits = self._best.past(state), []
 
         def of_day(x: Tensor) -> Tensor:
-            """Draw numbers within their ranges before codes are drawn, for these are told the day of the visit."""
+            """Draw numbers within their ranges before codes are drawn, for these are told the day and the values."""
             rows = variables.states.records(variables.to_states(x), generator, None)
             visits.append(self.as_rows.visit(rows, numbers, state.number == 0))
-            return self._best.seasonal(state.firsts + state.elapsed + visits[-1].gaps)
+            days = state.firsts + state.elapsed + visits[-1].gaps
+            return self._best.of_visit(state, days, visits[-1].values)
 
         x, _ = drawn(self._best, variables, x, known, generator, past=past, then=of_day, truncation=self.truncation)
         return replace(visits[-1], codes=variables.to_states(x)[:, : self.as_rows.codes] > 0)

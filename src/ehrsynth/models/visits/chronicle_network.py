@@ -12,6 +12,7 @@ from ehrsynth.models.tally import Tally
 from ehrsynth.models.visits.calendar import SEASON, towards_season
 from ehrsynth.models.visits.companions import NONE, Companions
 from ehrsynth.models.visits.history import FEATURES, STATES, History
+from ehrsynth.models.visits.markers import BEGINS, Markers
 from ehrsynth.models.visits.visit_rows import CODE
 
 FATES = 3  # another visit, none, none for the patient has died
@@ -24,15 +25,16 @@ class HistoryNetwork(DepartureNetwork):
         sum      +=  sum of A[codes of the latest visit] + sum of B[codes before] log(1 + times)
         odds_c   +=  sum over f of (a_f + u_fc + w_fc + s_fc) feature_f(c) see ``History.features``
         odds_c   +=  ever_c(state, d ever before) + now_c(state, d in this visit)
+        odds_c   +=  marked_c(state, m in this visit)                      of what begins
         odds_c   +=  sum over seasons of (v_sc + z_sc) towards_s           of the day of the visit itself
         fate      =  softmax(F h + sum of G[codes of the latest visit] + sum of H[codes before] log(1 + times)),
                      of the state h before anything of a visit is known
 
-    u is what training visits say of each code in first visits, and later if it never was, was in the latest visit, or
-    before only, and v what they say of its seasons: the odds start there, which is a Markov chain; so do ever and now,
-    of the code d that tells most of it, see ``companions``. A, B, F, G, H, a, w and z are learned from nothing; s is
-    zero until a trained network is settled, see ``Chronicle.settle``. Where a code is mostly present, its absence
-    departs, whose odds get minus these.
+    u is what training visits say of each code in first visits, and later if it never was, was in the latest visit,
+    or before only, and v what they say of its seasons: the odds start there, which is a Markov chain; so do ever
+    and now, of the code d that tells most of it, see ``companions``, and marked, of the measurement m, see
+    ``markers``. A, B, F, G, H, a, w and z are learned from nothing; s is zero until a trained network is settled,
+    see ``Chronicle.settle``. Where a code is mostly present, its absence departs, whose odds get minus these.
 
     Args:
         variables: of visits as rows.
@@ -44,10 +46,12 @@ class HistoryNetwork(DepartureNetwork):
         deaths: ranges of days until death.
     """
 
-    stay = frozenset({"by_level", "each", "ended", "told"})
+    stay = frozenset({"by_level", "each", "ended", "told", "marked"})
     usual: Tensor  # u, [FEATURES, codes]
     settled: Tensor  # s, of the first STATES features
     companions: Tensor  # d of each code, ever and now
+    marker: Tensor  # m of each code
+    threshold: Tensor  # of m
     usual_season: Tensor  # v, [seasons, codes]
     place: Tensor  # of each code among the variables
     sign: Tensor  # of its odds: a code that is usually present departs by being absent
@@ -68,6 +72,10 @@ class HistoryNetwork(DepartureNetwork):
         self.register_buffer("sign", 1.0 - 2.0 * (variables.no_news[place] == 1), persistent=False)
         self.register_buffer("companions", torch.full((2, codes), NONE))
         self.told = nn.Parameter(torch.zeros(2, STATES, 2, codes))
+        markers = Markers.none(codes)
+        self.register_buffer("marker", markers.of)
+        self.register_buffer("threshold", markers.at)
+        self.marked = nn.Parameter(markers.beyond)
         self.every = nn.Parameter(torch.zeros(FEATURES))
         self.each = nn.Parameter(torch.zeros(FEATURES, codes))
         self.season = nn.Parameter(torch.zeros(len(SEASON), codes))
@@ -91,8 +99,11 @@ class HistoryNetwork(DepartureNetwork):
         self.hazard.bias.data[self.place] = odds[-1] * self.sign  # of all visits, not of one of each patient
         self.by_level.data[latest_kinds] = 0.0
 
-    def start_told(self, ever: Companions, now: Companions) -> None:
-        """Let codes start at what others say of them."""
+    def start_told(self, ever: Companions, now: Companions, markers: Markers) -> None:
+        """Let codes start at what others say of them, and what is measured."""
+        self.marker.copy_(markers.of)
+        self.threshold.copy_(markers.at)
+        self.marked.data.copy_(markers.beyond)
         for row, found in enumerate((ever, now)):
             self.companions[row] = found.of
             self.told.data[row] = found.beyond
@@ -118,9 +129,21 @@ class HistoryNetwork(DepartureNetwork):
         places = self.place.new_zeros(len(self.sizes)).index_copy(0, self.place, self.place[beside])
         return Past(sums, odds, again, places, torch.stack([self._of_codes(one) for one in now.unbind(1)], dim=1))
 
-    def seasonal(self, days: Tensor) -> Tensor:
-        """Return what the days of visits themselves, [n] since 1970, add to the log odds [n, V] of their codes."""
-        return self._of_codes(towards_season(days) @ (self.usual_season + self.season))
+    def of_visit(self, history: History, days: Tensor, values: Tensor) -> Tensor:
+        """Return what visits themselves add to the log odds [n, V] of their codes, before any of these is known.
+
+        Args:
+            history: what was before them.
+            days: float64 [n], of each since 1970.
+            values: [n, measurements], NaN where not measured.
+        """
+        odds = towards_season(days) @ (self.usual_season + self.season)
+        if values.shape[1]:
+            marked = self.marked * (self.marker != NONE)
+            not_measured, below, above = torch.einsum("nsc,sdc->dnc", history.features()[:, :BEGINS], marked)
+            value = values.float()[:, self.marker.clamp(min=0)]
+            odds = odds + torch.where(value.isnan(), not_measured, torch.where(value >= self.threshold, above, below))
+        return self._of_codes(odds)
 
     def _of_codes(self, odds: Tensor) -> Tensor:
         """Return log odds [n, codes] as those of the departures of all variables [n, V]."""

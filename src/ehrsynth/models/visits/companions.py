@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ehrsynth.disclosure import LEAST
 from ehrsynth.models.told import may_tell
 
 CANDIDATES = 512  # the most frequent codes, of which companions are chosen
@@ -64,15 +65,33 @@ def companions_of(there: Tensor, states: Tensor, given: Tensor, allowed: Tensor,
                     torch.stack([with_given - both, both]),
                 ]
             )  # whether the companion is there, then whether the code is
-            alone = cells.sum(1, keepdim=True) * cells.sum(0, keepdim=True) / all_of_them.clamp(min=1)
-            told = torch.from_numpy(may_tell(cells.numpy(), alone.numpy())).all(1).all(0)
-            information = (torch.xlogy(cells, cells) - torch.xlogy(cells, alone)).sum((0, 1))
-            gain += information.where(told, 0.0)
-            own = ((every + SOME) / (all_of_them - every + SOME)).log()
-            odds[kind] = (((cells[:, 1] + SOME) / (cells[:, 0] + SOME)).log() - own).where(told, 0.0)
+            found, odds[kind] = tells(cells)
+            gain += found
         gain = gain.where(allowed[:, block], 0.0)
         best, chosen = gain.max(0)
         worth = best >= LEAST_GAIN
         of[block] = candidates[chosen].where(worth, NONE)
         beyond[:, :, block] = odds[:, :, chosen, here].where(worth, 0.0).float()
     return Companions(of, beyond)
+
+
+def tells(cells: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what it tells of whether codes are there that something else is, or is not, or to which degree.
+
+    Args:
+        cells: float64 [d, 2, g, c], visits by degree of each of g others, then by whether each of c codes is there.
+
+    Returns:
+        The nats [g, c] of all visits, and the log odds [d, g, c] beyond those of all of them; zeros where a cell is of
+        too few. Of a cell of one to nine no more is told than that there are few, if ten were to be expected.
+    """
+    alone = cells.sum(1, keepdim=True) * cells.sum(0, keepdim=True) / cells.sum((0, 1)).clamp(min=1)
+    few = (cells > 0) & (cells < LEAST) & (alone >= LEAST)
+    told = torch.from_numpy(may_tell(cells.numpy(), alone.numpy())) | few | (cells.sum(1, keepdim=True) == 0)
+    cells = cells.masked_fill(few, LEAST / 2)
+    information = (torch.xlogy(cells, cells) - torch.xlogy(cells, alone)).sum((0, 1))
+    without, having = cells.sum(0)
+    own = ((having + SOME) / (without + SOME)).log()
+    odds = ((cells[:, 1] + SOME) / (cells[:, 0] + SOME)).log() - own
+    told = told.all(1).all(0)
+    return information.where(told, 0.0), odds.where(told, 0.0)

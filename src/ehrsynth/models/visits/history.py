@@ -33,8 +33,10 @@ class History:
         values: [k, measurements], each as it was last measured; NaN if it never was.
         means: [k, measurements], the mean of each so far; NaN if it never was measured.
         measured: [k, measurements], how many visits measured it.
+        dated: [k, measurements], days from the first visit to the latest that measured it; -1 if none did.
         latest: bool [k, codes], the codes of the latest visit.
         times: [k, codes], how many visits had each code.
+        begun: [k, codes], days from the first visit to the first that had it; -1 if none had.
         seen: [k, codes], days from the first visit to the latest that had it.
     """
 
@@ -48,8 +50,10 @@ class History:
     values: Tensor = field(repr=False)
     means: Tensor = field(repr=False)
     measured: Tensor = field(repr=False)
+    dated: Tensor = field(repr=False)
     latest: Tensor = field(repr=False)
     times: Tensor = field(repr=False)
+    begun: Tensor = field(repr=False)
     seen: Tensor = field(repr=False)
 
     @classmethod
@@ -60,7 +64,21 @@ class History:
         never, none = torch.zeros(k, measurements, device=device), torch.zeros(k, codes, device=device)
         nan, unknown = zeros + torch.nan, never + torch.nan
         return cls(
-            static, firsts, number, number + kinds, nan, nan, zeros, unknown, unknown, never, none > 0, none, none
+            static=static,
+            firsts=firsts,
+            number=number,
+            kinds=number + kinds,
+            gaps=nan,
+            stays=nan,
+            elapsed=zeros,
+            values=unknown,
+            means=unknown,
+            measured=never,
+            dated=never - 1,
+            latest=none > 0,
+            times=none,
+            begun=none - 1,
+            seen=none,
         )
 
     def of(self, rows: Tensor) -> "History":
@@ -89,8 +107,10 @@ class History:
             values=torch.where(here, values, self.values),
             means=torch.where(here, mean + (values - mean) / measured, self.means),
             measured=measured,
+            dated=torch.where(here, elapsed[:, None], self.dated),
             latest=visit.codes,
             times=self.times + visit.codes.float(),
+            begun=torch.where(visit.codes & (self.times == 0), elapsed[:, None], self.begun),
             seen=torch.where(visit.codes, elapsed[:, None], self.seen),
         )
 
@@ -98,6 +118,22 @@ class History:
     def again(self) -> Tensor:
         """Which codes came before, bool [k, codes]."""
         return self.times > 0
+
+    def valid(self, signs: Tensor, usual: Tensor) -> Tensor:
+        """Return the values [k, measurements], but what is usual where they are older than what they are a sign of.
+
+        Args:
+            signs: int64 [measurements], the code that each is a sign of, or -1.
+            usual: [measurements], of those who have it.
+        """
+        if not self.times.shape[1]:
+            return self.values
+        outdated = (self.begun[:, signs.clamp(min=0)] > self.dated) & (signs >= 0)
+        return torch.where(outdated, usual.to(self.values.dtype), self.values)
+
+    def stands(self) -> Tensor:
+        """Return which of the first ``STATES`` of its features each code has, uint8 [k, codes]."""
+        return self.features()[:, :STATES].argmax(1).to(torch.uint8)
 
     def features(self) -> Tensor:
         """Return what may tell whether each code comes again, [k, FEATURES, codes].

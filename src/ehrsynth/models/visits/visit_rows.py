@@ -6,6 +6,7 @@ from torch import Tensor
 from ehrsynth.layout import Layout
 from ehrsynth.models.visits.calendar import GAP, MEASURED, SEASON, STAY, towards_season
 from ehrsynth.models.visits.history import YEAR, History
+from ehrsynth.models.visits.markers import Signs
 from ehrsynth.models.visits.numbers import Numbers
 from ehrsynth.models.visits.stepwise import Step
 from ehrsynth.schema import Column, Role, Schema
@@ -25,9 +26,11 @@ class VisitRows:
         schema: of the patients' rows.
         visit_schema: of their visits.
         tallies: whether codes are counted by domain before they are drawn; ``Tally`` counts no outcomes.
+        signs: of measurements.
     """
 
-    def __init__(self, schema: Schema, visit_schema: VisitSchema, tallies: bool) -> None:
+    def __init__(self, schema: Schema, visit_schema: VisitSchema, tallies: bool, signs: Signs) -> None:
+        self.signs = signs
         self.static = Layout.of(schema)
         self.kinds, self.codes = len(visit_schema.kinds), len(visit_schema.codes)
         self.measurements = len(visit_schema.measurements)
@@ -74,8 +77,9 @@ class VisitRows:
             self._number(rows, f"{PAST}{name}", (1 + towards) / 2)
         self._number(rows, f"{PAST}gap", numbers.place_of(GAP, past.gaps))
         self._number(rows, f"{PAST}stay", numbers.place_of(STAY, past.stays))  # a gap is from start to start
+        values = past.valid(self.signs.of, self.signs.usual)
         for i in range(self.measurements):
-            self._number(rows, f"{PAST}value {i}", numbers.place_of(MEASURED + i, past.values[:, i]))
+            self._number(rows, f"{PAST}value {i}", numbers.place_of(MEASURED + i, values[:, i]))
             self._number(rows, f"{PAST}mean {i}", numbers.place_of(MEASURED + i, past.means[:, i]))
         return rows
 

@@ -19,6 +19,7 @@ class Visited:
     Attributes:
         rows: [m, p], the visits as rows, patient by patient.
         days: float64 [m], of each since 1970.
+        values: [m, measurements], NaN where not measured.
         past: what was before each.
         owner: int64 [m], whose they are, ascending.
         ended: what was before nothing came any more, of those who have visits.
@@ -27,6 +28,7 @@ class Visited:
 
     rows: Tensor = field(repr=False)
     days: Tensor = field(repr=False)
+    values: Tensor = field(repr=False)
     past: History = field(repr=False)
     owner: Tensor = field(repr=False)
     ended: History = field(repr=False)
@@ -56,10 +58,10 @@ class Visited:
         # dropout wants visits of a patient together
         order = torch.cat([batch.lengths[:0], *owners]).argsort(stable=True)
         before = History.joined([past.of(order[:0]), *befores]).of(order)
-        rows, days = as_rows.of_past(before, numbers), before.firsts + before.elapsed
+        rows, days, values = as_rows.of_past(before, numbers), before.firsts + before.elapsed, before.values
         if visits:
             joined = Step.joined(visits).of(order)
             rows = as_rows.filled(rows, joined, numbers, before.number == 0)
-            days = days + joined.gaps
+            days, values = days + joined.gaps, joined.values
         owner = torch.cat([batch.lengths[:0], *owners])[order]
-        return cls(rows, days, before, owner, History.joined(ended), torch.cat(enders))
+        return cls(rows, days, values, before, owner, History.joined(ended), torch.cat(enders))
