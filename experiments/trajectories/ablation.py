@@ -34,6 +34,7 @@ from ehrsynth.evaluation.temporal.progression import Persistence, Progression
 from ehrsynth.models.visits.base import sampled
 from ehrsynth.models.visits.chronicle import Chronicle
 from ehrsynth.models.visits.chronicle_network import HistoryNetwork
+from ehrsynth.models.visits.markers import Signs
 from ehrsynth.seeding import torch_rng
 from ehrsynth.visits import Visits
 
@@ -57,6 +58,16 @@ def no_companions() -> AbstractContextManager[Any]:
     return patch.object(HistoryNetwork, "start_told", lambda *of: None)
 
 
+def no_markers() -> AbstractContextManager[Any]:
+    """Let codes start at what is said of them, whatever is measured."""
+    return patch.object(HistoryNetwork, "start_marked", lambda *of: None)
+
+
+def no_signs() -> AbstractContextManager[Any]:
+    """Let the latest measurement stand, though a diagnosis that it is a sign of came after it."""
+    return patch.object(Signs, "learn", lambda *of: None)
+
+
 def unsettled() -> AbstractContextManager[Any]:
     """Let records be drawn as visits were learned."""
     return patch.object(Chronicle, "settle", lambda *of: None)
@@ -65,6 +76,8 @@ def unsettled() -> AbstractContextManager[Any]:
 PARTS = {
     "all parts": Part(),
     "without companions": Part(without=no_companions),
+    "without markers": Part(without=no_markers),
+    "without signs": Part(without=no_signs),
     "not settled": Part(without=unsettled),
     "with tallies": Part({"tallies": True}),
     "with tallies, not settled": Part({"tallies": True}, unsettled),

@@ -10,7 +10,8 @@ is usual, and numbers by ranges with what training rows say of them two by two, 
 
 What makes it a model of time is recurrence, told code by code: whether one never was, was in the latest visit, or
 before only, how often, how long ago. The odds of codes start where counting puts them (a Markov chain, in which each
-code may have a companion of the same visit and one of the past, see ``companions``), and are corrected.
+code may have a companion of the same visit and one of the past, see ``companions``, and begins by what is measured, see
+``markers``), and are corrected.
 
 Each visit is drawn from visits that were drawn, so errors too small for the likelihood to see add up, in the end to
 prevalences that are a tenth off. That drift is taken out at the end, see ``Chronicle.settle``.
@@ -147,7 +148,8 @@ class Chronicle(Stepwise[History]):
         ever = companions_of(there, stands, again, ~torch.eye(codes, dtype=torch.bool), STATES)
         now = companions_of(there, stands, there, place[:, None] < place, STATES)
         for network in (self.rows.network, self.rows.average.module, self.rows.best):
-            self._of(network).start_told(ever, now, markers)
+            self._of(network).start_told(ever, now)
+            self._of(network).start_marked(markers)
             self._of(network).start_again(recurrence.odds, seasons, fates, self.as_rows.latest_kinds)
             self._of(network).start_tallies(self.rows.variables)
 

@@ -99,14 +99,17 @@ class HistoryNetwork(DepartureNetwork):
         self.hazard.bias.data[self.place] = odds[-1] * self.sign  # of all visits, not of one of each patient
         self.by_level.data[latest_kinds] = 0.0
 
-    def start_told(self, ever: Companions, now: Companions, markers: Markers) -> None:
-        """Let codes start at what others say of them, and what is measured."""
-        self.marker.copy_(markers.of)
-        self.threshold.copy_(markers.at)
-        self.marked.data.copy_(markers.beyond)
+    def start_told(self, ever: Companions, now: Companions) -> None:
+        """Let codes start at what others say of them."""
         for row, found in enumerate((ever, now)):
             self.companions[row] = found.of
             self.told.data[row] = found.beyond
+
+    def start_marked(self, markers: Markers) -> None:
+        """Let codes start at what is measured."""
+        self.marker.copy_(markers.of)
+        self.threshold.copy_(markers.at)
+        self.marked.data.copy_(markers.beyond)
 
     def start_tallies(self, variables: Variables) -> None:
         """Let tallies start at what is expected, and not at their training shares besides."""
