@@ -1,11 +1,12 @@
 """PyHealth's generators on the visits of this study, in an environment of their own; see README.md.
 
-    python pyhealth_models.py frames TRAJECTORIES OUT [RUN...]   with ehrsynth: real patients, and those a run draws
-    python pyhealth_models.py draw OUT MODEL SEED                with pyhealth: train, draw, write OUT/MODEL-SEED.csv
-    python pyhealth_models.py table OUT [--into README.md]       with ehrsynth: a row for each report of OUT
+    python pyhealth_models.py frames TRAJECTORIES RUNS OUT    with ehrsynth: real patients, and what runs of OURS draw
+    python pyhealth_models.py draw OUT MODEL                  with pyhealth: train, draw, write OUT/pyhealth_MODEL.csv
+    python pyhealth_models.py table OUT [--into README.md]    with ehrsynth: a row for each report of OUT
 
-MODEL is halo, gpt2 or promptehr. Each gets five minutes of a processor (``BUDGET``) and draws as many patients as it
-learned from. They know neither dates nor values, so all patients are judged as visits in order, with their codes alone.
+RUNS is the folder of a study, as ``runs/sequence-study/runs/hospital``; the first run of each model draws. MODEL is
+halo, gpt2 or promptehr. Each gets five minutes of a processor (``BUDGET``); all draw 4,000 patients. Theirs know neither
+dates nor values, so all patients are judged as visits in order, with their codes alone.
 """
 
 import json
@@ -25,6 +26,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "gpt2": {"embed_dim": 128, "n_heads": 4, "n_layers": 2, "lr": 1e-3},
     "promptehr": {"embed_dim": 128, "n_heads": 4, "n_layers": 2, "lr": 1e-3, "batch_size": 64},
 }
+DRAWN = 4_000  # patients
+OURS = ("chronicle", "halo", "train_copy_visits")
 SHOWN = {
     "temporal/halo_visit_unigram_r2": "codes of a visit R2",
     "temporal/halo_record_unigram_r2": "of a record",
@@ -42,22 +45,24 @@ SHOWN = {
 }
 
 
-def frames(folder: Path, out: Path, runs: list[Path]) -> None:
+def frames(folder: Path, runs: Path, out: Path) -> None:
     """Write long tables of training, validation and held-out patients, and of what runs draw."""
     import ehrsynth
     from ehrsynth.data.long_frames import long_frame
     from ehrsynth.data.trajectories import Trajectories
+    from ehrsynth.study.rank import find_runs
 
     data = Trajectories.open(folder)
     out.mkdir(parents=True, exist_ok=True)
     for part in ("train", "validation", "holdout"):
         long_frame(data.visits(part), data.visit_schema).to_csv(out / f"{part}.csv", index=False)
-    for run in runs:
-        drawn = ehrsynth.generate(run, len(data.visits("train"))).visits
-        long_frame(drawn, data.visit_schema).to_csv(out / f"{run.parent.name} (ours)-0.csv", index=False)
+    for name in OURS:
+        if not (table := out / f"{name}.csv").exists():
+            drawn = ehrsynth.generate(find_runs(f"{runs}/{name}/*")[0].path, DRAWN).visits
+            long_frame(drawn, data.visit_schema).to_csv(table, index=False)
 
 
-def draw(out: Path, name: str, seed: int) -> None:
+def draw(out: Path, name: str) -> None:
     """Train one of PyHealth's generators until its time is over.
 
     It takes up a training from the checkpoint that it wrote when it last judged unseen patients; so it is given a part
@@ -72,7 +77,7 @@ def draw(out: Path, name: str, seed: int) -> None:
     from pyhealth.tasks.generate_ehr import to_evaluation_dataframe
 
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     kinds: dict[str, Any] = {"halo": HALO, "gpt2": GPT2, "promptehr": PromptEHR}
     form = NestedMultiHotProcessor if name == "halo" else NestedSequenceProcessor
     train, unseen = (_samples(pd.read_csv(out / f"{part}.csv", dtype=str)) for part in ("train", "validation"))
@@ -81,7 +86,7 @@ def draw(out: Path, name: str, seed: int) -> None:
     fitted = {**given, "input_processors": learned.input_processors}
     parts = [create_sample_dataset(samples=train[start::PARTS], **fitted) for start in range(PARTS)]
     judged = create_sample_dataset(samples=unseen[:JUDGED], **fitted)
-    model = kinds[name](learned, epochs=1, save_dir=str(out / f"{name}-{seed}"), **SIZES[name])
+    model = kinds[name](learned, epochs=1, save_dir=str(out / f"pyhealth_{name}"), **SIZES[name])
     start, seen = process_time(), 0
     while process_time() - start < BUDGET:
         model.train_model(parts[seen % PARTS], judged, device="cpu")
@@ -90,9 +95,9 @@ def draw(out: Path, name: str, seed: int) -> None:
     weights = sum(weight.numel() for weight in model.parameters())
     print(f"{name}: {weights:,} weights, {epochs:.1f} epochs in {process_time() - start:.0f} s")
     start = process_time()
-    drawn = to_evaluation_dataframe(model.generate(len(train), device="cpu"))
-    print(f"{name}: {len(train)} patients in {process_time() - start:.0f} s")
-    drawn[["id", "time", "visit_codes"]].to_csv(out / f"{name} (PyHealth)-{seed}.csv", index=False)
+    drawn = to_evaluation_dataframe(model.generate(DRAWN, device="cpu"))
+    print(f"{name}: {DRAWN} patients in {process_time() - start:.0f} s")
+    drawn[["id", "time", "visit_codes"]].to_csv(out / f"pyhealth_{name}.csv", index=False)
 
 
 def _samples(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -123,10 +128,10 @@ def table(out: Path, into: Path | None) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["frames", folder, out, *runs]:
-            frames(Path(folder), Path(out), [Path(run) for run in runs])
-        case ["draw", out, name, seed]:
-            draw(Path(out), name, int(seed))
+        case ["frames", folder, runs, out]:
+            frames(Path(folder), Path(runs), Path(out))
+        case ["draw", out, name]:
+            draw(Path(out), name)
         case ["table", out]:
             table(Path(out), None)
         case ["table", out, "--into", into]:

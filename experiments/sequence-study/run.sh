@@ -5,6 +5,8 @@
 #   run.sh train [SET...]    every model of visits, five minutes of a processor at most each, seeds 0 and 1
 #   run.sh rules [SET...]    whether drawn patients keep the rules over time of the data, by policy, into README.md
 #   run.sh tables [SET...]   scores, similarity by category, tasks, privacy and the kidney case, into README.md
+#   run.sh tasks [SET...]    each task learned from five draws of visits, of Chronicle and the memoriser, into README.md
+#   run.sh pyhealth          PyHealth's HALO, GPT-2 and PromptEHR on the hospital, into README.md; PYHEALTH is a Python with it
 #
 # DIABETES130=FILE and MIMIC=DIR say where diabetic_data.csv.gz and the demo (hosp/, icu/) are; without SET all three.
 # OUT, MODELS, SEEDS, BUDGET (300 seconds), N (20000) and PYTHON change what is done; PREPARE and TRAIN hold more options.
@@ -41,6 +43,19 @@ trained() {
         paths.runs="$out/runs" logger.mode=disabled ${TRAIN:-}
 }
 
+compared_to_pyhealth() {
+    local of="$out/pyhealth" each
+    "$python" "$here/pyhealth_models.py" frames "$out/hospital" "$out/runs/hospital" "$of"
+    for each in halo gpt2 promptehr; do
+        [ -f "$of/pyhealth_$each.csv" ] || "${PYHEALTH:?a Python with pyhealth}" "$here/pyhealth_models.py" draw "$of" "$each"
+    done
+    for each in chronicle halo train_copy_visits pyhealth_{halo,gpt2,promptehr}; do
+        [ -f "$of/$each/report.json" ] || ehrsynth evaluate form=trajectories train="$of/train.csv" \
+            holdout="$of/holdout.csv" synthetic="$of/$each.csv" out="$of/$each" suite=quick
+    done
+    "$python" "$here/pyhealth_models.py" table "$of" --into "$into"
+}
+
 sets=("${@:2}")
 [ ${#sets[@]} -gt 0 ] || sets=(hospital diabetes130 mimic)
 mkdir -p "$out"
@@ -49,5 +64,11 @@ data) for set in "${sets[@]}"; do prepared "$set"; done ;;
 train) for set in "${sets[@]}"; do trained "$set"; done ;;
 rules) for set in "${sets[@]}"; do "$python" "$here/rules.py" "$out/runs/$set" --into "$into" --name "$set-rules"; done ;;
 tables) for set in "${sets[@]}"; do "$python" "$here/tables.py" "$out/runs/$set" --into "$into" --name "$set"; done ;;
-*) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+tasks)
+    for set in "${sets[@]}"; do
+        "$python" "$here/tasks.py" "$out/runs/$set" --models "${TASKED:-chronicle,train_copy_visits}" --into "$into" --name "$set-tasks"
+    done
+    ;;
+pyhealth) compared_to_pyhealth ;;
+*) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
