@@ -5,8 +5,8 @@
     python pyhealth_models.py table OUT [--into README.md]    with ehrsynth: a row for each report of OUT
 
 RUNS is the folder of a study, as ``runs/sequence-study/runs/hospital``; the first run of each model draws. MODEL is
-halo, gpt2 or promptehr. Each gets five minutes of a processor (``BUDGET``); all draw 4,000 patients. Theirs know neither
-dates nor values, so all patients are judged as visits in order, with their codes alone.
+halo, gpt2 or promptehr. Each gets five minutes of a processor (``BUDGET``); all draw 4,000 patients. Those of PyHealth
+have neither dates nor values, so all patients are judged as visits in order, with their codes alone.
 """
 
 import json
