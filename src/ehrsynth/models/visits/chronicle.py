@@ -11,7 +11,7 @@ is usual, and numbers by ranges with what training rows say of them two by two, 
 What makes it a model of time is recurrence, told code by code: whether one never was, was in the latest visit, or
 before only, how often, how long ago. The odds of codes start where counting puts them (a Markov chain, in which each
 code may have a companion of the same visit and one of the past, see ``companions``, and begins by what is measured, see
-``markers``), and are corrected.
+``markers``, and by how long ago the latest visit was), and are corrected.
 
 Each visit is drawn from visits that were drawn, so errors too small for the likelihood to see add up, in the end to
 prevalences that are a tenth off. That drift is taken out at the end, see ``Chronicle.settle``.
@@ -45,6 +45,7 @@ from ehrsynth.models.visits.recurrence import Recurrence
 from ehrsynth.models.visits.stepwise import Step, Stepwise
 from ehrsynth.models.visits.visit_rows import VisitRows
 from ehrsynth.models.visits.visited import Visited
+from ehrsynth.models.visits.waits import waits_of
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
 from ehrsynth.visit_batch import VisitBatch, batch_of, in_blocks
@@ -135,32 +136,35 @@ class Chronicle(Stepwise[History]):
         which = torch.rand(len(some), generator=rng) * torch.from_numpy(visits.per_patient[some])
         codes, fates = len(self.visit_schema.codes), usual_fates(visits, float(self.calendar.died))
         looked_at = self._looked_at(static, visits, some, which)
-        parts = [(rows[:, :codes] > 0, past.again, past.stands(), values) for rows, past, values in looked_at]
-        there, again, stands, values = (torch.cat(part) for part in zip(*parts, strict=True))
+        parts = [(rows[:, :codes] > 0, past.again, past.stands(), *told) for rows, past, *told in looked_at]
+        there, again, stands, values, gaps = (torch.cat(part) for part in zip(*parts, strict=True))
         markers, gains = markers_of(there, stands, values, self.calendar.thresholds(THRESHOLDS))
         self.signs.learn(gains, there, values)
         looked_at = self._looked_at(static, visits, some, which)  # now that it is known what is out of date
         layout = self.as_rows.layout
-        self.rows.observe(Records.joined(Records.of_dense(layout, rows) for rows, _, _ in looked_at), again)
+        self.rows.observe(Records.joined(Records.of_dense(layout, rows) for rows, *_ in looked_at), again)
         recurrence, seasons = Recurrence.of(visits, codes), usual_seasons(visits, codes)
         self.wanted.copy_(recurrence.odds.sigmoid().where(recurrence.told, torch.nan)[:STATES])
         place = self._best.place.cpu()
         ever = companions_of(there, stands, again, ~torch.eye(codes, dtype=torch.bool), STATES)
         now = companions_of(there, stands, there, place[:, None] < place, STATES)
+        waits = waits_of(there, stands, gaps, now.of)
         for network in (self.rows.network, self.rows.average.module, self.rows.best):
             self._of(network).start_told(ever, now)
             self._of(network).start_marked(markers)
+            self._of(network).start_waiting(waits)
             self._of(network).start_again(recurrence.odds, seasons, fates, self.as_rows.latest_kinds)
             self._of(network).start_tallies(self.rows.variables)
 
     def _looked_at(
         self, static: Tensor, visits: Visits, some: Integers, which: Tensor
-    ) -> Iterator[tuple[Tensor, History, Tensor]]:
-        """Yield one visit of each of ``some`` patients, number ``which``, as a row, with its past and values."""
+    ) -> Iterator[tuple[Tensor, History, Tensor, Tensor]]:
+        """Yield one visit of each of ``some`` patients, number ``which``, as a row, with its past, values and gap."""
         for start in range(0, len(some), PATIENTS):
             visited = self._visited(batch_of(visits, static, self._measurements, some[start : start + PATIENTS]))
             chosen = visited.past.number == which[start : start + PATIENTS].long()[visited.owner]
-            yield visited.rows[chosen], visited.past.of(chosen.nonzero().flatten()), visited.values[chosen]
+            past = visited.past.of(chosen.nonzero().flatten())
+            yield visited.rows[chosen], past, visited.values[chosen], past.until(visited.days[chosen])
 
     @override
     def hold_out(self, static: Tensor, visits: Visits) -> None:

@@ -11,9 +11,10 @@ from ehrsynth.models.departures.variables import Variables
 from ehrsynth.models.tally import Tally
 from ehrsynth.models.visits.calendar import SEASON, towards_season
 from ehrsynth.models.visits.companions import NONE, Companions
-from ehrsynth.models.visits.history import FEATURES, STATES, History
+from ehrsynth.models.visits.history import FEATURES, NEVER, STATES, History
 from ehrsynth.models.visits.markers import BEGINS, Markers
 from ehrsynth.models.visits.visit_rows import CODE
+from ehrsynth.models.visits.waits import Waits
 
 FATES = 3  # another visit, none, none for the patient has died
 STD = 0.02  # of what vectors of codes start with
@@ -26,15 +27,17 @@ class HistoryNetwork(DepartureNetwork):
         odds_c   +=  sum over f of (a_f + u_fc + w_fc + s_fc) feature_f(c) see ``History.features``
         odds_c   +=  ever_c(state, d ever before) + now_c(state, d in this visit)
         odds_c   +=  marked_c(state, m in this visit)                      of what begins
+        odds_c   +=  g_c (log(1 + gap) - its middle)                       of what never was, at later visits
         odds_c   +=  sum over seasons of (v_sc + z_sc) towards_s           of the day of the visit itself
         fate      =  softmax(F h + sum of G[codes of the latest visit] + sum of H[codes before] log(1 + times)),
                      of the state h before anything of a visit is known
 
     u is what training visits say of each code in first visits, and later if it never was, was in the latest visit,
     or before only, and v what they say of its seasons: the odds start there, which is a Markov chain; so do ever
-    and now, of the code d that tells most of it, see ``companions``, and marked, of the measurement m, see
-    ``markers``. A, B, F, G, H, a, w and z are learned from nothing; s is zero until a trained network is settled,
-    see ``Chronicle.settle``. Where a code is mostly present, its absence departs, whose odds get minus these.
+    and now, of the code d that tells most of it, see ``companions``, marked, of the measurement m, see ``markers``,
+    and g, see ``waits``. A, B, F, G, H, a, w and z are learned from nothing; s is zero until a trained network is
+    settled, see ``Chronicle.settle``. Where a code is mostly present, its absence departs, whose odds get minus
+    these.
 
     Args:
         variables: of visits as rows.
@@ -46,12 +49,13 @@ class HistoryNetwork(DepartureNetwork):
         deaths: ranges of days until death.
     """
 
-    stay = frozenset({"by_level", "each", "ended", "told", "marked"})
+    stay = frozenset({"by_level", "each", "ended", "told", "marked", "waits"})
     usual: Tensor  # u, [FEATURES, codes]
     settled: Tensor  # s, of the first STATES features
     companions: Tensor  # d of each code, ever and now
     marker: Tensor  # m of each code
     threshold: Tensor  # of m
+    usual_gap: Tensor  # the middle of gaps
     usual_season: Tensor  # v, [seasons, codes]
     place: Tensor  # of each code among the variables
     sign: Tensor  # of its odds: a code that is usually present departs by being absent
@@ -76,6 +80,8 @@ class HistoryNetwork(DepartureNetwork):
         self.register_buffer("marker", markers.of)
         self.register_buffer("threshold", markers.at)
         self.marked = nn.Parameter(markers.beyond)
+        self.register_buffer("usual_gap", torch.zeros(()))
+        self.waits = nn.Parameter(torch.zeros(codes))
         self.every = nn.Parameter(torch.zeros(FEATURES))
         self.each = nn.Parameter(torch.zeros(FEATURES, codes))
         self.season = nn.Parameter(torch.zeros(len(SEASON), codes))
@@ -111,6 +117,11 @@ class HistoryNetwork(DepartureNetwork):
         self.threshold.copy_(markers.at)
         self.marked.data.copy_(markers.beyond)
 
+    def start_waiting(self, waits: Waits) -> None:
+        """Let codes begin as the gap before makes it."""
+        self.waits.data.copy_(waits.growth)
+        self.usual_gap.copy_(waits.middle)
+
     def start_tallies(self, variables: Variables) -> None:
         """Let tallies start at what is expected, and not at their training shares besides."""
         for place in range(variables.tallies.start, variables.tallies.stop):
@@ -140,10 +151,12 @@ class HistoryNetwork(DepartureNetwork):
             days: float64 [n], of each since 1970.
             values: [n, measurements], NaN where not measured.
         """
-        odds = towards_season(days) @ (self.usual_season + self.season)
+        odds, features = towards_season(days) @ (self.usual_season + self.season), history.features()
+        gaps = history.until(days).log1p() - self.usual_gap
+        odds = odds + features[:, NEVER] * gaps[:, None] * self.waits
         if values.shape[1]:
             marked = self.marked * (self.marker != NONE)
-            not_measured, below, above = torch.einsum("nsc,sdc->dnc", history.features()[:, :BEGINS], marked)
+            not_measured, below, above = torch.einsum("nsc,sdc->dnc", features[:, :BEGINS], marked)
             value = values.float()[:, self.marker.clamp(min=0)]
             odds = odds + torch.where(value.isnan(), not_measured, torch.where(value >= self.threshold, above, below))
         return self._of_codes(odds)

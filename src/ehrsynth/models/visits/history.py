@@ -13,6 +13,7 @@ from ehrsynth.visits import DAY, Visits
 
 FEATURES = 7  # of each code
 STATES = 4  # of these say where it stands, and are one for one of them
+NEVER = 1  # the state of what never was, at later visits
 YEAR = 365.0
 SOME = 0.5  # visits added to each count
 UNSEASONAL = 20.0  # visits, with which a code has no season
@@ -130,6 +131,10 @@ class History:
             return self.values
         outdated = (self.begun[:, signs.clamp(min=0)] > self.dated) & (signs >= 0)
         return torch.where(outdated, usual.to(self.values.dtype), self.values)
+
+    def until(self, days: Tensor) -> Tensor:
+        """Return the gaps [k] from the latest visits until days [k] since 1970."""
+        return (days - self.firsts - self.elapsed).float().clamp(min=0)
 
     def stands(self) -> Tensor:
         """Return which of the first ``STATES`` of its features each code has, uint8 [k, codes]."""

@@ -1,0 +1,67 @@
+"""By how much the log odds that a code begins grow with the gap before a visit.
+
+What begins between visits begins the surer the longer these are apart: at a steady hazard its odds grow as the gap
+does, so its log odds by one for each unit of the log of the gap. What belongs to the visit itself does not care. Each
+code is told by the visits after a short and after a long gap of those who never had it:
+
+    growth  =  (logit p(c | long) - logit p(c | short)) / (mean log(1 + gap) of long - of short)
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ehrsynth.disclosure import LEAST
+from ehrsynth.models.told import may_tell
+from ehrsynth.models.visits.companions import NONE, SOME
+from ehrsynth.models.visits.history import NEVER
+
+STEEPEST = 1.5  # growth, of either sign
+
+
+class Waits(NamedTuple):
+    """How codes wait.
+
+    Attributes:
+        growth: [codes], of the log odds by the log of days and one.
+        middle: [], log of the mean gap, of days and one.
+    """
+
+    growth: Tensor
+    middle: Tensor
+
+
+def waits_of(there: Tensor, states: Tensor, gaps: Tensor, beside: Tensor) -> Waits:
+    """Return what visits of as many patients say; of fewer than ten it is what all codes say together.
+
+    A code that comes with its companion waits as that does, so visits that have it do not count.
+
+    Args:
+        there: bool [k, codes], those of each visit.
+        states: uint8 [k, codes], how each stands.
+        gaps: [k], days since the visit before; what they are at first visits does not matter.
+        beside: int64 [codes], the companion of the same visit of each, or ``NONE``.
+    """
+    codes, later = there.shape[1], (states == NEVER)
+    some = gaps[later.any(1)]
+    if not len(some):
+        return Waits(torch.zeros(codes), torch.zeros(()))
+    alone = later & ~(there[:, beside.clamp(min=0)] & (beside != NONE))
+    logs, long = gaps.log1p(), gaps >= some.median()
+    apart = logs[long & later.any(1)].mean() - logs[~long & later.any(1)].mean()
+    groups = [alone & group[:, None] for group in (~long, long)]
+    exposed, events = (torch.stack([(group & which).sum(0) for group in groups]).double() for which in (alone, there))
+    expected = exposed * events.sum(0) / exposed.sum(0).clamp(min=1)
+    few = (events > 0) & (events < LEAST) & (expected >= LEAST)
+    told = (torch.from_numpy(may_tell(events.numpy(), expected.numpy())) | few).all(0)
+    events = events.masked_fill(few, LEAST / 2)
+
+    def growth(events: Tensor, exposed: Tensor) -> Tensor:
+        short, long = ((events + SOME) / (exposed - events + SOME)).log()
+        grows: Tensor = (long - short) / apart
+        return grows.nan_to_num(0.0).clamp(-STEEPEST, STEEPEST).float()
+
+    together = growth(events.sum(1, keepdim=True), exposed.sum(1, keepdim=True))
+    untold = together.where(beside == NONE, 0.0)
+    return Waits(growth(events, exposed).where(told, untold), some.mean().log1p().float())
