@@ -68,6 +68,11 @@ def no_signs() -> AbstractContextManager[Any]:
     return patch.object(Signs, "learn", lambda *of: None)
 
 
+def no_waits() -> AbstractContextManager[Any]:
+    """Let what begins start as often after a short gap as after a long one."""
+    return patch.object(HistoryNetwork, "start_waiting", lambda *of: None)
+
+
 def unsettled() -> AbstractContextManager[Any]:
     """Let records be drawn as visits were learned."""
     return patch.object(Chronicle, "settle", lambda *of: None)
@@ -78,6 +83,7 @@ PARTS = {
     "without companions": Part(without=no_companions),
     "without markers": Part(without=no_markers),
     "without signs": Part(without=no_signs),
+    "without waits": Part(without=no_waits),
     "not settled": Part(without=unsettled),
     "with tallies": Part({"tallies": True}),
     "with tallies, not settled": Part({"tallies": True}, unsettled),

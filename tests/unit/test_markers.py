@@ -83,6 +83,14 @@ def test_visits_in_which_nothing_is_ever_measured() -> None:
     Signs(0).learn(gains, there, values)
 
 
+def test_visits_of_a_hospital_without_codes() -> None:
+    there, values, signs = torch.ones(20, 0) > 0, torch.zeros(20, 2), Signs(2)
+    found, gains = markers_of(there, torch.zeros(20, 0), values, torch.zeros(2, 4))
+    signs.learn(gains, there, values)
+    assert found.of.tolist() == []
+    assert signs.of.tolist() == [NONE, NONE]
+
+
 def test_each_measurement_is_a_sign_of_the_code_it_tells_most_of(visits: tuple[Tensor, Tensor, Tensor]) -> None:
     there, states, values = visits
     signs = Signs(2)

@@ -70,6 +70,8 @@ class Signs(nn.Module):
             there: bool [k, codes], those of each visit.
             values: [k, measurements], NaN where not measured.
         """
+        if not gains.shape[1]:
+            return
         nats, codes = gains.max(1)
         self.of.copy_(codes.where(nats >= LEAST_GAIN, NONE))
         for place, code in enumerate(self.of.tolist()):
