@@ -27,7 +27,7 @@ class HistoryNetwork(DepartureNetwork):
         odds_c   +=  sum over f of (a_f + u_fc + w_fc + s_fc) feature_f(c) see ``History.features``
         odds_c   +=  ever_c(state, d ever before) + now_c(state, d in this visit)
         odds_c   +=  marked_c(state, m in this visit)                      of what begins
-        odds_c   +=  g_c (log(1 + gap) - its middle)                       of what never was, at later visits
+        odds_c   +=  g_c log(1 + gap) - its usual                          of what never was, at later visits
         odds_c   +=  sum over seasons of (v_sc + z_sc) towards_s           of the day of the visit itself
         fate      =  softmax(F h + sum of G[codes of the latest visit] + sum of H[codes before] log(1 + times)),
                      of the state h before anything of a visit is known
@@ -55,7 +55,7 @@ class HistoryNetwork(DepartureNetwork):
     companions: Tensor  # d of each code, ever and now
     marker: Tensor  # m of each code
     threshold: Tensor  # of m
-    usual_gap: Tensor  # the middle of gaps
+    usual_wait: Tensor  # what g makes of the usual gap, [codes]
     usual_season: Tensor  # v, [seasons, codes]
     place: Tensor  # of each code among the variables
     sign: Tensor  # of its odds: a code that is usually present departs by being absent
@@ -80,7 +80,7 @@ class HistoryNetwork(DepartureNetwork):
         self.register_buffer("marker", markers.of)
         self.register_buffer("threshold", markers.at)
         self.marked = nn.Parameter(markers.beyond)
-        self.register_buffer("usual_gap", torch.zeros(()))
+        self.register_buffer("usual_wait", torch.zeros(codes))
         self.waits = nn.Parameter(torch.zeros(codes))
         self.every = nn.Parameter(torch.zeros(FEATURES))
         self.each = nn.Parameter(torch.zeros(FEATURES, codes))
@@ -120,7 +120,7 @@ class HistoryNetwork(DepartureNetwork):
     def start_waiting(self, waits: Waits) -> None:
         """Let codes begin as the gap before makes it."""
         self.waits.data.copy_(waits.growth)
-        self.usual_gap.copy_(waits.middle)
+        self.usual_wait.copy_(waits.less)
 
     def start_tallies(self, variables: Variables) -> None:
         """Let tallies start at what is expected, and not at their training shares besides."""
@@ -152,8 +152,8 @@ class HistoryNetwork(DepartureNetwork):
             values: [n, measurements], NaN where not measured.
         """
         odds, features = towards_season(days) @ (self.usual_season + self.season), history.features()
-        gaps = history.until(days).log1p() - self.usual_gap
-        odds = odds + features[:, NEVER] * gaps[:, None] * self.waits
+        gaps = history.until(days).log1p()
+        odds = odds + features[:, NEVER] * (gaps[:, None] * self.waits - self.usual_wait)
         if values.shape[1]:
             marked = self.marked * (self.marker != NONE)
             not_measured, below, above = torch.einsum("nsc,sdc->dnc", features[:, :BEGINS], marked)

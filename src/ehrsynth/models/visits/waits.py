@@ -1,10 +1,12 @@
 """By how much the log odds that a code begins grow with the gap before a visit.
 
 What begins between visits begins the surer the longer these are apart: at a steady hazard its odds grow as the gap
-does, so its log odds by one for each unit of the log of the gap. What belongs to the visit itself does not care. Each
-code is told by the visits after a short and after a long gap of those who never had it:
+does, so its log odds by one for each unit of the log of the gap. What belongs to the visit itself does not care, and
+where visits soon after others are the graver ones, that is no matter of waiting. Each code is told by the visits after a short and after a long gap of those who never had it:
 
     growth  =  (logit p(c | long) - logit p(c | short)) / (mean log(1 + gap) of long - of short)
+
+and growth log(1 + gap) is added to its log odds, less what keeps its odds over all gaps as they were.
 """
 
 from typing import NamedTuple
@@ -17,7 +19,8 @@ from ehrsynth.models.told import may_tell
 from ehrsynth.models.visits.companions import NONE, SOME
 from ehrsynth.models.visits.history import NEVER
 
-STEEPEST = 1.5  # growth, of either sign
+STEEPEST = 1.5  # growth
+GAPS = 1000  # about as many are looked at, of all sizes, for what is usual
 
 
 class Waits(NamedTuple):
@@ -25,11 +28,11 @@ class Waits(NamedTuple):
 
     Attributes:
         growth: [codes], of the log odds by the log of days and one.
-        middle: [], log of the mean gap, of days and one.
+        less: [codes], log of the mean of (days and one) to the power of ``growth``.
     """
 
     growth: Tensor
-    middle: Tensor
+    less: Tensor
 
 
 def waits_of(there: Tensor, states: Tensor, gaps: Tensor, beside: Tensor) -> Waits:
@@ -46,7 +49,7 @@ def waits_of(there: Tensor, states: Tensor, gaps: Tensor, beside: Tensor) -> Wai
     codes, later = there.shape[1], (states == NEVER)
     some = gaps[later.any(1)]
     if not len(some):
-        return Waits(torch.zeros(codes), torch.zeros(()))
+        return Waits(torch.zeros(codes), torch.zeros(codes))
     alone = later & ~(there[:, beside.clamp(min=0)] & (beside != NONE))
     logs, long = gaps.log1p(), gaps >= some.median()
     apart = logs[long & later.any(1)].mean() - logs[~long & later.any(1)].mean()
@@ -60,8 +63,10 @@ def waits_of(there: Tensor, states: Tensor, gaps: Tensor, beside: Tensor) -> Wai
     def growth(events: Tensor, exposed: Tensor) -> Tensor:
         short, long = ((events + SOME) / (exposed - events + SOME)).log()
         grows: Tensor = (long - short) / apart
-        return grows.nan_to_num(0.0).clamp(-STEEPEST, STEEPEST).float()
+        return grows.nan_to_num(0.0).clamp(0.0, STEEPEST).float()
 
     together = growth(events.sum(1, keepdim=True), exposed.sum(1, keepdim=True))
     untold = together.where(beside == NONE, 0.0)
-    return Waits(growth(events, exposed).where(told, untold), some.mean().log1p().float())
+    grows = growth(events, exposed).where(told, untold)
+    usual = some.log1p().sort().values[:: -(-len(some) // GAPS)]
+    return Waits(grows, (grows[:, None] * usual).exp().mean(1).log())
