@@ -2,7 +2,8 @@
 
 What begins between visits begins the surer the longer these are apart: at a steady hazard its odds grow as the gap
 does, so its log odds by one for each unit of the log of the gap. What belongs to the visit itself does not care, and
-where visits soon after others are the graver ones, that is no matter of waiting. Each code is told by the visits after a short and after a long gap of those who never had it:
+where visits soon after others are the graver ones, that is no matter of waiting. Each code is told by the visits after
+a short and after a long gap of those who never had it:
 
     growth  =  (logit p(c | long) - logit p(c | short)) / (mean log(1 + gap) of long - of short)
 
