@@ -11,8 +11,11 @@ patients; s is the severity of a visit as ``ehrsynth.data.hospital_visits`` has 
     log gap, by s            change of the logarithm of the days until then
     season                   amplitude over the year of how many visits there are, first ones aside
     season of influenza      the same of visits with J10
+    begins, by log gap       log odds that a chronic condition begins, by the logarithm of the days since the last visit
+    diabetes ahead           AUROC of HbA1c for diabetes within a year, of those who never had it coded
 
-Planted are DEATH_SEVERITY, DEATH_AGE, for gaps -GAP_SLOPE, and SEASON; what records show of gaps is less, for follow-up
+Planted are DEATH_SEVERITY, DEATH_AGE, for gaps -GAP_SLOPE, SEASON, and hazards that are steady over a gap, which is 1;
+what records show of gaps is less, for follow-up
 ends.
 """
 
@@ -25,9 +28,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from ehrsynth.data.hospital_visits import ACUTE, CHRONIC, PEAK, YEAR, severity
 from ehrsynth.data.trajectories import Trajectories
+from ehrsynth.metrics.temporal.tasks import comes_within
 from ehrsynth.models.visits.base import load_visit_model, sampled
 from ehrsynth.study.rank import find_runs
 from ehrsynth.visits import DAY, UNKNOWN, Visits, VisitSchema
@@ -35,7 +40,16 @@ from ehrsynth.visits import DAY, UNKNOWN, Visits, VisitSchema
 sys.path.append(str(Path(__file__).parents[1] / "generator-study"))
 from table import line, put_into
 
-WORDS = ("dies, by s", "dies, by age", "comes again, by s", "log gap, by s", "season", "season of influenza")
+WORDS = (
+    "dies, by s",
+    "dies, by age",
+    "comes again, by s",
+    "log gap, by s",
+    "season",
+    "season of influenza",
+    "begins, by log gap",
+    "diabetes ahead",
+)
 
 
 def main() -> None:
@@ -88,13 +102,30 @@ def dynamics(visits: Visits, schema: VisitSchema) -> list[float]:
     gap = LinearRegression().fit(s[before, None], np.log(days)).coef_[0]
     later = visits.number > 0
     flu = coded["J10"].to_numpy()
+    had = begun.groupby(visits.patient).shift(fill_value=False)
+    waited = np.log(np.maximum(visits.gaps[later], 0.5))
+    could = [(~had[name][later].to_numpy(), coded[name][later].to_numpy()) for name in CHRONIC]
+    gaps, began = (np.concatenate(part) for part in zip(*((waited[who], new[who]) for who, new in could), strict=True))
+    begins = LogisticRegression(C=np.inf).fit(gaps[:, None], began).coef_[0, 0]
     return [
         *map(float, dying),
         float(again),
         float(gap),
         amplitude(visits.starts[later]),
         amplitude(visits.starts[flu]),
+        float(begins),
+        ahead(visits, coded["E11"].to_numpy(), begun["E11"].to_numpy(), schema),
     ]
+
+
+def ahead(visits: Visits, coded: NDArray[np.bool_], begun: NDArray[np.bool_], schema: VisitSchema) -> float:
+    """Return how well HbA1c ranks visits without diabetes so far by whether it is coded within a year."""
+    [test] = [place for place, one in enumerate(schema.measurements) if "A1c" in one.name]
+    here = visits.measured == test
+    value = np.full(visits.count, np.nan)
+    value[visits.visit_of_value[here]] = visits.values[here]
+    asked = ~begun & np.isfinite(value)
+    return float(roc_auc_score(comes_within(visits, coded, YEAR)[asked], value[asked]))
 
 
 def amplitude(starts: NDArray[np.int64]) -> float:
