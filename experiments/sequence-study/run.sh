@@ -5,7 +5,7 @@
 #   run.sh train [SET...]    every model of visits, five minutes of a processor at most each, seeds 0 and 1
 #   run.sh rules [SET...]    whether drawn patients keep the rules over time of the data, by policy, into README.md
 #   run.sh tables [SET...]   scores, similarity by category, tasks, privacy and the kidney case, into README.md
-#   run.sh tasks [SET...]    each task learned from five draws of visits, of Chronicle and the memoriser, into README.md
+#   run.sh tasks [SET...]    each task learned from five draws of visits, of three models (TASKED), into README.md
 #   run.sh pyhealth          PyHealth's HALO, GPT-2 and PromptEHR on the hospital, into README.md; PYHEALTH is a Python with it
 #
 # DIABETES130=FILE and MIMIC=DIR say where diabetic_data.csv.gz and the demo (hosp/, icu/) are; without SET all three.
@@ -66,7 +66,7 @@ rules) for set in "${sets[@]}"; do "$python" "$here/rules.py" "$out/runs/$set" -
 tables) for set in "${sets[@]}"; do "$python" "$here/tables.py" "$out/runs/$set" --into "$into" --name "$set"; done ;;
 tasks)
     for set in "${sets[@]}"; do
-        "$python" "$here/tasks.py" "$out/runs/$set" --models "${TASKED:-chronicle,train_copy_visits}" --into "$into" --name "$set-tasks"
+        "$python" "$here/tasks.py" "$out/runs/$set" --models "${TASKED:-chronicle,halo,train_copy_visits}" --into "$into" --name "$set-tasks"
     done
     ;;
 pyhealth) compared_to_pyhealth ;;
