@@ -15,8 +15,7 @@ patients; s is the severity of a visit as ``ehrsynth.data.hospital_visits`` has 
     diabetes ahead           AUROC of HbA1c for diabetes within a year, of those who never had it coded
 
 Planted are DEATH_SEVERITY, DEATH_AGE, for gaps -GAP_SLOPE, SEASON, and hazards that are steady over a gap, which is 1;
-what records show of gaps is less, for follow-up
-ends.
+what records show of gaps is less, for follow-up ends.
 """
 
 import argparse

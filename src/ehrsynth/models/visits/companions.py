@@ -86,12 +86,21 @@ def tells(cells: Tensor) -> tuple[Tensor, Tensor]:
         too few. Of a cell of one to nine no more is told than that there are few, if ten were to be expected.
     """
     alone = cells.sum(1, keepdim=True) * cells.sum(0, keepdim=True) / cells.sum((0, 1)).clamp(min=1)
-    few = (cells > 0) & (cells < LEAST) & (alone >= LEAST)
-    told = torch.from_numpy(may_tell(cells.numpy(), alone.numpy())) | few | (cells.sum(1, keepdim=True) == 0)
-    cells = cells.masked_fill(few, LEAST / 2)
+    empty = cells.sum(1, keepdim=True) == 0
+    cells, told = as_told(cells, alone)
+    told = told | empty
     information = (torch.xlogy(cells, cells) - torch.xlogy(cells, alone)).sum((0, 1))
     without, having = cells.sum(0)
     own = ((having + SOME) / (without + SOME)).log()
     odds = ((cells[:, 1] + SOME) / (cells[:, 0] + SOME)).log() - own
     told = told.all(1).all(0)
     return information.where(told, 0.0), odds.where(told, 0.0)
+
+
+def as_told(counts: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
+    """Return float64 counts as they may be told, and which may.
+
+    Of one to nine no more is told than that there are few, if ten were to be expected.
+    """
+    few = (counts > 0) & (counts < LEAST) & (expected >= LEAST)
+    return counts.masked_fill(few, LEAST / 2), torch.from_numpy(may_tell(counts.numpy(), expected.numpy())) | few

@@ -15,9 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ehrsynth.disclosure import LEAST
-from ehrsynth.models.told import may_tell
-from ehrsynth.models.visits.companions import NONE, SOME
+from ehrsynth.models.visits.companions import NONE, SOME, as_told
 from ehrsynth.models.visits.history import NEVER
 
 STEEPEST = 1.5  # growth
@@ -57,9 +55,7 @@ def waits_of(there: Tensor, states: Tensor, gaps: Tensor, beside: Tensor) -> Wai
     groups = [alone & group[:, None] for group in (~long, long)]
     exposed, events = (torch.stack([(group & which).sum(0) for group in groups]).double() for which in (alone, there))
     expected = exposed * events.sum(0) / exposed.sum(0).clamp(min=1)
-    few = (events > 0) & (events < LEAST) & (expected >= LEAST)
-    told = (torch.from_numpy(may_tell(events.numpy(), expected.numpy())) | few).all(0)
-    events = events.masked_fill(few, LEAST / 2)
+    events, told = as_told(events, expected)
 
     def growth(events: Tensor, exposed: Tensor) -> Tensor:
         short, long = ((events + SOME) / (exposed - events + SOME)).log()
@@ -68,6 +64,6 @@ def waits_of(there: Tensor, states: Tensor, gaps: Tensor, beside: Tensor) -> Wai
 
     together = growth(events.sum(1, keepdim=True), exposed.sum(1, keepdim=True))
     untold = together.where(beside == NONE, 0.0)
-    grows = growth(events, exposed).where(told, untold)
+    grows = growth(events, exposed).where(told.all(0), untold)
     usual = some.log1p().sort().values[:: -(-len(some) // GAPS)]
     return Waits(grows, (grows[:, None] * usual).exp().mean(1).log())
