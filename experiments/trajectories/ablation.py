@@ -1,4 +1,4 @@
-"""What each part of Chronicle buys: one fit without it, or with one that it leaves out, judged by validation patients.
+"""What each part of Chronicle buys: one fit without it, judged by validation patients.
 
     python experiments/trajectories/ablation.py VISITS [OPTION=VALUE ...] [--epochs 10] [--into README.md]
 
@@ -12,11 +12,10 @@ processor, to train. A fit is done once; what real validation patients have stan
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from time import process_time
-from types import MappingProxyType
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -46,13 +45,6 @@ DRAWN = 10  # patients for each of validation
 SHOWN = ("persistence_error", "codes_kept", "codes_new", "codes_by_visit_number", "codes_per_visit_ks", "visits_ks")
 
 
-class Part(NamedTuple):
-    """How a fit is done without a part: other options of the model, or a patch that takes it away."""
-
-    options: Mapping[str, Any] = MappingProxyType({})
-    without: Callable[[], AbstractContextManager[Any]] = nullcontext
-
-
 def no_companions() -> AbstractContextManager[Any]:
     """Let codes start at what is said of each and its own past."""
     return patch.object(HistoryNetwork, "start_told", lambda *of: None)
@@ -78,15 +70,13 @@ def unsettled() -> AbstractContextManager[Any]:
     return patch.object(Chronicle, "settle", lambda *of: None)
 
 
-PARTS = {
-    "all parts": Part(),
-    "without companions": Part(without=no_companions),
-    "without markers": Part(without=no_markers),
-    "without signs": Part(without=no_signs),
-    "without waits": Part(without=no_waits),
-    "not settled": Part(without=unsettled),
-    "with tallies": Part({"tallies": True}),
-    "with tallies, not settled": Part({"tallies": True}, unsettled),
+WITHOUT: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "all parts": nullcontext,
+    "without companions": no_companions,
+    "without markers": no_markers,
+    "without signs": no_signs,
+    "without waits": no_waits,
+    "not settled": unsettled,
 }
 
 
@@ -110,10 +100,11 @@ def main() -> None:
         line("*validation patients*", ["", *data.scores(data.unseen[1]), ""]),
     ]
     print("\n".join(lines), flush=True)
-    for words, part in PARTS.items():
+    for words, without in WITHOUT.items():
         if asked.only and words not in asked.only:
             continue
-        lines.append(line(words, fit(data, part, options, asked.epochs, asked.batch)))
+        with without():
+            lines.append(line(words, fit(data, options, asked.epochs, asked.batch)))
         print(lines[-1], flush=True)
     if asked.into:
         put_into(asked.into, asked.name, "\n".join(lines) + "\n")
@@ -145,32 +136,30 @@ class Patients(NamedTuple):
         return [f"{value.value:.4f}" if isinstance(value, Value) else "" for value in values]
 
 
-def fit(data: Patients, part: Part, options: dict[str, Any], epochs: int, batch: int) -> list[str]:
+def fit(data: Patients, options: dict[str, Any], epochs: int, batch: int) -> list[str]:
     """Return the cells of one fit."""
-    with part.without():
-        told = {**options, **part.options}
-        model = Chronicle(schema=data.folder.schema, visit_schema=data.folder.visit_schema, seed=0, **told)
-        model.observe(*data.train)
-        model.hold_out(*data.unseen)
-        trainer = pl.Trainer(
-            max_epochs=epochs,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        batches = TrajectoryDataModule(
-            visit_schema=data.folder.visit_schema,
-            static=data.train[0],
-            visits=data.train[1],
-            batch_size=batch,
-            seed=0,
-        )
-        start = process_time()
-        trainer.fit(model, datamodule=batches)
-        seconds = process_time() - start
-        drawn = Visits.joined(visits for _, visits in sampled(model, DRAWN * len(data.unseen[1]), seed=0))
+    model = Chronicle(schema=data.folder.schema, visit_schema=data.folder.visit_schema, seed=0, **options)
+    model.observe(*data.train)
+    model.hold_out(*data.unseen)
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    batches = TrajectoryDataModule(
+        visit_schema=data.folder.visit_schema,
+        static=data.train[0],
+        visits=data.train[1],
+        batch_size=batch,
+        seed=0,
+    )
+    start = process_time()
+    trainer.fit(model, datamodule=batches)
+    seconds = process_time() - start
+    drawn = Visits.joined(visits for _, visits in sampled(model, DRAWN * len(data.unseen[1]), seed=0))
     return [f"{float(model.rows.least):.2f}", *data.scores(drawn), f"{seconds:.0f}"]
 
 

@@ -92,7 +92,6 @@ class Tally(SyntheticModel):
         OptionError: an option is not a value that can work.
     """
 
-    parts = 1  # tallies of a domain
     penalises_rules = True
     calibrated = True
     keeps_best = True
@@ -144,7 +143,7 @@ class Tally(SyntheticModel):
         places = len(self.layout.groups) + numbers + codes
         self.register_buffer("order", torch.arange(places).roll(-codes))
         self.register_buffer("usual", torch.zeros(places, dtype=torch.int64))
-        self.register_buffer("tallies", uncounted(domains_of(schema, self.layout), self.parts))
+        self.register_buffer("tallies", uncounted(domains_of(schema, self.layout)))
         unpaired = Pairs.none(len(self.layout.groups) + numbers)
         self.register_buffer("parents", unpaired.parents)
         self.register_buffer("pairs", unpaired.tables)
@@ -184,21 +183,21 @@ class Tally(SyntheticModel):
         if self._made is None or self._made.order.device != self.order.device:
             states = States(self.layout, self.quantiles, self.edges)
             domains = domains_of(self.schema, self.layout)
-            self._made = Variables(states, domains, self.order, self.usual, self.tallies, self.parts)
+            self._made = Variables(states, domains, self.order, self.usual, self.tallies)
         return self._made
 
-    def observe(self, train: Records, again: Tensor | None = None) -> None:
-        """Learn ranges, order, tallies, marginals and pairs; ``again`` is that of ``variables_of``."""
+    @override
+    def observe(self, train: Records) -> None:
+        """Learn ranges, order, tallies, marginals and pairs."""
         self.quantiles.copy_(law_of(train, self.schema))
         self.edges.copy_(edges_of(train, self.quantiles, self.ranges))
-        found = variables_of(self.schema, States(self.layout, self.quantiles, self.edges), train, again)
+        found = variables_of(self.schema, States(self.layout, self.quantiles, self.edges), train)
         pairs = pairs_of(found, train)
         self.parents, self.pairs = pairs.parents, pairs.tables
         self._build_for(found)
         counts = torch.full((sum(found.sizes),), 0.5)
-        for start, part in enumerate(train.blocks(READ)):
-            back = None if again is None else found.of_codes(again[start * READ : start * READ + len(part)])
-            x, _ = found.of(part.dense().nan_to_num(0.0), back)
+        for part in train.blocks(READ):
+            x, _ = found.of(part.dense().nan_to_num(0.0))
             counts += torch.bincount((x + found.starts).flatten(), minlength=len(counts))
         self._start_at(found, counts / (len(train) + 1), log_odds_by_level(found, train))
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ehrsynth.layout import refuse_nan
-from ehrsynth.models.departures.expected import Expected, Past
 from ehrsynth.models.departures.network import DepartureNetwork, Tables
+from ehrsynth.models.departures.past import Past
 from ehrsynth.models.departures.variables import NO_STATE, Variables
 from ehrsynth.models.truncation import Truncation
 
@@ -87,7 +87,6 @@ class _Drawing:
     told: Tensor = field(repr=False)
     past: Past | None = field(repr=False)
     truncation: Truncation
-    expected: Expected | None = field(default=None, repr=False)
 
     @classmethod
     def of(
@@ -104,8 +103,7 @@ class _Drawing:
         sums = network.given(tables, variables, x, known)
         if past is not None:
             sums = sums + past.sums
-        departed = (x != variables.no_news) & known
-        left = -variables.counted(departed, None if past is None else past.again)  # to which the tally is added
+        left = -variables.counted((x != variables.no_news) & known)  # to which the tally is added
         told = torch.zeros(left.shape[1], device=x.device)
         x, h = torch.where(known, x, usual), network.states(sums)
         return cls(network, tables, variables, x, known, sums, h, left, told, past, truncation)
@@ -117,9 +115,6 @@ class _Drawing:
 
     def draw(self, places: slice, generator: torch.Generator) -> None:
         """Draw the variables at some places."""
-        if self.past is not None and places.start == self.variables.alone:  # when all categories are there
-            categories = self.network.of_categories(self.variables, self.x) + self.past.odds
-            self.expected = self.network.expected(self.variables, categories, self.past)
         for part in self.variables.stops:
             if places.start <= part.start < places.stop:
                 if int(self.variables.no_news[part.start]) == NO_STATE:
@@ -151,8 +146,6 @@ class _Drawing:
             logits = self.network.hazards(self.h[rows], places) + categories[rows]
             if self.past is not None:
                 logits = logits + self.past.told_by(self.x, places)[rows]
-            if self.expected is not None:
-                logits = logits + self.expected.odds(self.left[rows].clamp(min=0), rows, places)
             refuse_nan(logits)
             chance = torch.rand(logits.shape, generator=generator, device=logits.device)
             hit = (
@@ -175,10 +168,8 @@ class _Drawing:
         if not len(rows):
             return rows
         logits = self.network.levels(self.tables, self.variables, self.h[rows], place, self.x[rows])
-        if self.expected is not None and place < self.variables.tallies.stop:
-            logits = logits + self.expected.law(self.variables, place - self.variables.tallies.start, rows)
         refuse_nan(logits)
-        logits = self.network.possible(logits, self.variables, place, self.x[rows], self.known, rows, self.past)
+        logits = self.network.possible(logits, self.variables, place, self.x[rows], self.known[rows])
         chances = self.truncation.levels(logits).softmax(1)
         return torch.multinomial(chances, 1, generator=generator).squeeze(1)
 
@@ -188,8 +179,6 @@ class _Drawing:
         self.x[rows, places] = states
         self.sums[rows] += self.tables.arrived[variables.starts[places] + states]
         tally = variables.tally_of[places].expand(len(rows))
-        if self.past is not None:
-            tally = variables.tally_in(self.past.again)[rows, places]
         counted = (tally >= 0).nonzero().flatten()
         self.left[rows[counted], tally[counted]] -= 1
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout, embedding_bag, linear, softplus
 
-from ehrsynth.models.departures.expected import Expected, Past
 from ehrsynth.models.departures.pairs import Pairs
+from ehrsynth.models.departures.past import Past
 from ehrsynth.models.departures.variables import NO_STATE, Variables
 
 WAVES = 8  # of a number
@@ -23,8 +23,6 @@ class DepartureNetwork(nn.Module):
         h       =  relu(sum), then h + MLP(LayerNorm(h)) a few times
         hazard  =  sigmoid(w_v h + b_v + sum of D_v[categories]), that variable v departs if nothing between has
         level   =  softmax(U_v h + c_v + sum of P_v[states of its parents]), the state to which
-
-    Of records with a past, tallies and the odds of codes start at what that makes expected, see ``Expected``.
 
     A, K and U have a row for each state; those of a number are smooth in the place of its range, see ``StateTable``. D
     is of codes alone: what each level of each category makes of them, to begin with as training rows have it, so that
@@ -108,12 +106,6 @@ class DepartureNetwork(nn.Module):
             found[:, variables.tallies.stop :] += self.by_level[variables.starts[place] + x[:, place]]
         return found
 
-    def expected(self, variables: Variables, categories: Tensor, past: Past) -> Expected | None:
-        """Return the codes that categories and past [n, V] make expected before anything is read; None if uncounted."""
-        if not len(variables.ranges):
-            return None
-        return Expected.of(variables, self.hazard.bias + categories, past.again)
-
     def levels(self, tables: "Tables", variables: Variables, h: Tensor, place: int, x: Tensor) -> Tensor:
         """Return logits [m, k] of the states of the variable at a place of records [m, V], given that it departs."""
         start = int(variables.starts[place])
@@ -125,16 +117,7 @@ class DepartureNetwork(nn.Module):
             return logits
         return logits.index_fill(1, torch.tensor([usual], device=h.device), -torch.inf)
 
-    def possible(
-        self,
-        logits: Tensor,
-        variables: Variables,
-        place: int,
-        x: Tensor,
-        known: Tensor,
-        rows: Tensor,
-        past: Past | None,
-    ) -> Tensor:
+    def possible(self, logits: Tensor, variables: Variables, place: int, x: Tensor, known: Tensor) -> Tensor:
         """Return logits [m, k] of the states of a variable without numbers of codes that what is known rules out.
 
         Args:
@@ -142,37 +125,28 @@ class DepartureNetwork(nn.Module):
             variables: of the records.
             place: of the variable.
             x: [m, V], the records.
-            known: [n, V], what is known of all records.
-            rows: [m], which of them.
-            past: of all records.
+            known: [m, V], what is known of them.
         """
         if not variables.tallies.start <= place < variables.tallies.stop:
             return logits
-        again = None if past is None else past.again[rows]
-        can = variables.possible(place - variables.tallies.start, x, known[rows], again)
-        return logits.masked_fill(~can, -torch.inf)
+        return logits.masked_fill(~variables.possible(place - variables.tallies.start, x, known), -torch.inf)
 
     def surprise(
         self, variables: Variables, x: Tensor, counts: Tensor, known: Tensor, past: Past | None = None
     ) -> Tensor:
         """Return the nats [n] of what is not ``known`` [n, V] of records ``x`` [n, V] with tallies of ``counts``."""
         known = known | variables.certain
-        prefixes = _Prefixes.of(variables, x, counts, known, past)
+        prefixes = _Prefixes.of(variables, x, counts, known)
         tables = self.tables()
         h = self.states(self._sums(tables, variables, prefixes, x, known, past), prefixes.owner)
         categories = self.of_categories(variables, x)
-        expected = None
         if past is not None:
-            categories = categories + past.odds
-            expected = self.expected(variables, categories, past)
-            categories = categories + past.told_by(x)
+            categories = categories + past.odds + past.told_by(x)
         nats = h.new_zeros(len(h), dtype=torch.float32)
         for places in variables.hazards:
             here = ((prefixes.begin < places.stop) & (prefixes.end >= places.start)).nonzero().flatten()
             begin, end = prefixes.begin[here], prefixes.end[here]
             logits = self.hazards(h.index_select(0, here), places).float() + categories[prefixes.owner[here], places]
-            if expected is not None and places.start >= variables.tallies.stop:
-                logits = logits + expected.odds(prefixes.left[here], prefixes.owner[here], places)
             place = torch.arange(places.start, places.stop, device=x.device)
             asked = (place >= begin[:, None]) & (place <= end[:, None]) & ~known[prefixes.owner[here], places]
             found = (softplus(logits) * asked).sum(1)
@@ -186,9 +160,7 @@ class DepartureNetwork(nn.Module):
             of = x[prefixes.owner[here]]
             logits = self.levels(tables, variables, h.index_select(0, here), place, of).float()
             if not self.training:  # which is of everything, whatever is known
-                logits = self.possible(logits, variables, place, of, known, prefixes.owner[here], past)
-            if expected is not None and (tally := place - variables.tallies.start) in range(len(variables.ranges)):
-                logits = logits + expected.law(variables, tally, prefixes.owner[here])
+                logits = self.possible(logits, variables, place, of, known[prefixes.owner[here]])
             nats = nats.index_add(0, here, cross_entropy(logits, of[:, place], reduction="none"))
         return nats.new_zeros(len(x)).index_add(0, prefixes.owner, nats)
 
@@ -289,7 +261,7 @@ class _Prefixes:
     told: Tensor = field(repr=False)
 
     @classmethod
-    def of(cls, variables: Variables, x: Tensor, counts: Tensor, known: Tensor, past: Past | None) -> "_Prefixes":
+    def of(cls, variables: Variables, x: Tensor, counts: Tensor, known: Tensor) -> "_Prefixes":
         n, width = x.shape
         news = x != variables.no_news
         rows, places = (news & ~known).nonzero(as_tuple=True)
@@ -305,10 +277,8 @@ class _Prefixes:
         so_far = (variables.starts[places] + x[rows, places])[item]
         tally = torch.arange(len(variables.ranges), device=x.device)
         used = counts.new_zeros(len(owner), len(tally))
-        again = None if past is None else past.again
-        mine = variables.tally_of[places] if again is None else variables.tally_in(again)[rows, places]
-        used[after] = (mine[:, None] == tally).to(used.dtype)
-        used[first] = variables.counted(news & known, again)
+        used[after] = (variables.tally_of[places, None] == tally).to(used.dtype)
+        used[first] = variables.counted(news & known)
         up_to = used.cumsum(0)
         used = up_to - (up_to[first] - used[first])[owner]
         told = begin[:, None] > variables.tallies.start + tally

@@ -65,7 +65,7 @@ class PaddedDepartures:
             generator: of dropout.
         """
         self.draws, v = draws, self.variables
-        prefixes = _Prefixes.of(v, x, counts, known, None)
+        prefixes = _Prefixes.of(v, x, counts, known)
         number = torch.bincount(prefixes.owner, minlength=len(x))
         at = torch.arange(len(prefixes.owner), device=x.device) - (number.cumsum(0) - number)[prefixes.owner]
         longest = int(number.max())

@@ -6,7 +6,6 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from ehrsynth.disclosure import LEAST
@@ -27,8 +26,7 @@ class Variables:
 
     First come categories and numbers in the schema's order (a number is the range it lies in, see ``States``), then
     tallies, then codes by domain, the smallest domain first, by falling prevalence, and outcomes last. A tally is how
-    many codes of a domain depart from what is usual, in ranges of ten training rows or more. Where records have a past,
-    a domain has two: of codes that are new, and of those that come again.
+    many codes of a domain depart from what is usual, in ranges of ten training rows or more.
 
     Attributes:
         states: of the schema's columns.
@@ -37,7 +35,6 @@ class Variables:
         usual: int64 [d], the state of each variable of ``order`` that most training rows have, or ``NO_STATE``.
         ranges: int64 [T, most ranges, 3], where the ranges of each tally start, and the least and the largest number
             that is drawn in it; filled up with ``NEVER``.
-        parts: tallies of a domain, 1 or 2.
     """
 
     states: States
@@ -45,7 +42,6 @@ class Variables:
     order: Tensor = field(repr=False)
     usual: Tensor = field(repr=False)
     ranges: Tensor = field(repr=False)
-    parts: int = 1
 
     @property
     def alone(self) -> int:
@@ -105,19 +101,10 @@ class Variables:
 
     @cached_property
     def tally_of(self) -> Tensor:
-        """Which tally, of two the first, counts the variable at each place [V], or -1."""
-        tallied = {name: number * self.parts for number, name in enumerate(tallied_domains(self.domains))}
+        """Which tally counts the variable at each place [V], or -1."""
+        tallied = {name: number for number, name in enumerate(tallied_domains(self.domains))}
         found = [tallied.get(self.domains[code], -1) for code in self.order[self.alone :].tolist()]
         return torch.tensor([*[-1] * self.tallies.stop, *found], device=self.order.device)
-
-    def tally_in(self, again: Tensor) -> Tensor:
-        """Return which tally counts each variable [n, V] of records in which some would come ``again``, or -1."""
-        return torch.where(self.tally_of < 0, -1, self.tally_of + again)
-
-    def places_of_tally(self, tally: int) -> slice:
-        """Return the places of the domain that a tally is of."""
-        here = (self.tally_of == tally - tally % self.parts).nonzero()
-        return slice(int(here[0]), int(here[-1]) + 1)
 
     def told_counts(self, x: Tensor) -> Tensor:
         """Return the number of codes [n, T] that the tallies of variables [n, V] tell, of a range the least."""
@@ -132,13 +119,13 @@ class Variables:
         total = torch.zeros(len(x), device=x.device)
         for tally, ranges in enumerate(self.ranges):
             _, low, high = ranges[x[:, self.tallies.start + tally]].unbind(1)
-            open_ = (~known[:, self.places_of_tally(tally)]).any(1)
+            open_ = (~known & (self.tally_of == tally)).any(1)
             total += (high - low + 1).log() * open_
         return total
 
-    def possible(self, tally: int, x: Tensor, known: Tensor, again: Tensor | None = None) -> Tensor:
+    def possible(self, tally: int, x: Tensor, known: Tensor) -> Tensor:
         """Return which states [n, k] a tally can have, given what is ``known`` [n, V] of variables ``x`` [n, V]."""
-        counted = (self.tally_of if again is None else self.tally_in(again)) == tally
+        counted = self.tally_of == tally
         least = ((x != self.no_news) & known & counted).sum(1)
         most = least + (~known & counted).sum(1)
         starts = self.ranges[tally, : self.sizes[self.tallies.start + tally], 0]
@@ -150,10 +137,10 @@ class Variables:
         chosen = torch.tensor([name in columns for name in self.states.columns], device=self.order.device)
         return self._with_tallies(chosen[None, self.order], False)[0]
 
-    def of(self, rows: Tensor, again: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the variables [n, V] of encoded records [n, p], and how many [n, T] codes of each tally depart."""
         found = self.of_states(self.states.of(Records.of_dense(self.states.layout, rows)))
-        counts = self.counted(found != self.no_news, again)
+        counts = self.counted(found != self.no_news)
         found[:, self.tallies] = self.ranges_of(counts)
         return found, counts
 
@@ -166,12 +153,11 @@ class Variables:
         ordered = torch.cat([variables[:, : self.alone], variables[:, self.tallies.stop :]], dim=1)
         return torch.empty_like(ordered).index_copy_(1, self.order, ordered)
 
-    def counted(self, departed: Tensor, again: Tensor | None = None) -> Tensor:
-        """Return how many [n, T] codes of each tally depart, of bool [n, V]; unless said, none come ``again``."""
+    def counted(self, departed: Tensor) -> Tensor:
+        """Return how many [n, T] codes of each tally depart, of bool [n, V]."""
         if not len(self.ranges):
             return departed.new_zeros(len(departed), 0, dtype=torch.int64)
-        tally = self.tally_of if again is None else self.tally_in(again)
-        return torch.stack([(departed & (tally == number)).sum(1) for number in range(len(self.ranges))], dim=1)
+        return torch.stack([(departed & (self.tally_of == number)).sum(1) for number in range(len(self.ranges))], dim=1)
 
     def ranges_of(self, counts: Tensor) -> Tensor:
         """Return the state [n, T] of each tally."""
@@ -182,11 +168,6 @@ class Variables:
         _, low, high = self.ranges[tally, states].unbind(1)
         within = torch.rand(len(states), generator=generator, device=states.device)
         return low + (within * (high - low + 1)).long()
-
-    def of_codes(self, cells: Tensor) -> Tensor:
-        """Return at their places [n, V] what is said of the first codes [n, k] of the schema; zero elsewhere."""
-        codes = pad(cells, (0, self.states.codes - cells.shape[1]))
-        return pad(codes[:, self.order[self.alone :]], (self.tallies.stop, 0))
 
     def known(self, chances: Tensor) -> tuple[Tensor, Tensor]:
         """Return what evidence leaves no choice of.
@@ -208,39 +189,28 @@ class Variables:
         return torch.cat([ordered[:, : self.alone], tallies, ordered[:, self.alone :]], dim=1)
 
 
-def variables_of(schema: Schema, states: States, train: Records, again: Tensor | None = None) -> Variables:
-    """Return the variables of a schema, in the order that the training rows give them.
-
-    Args:
-        schema: of the rows.
-        states: of its columns.
-        train: the rows.
-        again: bool [n, k], which of the schema's first codes would come again in each; None if rows have no past.
-    """
+def variables_of(schema: Schema, states: States, train: Records) -> Variables:
+    """Return the variables of a schema, in the order that the training rows give them."""
     counts = torch.zeros(sum(states.sizes), dtype=torch.int64)
     starts = torch.tensor([0, *states.sizes[:-1]]).cumsum(0)
     for block in states.blocks(train):
         counts += torch.bincount((block + starts).flatten(), minlength=len(counts))
     shares = [part / len(train) for part in counts.split(states.sizes)]
-    found = variables_by(schema, states, shares, 1 if again is None else 2)
+    found = variables_by(schema, states, shares)
     if not len(found.ranges):
         return found
-    counted, start = [], 0
-    for block in states.blocks(train):
-        back = None if again is None else found.of_codes(again[start : start + len(block)])
-        counted.append(found.counted(found.of_states(block) != found.no_news, back))
-        start += len(block)
+    counted = [found.counted(found.of_states(block) != found.no_news) for block in states.blocks(train)]
     ranges = [_ranges(column) for column in torch.cat(counted).T]
     return replace(found, ranges=pad_sequence(ranges, batch_first=True, padding_value=NEVER))
 
 
-def variables_by(schema: Schema, states: States, shares: list[Tensor], parts: int = 1) -> Variables:
+def variables_by(schema: Schema, states: States, shares: list[Tensor]) -> Variables:
     """Return the variables by the shares of the states of each; of what is tallied nothing is known yet."""
     usual = torch.tensor([int(part.argmax()) if part.max() > 0.5 else NO_STATE for part in shares])
     for code in range(states.codes):  # the more usual of two states, always
         usual[code] = int(shares[code][1] > 0.5)
     order, domains = _order(schema, states, shares, usual), domains_of(schema, states.layout)
-    return Variables(states, domains, order, usual[order], uncounted(domains, parts), parts)
+    return Variables(states, domains, order, usual[order], uncounted(domains))
 
 
 def with_tallies(variables: Variables, rows: Tensor, least: float) -> Variables:
@@ -287,9 +257,9 @@ def tallied_domains(domains: tuple[str, ...]) -> list[str]:
     return [name for name in names if domains.count(name) >= FEWEST_CODES]
 
 
-def uncounted(domains: tuple[str, ...], parts: int = 1) -> Tensor:
-    """Return the ranges of tallies, so many ``parts`` of each domain, of which nothing is known: one each."""
-    return torch.zeros(parts * len(tallied_domains(domains)), 1, 3, dtype=torch.int64)
+def uncounted(domains: tuple[str, ...]) -> Tensor:
+    """Return the ranges of tallies of which nothing is known: one each."""
+    return torch.zeros(len(tallied_domains(domains)), 1, 3, dtype=torch.int64)
 
 
 def domains_of(schema: Schema, layout: Layout) -> tuple[str, ...]:

@@ -15,11 +15,10 @@ code may have a companion of the same visit and one of the past, see ``companion
 
 Each visit is drawn from visits that were drawn, so errors too small for the likelihood to see add up, in the end to
 prevalences that are a tenth off. That drift is taken out at the end, see ``Chronicle.settle``.
+``experiments/trajectories/run.sh ablation`` shows what each part buys.
 
-Codes may be counted first, as Tally does. Each domain then has two tallies, of codes that come again and of new ones,
-so that neither is what is left of the other. Both start at what the odds make expected, and a tally moves the odds of
-its codes by what is still to come (see ``departures.expected``). That holds drift down where nothing else does, but
-visits are less likely by it. ``experiments/trajectories/run.sh ablation`` shows what each part buys.
+Codes are not counted by domain first, as Tally does: with tallies of those that come again and of new ones, visits were
+less likely.
 """
 
 from collections.abc import Iterable, Iterator
@@ -73,7 +72,6 @@ class Chronicle(Stepwise[History]):
         horizon: epochs over which a weight averages what visits say of it, see ``Tally``.
         ema_decay: of the averaged weights, less at first.
         patience: epochs without better likelihood of validation patients until training stops.
-        tallies: whether to draw first how many codes of each domain come again, and how many are new.
         temperature: of draws; 1 draws as learned.
         top_p: share of outcomes that draws keep, see ``Truncation``; 1 keeps all.
 
@@ -100,7 +98,6 @@ class Chronicle(Stepwise[History]):
         horizon: float = 1.4,
         ema_decay: float = 0.999,
         patience: int = 3,
-        tallies: bool = False,
         temperature: float = 1.0,
         top_p: float = 1.0,
     ) -> None:
@@ -108,7 +105,7 @@ class Chronicle(Stepwise[History]):
         self.save_hyperparameters(ignore=["schema", "visit_schema"])
         self.truncation = Truncation(temperature, top_p)
         self.signs = Signs(len(visit_schema.measurements))
-        self.as_rows = VisitRows(schema, visit_schema, tallies, self.signs)
+        self.as_rows = VisitRows(schema, visit_schema, self.signs)
         self.rows = VisitTally(
             schema=self.as_rows.schema,
             seed=seed,
@@ -128,7 +125,7 @@ class Chronicle(Stepwise[History]):
 
     @override
     def observe(self, static: Tensor, visits: Visits) -> None:
-        """Learn dates, ranges, order, tallies, pairs and recurrence; of each patient one visit, so all are of ten."""
+        """Learn dates, ranges, order, pairs and recurrence; of each patient one visit, so all are of ten."""
         super().observe(static, visits)
         rng = torch_rng(self.seed, "visits looked at")
         some = np.flatnonzero(visits.per_patient > 0)
@@ -142,7 +139,7 @@ class Chronicle(Stepwise[History]):
         self.signs.learn(gains, there, values)
         looked_at = self._looked_at(static, visits, some, which)  # now that it is known what is out of date
         layout = self.as_rows.layout
-        self.rows.observe(Records.joined(Records.of_dense(layout, rows) for rows, *_ in looked_at), again)
+        self.rows.observe(Records.joined(Records.of_dense(layout, rows) for rows, *_ in looked_at))
         recurrence, seasons = Recurrence.of(visits, codes), usual_seasons(visits, codes)
         self.wanted.copy_(recurrence.odds.sigmoid().where(recurrence.told, torch.nan)[:STATES])
         place = self._best.place.cpu()
@@ -154,7 +151,6 @@ class Chronicle(Stepwise[History]):
             self._of(network).start_marked(markers)
             self._of(network).start_waiting(waits)
             self._of(network).start_again(recurrence.odds, seasons, fates, self.as_rows.latest_kinds)
-            self._of(network).start_tallies(self.rows.variables)
 
     def _looked_at(
         self, static: Tensor, visits: Visits, some: Integers, which: Tensor
@@ -192,23 +188,15 @@ class Chronicle(Stepwise[History]):
         batch = batch.to(self.device)
         return Visited.of(batch, self.begun(batch.static, batch.first), self.as_rows, self.calendar.numbers)
 
-    def _nats(self, network: HistoryNetwork, batch: VisitBatch, within: bool = False) -> Tensor:
-        """Return the nats [b] of the visits of each patient, and of how many there are.
-
-        Args:
-            network: by which.
-            batch: of patients.
-            within: whether to count what it takes to tell numbers of codes given their ranges, which nothing changes.
-        """
+    def _nats(self, network: HistoryNetwork, batch: VisitBatch) -> Tensor:
+        """Return the nats [b] of the visits of each patient, and of how many there are."""
         batch = batch.to(self.device)
         visited, variables = self._visited(batch), self.rows.variables
         past = network.past(visited.past)
         past = past._replace(odds=past.odds + network.of_visit(visited.past, visited.days, visited.values))
-        x, counts = variables.of(visited.rows, past.again)
+        x, counts = variables.of(visited.rows)
         known = self._known.expand(len(x), -1)
         nats = network.surprise(variables, x, counts, known, past)
-        if within:
-            nats = nats + variables.nats_within(x, known)
         later = (visited.past.number > 0).nonzero().flatten()
         h = network.before(variables, x[later], known[later], past.of(later))
         fates = network.fates(h, visited.past.of(later))
@@ -297,7 +285,7 @@ class Chronicle(Stepwise[History]):
 
     @override
     def log_likelihood(self, static: Tensor, visits: Visits) -> Tensor:
-        """Return a lower bound of log p(visits | row) [n], as ``Tally`` has it."""
+        """Return log p(visits | row) [n], of numbers that of their ranges."""
         return self._likelihood_by(self._best, static, visits)
 
     @torch.no_grad()
@@ -306,7 +294,7 @@ class Chronicle(Stepwise[History]):
 
         def of_some(rows: Integers) -> Tensor:
             batch = batch_of(visits, static, self._measurements, rows)
-            nats = self._nats(network, batch, within=True)
+            nats = self._nats(network, batch)
             return self.calendar.nats_of_number(batch.lengths.to(self.device)) - nats
 
         return in_blocks(visits, PATIENTS, of_some)

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ehrsynth.models.departures.expected import Past
 from ehrsynth.models.departures.network import DepartureNetwork
 from ehrsynth.models.departures.pairs import Pairs
+from ehrsynth.models.departures.past import Past
 from ehrsynth.models.departures.variables import Variables
 from ehrsynth.models.tally import Tally
 from ehrsynth.models.visits.calendar import SEASON, towards_season
@@ -122,12 +122,6 @@ class HistoryNetwork(DepartureNetwork):
         self.waits.data.copy_(waits.growth)
         self.usual_wait.copy_(waits.less)
 
-    def start_tallies(self, variables: Variables) -> None:
-        """Let tallies start at what is expected, and not at their training shares besides."""
-        for place in range(variables.tallies.start, variables.tallies.stop):
-            start = int(variables.starts[place])
-            self.level_bias.data[start : start + variables.sizes[place]] = 0.0
-
     def past(self, history: History) -> Past:
         """Return what was before the visits of n patients."""
         sums = history.latest.float() @ self.latest + history.times.log1p() @ self.earlier
@@ -139,9 +133,8 @@ class HistoryNetwork(DepartureNetwork):
         ever, now = torch.einsum("nsc,esjc->enjc", features[:, :STATES], told)
         by, beside = self.companions.clamp(min=0)
         odds = self._of_codes(odds + torch.where(history.again[:, by], ever[:, 1], ever[:, 0]))
-        again = torch.zeros_like(odds, dtype=torch.bool).index_copy(1, self.place, history.again)
         places = self.place.new_zeros(len(self.sizes)).index_copy(0, self.place, self.place[beside])
-        return Past(sums, odds, again, places, torch.stack([self._of_codes(one) for one in now.unbind(1)], dim=1))
+        return Past(sums, odds, places, torch.stack([self._of_codes(one) for one in now.unbind(1)], dim=1))
 
     def of_visit(self, history: History, days: Tensor, values: Tensor) -> Tensor:
         """Return what visits themselves add to the log odds [n, V] of their codes, before any of these is known.
@@ -178,8 +171,6 @@ class HistoryNetwork(DepartureNetwork):
 
 class VisitTally(Tally):
     """A Tally of visits as rows, whose network is told what was before them; see ``Chronicle``."""
-
-    parts = 2
 
     @override
     def made_network(self) -> HistoryNetwork:

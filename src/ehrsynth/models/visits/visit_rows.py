@@ -9,7 +9,7 @@ from ehrsynth.models.visits.history import YEAR, History
 from ehrsynth.models.visits.markers import Signs
 from ehrsynth.models.visits.numbers import Numbers
 from ehrsynth.models.visits.stepwise import Step
-from ehrsynth.schema import Column, Role, Schema
+from ehrsynth.schema import Column, Schema
 from ehrsynth.visits import VisitSchema
 
 VISITS = 8.0  # that a number of visits is told against
@@ -25,11 +25,10 @@ class VisitRows:
     Args:
         schema: of the patients' rows.
         visit_schema: of their visits.
-        tallies: whether codes are counted by domain before they are drawn; ``Tally`` counts no outcomes.
         signs: of measurements.
     """
 
-    def __init__(self, schema: Schema, visit_schema: VisitSchema, tallies: bool, signs: Signs) -> None:
+    def __init__(self, schema: Schema, visit_schema: VisitSchema, signs: Signs) -> None:
         self.signs = signs
         self.static = Layout.of(schema)
         self.kinds, self.codes = len(visit_schema.kinds), len(visit_schema.codes)
@@ -43,9 +42,9 @@ class VisitRows:
         ]
         maybe += ["gap", "stay"]
         maybe += [f"value {i}" for i in range(self.measurements)]
-        role: Role = "feature" if tallies else "outcome"
-        columns = [
-            Column(f"{CODE}{i}", "binary", role=role, domain=code.domain) for i, code in enumerate(visit_schema.codes)
+        columns = [  # outcomes, for ``Tally`` counts none of these
+            Column(f"{CODE}{i}", "binary", role="outcome", domain=code.domain)
+            for i, code in enumerate(visit_schema.codes)
         ]
         columns += [_of_row(column) for column in schema.columns]
         columns += [Column(f"{PAST}kind", "categorical", (*kinds, "none")), Column("kind", "categorical", kinds)]
