@@ -20,7 +20,8 @@ from ehrsynth.reporting.ranking_figures import gap_map, gaps, metric_panels, use
 from ehrsynth.schema import Schema
 from ehrsynth.study.build import build
 from ehrsynth.study.conf import load, names
-from ehrsynth.study.rank import rank
+from ehrsynth.study.rank import find_runs, rank
+from ehrsynth.study.run_folder import RunFolder
 
 
 class Shown(NamedTuple):
@@ -143,6 +144,14 @@ def cells(values: Mapping[str, float | None], shown: tuple[Shown, ...] | list[Sh
     """Return the cells of a row; what is not known is left empty."""
     found = [(values.get(one.metric), one) for one in shown]
     return ["" if value is None or pd.isna(value) else f"{value * one.times:.{one.decimals}f}" for value, one in found]
+
+
+def first_runs(study: Path) -> tuple[dict[str, RunFolder], Path]:
+    """Return the first run of each model of a study by the model's name, and the matrix folder of these runs."""
+    runs = {run.path.parent.name: run for run in reversed(find_runs(f"{study}/*/*"))}
+    if not runs:
+        raise SystemExit(f"{study}: no finished run")
+    return runs, Path(next(iter(runs.values())).provenance["matrix"]["folder"])
 
 
 def line(first: str, rest: list[str]) -> str:

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Any
 
@@ -50,15 +51,18 @@ def frames(folder: Path, runs: Path, out: Path) -> None:
     import ehrsynth
     from ehrsynth.data.long_frames import long_frame
     from ehrsynth.data.trajectories import Trajectories
-    from ehrsynth.study.rank import find_runs
+
+    sys.path.append(str(Path(__file__).parents[1] / "generator-study"))
+    from table import first_runs
 
     data = Trajectories.open(folder)
+    firsts, _ = first_runs(runs)
     out.mkdir(parents=True, exist_ok=True)
     for part in ("train", "validation", "holdout"):
         long_frame(data.visits(part), data.visit_schema).to_csv(out / f"{part}.csv", index=False)
     for name in OURS:
         if not (table := out / f"{name}.csv").exists():
-            drawn = ehrsynth.generate(find_runs(f"{runs}/{name}/*")[0].path, DRAWN).visits
+            drawn = ehrsynth.generate(firsts[name].path, DRAWN).visits
             long_frame(drawn, data.visit_schema).to_csv(table, index=False)
 
 
@@ -86,11 +90,12 @@ def draw(out: Path, name: str) -> None:
     fitted = {**given, "input_processors": learned.input_processors}
     parts = [create_sample_dataset(samples=train[start::PARTS], **fitted) for start in range(PARTS)]
     judged = create_sample_dataset(samples=unseen[:JUDGED], **fitted)
-    model = kinds[name](learned, epochs=1, save_dir=str(out / f"pyhealth_{name}"), **SIZES[name])
-    start, seen = process_time(), 0
-    while process_time() - start < BUDGET:
-        model.train_model(parts[seen % PARTS], judged, device="cpu")
-        seen += 1
+    with TemporaryDirectory(dir=out) as checkpoints:  # of this training alone: an interrupted one starts anew
+        model = kinds[name](learned, epochs=1, save_dir=checkpoints, **SIZES[name])
+        start, seen = process_time(), 0
+        while process_time() - start < BUDGET:
+            model.train_model(parts[seen % PARTS], judged, device="cpu")
+            seen += 1
     epochs = seen / PARTS
     weights = sum(weight.numel() for weight in model.parameters())
     print(f"{name}: {weights:,} weights, {epochs:.1f} epochs in {process_time() - start:.0f} s")

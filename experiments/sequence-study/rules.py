@@ -17,10 +17,9 @@ from ehrsynth.constraints.over_time import RulesOverTime
 from ehrsynth.constraints.policy import POLICIES
 from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.errors import InputError
-from ehrsynth.study.rank import find_runs
 
 sys.path.append(str(Path(__file__).parents[1] / "generator-study"))
-from table import line, put_into
+from table import first_runs, line, put_into
 
 
 def main() -> None:
@@ -32,10 +31,8 @@ def main() -> None:
     arguments.add_argument("--name", default="hospital-rules")
     asked = arguments.parse_args()
     torch.set_num_threads(1)
-    runs = {run.path.parent.name: run for run in reversed(find_runs(f"{asked.runs}/*/*"))}
-    if not runs:
-        raise SystemExit(f"{asked.runs}: no finished run")
-    data = Trajectories.open(Path(next(iter(runs.values())).provenance["matrix"]["folder"]), ("train", "holdout"))
+    runs, folder = first_runs(asked.runs)
+    data = Trajectories.open(folder, ("train", "holdout"))
     rules = RulesOverTime(data.over_time, data.visit_schema)
     if len(rules):
         lines = [line("", [f"% broken, {policy}" for policy in POLICIES]), line("---", ["---"] * len(POLICIES))]

@@ -23,12 +23,11 @@ from ehrsynth.evaluation.evaluator import Undefined, Value
 from ehrsynth.evaluation.suite import Suite
 from ehrsynth.evaluation.temporal.clinical_tasks import ClinicalTasks
 from ehrsynth.study.build import build
-from ehrsynth.study.rank import find_runs
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.through_time import Judged
 
 sys.path.append(str(Path(__file__).parents[1] / "generator-study"))
-from table import line, put_into
+from table import first_runs, line, put_into
 
 REAL, SYNTHETIC = "temporal/trtr_task_auroc", "temporal/tstr_task_auroc"
 TARGET = 0.02
@@ -46,12 +45,10 @@ def main() -> None:
     arguments.add_argument("--name", default="hospital-tasks")
     asked = arguments.parse_args()
     torch.set_num_threads(1)
-    runs = {run.path.parent.name: run for run in reversed(find_runs(f"{asked.runs}/*/*"))}
-    if not runs:
-        raise SystemExit(f"{asked.runs}: no finished run")
-    first = next(iter(runs.values()))
-    real = Judged(Trajectories.open(Path(first.provenance["matrix"]["folder"])), "holdout").visits
-    fitted = [tasks_of(first).fit(real, draw) for draw in range(asked.draws)]
+    runs, folder = first_runs(asked.runs)
+    real = Judged(Trajectories.open(folder), "holdout").visits
+    tasks = tasks_of(next(iter(runs.values())))
+    fitted = [tasks.fit(real, draw) for draw in range(asked.draws)]
     found: dict[str, Areas] = {}
     for name in asked.models.split(",") if asked.models else sorted(runs):
         drawn = ehrsynth.generate(runs[name].path, len(real.train)).visits

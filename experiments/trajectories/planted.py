@@ -33,11 +33,10 @@ from ehrsynth.data.hospital_visits import ACUTE, CHRONIC, PEAK, YEAR, severity
 from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.metrics.temporal.tasks import comes_within
 from ehrsynth.models.visits.base import load_visit_model, sampled
-from ehrsynth.study.rank import find_runs
 from ehrsynth.visits import DAY, UNKNOWN, Visits, VisitSchema
 
 sys.path.append(str(Path(__file__).parents[1] / "generator-study"))
-from table import line, put_into
+from table import first_runs, line, put_into
 
 WORDS = (
     "dies, by s",
@@ -60,8 +59,8 @@ def main() -> None:
     arguments.add_argument("--name", default="planted")
     asked = arguments.parse_args()
     torch.set_num_threads(1)
-    runs = {run.path.parent.name: run for run in reversed(find_runs(f"{asked.runs}/*/*"))}
-    data = Trajectories.open(Path(next(iter(runs.values())).provenance["matrix"]["folder"]), ("train", "holdout"))
+    runs, folder = first_runs(asked.runs)
+    data = Trajectories.open(folder, ("train", "holdout"))
     lines = [line("", list(WORDS)), line("---", ["---"] * len(WORDS))]
     for part in ("train", "holdout"):
         lines.append(line(f"*{part}*", cells(data.visits(part), data.visit_schema)))
