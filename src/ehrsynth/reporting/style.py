@@ -12,6 +12,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ehrsynth.words import printable
@@ -40,7 +41,6 @@ STYLE = {
     "lines.linewidth": 1.6,
     "axes.prop_cycle": cycler(color=[TRAIN, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", MARK]),
     "figure.facecolor": "white",
-    "savefig.facecolor": "white",
 }
 
 P = ParamSpec("P")
@@ -117,7 +117,8 @@ def png(figure: Figure) -> bytes:
     with rc_context(STYLE), warnings.catch_warnings():
         # A column may be named in a script that the font lacks: boxes in a picture, and nothing that a reader can mend.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font", category=UserWarning)
-        figure.savefig(stream, format="png", dpi=DPI)
+        figure.set_dpi(DPI)
+        FigureCanvasAgg(figure).print_png(stream)  # savefig would lay it out and draw it twice, to the same pixels
     return stream.getvalue()
 
 
