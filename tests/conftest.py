@@ -1,6 +1,7 @@
 """Fixtures: a small demo matrix, finished runs on it, and the command line called in this process."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,11 +69,28 @@ def study(tmp_path_factory: pytest.TempPathFactory, cli: Cli, matrix: Path) -> P
     return runs / "small"
 
 
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def without_figures() -> Iterator[None]:
     """Draw none: they take longest, and ``study`` has them."""
-    monkeypatch.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
-    monkeypatch.setattr("ehrsynth.study.rank.Comparison._figures", lambda *_: [])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
+        patched.setattr("ehrsynth.study.rank.Comparison._figures", lambda *_: [])
+        yield
+
+
+@pytest.fixture
+def no_figures() -> Iterator[None]:
+    """Draw none in a test; what tests share is made by ``without_figures``."""
+    with without_figures():
+        yield
+
+
+@pytest.fixture(scope="module")
+def settled_by_few() -> Iterator[None]:
+    """Let Chronicle settle by fewer patients than it would, however few it learned from."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ehrsynth.models.visits.chronicle.SETTLED_BY", (1, 1))
+        yield
 
 
 def small(matrix: Path, runs: Path) -> list[str]:

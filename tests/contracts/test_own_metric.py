@@ -65,6 +65,7 @@ paper: own
 """
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_metric_is_one_file_and_one_yaml(
     matrix: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

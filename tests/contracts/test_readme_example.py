@@ -20,6 +20,7 @@ def block(language: str, word: str) -> str:
     return str(found[0])
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_model_is_one_file_and_one_yaml(
     matrix: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ CONTINUES = [name for name, cls in CLASSES.items() if cls.continues]
 each = pytest.mark.parametrize("name", NODES)
 each_trained = pytest.mark.parametrize("name", TRAINED)
 pytestmark = [
+    pytest.mark.usefixtures("settled_by_few"),
     pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
 ]

@@ -21,7 +21,7 @@ from ehrsynth.sampling import calibrated
 from ehrsynth.sampling.targets import Targets
 from ehrsynth.study.generate import Written
 from ehrsynth.study.run_folder import RunFolder
-from tests.conftest import Cli
+from tests.conftest import Cli, without_figures
 from tests.smoke.test_finished_runs import OPTIONS
 
 pytestmark = pytest.mark.usefixtures("no_figures")
@@ -54,7 +54,8 @@ def lenient() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def tree(opened: Matrix, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     runs = tmp_path_factory.mktemp("runs")
-    return ehrsynth.train(opened, OwnTree, runs=runs, **{**OPTIONS, "max_epochs": 1, "n": 500})  # type: ignore[arg-type]
+    with without_figures():
+        return ehrsynth.train(opened, OwnTree, runs=runs, **{**OPTIONS, "max_epochs": 1, "n": 500})  # type: ignore[arg-type]
 
 
 def distance(table: pd.DataFrame, opened: Matrix) -> float:

@@ -19,7 +19,7 @@ from ehrsynth.study.federate.carry_out import Federated
 from ehrsynth.study.federate.local import Sent
 from ehrsynth.study.federate.sites import Site
 from ehrsynth.study.watch import Watch
-from tests.conftest import Cli
+from tests.conftest import Cli, without_figures
 from tests.matrices import make
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("no_figures")]
@@ -77,8 +77,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException, at: Callable[
 
 @pytest.fixture(scope="module")
 def together(hospital: Matrix, tmp_path_factory: pytest.TempPathFactory) -> Federated:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
+    with without_figures():
         return ehrsynth.federate(hospital, "vae", **GIVEN, **BY, runs=tmp_path_factory.mktemp("runs"))
 
 
@@ -220,8 +219,7 @@ def in_private(hospital: Matrix, tmp_path_factory: pytest.TempPathFactory) -> Fe
     """Two sites whose weights are averaged, of which one fell out of the second of four rounds."""
     pytest.importorskip("opacus")
     private = {"epsilon": 3.0, "public": str(hospital.folder / "schema.json")}
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
+    with without_figures(), pytest.MonkeyPatch.context() as patched:
         failing(patched, ValueError(), lambda site, until: site.name == "F" and until == 2 and not fell)
         fell = list[int]()
 

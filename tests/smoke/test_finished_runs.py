@@ -21,7 +21,7 @@ from ehrsynth.models.vae import VAE
 from ehrsynth.study.generate import generate
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.shared import owned
-from tests.conftest import Cli
+from tests.conftest import Cli, without_figures
 from tests.runs import rehash
 
 SUITE = {
@@ -53,8 +53,7 @@ def opened(matrix: Path) -> Matrix:
 def made(opened: Matrix, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of all runs, with one of three checkpoints in it."""
     runs = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
+    with without_figures():
         ehrsynth.train(opened, "vae", runs=runs, **OPTIONS)  # type: ignore[arg-type]
     return runs
 

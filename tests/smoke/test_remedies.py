@@ -8,7 +8,7 @@ import pytest
 import ehrsynth
 from ehrsynth.errors import OptionError
 from ehrsynth.files import read_json
-from tests.conftest import Cli
+from tests.conftest import Cli, without_figures
 from tests.smoke.test_hundred_inputs import SUITE
 
 FIT = [
@@ -31,8 +31,7 @@ def runs(aside: Path, cli: Cli) -> dict[str, Path]:
     conf = aside.parent / "conf" / "suite"
     conf.mkdir(parents=True)
     (conf / "tiny.yaml").write_text(SUITE, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
+    with without_figures():
         for study, more in {"all": [], "women": ["rows.only.sex=F"]}.items():
             where = [f"--config-dir={conf.parent}", f"data.matrix={aside}", f"paths.runs={aside.parent}"]
             assert cli("train", *FIT, *where, f"study={study}", *more) == 0

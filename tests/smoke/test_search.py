@@ -25,7 +25,7 @@ from ehrsynth.study.search.looked_at import SEEN
 from ehrsynth.study.spec import Spec
 from ehrsynth.study.status import status_of
 from ehrsynth.study.train import fitted
-from tests.conftest import Cli
+from tests.conftest import Cli, without_figures
 
 SUITE = """\
 _target_: ehrsynth.evaluation.suite.Suite
@@ -87,8 +87,7 @@ def options(place: Path, runs: str) -> list[str]:
 @pytest.fixture(scope="module")
 def undisturbed(place: Path, cli: Cli) -> Iterator[Path]:
     """The study of a search that nothing disturbed."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
+    with without_figures():
         assert cli("search", *options(place, "undisturbed")) == 0
         yield place / "undisturbed" / "tiny"
 

@@ -8,10 +8,10 @@ import pytest
 
 from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.study.run_folder import RunFolder
-from tests.conftest import Cli
+from tests.conftest import Cli, without_figures
 from tests.smoke.test_through_time import ASKED, ROWS
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("no_figures")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("no_figures", "settled_by_few")]
 PROFILE = """\
 _target_: ehrsynth.evaluation.ranking.Profile
 _convert_: all
@@ -52,7 +52,7 @@ def study(asked: list[str], cli: Cli) -> Path:
         opened.append(parts)
         return usual(folder, parts)
 
-    with pytest.MonkeyPatch.context() as patched:
+    with without_figures(), pytest.MonkeyPatch.context() as patched:
         patched.setattr(Trajectories, "open", noted)
         patched.setattr("ehrsynth.study.train.open_data", lambda *_: pytest.fail("opens what is held out"))
         assert cli("search", *asked, "trials=2", "winners=0") == 0

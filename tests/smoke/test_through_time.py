@@ -16,7 +16,7 @@ from ehrsynth.data.trajectories import Trajectories
 from ehrsynth.sampling import calibrated
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.visits import UNKNOWN
-from tests.conftest import Cli
+from tests.conftest import Cli, without_figures
 
 ASKED = """\
 _target_: ehrsynth.evaluation.suite.Suite
@@ -33,7 +33,7 @@ _convert_: all
 evaluators:
   - _target_: ehrsynth.evaluation.fidelity.dimension_wise_distance.DimensionWiseDistance
 """
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = pytest.mark.usefixtures("no_figures", "settled_by_few")
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,7 @@ def options(conf: Path, patients: Path, runs: Path) -> list[str]:
 def study(conf: Path, patients: Path, tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
     """Runs of two models, one of them with weights."""
     runs = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
+    with without_figures():
         same = options(conf, patients, runs)
         assert cli("train", *same, "model=visits/chronicle", "model.width=16", "trainer.max_epochs=2") == 0
         assert cli("train", "-m", *same, "model=visits/markov") == 0

@@ -15,7 +15,7 @@ from ehrsynth.files import read_json, write_json
 from ehrsynth.study.chain import Record, read
 from ehrsynth.study.run_folder import RunFolder
 from ehrsynth.study.verify import Verdict
-from tests.conftest import Cli
+from tests.conftest import Cli, without_figures
 from tests.runs import rehash
 
 SUITE = {
@@ -56,9 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "raw").mkdir()
     raw.to_csv(root / "raw" / "table.csv", index=False)
     matrix = root / "matrix"
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ehrsynth.study.judge.report_figures", lambda *_, **__: [])
-        patched.setattr("ehrsynth.study.rank.Comparison._figures", lambda *_: [])
+    with without_figures():
         source = {"path": str(root / "raw" / "table.csv"), "subject": "patient", "outcomes": ["died"]}
         ehrsynth.prepare("flat", out=matrix, **source)
         run = ehrsynth.train(matrix, "vae", runs=root / "runs", **OPTIONS)  # type: ignore[arg-type]
