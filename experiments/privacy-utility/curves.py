@@ -48,18 +48,18 @@ def scores(runs: Path, metrics: Mapping[str, str] = METRICS) -> pd.DataFrame:
                     | {"metric": metric, "value": score["value"]}
                     | anchors
                 )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype(dict.fromkeys(ANCHORS, float) if rows else {})
 
 
-def drawn(found: pd.DataFrame, file: Path) -> None:
+def drawn(found: pd.DataFrame, file: Path, words: Mapping[str, str] = DRAWN) -> None:
     """Draw a panel for each table and metric; points are seeds, lines their means, black lines anchors."""
     tables = sorted(found["table"].unique())
-    size = (4 * len(DRAWN), 3.2 * len(tables))
-    figure, panels = plt.subplots(len(tables), len(DRAWN), figsize=size, squeeze=False, layout="constrained")
+    size = (4 * len(words), 3.2 * len(tables))
+    figure, panels = plt.subplots(len(tables), len(words), figsize=size, squeeze=False, layout="constrained")
     colours = {model: f"C{i}" for i, model in enumerate(sorted(found["model"].unique()))}
     lines = {}
     for row, table in zip(panels, tables, strict=True):
-        for panel, (metric, words) in zip(row, DRAWN.items(), strict=True):
+        for panel, (metric, title) in zip(row, words.items(), strict=True):
             here = found[(found["table"] == table) & (found["metric"] == metric)]
             if here.empty:
                 panel.set_axis_off()
@@ -74,7 +74,7 @@ def drawn(found: pd.DataFrame, file: Path) -> None:
                 (lines[anchor.replace("_", " ")],) = panel.plot(means.index, means, color="black", linestyle=style)
             if metric.startswith("fidelity"):
                 panel.set_yscale("log", nonpositive="mask")
-            panel.set(xscale="log", title=f"{table}: {words}", xlabel="epsilon")
+            panel.set(xscale="log", title=f"{table}: {title}", xlabel="epsilon")
             panel.set_xticks([0.5, 1, 3, 8, NONE], ["0.5", "1", "3", "8", "none"])
             panel.xaxis.minorticks_off()
     figure.legend(lines.values(), lines, loc="outside right upper")

@@ -5,6 +5,7 @@
 #   run.sh mixed                    epsilon 0.5, 1, 3, 8 and none x eight models x two seeds (SEED=0 for one of them)
 #   run.sh codes                    the same for what is released by noisy sums
 #   run.sh figure                   curves.png and curves.csv beside this file, of what is there
+#   run.sh audits                   the mixed table again, audited by canaries, into README.md and audits.png
 #   run.sh claims                   the simulated hospital at the epsilons that papers claim, into README.md
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,9 +28,10 @@ LEARNED=(  # by DP-SGD, epochs of about two minutes of a processor
 )
 BATCH=2048
 EPSILONS=0.5,1,3,8
+runs=$out/runs more=()
 
 trained() {  # TABLE OPTION ...
-    ehrsynth train -m study="$1" paths.runs="$out/runs" paths.matrices="$out/schemas" seed="${SEED:-0,1}" "${@:2}"
+    ehrsynth train -m study="$1" paths.runs="$runs" paths.matrices="$out/schemas" seed="${SEED:-0,1}" "${@:2}" "${more[@]}"
 }
 
 privately() {  # TABLE OPTION ...
@@ -68,6 +70,11 @@ data)
     ;;
 mixed) counted mixed && learned mixed ;;
 codes) counted codes ;;
+audits)
+    runs=$out/audits more=(audit.canaries=500 "audit.kinds=[random,all_rare]" suite@evaluation.full=quick)
+    counted mixed && learned mixed
+    "$python" "$here/audits.py" "$runs" "$here"
+    ;;
 claims)
     [ -d "$out/narrow" ] || ehrsynth prepare source=demo source.n=44386 preprocess.min_prevalence=0.187 out="$out/narrow"
     [ -d "$out/hospital" ] || ehrsynth prepare source=demo source.n=10000 out="$out/hospital"
@@ -76,5 +83,5 @@ claims)
     "$python" "$here/claims.py" "$out/claims" "$here/README.md"
     ;;
 figure) "$python" "$here/curves.py" "$out/runs" "$here" ;;
-*) sed -n '2,9p' "$0" && exit 2 ;;
+*) sed -n '2,10p' "$0" && exit 2 ;;
 esac

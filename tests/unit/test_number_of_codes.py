@@ -21,6 +21,7 @@ from ehrsynth.models.number_of_codes import (
     drawn_by_weight,
     law_of_independent,
     law_of_number,
+    number_in,
     weights_towards,
 )
 from ehrsynth.models.tree import Tree
@@ -225,6 +226,19 @@ def test_draws_under_a_condition_are_as_likely_as_they_say(learned: Callable[...
         assert counted_in(every, drawn[:, i]) == pytest.approx(wanted.numpy(), abs=0.015)
         alone = model.sample(20_000, torch.Generator().manual_seed(4), one)
         assert counted_in(every, alone) == pytest.approx(wanted.numpy(), abs=0.015)
+
+
+@torch.no_grad()
+def test_a_number_that_is_known_weighs_what_its_law_would() -> None:
+    """All codes are known of a whole record: no law of what is left is asked for."""
+    model, every = private_tree(5.0), all_records()
+    records, columns = Records.of_dense(model.layout, every), model.schema.names
+    law = law_of_number(model.tree, model._present, model.states.evidence(Condition.of(records, columns)))
+    assert torch.equal(law.argmax(1), number_in(every, model._codes))
+    plain = private_tree(5.0, 0.0)
+    plain.load_state_dict({name: part for name, part in model.state_dict().items() if name != "log_tilts"})
+    weights = (law @ model.log_tilts.double().exp()).log()
+    torch.testing.assert_close(model.log_likelihood(records).double(), plain.log_likelihood(records).double() + weights)
 
 
 @torch.no_grad()

@@ -31,7 +31,14 @@ from ehrsynth.models import options
 from ehrsynth.models.chow_liu import ChowLiu
 from ehrsynth.models.condition import Condition
 from ehrsynth.models.noisy_looks import norm_sub, public_ranges
-from ehrsynth.models.number_of_codes import BINS, counted_weights, drawn_by_weight, law_of_number, places_of_codes
+from ehrsynth.models.number_of_codes import (
+    BINS,
+    counted_weights,
+    drawn_by_weight,
+    law_of_number,
+    number_in,
+    places_of_codes,
+)
 from ehrsynth.models.tree import Rows, Tree, pair_counts, pairwise_errors
 from ehrsynth.schema import Schema
 
@@ -144,6 +151,8 @@ class DPTree(ChowLiu):
         found = super()._log_chance(records, columns)
         if not (self.counted and columns):
             return found
+        if all(column.name in columns for column in self.schema.columns if column.is_code):  # then so is their number
+            return found + self.log_tilts[number_in(records.dense().to(self.device), self._codes)]
         evidence = self.states.evidence(Condition.of(records, columns).to(self.device))
         law = law_of_number(self.tree, self._present, evidence)
         return found + (law @ self.log_tilts.double().exp()).log().to(found.dtype)

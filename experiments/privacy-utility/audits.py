@@ -1,0 +1,19 @@
+"""What canaries show of audited runs: ``audits.py RUNS OUT`` writes audits.png, and a table into README."""
+
+import sys
+from pathlib import Path
+
+from curves import drawn, put_into, scores, tabled
+
+BOUNDS = {
+    "privacy/audit_mechanism": "epsilon at least, by the weights",
+    "privacy/audit_release": "epsilon at least, by the release",
+}
+
+if __name__ == "__main__":
+    runs, out = map(Path, sys.argv[1:])
+    found = scores(runs, {"privacy/epsilon": "epsilon spent", **BOUNDS})
+    if found.empty:
+        sys.exit(f"{runs}: no finished runs")
+    drawn(found, out / "audits.png", BOUNDS)
+    put_into(out / "README.md", "audits", tabled(found, {"privacy/epsilon": "epsilon spent", **BOUNDS}))
