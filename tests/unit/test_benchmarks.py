@@ -100,6 +100,7 @@ def test_the_script_for_gpus_runs_on_a_cpu(monkeypatch: pytest.MonkeyPatch, caps
         ("bench_training", ["--models", "vae", "medgan", "--rows", "1500", "--seconds", "1", "--pairs", "2"], 4),
         ("bench_sampling", ["--models", "vae", "mixture", "--patients", "800", "--rows", "500", "--seconds", "1"], 3),
         ("bench_ddp", ["--models", "vae", "independent", "--patients", "1500", "--steps", "2"], 3),
+        ("bench_visits", ["--patients", "200"], 2),
         ("bench_privacy", ["--models", "vae", "--rows", "800", "--columns", "60", "--batch", "64", "--steps", "2"], 2),
     ],
 )
