@@ -42,9 +42,8 @@ def main() -> None:
         start, seen = perf_counter(), 0
         for _ in range(EPOCHS):
             seen += sum(int(batch.lengths.sum()) for batch in batches)
-        print(
-            f"  {seen / (perf_counter() - start):,.0f} visits/s in batches of {given.batch}   ({len(visits):,} patients)"
-        )
+        rate = seen / (perf_counter() - start)
+        print(f"  {rate:,.0f} visits/s in batches of {given.batch}   ({len(visits):,} patients)")
 
 
 if __name__ == "__main__":
