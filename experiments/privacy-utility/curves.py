@@ -70,6 +70,8 @@ def drawn(found: pd.DataFrame, file: Path, words: Mapping[str, str] = DRAWN) -> 
                 (lines[model],) = panel.plot(means.index, means, color=colours[model])
                 panel.scatter(of["x"], of["value"], color=colours[model], s=8)
             for anchor, style in zip(ANCHORS, ("--", ":"), strict=True):
+                if here[anchor].isna().all():
+                    continue
                 means = at.groupby("x")[anchor].mean()
                 (lines[anchor.replace("_", " ")],) = panel.plot(means.index, means, color="black", linestyle=style)
             if metric.startswith("fidelity"):
@@ -88,7 +90,8 @@ def tabled(found: pd.DataFrame, words: Mapping[str, str] = METRICS) -> str:
     lines = [line("epsilon", ["", *[words[metric] for metric in metrics]]), line("---", ["---"] * (len(metrics) + 1))]
     for epsilon, here in at.groupby("epsilon"):
         rows = {model: of.groupby("metric")["value"].mean() for model, of in here.groupby("model")}
-        rows |= {f"*{anchor.replace('_', ' ')}*": here.groupby("metric")[anchor].mean() for anchor in ANCHORS}
+        shown = [anchor for anchor in ANCHORS if here[anchor].notna().any()]
+        rows |= {f"*{anchor.replace('_', ' ')}*": here.groupby("metric")[anchor].mean() for anchor in shown}
         named = "none" if epsilon == NONE else f"{epsilon:g}"
         for model, values in rows.items():
             lines.append(
