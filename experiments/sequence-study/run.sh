@@ -38,7 +38,7 @@ prepared() {
 
 trained() {
     local more=()
-    [ "$1" != mimic ] || more=(trainer.max_epochs=100)  # an epoch of so few patients is a dozen steps
+    [ "$1" != mimic ] || more=(trainer.max_epochs=100)  # an epoch of so few patients is four steps
     # shellcheck disable=SC2086
     ehrsynth train -m data.matrix="$out/$1" study="$1" model="$models" seed="${SEEDS:-0,1}" profile=visits/course \
         trainer.processor_seconds="${BUDGET:-300}" evaluation.checkpoints=3 evaluation.rows=2000 \
