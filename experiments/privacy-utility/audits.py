@@ -9,11 +9,12 @@ BOUNDS = {
     "privacy/audit_mechanism": "at least, by weights",
     "privacy/audit_release": "at least, by release",
 }
+SHOWN = {"privacy/epsilon": "epsilon spent"} | BOUNDS
 
 if __name__ == "__main__":
     runs, out = map(Path, sys.argv[1:])
-    found = scores(runs, {"privacy/epsilon": "epsilon spent", **BOUNDS})
+    found = scores(runs, SHOWN)
     if found.empty:
         sys.exit(f"{runs}: no finished runs")
     drawn(found, out / "audits.png", BOUNDS)
-    put_into(out / "README.md", "audits", tabled(found, {"privacy/epsilon": "epsilon spent", **BOUNDS}))
+    put_into(out / "README.md", "audits", tabled(found, SHOWN))
