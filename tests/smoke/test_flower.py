@@ -6,7 +6,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -115,13 +115,22 @@ def test_the_same_weights_as_in_turn(sites: dict[str, Path], in_turn: Path, tmp_
 @pytest.mark.study
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(PYTHON is None, reason=WHY)
+def test_so_have_nodes_that_ray_simulates(sites: dict[str, Path], in_turn: Path, tmp_path: Path) -> None:
+    if subprocess.run([str(PYTHON), "-c", "import ray"], check=False, capture_output=True).returncode:
+        pytest.skip("Flower simulates nodes by Ray: pip install 'ehrsynth[flower-simulation]' where its python is")
+    run = {**_run(sites, tmp_path / "runs"), "simulated": json.dumps(_configured(sites, in_turn))}
+    with _link("--simulation", home=tmp_path):
+        _start(run, tmp_path, "--federation-config", f"num-supernodes={len(sites)} client-resources-num-cpus=1")
+    assert_same(tmp_path, in_turn)
+
+
+@pytest.mark.study
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(PYTHON is None, reason=WHY)
 def test_so_have_nodes_that_are_processes(sites: dict[str, Path], in_turn: Path, tmp_path: Path) -> None:
     """A link, two nodes and ``flwr run``, as the study says it."""
-    run = _run(sites)
-    with _nodes(_configured(sites, in_turn), tmp_path):
-        (tmp_path / "run.toml").write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in run.items()))
-        command = [_beside("flwr"), "run", str(APP), "here", "--stream", "--run-config", "run.toml"]
-        subprocess.run(command, cwd=tmp_path, env=_environment(tmp_path), check=True)
+    with _link(nodes=_configured(sites, in_turn), home=tmp_path):
+        _start(_run(sites), tmp_path)
     assert_same(tmp_path, in_turn)
 
 
@@ -139,18 +148,25 @@ def _configured(sites: dict[str, Path], in_turn: Path) -> list[dict[str, str]]:
     return [{"site": name, "matrix": str(folder), "schema": schema} for name, folder in sites.items()]
 
 
-def _run(sites: dict[str, Path]) -> dict[str, Any]:
-    return {"sites": len(sites), "options": shlex.join([*OPTIONS, "paths.runs=runs"])}
+def _run(sites: dict[str, Path], runs: Path = Path("runs")) -> dict[str, Any]:
+    return {"sites": len(sites), "options": shlex.join([*OPTIONS, f"paths.runs={runs}"])}
+
+
+def _start(run: dict[str, Any], home: Path, *more: str) -> None:
+    """Have the link carry out a run."""
+    (home / "run.toml").write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in run.items()))
+    command = [_beside("flwr"), "run", str(APP), "here", "--stream", "--run-config", "run.toml", *more]
+    subprocess.run(command, cwd=home, env=_environment(home), check=True)
 
 
 @contextmanager
-def _nodes(configured: list[dict[str, str]], home: Path) -> Iterator[None]:
+def _link(*options: str, home: Path, nodes: Sequence[dict[str, str]] = ()) -> Iterator[None]:
     """Start the link, and a node a site."""
-    port, *ports = _free_ports(1 + len(configured))
+    port, *ports = _free_ports(1 + len(nodes))
     (home / "config.toml").write_text(f'[superlink.here]\naddress = "127.0.0.1:{port}"\ninsecure = true\n')
     alone = "--insecure", "--host", "127.0.0.1", "--port"
-    commands = [["flower-superlink", *alone, str(port), "--disable-runtime-dependency-installation"]]
-    for own, node in zip(ports, configured, strict=True):
+    commands = [["flower-superlink", *alone, str(port), "--disable-runtime-dependency-installation", *options]]
+    for own, node in zip(ports, nodes, strict=True):
         words = " ".join(f'{key}="{value}"' for key, value in node.items())
         link = "--superlink", f"127.0.0.1:{port}"
         commands.append(["flower-supernode", *alone, str(own), *link, "--node-config", words])

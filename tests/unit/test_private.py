@@ -17,8 +17,10 @@ from ehrsynth.errors import TrainingError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.ehrdiff import EHRDiff
+from ehrsynth.models.emr_wgan import EMRWGAN
 from ehrsynth.models.masked_diffusion import MaskedDiffusion
 from ehrsynth.models.private import PrivateGradients
+from ehrsynth.models.tabddpm import TabDDPM
 from ehrsynth.models.tally import Tally
 from ehrsynth.models.vae import VAE
 from ehrsynth.models.wgan_gp import WGANGP
@@ -46,12 +48,24 @@ class CriticAlone(WGANGP):
         pass
 
 
+class EMRCriticAlone(EMRWGAN):
+    def after_private_step(self, batch_idx: int, expected: int) -> None:
+        pass
+
+
+class OfBounds(TabDDPM):
+    """Knows of numbers no more than their bounds."""
+
+
 SIZES: dict[type[SyntheticModel], dict[str, Any]] = {
     VAE: {"latent_width": 3, "hidden": [6]},
     EHRDiff: {"widths": [6, 6], "time_width": 4, "warmup_steps": 0},
     MaskedDiffusion: {"width": 6, "depth": 1, "number_width": 4, "number_depth": 1, "warmup_steps": 0},
     Tally: {"width": 6, "ranges": 4, "warmup_steps": 0},
+    TabDDPM: {"widths": [6, 6], "stem_width": 4, "timesteps": 5},
+    OfBounds: {"widths": [6], "stem_width": 4, "timesteps": 5, "numbers": "min_max"},
     CriticAlone: {"noise_width": 3, "hidden": [6, 6], "n_critic": 2},
+    EMRCriticAlone: {"noise_width": 3, "width": 6, "depth": 2, "ema_decay": 0.5},
 }
 each = pytest.mark.parametrize("kind", SIZES)
 NORM = 0.3
@@ -287,7 +301,7 @@ def test_empty_batches_and_the_end_of_the_budget() -> None:
     assert steps == 4
 
 
-@pytest.mark.parametrize("kind", [VAE, Tally, WGANGP])
+@pytest.mark.parametrize("kind", [VAE, Tally, WGANGP, EMRWGAN])
 def test_a_private_training_goes_on_from_its_checkpoint(kind: type[SyntheticModel], tmp_path: Path) -> None:
     path, batches = tmp_path / "first.ckpt", [rows(), rows()[:0]]
 

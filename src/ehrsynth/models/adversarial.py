@@ -16,7 +16,6 @@ from ehrsynth.models.nn import mean_over_processes
 from ehrsynth.schema import Schema
 
 Decoding = Literal["threshold", "bernoulli"]
-POWERS = 16  # iterations that find a spectral norm
 
 
 class AdversarialModel(LabelledModel):
@@ -113,21 +112,6 @@ def clamp_weights(network: nn.Module, bound: float) -> None:
     """Move every weight into [-bound, bound]: the Lipschitz constraint of the first Wasserstein GAN."""
     for weights in network.parameters():
         weights.clamp_(-bound, bound)
-
-
-@torch.no_grad()
-def keep_spectral_norms(network: nn.Module, generator: torch.Generator) -> None:
-    """Divide the weights of each linear layer whose spectral norm is above one by it.
-
-    The norm is found by power iteration, ``POWERS`` times, from below: Miyato et al., ICLR 2018.
-    """
-    for layer in network.modules():
-        if isinstance(layer, nn.Linear):
-            weights = layer.weight
-            start = torch.randn(weights.shape[1], generator=generator, device=weights.device)
-            for _ in range(POWERS):
-                start = nn.functional.normalize(weights.T @ (weights @ start), dim=0)
-            weights /= (weights @ start).norm().clamp(min=1)
 
 
 def require_two_rows(batch: Tensor, batch_idx: int, processes: int) -> None:

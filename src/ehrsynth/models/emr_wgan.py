@@ -5,6 +5,7 @@ evaluation, JAMIA 2020; here in the form of the tutorial of Yan et al., JMIR AI 
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,11 @@ from typing_extensions import override
 from ehrsynth.errors import expect
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models import options
-from ehrsynth.models.adversarial import AdversarialModel, Decoding, gradient_penalty, require_two_rows
+from ehrsynth.models.adversarial import Decoding, gradient_penalty, require_two_rows
 from ehrsynth.models.heads import marginal_logits
 from ehrsynth.models.nn import BatchNorm, MovingAverage, ResidualStack, glorot_, glorot_heads_
+from ehrsynth.models.noisy_looks import NoisyLooks
+from ehrsynth.models.private_critic import PrivateCritic
 from ehrsynth.schema import Schema
 
 
@@ -58,7 +61,7 @@ class Critic(nn.Module):
         return score
 
 
-class EMRWGAN(AdversarialModel):
+class EMRWGAN(PrivateCritic):
     """Residual BatchNorm generator against a LayerNorm critic under the gradient penalty.
 
         critic:     E D(G(z)) - E D(x) + penalty * E (||grad D(between x and G(z))||_2 - 1)^2
@@ -66,7 +69,8 @@ class EMRWGAN(AdversarialModel):
 
     The paper describes the networks and the loss; sizes, learning rates and the order of updates are
     those of the tutorial's code: each batch trains the critic, with the generator's BatchNorm in
-    inference mode, and every ``n_critic``-th batch of the whole training the generator.
+    inference mode, and every ``n_critic``-th batch of the whole training the generator. Of a private training, which
+    has no penalty and starts the heads at noisy means, see ``private_critic``.
 
     Args:
         schema: columns to generate.
@@ -91,6 +95,7 @@ class EMRWGAN(AdversarialModel):
     """
 
     averageable = True
+    generator: Generator
 
     def __init__(
         self,
@@ -128,6 +133,17 @@ class EMRWGAN(AdversarialModel):
         if self.marginal_bias:
             self.generator.heads.bias.data.copy_(marginal_logits(train))
 
+    @property
+    @override
+    def output(self) -> nn.Linear:
+        return self.generator.heads
+
+    @override
+    def observe_noisily(self, noisy: NoisyLooks) -> None:
+        super().observe_noisily(noisy)
+        if self.average is not None:
+            self.average.module.load_state_dict(self.generator.state_dict())
+
     def on_train_start(self) -> None:
         """Raise an ``OptionError`` if the training is over before the generator's first turn."""
         if (epochs := self.trainer.max_epochs or -1) > 0:
@@ -154,17 +170,20 @@ class EMRWGAN(AdversarialModel):
         loss = self.critic_loss(batch, fake, rng, batch_idx)
         self.descend(of_critic, loss)
 
-        if not self.generators_turn(batch_idx):
-            return
+        if self.generators_turn(batch_idx):
+            self.train_generator(of_generator, labels, rng, batch_idx)
+
+    @override
+    def train_generator(self, optimizer: Any, labels: Tensor, rng: torch.Generator, batch_idx: int) -> None:
         self.generator.train()
-        self.toggle_optimizer(of_generator)
+        self.toggle_optimizer(optimizer)
         rows = self.shown(self.chances(labels, rng), rng)
         loss = self.generator_loss(rows, rng)
         self.log_losses(batch_idx, generator=loss)
-        self.descend(of_generator, loss + self.rules_penalty(rows))
+        self.descend(optimizer, loss + self.rules_penalty(rows))
         if self.average is not None:
             self.average.update_parameters(self.generator)
-        self.untoggle_optimizer(of_generator)
+        self.untoggle_optimizer(optimizer)
 
     def critic_loss(self, batch: Tensor, fake: Tensor, rng: torch.Generator, batch_idx: int) -> Tensor:
         """Return the loss of the critic on training rows and generated ones, both [n, p]."""
@@ -172,11 +191,6 @@ class EMRWGAN(AdversarialModel):
         loss: Tensor = gap + self.penalty * gradient_penalty(self.critic, batch, fake, rng)
         self.log_losses(batch_idx, critic=loss, wasserstein=-gap)
         return loss
-
-    def generators_turn(self, batch_idx: int) -> bool:
-        """Return whether the generator is trained after this batch."""
-        done = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx + 1
-        return done % self.n_critic == 0
 
     def generator_loss(self, rows: Tensor, rng: torch.Generator) -> Tensor:
         """Return the loss of the generator, which made ``rows`` [n, p]."""
@@ -193,11 +207,6 @@ class EMRWGAN(AdversarialModel):
             RMSprop(self.generator.parameters(), lr=self.lr_generator, alpha=0.9, eps=1e-7),
             RMSprop(self.critic.parameters(), lr=self.lr_critic, alpha=0.9, eps=1e-7),
         ]
-
-    @override
-    def judged(self, rows: Tensor) -> Tensor:
-        found: Tensor = self.critic(rows)
-        return found
 
     @override
     def generated(self, noise: Tensor, labels: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ et al., NeurIPS 2021. Both kinds share the step t, the cosine schedule and one n
 predicts x_0 of the categories and the noise in the numbers; the loss is L_simple + sum_i L_i / C.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -20,7 +21,9 @@ from ehrsynth.models.diffusion.categories import Categories
 from ehrsynth.models.diffusion.discrete_time import CosineSchedule, GaussianDiffusion, MultinomialDiffusion
 from ehrsynth.models.diffusion.guidance import guided
 from ehrsynth.models.diffusion.normal_scores import Centred, NormalScores
+from ehrsynth.models.diffusion.precondition import Network
 from ehrsynth.models.diffusion.told_mlp import ToldMLP
+from ehrsynth.models.noisy_looks import NoisyLooks, grid_of
 from ehrsynth.schema import Schema
 
 Numbers = Literal["quantile", "min_max"]
@@ -57,8 +60,10 @@ class TabDDPM(DiffusionModel, GuidedModel):
     """
 
     penalises_rules = True
+    private = "gradients"
     averageable = True
     network: ToldMLP
+    scale: NormalScores | Centred
 
     def __init__(
         self,
@@ -98,31 +103,84 @@ class TabDDPM(DiffusionModel, GuidedModel):
         super().observe(train)
         self.scale.observe(train)
         if self.marginal_bias:
-            output, binary = self.network.body[-1], self.layout.binary
-            assert isinstance(output, nn.Linear)
-            output.bias.data[binary] = heads.marginal_logits(train)[binary]
-            self.start_average()
+            self._start_at(heads.marginal_logits(train))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss of ``batch`` [n, p] at one random step t in each row."""
         rng = self.step_rng(batch_idx)
         t = torch.randint(1, self.timesteps + 1, (len(batch), 1), generator=rng, device=self.device)
         labels = self.told(batch, rng)
-        start, log_start = self.scale(batch[:, self.layout.values]), self.categories.of(batch).log()
+        errors, kl, estimate = self._errors(partial(self.network, labels=labels), batch, t, rng)
+        # T of one step stands for the sum over all of them (code); the last term of the bound has no weights in it.
+        multinomial = self.timesteps * kl.mean() / max(1, self.categories.variables)
+        gaussian = errors.sum() / max(1, errors.numel())
+        total = gaussian + multinomial
+        if self.rules_weight:
+            total = total + self.rules_penalty(self.labels.imposed_on(self._estimate(*estimate), self.labels.of(batch)))
+        self.log_losses(batch_idx, total=total, gaussian=gaussian, multinomial=multinomial)
+        return total
+
+    def _errors(
+        self, network: Network, rows: Tensor, t: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Return what the network gets wrong of records [n, p] at steps t [n, 1].
+
+        Returns:
+            Squared errors [n, C] of the noise in numbers that count, the divergence [n] of categories, and what the
+            network takes for the records: log probabilities of states, and numbers.
+        """
+        start, log_start = self.scale(rows[:, self.layout.values]), self.categories.of(rows).log()
         noise = torch.randn(start.shape, generator=rng, device=self.device)
         values = self.gaussian.noised(start, noise, t)
         states = self.categories.draw(self.multinomial.noised(log_start, t), rng)
-        log_estimate, predicted = self._split(self.network(self._joined(states, values), t, labels))
+        log_estimate, predicted = self._split(network(self._joined(states, values), t))
         kl = self.multinomial.divergence(states.log(), log_start, log_estimate, t)
-        # T of one step stands for the sum over all of them (code); the last term of the bound has no weights in it.
-        multinomial = self.timesteps * kl.mean() / max(1, self.categories.variables)
-        gaussian = ((predicted - noise).square() * heads.observed(self.layout, batch)).sum() / max(1, noise.numel())
-        total = gaussian + multinomial
-        if self.rules_weight:
-            estimate = self._estimate(log_estimate, self.gaussian.denoised(values, predicted, t))
-            total = total + self.rules_penalty(self.labels.imposed_on(estimate, self.labels.of(batch)))
-        self.log_losses(batch_idx, total=total, gaussian=gaussian, multinomial=multinomial)
-        return total
+        errors = (predicted - noise).square() * heads.observed(self.layout, rows)
+        return errors, kl, (log_estimate, self.gaussian.denoised(values, predicted, t))
+
+    @property
+    @override
+    def noisy_looks(self) -> int:
+        return 1 if self._ranks is None else 2
+
+    @property
+    def _ranks(self) -> NormalScores | None:
+        """What learns of numbers, if there are any and it is not by their bounds."""
+        return self.scale if isinstance(self.scale, NormalScores) and self.scale.quantiles.numel() else None
+
+    @override
+    def observe_noisily(self, noisy: NoisyLooks) -> None:
+        """Start at noisy means whatever ``marginal_bias`` says, for a private training has few steps to learn them."""
+        self._start_at(heads.logits_of(self.layout, noisy.means()))
+        if self._ranks is not None:
+            self._ranks.quantiles.copy_(grid_of(noisy.laws(self.schema)))
+
+    def _start_at(self, logits: Tensor) -> None:
+        """Start the output for bits and groups at logits [p]."""
+        output, binary = self.network.body[-1], self.layout.binary
+        assert isinstance(output, nn.Linear)
+        output.bias.data[binary] = logits[binary]
+        self.start_average()
+
+    @override
+    def record_modules(self) -> Iterator[nn.Module]:
+        yield self.network
+
+    @override
+    def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
+        rows = batch.repeat_interleave(draws, dim=0)
+        t = torch.randint(1, self.timesteps + 1, (len(rows), 1), generator=generator, device=self.device)
+
+        def apart(x: Tensor) -> Tensor:
+            return x.view(len(batch), draws, -1)
+
+        def network(x: Tensor, t: Tensor) -> Tensor:
+            found: Tensor = self.network(apart(x), apart(t), x[:, :0])
+            return found.flatten(0, 1)
+
+        errors, kl, _ = self._errors(network, rows, t, generator)
+        multinomial = self.timesteps * kl / max(1, self.categories.variables)
+        return apart(errors.sum(1) / max(1, errors.shape[1]) + multinomial).mean((1, 2))
 
     @override
     def rate(self, total: float, step: int) -> float:

@@ -7,11 +7,7 @@ Gulrajani et al., Improved Training of Wasserstein GANs, NeurIPS 2017, algorithm
 
 Of discrete columns the critic sees the chances that the generator gives them, as in the paper's language model.
 
-In a private training only the critic sees patients, so only its steps are private (Xie et al., Differentially Private
-Generative Adversarial Network, 2018); the generator learns from it. A gradient penalty would look at a patient twice
-over, between records that are clipped apart. In its place each layer of the critic is kept at a spectral norm of one at
-most (Miyato et al., Spectral Normalization for GANs, ICLR 2018), by dividing its weights after each step: that looks
-at the weights alone.
+Of a private training see ``private_critic``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,15 +19,13 @@ from torch.optim import Adam, Optimizer
 from typing_extensions import override
 
 from ehrsynth.models import options
-from ehrsynth.models.adversarial import AdversarialModel, Decoding, gradient_penalty, keep_spectral_norms
-from ehrsynth.models.heads import logits_of
+from ehrsynth.models.adversarial import Decoding, gradient_penalty
 from ehrsynth.models.nn import glorot_, mlp
-from ehrsynth.models.noisy_looks import NoisyLooks
+from ehrsynth.models.private_critic import PrivateCritic
 from ehrsynth.schema import Schema
-from ehrsynth.seeding import torch_rng
 
 
-class WGANGP(AdversarialModel):
+class WGANGP(PrivateCritic):
     """Two multilayer perceptrons; a batch is split into those that train the critic before the generator's turn.
 
     Args:
@@ -51,8 +45,8 @@ class WGANGP(AdversarialModel):
         OptionError: an option is not a value that can work.
     """
 
-    private = "gradients"
     averageable = True
+    generator: nn.Sequential
 
     def __init__(
         self,
@@ -82,10 +76,12 @@ class WGANGP(AdversarialModel):
     def generated(self, noise: Tensor, labels: Tensor) -> Tensor:
         return self.layout.activate(self.generator(torch.cat([noise, labels], dim=1)).float())
 
+    @property
     @override
-    def judged(self, rows: Tensor) -> Tensor:
-        found: Tensor = self.critic(rows)
-        return found
+    def output(self) -> nn.Linear:
+        last = self.generator[-1]
+        assert isinstance(last, nn.Linear)
+        return last
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Train the critic on each of ``n_critic`` parts of ``batch`` [n, p], then the generator once."""
@@ -102,52 +98,16 @@ class WGANGP(AdversarialModel):
             self.log_losses(batch_idx, critic=loss, wasserstein=-gap)
             self.descend(of_critic, loss)
 
-        self._train_generator(of_generator, labels, rng, batch_idx)
+        self.train_generator(of_generator, labels, rng, batch_idx)
 
-    def _train_generator(self, optimizer: Any, labels: Tensor, rng: torch.Generator, batch_idx: int) -> None:
+    @override
+    def train_generator(self, optimizer: Any, labels: Tensor, rng: torch.Generator, batch_idx: int) -> None:
         self.toggle_optimizer(optimizer)
         chances = self.chances(labels, rng)
         loss = -self.critic(self.shown(chances, rng)).mean()
         self.log_losses(batch_idx, generator=loss)
         self.descend(optimizer, loss + self.rules_penalty(chances))
         self.untoggle_optimizer(optimizer)
-
-    @property
-    @override
-    def noisy_looks(self) -> int:
-        return 1
-
-    @override
-    def observe_noisily(self, noisy: NoisyLooks) -> None:
-        """Start the generator's output at noisy means, for the critic has few steps to tell it of them."""
-        output = self.generator[-1]
-        assert isinstance(output, nn.Linear)
-        output.bias.data.copy_(logits_of(self.layout, noisy.means()))
-
-    @override
-    def record_modules(self) -> Iterator[nn.Module]:
-        yield self.critic
-
-    @override
-    def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
-        with torch.no_grad():
-            labels = batch.new_zeros(len(batch) * draws, 0)
-            fake = self.shown(self.chances(labels, generator), generator).view(len(batch), draws, -1)
-        # In one pass, so that what a record does to the critic is one gradient.
-        scores: Tensor = self.critic(torch.cat([batch.unsqueeze(1), fake], dim=1)).squeeze(2)
-        return scores[:, 1:].mean(1) - scores[:, 0]
-
-    @override
-    def after_private_step(self, batch_idx: int, expected: int) -> None:
-        """Divide the critic's layers by their spectral norms, and train the generator if it is its turn."""
-        keep_spectral_norms(self.critic, torch_rng(self.seed, "power iteration", device=self.device))
-        done = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx + 1
-        if done % self.n_critic == 0:
-            optimizers = self.optimizers()
-            assert isinstance(optimizers, list)
-            labels = torch.zeros(expected, 0, device=self.device)
-            rng = torch_rng(self.seed, "generator", self.current_epoch, batch_idx, device=self.device)
-            self._train_generator(optimizers[0].optimizer, labels, rng, batch_idx)  # no private step, and not counted
 
     @override
     def compilable(self) -> Iterator[nn.Module]:

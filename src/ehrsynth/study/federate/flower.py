@@ -79,6 +79,8 @@ def asked_for(options: str) -> Spec:
 def client_app() -> Any:
     """Return the ClientApp of a site; its node is configured by ``site``, ``matrix`` and, if need be, ``schema``.
 
+    In a simulation the run is configured by ``simulated`` instead: a list of these of all nodes, as JSON.
+
     Raises:
         OptionError: Flower is not installed.
     """
@@ -142,7 +144,7 @@ def _shared(sent: Records, context: Any) -> Mapping[str, Any]:
     """Send what was kept, as a share of the sum, under masks; once, for two sums of other sites would tell masks."""
     from flwr.app import ArrayRecord
 
-    asked, name = sent["config"], str(context.node_config["site"])
+    asked, name = sent["config"], str(_node(context)["site"])
     sites, patients = list(asked["sites"]), list(asked["patients"])
     if len(sites) < 2 or "key" not in context.state:
         raise OptionError(f"site {name}: nothing is sent that masks do not cover")
@@ -162,8 +164,14 @@ def _seeds(own: int, key: bytes, keys: Sequence[bytes]) -> dict[tuple[int, int],
     return {pair: int.from_bytes(private.exchange(other)) for pair, other in zip(pairs, others, strict=True)}
 
 
+def _node(context: Any) -> Mapping[str, Any]:
+    """Return what a node is told of its site; nodes of a simulation have a number alone, and the run tells of each."""
+    simulated: list[Mapping[str, Any]] = json.loads(str(context.run_config.get("simulated") or "[]"))
+    return simulated[int(context.node_config["partition-id"])] if simulated else context.node_config
+
+
 def _site(context: Any) -> Site:
-    node = context.node_config
+    node = _node(context)
     for key in ("site", "matrix"):
         expect(key in node, f"--node-config {key}", None, 'site="NAME" matrix="FOLDER"')
     return Site(str(node["site"]), 1, _opened(str(node["matrix"]), str(node.get("schema", "")), str(node["site"])))
