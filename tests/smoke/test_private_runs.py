@@ -18,7 +18,10 @@ pytestmark = [pytest.mark.usefixtures("no_figures"), pytest.mark.filterwarnings(
 LEARNED = ["vocabulary and rare codes", "levels of categories", "bounds and decimals of numbers", "columns left out"]
 
 TINY = {
+    "ehrdiff_tuned": ["model.width=16", "model.depth=1", "model.steps=3"],
+    "emr_wgan": ["model.width=16", "model.depth=2"],
     "masked_diffusion": ["model.width=16", "model.number_width=16", "model.steps=4", "model.number_steps=3"],
+    "tabddpm": ["model.widths=[16]", "model.stem_width=8", "model.timesteps=3"],
     "tally": ["model.width=16"],
     "wgan_gp": ["model.hidden=[16]"],
 }
@@ -72,7 +75,10 @@ def test_a_training_alone_claims_no_total(
 
 
 LOOKS = {
+    "ehrdiff_tuned": ["means of columns", "ranges of numbers", "training"],
+    "emr_wgan": ["means of columns", "training"],
     "masked_diffusion": ["means of columns", "ranges of numbers", "training"],
+    "tabddpm": ["means of columns", "ranges of numbers", "training"],
     "tally": ["means of columns", "ranges of numbers", "numbers of codes", "training"],
     "wgan_gp": ["means of columns", "training"],
 }
@@ -177,8 +183,9 @@ def test_rows_under_a_public_schema(matrix: Path, public: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["model=emr_wgan"], "privacy=dp model=emr_wgan: what it learns of one record cannot be told apart; vae,"),
+        (["model=medgan"], "privacy=dp model=medgan: what it learns of one record cannot be told apart; vae,"),
         (["model=ehrdiff", "model.decoding=prevalence"], "model.decoding=prevalence takes prevalences"),
+        (["model=ehrdiff_tuned", "model.dropout=0.1"], "model.dropout draws from a stream that is not secret"),
         (["model=vae", "model.condition=[sex]"], "model.condition counts which labels"),
         (["model=vae", "+trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=2: a private training"),
         (["model=vae", "constraints.weight=1"], "constraints.weight=1: no part of a private loss"),

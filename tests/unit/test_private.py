@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import pytorch_lightning as pl
@@ -17,8 +17,10 @@ from ehrsynth.errors import TrainingError
 from ehrsynth.layout import Layout, Records
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.ehrdiff import EHRDiff
+from ehrsynth.models.ehrdiff_tuned import EHRDiffTuned
 from ehrsynth.models.emr_wgan import EMRWGAN
 from ehrsynth.models.masked_diffusion import MaskedDiffusion
+from ehrsynth.models.noisy_looks import NoisyLooks
 from ehrsynth.models.private import PrivateGradients
 from ehrsynth.models.tabddpm import TabDDPM
 from ehrsynth.models.tally import Tally
@@ -62,6 +64,7 @@ SIZES: dict[type[SyntheticModel], dict[str, Any]] = {
     EHRDiff: {"widths": [6, 6], "time_width": 4, "warmup_steps": 0},
     MaskedDiffusion: {"width": 6, "depth": 1, "number_width": 4, "number_depth": 1, "warmup_steps": 0},
     Tally: {"width": 6, "ranges": 4, "warmup_steps": 0},
+    EHRDiffTuned: {"width": 6, "depth": 1, "context": 4, "warmup_steps": 0},
     TabDDPM: {"widths": [6, 6], "stem_width": 4, "timesteps": 5},
     OfBounds: {"widths": [6], "stem_width": 4, "timesteps": 5, "numbers": "min_max"},
     CriticAlone: {"noise_width": 3, "hidden": [6, 6], "n_critic": 2},
@@ -293,6 +296,37 @@ def test_a_tiny_norm_moves_weights_by_no_more_than_noise(kind: type[SyntheticMod
     assert noise.std() == pytest.approx(norm, rel=0.15)
 
 
+@pytest.mark.parametrize("schema", [SCHEMA, CODES], ids=["mixed", "codes"])
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        (EHRDiffTuned, {}),
+        (TabDDPM, {"marginal_bias": True}),
+        (OfBounds, {"marginal_bias": True}),
+        (EMRWGAN, {"marginal_bias": True}),
+    ],
+)
+def test_without_noise_the_start_is_that_of_the_rows(
+    kind: type[SyntheticModel], more: dict[str, Any], schema: Schema
+) -> None:
+    batch = rows(3000, schema)
+    for bit, _ in Layout.of(schema).missing_bits():
+        batch[:, bit] = 0  # what is filled in counts for noisy means
+    records = Records.of_dense(Layout.of(schema), batch)
+    size = next(sizes for known, sizes in SIZES.items() if issubclass(known, kind))
+    told, plain = (kind(schema=schema, seed=0, **{**size, **more}) for _ in range(2))
+    noisy = NoisyLooks(records, 0.0, told.noisy_looks, torch.Generator().manual_seed(0))
+    told.observe_noisily(noisy)
+    plain.observe(records)
+    assert len(noisy.looks) == told.noisy_looks
+    untouched, found = kind(schema=schema, seed=0, **size).state_dict(), told.state_dict()
+    assert any(not torch.equal(untouched[name], value) for name, value in found.items())
+    by_design = "columns.pools", "average.module.heads.bias"  # noise hides the rare; a plain average starts as it may
+    for name, value in plain.state_dict().items():
+        if value.numel() and name not in by_design:
+            assert float((found[name] - value).abs().double().mean()) < 0.01, name
+
+
 def test_empty_batches_and_the_end_of_the_budget() -> None:
     batches = [rows()[:0], rows(), rows()[:0], rows()]
     _, _, steps = train(VAE, batches, 1.0, epochs=3, most=7)
@@ -361,7 +395,24 @@ def test_a_critic_keeps_its_norms_and_the_generator_learns_from_it_uncounted() -
     assert all(torch.equal(before[f"generator.{n}"], w) for n, w in less.generator.named_parameters())
 
 
-def train_whole(model: WGANGP, batches: Sequence[Tensor]) -> tuple[WGANGP, dict[str, Tensor], int]:
+def test_so_does_one_of_normalised_layers() -> None:
+    started = EMRWGAN(schema=SCHEMA, seed=0, **SIZES[EMRCriticAlone])
+    for weights in started.critic.parameters():
+        weights.data *= 5
+    model, before, steps = train_whole(started, [rows(), rows()[:0], rows()])
+    assert steps == 3
+    assert all(float(torch.linalg.matrix_norm(w, 2)) <= 1.1 for w in model.critic.parameters() if w.ndim == 2)
+    assert all(float(m.weight.abs().max()) <= 1 for m in model.critic.modules() if isinstance(m, nn.LayerNorm))
+    moved_by = {n for n, w in model.generator.named_parameters() if not torch.equal(before[f"generator.{n}"], w)}
+    assert moved_by
+    assert model.average is not None
+    assert int(model.average.n_averaged) == 4, "one update a turn of the generator"
+
+
+Adversaries = TypeVar("Adversaries", WGANGP, EMRWGAN)
+
+
+def train_whole(model: Adversaries, batches: Sequence[Tensor]) -> tuple[Adversaries, dict[str, Tensor], int]:
     """Train as a run does, with the optimizers as they are."""
     before = copy.deepcopy(model.state_dict())
     private = PrivateGradients(

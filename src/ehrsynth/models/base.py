@@ -24,7 +24,9 @@ from ehrsynth.schema import Schema
 from ehrsynth.seeding import derive, torch_rng
 
 CAN_BE_AVERAGED = "vae, wgan_gp, emr_wgan, ehrdiff and tabddpm"
-CAN_BE_PRIVATE = "vae, ehrdiff, tabddpm, masked_diffusion, tally, wgan_gp, emr_wgan, dp_tree, dp_mixture and dp_merf"
+CAN_BE_PRIVATE = (
+    "vae, ehrdiff, ehrdiff_tuned, tabddpm, masked_diffusion, tally, wgan_gp, emr_wgan, dp_tree, dp_mixture and dp_merf"
+)
 LOOK_EVERY = 50  # batches, at losses on a GPU: to answer it must finish all that it was told before
 OWN_MODEL = re.compile(r"(?P<module>ehrsynth\.models(\.[a-z_][a-z0-9_]*)+)\.(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 

@@ -8,22 +8,25 @@ constant, as another prior would do; it is found on the model's own samples, so 
 prevalence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from ehrsynth.layout import Records
 from ehrsynth.models import options
 from ehrsynth.models.calibration import correction, moved
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.diffusion.base import DiffusionModel, GuidedModel, noise_levels
+from ehrsynth.models.diffusion.base import DiffusionModel, GuidedModel, apart, noise_levels
 from ehrsynth.models.diffusion.columns import Loss, NoisyColumns
 from ehrsynth.models.diffusion.guidance import guided
+from ehrsynth.models.diffusion.precondition import Network
 from ehrsynth.models.diffusion.residual import ResidualDenoiser
 from ehrsynth.models.diffusion.sampler import heun
+from ehrsynth.models.noisy_looks import NoisyLooks, grid_of
 from ehrsynth.schema import Schema
 from ehrsynth.seeding import torch_rng
 
@@ -62,6 +65,7 @@ class EHRDiffTuned(DiffusionModel, GuidedModel):
     """
 
     penalises_rules = True
+    private = "gradients"
     shift: Tensor  # [B]
     shifted_at: Tensor  # updates of the average when ``shift`` was found
 
@@ -99,7 +103,7 @@ class EHRDiffTuned(DiffusionModel, GuidedModel):
         options.choice(get_args(Loss), loss=loss)
         options.choice(get_args(Decoding), decoding=decoding)
         self.log_sigma_mean, self.log_sigma_std = log_sigma_mean, log_sigma_std
-        self.decoding = decoding
+        self.decoding, self.dropout = decoding, dropout
         self.sigmas = noise_levels(steps=steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)[:-1]
         self.columns = NoisyColumns(self.layout, loss)
         self.register_buffer("shift", torch.zeros(self.layout.binary.stop))
@@ -118,19 +122,51 @@ class EHRDiffTuned(DiffusionModel, GuidedModel):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss of ``batch`` [n, p], a sum over columns, averaged over rows at one noise level each."""
-        rng, columns, clean = self.step_rng(batch_idx), self.columns, batch / self.columns.unit
+        rng = self.step_rng(batch_idx)
         network = guided(self.network, self.told(batch, rng), 0.0)
-        normal = torch.randn(len(batch), 1, generator=rng, device=batch.device)
-        sigma = (self.log_sigma_mean + self.log_sigma_std * normal).exp()
-        x = clean + sigma * torch.randn(batch.shape, generator=rng, device=batch.device)
         with self.seeded_layers(batch_idx):
-            output = columns.output(network, x, sigma)
-        estimate = columns.estimate(output, x, sigma)
-        loss = (columns.observed(batch) * columns.errors(output, estimate, x, sigma, clean)).sum(1).mean()
-        denoised = (estimate * columns.unit).clamp(0, 1)
-        total = loss + self.rules_penalty(self.labels.imposed_on(denoised, self.labels.of(batch)))
+            errors, estimate = self._errors(network, batch, rng)
+        denoised = (estimate * self.columns.unit).clamp(0, 1)
+        total = errors.mean() + self.rules_penalty(self.labels.imposed_on(denoised, self.labels.of(batch)))
         self.log_losses(batch_idx, total=total)
         return total
+
+    def _errors(self, network: Network, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the loss [n] of records [n, p], each at a noise level of its own, and what they are taken for."""
+        columns, clean = self.columns, rows / self.columns.unit
+        normal = torch.randn(len(rows), 1, generator=rng, device=rows.device)
+        sigma = (self.log_sigma_mean + self.log_sigma_std * normal).exp()
+        x = clean + sigma * torch.randn(rows.shape, generator=rng, device=rows.device)
+        output = columns.output(network, x, sigma)
+        estimate = columns.estimate(output, x, sigma)
+        return (columns.observed(rows) * columns.errors(output, estimate, x, sigma, clean)).sum(1), estimate
+
+    @override
+    def prevents_privacy(self) -> str | None:
+        if self.dropout:
+            return "model.dropout draws from a stream that is not secret; 0 was expected"
+        return super().prevents_privacy()
+
+    @property
+    @override
+    def noisy_looks(self) -> int:
+        return 1 + any(column.numeric for column in self.schema.columns)
+
+    @override
+    def observe_noisily(self, noisy: NoisyLooks) -> None:
+        means = noisy.means()
+        laws = noisy.laws(self.schema) if self.noisy_looks > 1 else torch.zeros(2, 1, 0)
+        self.columns.observe_noisily(means, grid_of(laws))
+
+    @override
+    def record_modules(self) -> Iterator[nn.Module]:
+        yield self.network
+
+    @override
+    def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
+        rows = batch.repeat_interleave(draws, dim=0)
+        network = apart(partial(self.network, labels=rows[:, :0]), len(batch), draws)
+        return self._errors(network, rows, generator)[0].view(-1, draws).mean(1)
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:
         """Draw hard records [n, p]: solve the flow down to ``sigma_min``, then draw what is left to chance."""

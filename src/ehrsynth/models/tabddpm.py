@@ -16,7 +16,7 @@ from typing_extensions import override
 from ehrsynth.layout import Records
 from ehrsynth.models import heads, options
 from ehrsynth.models.condition import Condition
-from ehrsynth.models.diffusion.base import DiffusionModel, GuidedModel
+from ehrsynth.models.diffusion.base import DiffusionModel, GuidedModel, apart
 from ehrsynth.models.diffusion.categories import Categories
 from ehrsynth.models.diffusion.discrete_time import CosineSchedule, GaussianDiffusion, MultinomialDiffusion
 from ehrsynth.models.diffusion.guidance import guided
@@ -170,17 +170,11 @@ class TabDDPM(DiffusionModel, GuidedModel):
     def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
         rows = batch.repeat_interleave(draws, dim=0)
         t = torch.randint(1, self.timesteps + 1, (len(rows), 1), generator=generator, device=self.device)
-
-        def apart(x: Tensor) -> Tensor:
-            return x.view(len(batch), draws, -1)
-
-        def network(x: Tensor, t: Tensor) -> Tensor:
-            found: Tensor = self.network(apart(x), apart(t), x[:, :0])
-            return found.flatten(0, 1)
-
+        network = apart(partial(self.network, labels=rows[:, :0]), len(batch), draws)
         errors, kl, _ = self._errors(network, rows, t, generator)
+        gaussian = errors.sum(1) / max(1, errors.shape[1])
         multinomial = self.timesteps * kl / max(1, self.categories.variables)
-        return apart(errors.sum(1) / max(1, errors.shape[1]) + multinomial).mean((1, 2))
+        return (gaussian + multinomial).view(-1, draws).mean(1)
 
     @override
     def rate(self, total: float, step: int) -> float:

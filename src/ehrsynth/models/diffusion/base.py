@@ -14,6 +14,7 @@ from ehrsynth.errors import OptionError
 from ehrsynth.models import options
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.diffusion.guidance import dropped
+from ehrsynth.models.diffusion.precondition import Network
 from ehrsynth.models.diffusion.sampler import karras_schedule
 from ehrsynth.models.labels import LabelledModel
 from ehrsynth.models.nn import MovingAverage, warmup_cosine
@@ -27,6 +28,15 @@ def noise_levels(*, steps: int, sigma_max: float, sigma_min: float, rho: float) 
     if sigma_min >= sigma_max:
         raise OptionError(f"model.sigma_min={sigma_min}: less than model.sigma_max={sigma_max} was expected")
     return karras_schedule(steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)
+
+
+def apart(network: Network, records: int, draws: int) -> Network:
+    """Return a network that sees rows [records * draws, p] as [records, draws, p]: a record then has one gradient."""
+
+    def seen(x: Tensor, noise: Tensor) -> Tensor:
+        return network(x.view(records, draws, -1), noise.view(records, draws, -1)).flatten(0, 1)
+
+    return seen
 
 
 class GuidedModel(LabelledModel):

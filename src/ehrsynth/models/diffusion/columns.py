@@ -52,9 +52,17 @@ class NoisyColumns(nn.Module):
         self.mean[binary], pools = shareable_prevalences(train)
         self.pools.copy_(pools)
         self.mean[place] = values.nanmean(0).nan_to_num(0.5)
-        self.deviation[binary] = (self.mean[binary] * (1 - self.mean[binary])).sqrt()
-        self.deviation[place] = (values - self.mean[place]).square().nanmean(0).sqrt().nan_to_num(0.5)
-        self.deviation.clamp_(min=LEAST_DEVIATION)
+        deviation = (values - self.mean[place]).square().nanmean(0).sqrt().nan_to_num(0.5)
+        self._take_deviations(deviation)
+
+    def observe_noisily(self, means: Tensor, laws: Tensor) -> None:
+        """Take noisy means [p] of all columns, and quantiles [k, C] of numbers by noisy laws."""
+        self.mean.copy_(torch.cat([means[self.layout.binary], laws.mean(0)]))
+        self._take_deviations(laws.std(0, correction=0))
+
+    def _take_deviations(self, of_values: Tensor) -> None:
+        shares = self.mean[self.layout.binary]
+        self.deviation.copy_(torch.cat([(shares * (1 - shares)).sqrt(), of_values]).clamp(min=LEAST_DEVIATION))
 
     @property
     def unit(self) -> Tensor:

@@ -18,8 +18,8 @@ class ModulatedBlock(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Map [n, width] and its context [n, c] or [1, c] to [n, width]."""
-        scale, shift = self.modulation(context).chunk(2, dim=1)
+        """Map [..., width] and its context [..., c] to [..., width]."""
+        scale, shift = self.modulation(context).chunk(2, dim=-1)
         changed: Tensor = self.layers(self.norm(x) * (1 + scale) + shift)
         return x + changed
 
@@ -50,7 +50,7 @@ class ResidualDenoiser(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
-        """Map scaled rows [n, p], noise conditions [n, 1] or [1, 1] and labels [n, k] to [n, p]."""
+        """Map scaled rows [..., p], noise conditions [..., 1] and labels [..., k] to [..., p]."""
         context = self.context(noise)
         if self.labels is not None:
             context = context + self.labels(labels)
