@@ -1,9 +1,9 @@
-"""What canaries show of audited runs: ``audits.py RUNS OUT`` writes audits.png, and a table into README."""
+"""What canaries show of audited runs: ``audits.py RUNS OUT`` writes audits.csv, audits.png and a table into README."""
 
 import sys
 from pathlib import Path
 
-from curves import drawn, put_into, scores, tabled
+from curves import drawn, put_into, scores, tabled, with_earlier
 
 BOUNDS = {
     "privacy/audit_mechanism": "at least, by weights",
@@ -16,5 +16,6 @@ if __name__ == "__main__":
     found = scores(runs, SHOWN)
     if found.empty:
         sys.exit(f"{runs}: no finished runs")
+    found = with_earlier(found, out / "audits.csv")
     drawn(found, out / "audits.png", BOUNDS)
     put_into(out / "README.md", "audits", tabled(found, SHOWN))

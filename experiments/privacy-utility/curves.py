@@ -1,4 +1,7 @@
-"""Scores by epsilon, a line a model: ``curves.py RUNS OUT`` writes curves.csv, curves.png and tables into README."""
+"""Scores by epsilon, a line a model: ``curves.py RUNS OUT`` writes curves.csv, curves.png and tables into README.
+
+What curves.csv has of runs that are elsewhere stays; without the file all is of the runs that are there.
+"""
 
 import json
 import sys
@@ -49,6 +52,19 @@ def scores(runs: Path, metrics: Mapping[str, str] = METRICS) -> pd.DataFrame:
                     | anchors
                 )
     return pd.DataFrame(rows).astype(dict.fromkeys(ANCHORS, float) if rows else {})
+
+
+def with_earlier(found: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Return scores and those that a CSV file has of other runs, whose folders need not be there any more; write all."""
+    if file.is_file():
+        run = ["table", "model", "seed", "epsilon"]
+        earlier = pd.read_csv(file, dtype={"epsilon": object})
+        found, earlier = (table.assign(epsilon=table["epsilon"].astype(float)) for table in (found, earlier))
+        other = ~pd.MultiIndex.from_frame(earlier[run].fillna(0)).isin(pd.MultiIndex.from_frame(found[run].fillna(0)))
+        found = pd.concat([earlier[other], found], ignore_index=True)
+    found = found.sort_values(["table", "model", "seed", "epsilon"], kind="stable")
+    found.to_csv(file, index=False)
+    return found
 
 
 def drawn(found: pd.DataFrame, file: Path, words: Mapping[str, str] = DRAWN) -> None:
@@ -105,7 +121,7 @@ if __name__ == "__main__":
     table = scores(runs)
     if table.empty:
         sys.exit(f"{runs}: no finished runs")
-    table.to_csv(out / "curves.csv", index=False)
+    table = with_earlier(table, out / "curves.csv")
     drawn(table, out / "curves.png")
     for name, of in table.groupby("table"):
         put_into(out / "README.md", str(name), tabled(of))

@@ -2,7 +2,7 @@
 # What epsilon costs: models by epsilon on diabetes130, mixed and codes alone; each part goes on where it stopped.
 #
 #   run.sh data DIABETES.csv.gz     all that patients have, for noisy schemas; and as usual, for runs without privacy
-#   run.sh mixed                    epsilon 0.5, 1, 3, 8 and none x eight models x two seeds (SEED=0 for one of them)
+#   run.sh mixed                    epsilon 0.5, 1, 3, 8 and none x eleven models x two seeds (SEED=0 for one of them)
 #   run.sh codes                    the same for what is released by noisy sums
 #   run.sh figure                   curves.png and curves.csv beside this file, of what is there
 #   run.sh audits                   the mixed table again, audited by canaries, into README.md and audits.png
@@ -25,6 +25,9 @@ LEARNED=(  # by DP-SGD, epochs of about two minutes of a processor
     "model=wgan_gp trainer.max_epochs=7"
     "model=ehrdiff trainer.max_epochs=4 model.warmup_steps=20"  # the paper's 20,000 are longer than that
     "model=tally trainer.max_epochs=1"
+    "model=ehrdiff_tuned trainer.max_epochs=6 model.warmup_steps=20"
+    "model=tabddpm_tuned trainer.max_epochs=4"
+    "model=emr_wgan_tuned trainer.max_epochs=8"
 )
 BATCH=2048
 EPSILONS=0.5,1,3,8
