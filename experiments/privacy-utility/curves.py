@@ -55,13 +55,12 @@ def scores(runs: Path, metrics: Mapping[str, str] = METRICS) -> pd.DataFrame:
 
 
 def with_earlier(found: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """Return scores and those that a CSV file has of other runs, whose folders need not be there any more; write all."""
+    """Return scores and those that a CSV file has of other runs, whose folders may be gone, and write all into it."""
+    found = found.astype({"epsilon": float})
     if file.is_file():
-        run = ["table", "model", "seed", "epsilon"]
-        earlier = pd.read_csv(file, dtype={"epsilon": object})
-        found, earlier = (table.assign(epsilon=table["epsilon"].astype(float)) for table in (found, earlier))
-        other = ~pd.MultiIndex.from_frame(earlier[run].fillna(0)).isin(pd.MultiIndex.from_frame(found[run].fillna(0)))
-        found = pd.concat([earlier[other], found], ignore_index=True)
+        run, earlier = ["table", "model", "seed", "epsilon"], pd.read_csv(file)
+        known, here = (pd.MultiIndex.from_frame(table[run].fillna(NONE)) for table in (earlier, found))
+        found = pd.concat([earlier[~known.isin(here)], found])
     found = found.sort_values(["table", "model", "seed", "epsilon"], kind="stable")
     found.to_csv(file, index=False)
     return found
