@@ -1,6 +1,7 @@
 """The loader of the library against Hydra: the same configurations and objects from every file in ``conf/``."""
 
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ehrsynth.study.conf import compose, conf_dir, load, names
 
 MODELS, EXPERIMENTS = names("model"), names("experiment")
 LATE = ("model", "trainer", "source")  # bound to a schema, callbacks, or files that a test has not
+SUITE = "suite@evaluation.full"
 GIVEN = {
     "path": "table.csv",
     "root": "folder",
@@ -25,19 +27,23 @@ GIVEN = {
 
 
 def cases() -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield a verb and its choices, so that every option of every group is chosen once."""
-    yield from (("train", {"model": model}) for model in MODELS)
+    """Yield a verb and its choices, so that every option of every group is chosen once; of several groups at a time."""
+    yield from (("train", choices) for choices in together(model="model", trainer="trainer", suite=SUITE))
     yield from (("train", {"experiment": experiment}) for experiment in EXPERIMENTS)
     budgets = sorted((conf_dir() / "budget").glob("*/*.yaml"))
     yield from (("train", {"model": path.stem, "experiment": path.parent.name}) for path in budgets)
-    groups = {"source": "source", "cohort": "cohort", "features": "features", "preprocess": "preprocess"}
-    groups |= {"split": "split", "faults": "faults@cohort.faults"}
-    groups |= {"vocabulary": "vocabulary@features.diagnoses.vocabulary"}
-    yield from (("prepare", {key: option}) for group, key in groups.items() for option in names(group))
-    yield from (("train", {"suite@evaluation.full": option}) for option in names("suite"))
-    yield from (("evaluate", {"suite": option}) for option in names("suite"))
-    yield from (("rank", {"profile": option}) for option in names("profile"))
-    yield from (("train", {"trainer": option}) for option in names("trainer"))
+    own = ("source", "cohort", "features", "preprocess", "split")
+    yield from (("prepare", choices) for choices in together(**{group: group for group in own}))
+    yield from (("prepare", choices) for choices in together(faults="faults@cohort.faults"))
+    yield from (("prepare", choices) for choices in together(vocabulary="vocabulary@features.diagnoses.vocabulary"))
+    yield from (("evaluate", choices) for choices in together(suite="suite"))
+    yield from (("rank", choices) for choices in together(profile="profile"))
+
+
+def together(**groups: str) -> Iterator[dict[str, str]]:
+    """Yield choices of an option of each group, by the key under which it is chosen, until all have been chosen."""
+    columns = ([(key, option) for option in names(group)] for group, key in groups.items())
+    yield from (dict(filter(None, row)) for row in zip_longest(*columns))
 
 
 @pytest.fixture(scope="module", autouse=True)
