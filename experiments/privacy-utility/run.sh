@@ -19,12 +19,12 @@ NUMBERS=(age time_in_hospital num_lab_procedures num_procedures encounters)
 OTHERS=(sex race died readmitted_30d)
 COUNTED=dp_tree,dp_mixture,dp_merf                  # by noisy sums
 WITHOUT=chow_liu,mixture                            # what these are without noise
-LEARNED=(  # by DP-SGD, epochs of about two minutes of a processor
+LEARNED=(  # by DP-SGD, epochs of about two minutes of a processor, and a warm-up that ends within them
     "model=vae trainer.max_epochs=12"
-    "model=masked_diffusion trainer.max_epochs=4"
+    "model=masked_diffusion trainer.max_epochs=4 model.warmup_steps=20"
     "model=wgan_gp trainer.max_epochs=7"
-    "model=ehrdiff trainer.max_epochs=4 model.warmup_steps=20"  # the paper's 20,000 are longer than that
-    "model=tally trainer.max_epochs=1"
+    "model=ehrdiff trainer.max_epochs=4 model.warmup_steps=20"
+    "model=tally trainer.max_epochs=1 model.warmup_steps=5"
     "model=ehrdiff_tuned trainer.max_epochs=6 model.warmup_steps=20"
     "model=tabddpm_tuned trainer.max_epochs=4"
     "model=emr_wgan_tuned trainer.max_epochs=8"
