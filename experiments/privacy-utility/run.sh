@@ -56,9 +56,13 @@ learned() {  # TABLE
 }
 
 claimed() {  # TABLE EPSILONS OPTION ...
-    ehrsynth train -m study="$1" data.matrix="$out/$1" privacy=dp privacy.public="$out/$1/schema.json" \
-        privacy.epsilon="$2" model=vae,masked_diffusion,dp_tree,dp_mixture seed="${SEED:-0,1}" trainer.max_epochs=20 \
-        data.batch_size=512 evaluation.checkpoints=1 paths.runs="$out/claims" "${@:3}"
+    local each steps
+    for each in model=vae,dp_tree,dp_mixture "model=masked_diffusion,ehrdiff_tuned model.warmup_steps=20"; do
+        read -ra steps <<< "$each"
+        ehrsynth train -m study="$1" data.matrix="$out/$1" privacy=dp privacy.public="$out/$1/schema.json" \
+            privacy.epsilon="$2" seed="${SEED:-0,1}" trainer.max_epochs=20 data.batch_size=512 \
+            evaluation.checkpoints=1 paths.runs="$out/claims" "${steps[@]}" "${@:3}"
+    done
 }
 
 mkdir -p "$out"
