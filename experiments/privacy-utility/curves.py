@@ -71,7 +71,7 @@ def drawn(found: pd.DataFrame, file: Path, words: Mapping[str, str] = DRAWN) -> 
     tables = sorted(found["table"].unique())
     size = (4 * len(words), 3.2 * len(tables))
     figure, panels = plt.subplots(len(tables), len(words), figsize=size, squeeze=False, layout="constrained")
-    colours = {model: f"C{i}" for i, model in enumerate(sorted(found["model"].unique()))}
+    colours = dict(zip(sorted(found["model"].unique()), mpl.colormaps["tab20"].colors, strict=False))
     lines = {}
     for row, table in zip(panels, tables, strict=True):
         for panel, (metric, title) in zip(row, words.items(), strict=True):

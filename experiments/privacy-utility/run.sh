@@ -57,7 +57,7 @@ learned() {  # TABLE
 
 claimed() {  # TABLE EPSILONS OPTION ...
     local each steps
-    for each in model=vae,dp_tree,dp_mixture "model=masked_diffusion,ehrdiff_tuned model.warmup_steps=20"; do
+    for each in model=vae,dp_tree,dp_mixture model={masked_diffusion,ehrdiff_tuned}" model.warmup_steps=20"; do
         read -ra steps <<< "$each"
         ehrsynth train -m study="$1" data.matrix="$out/$1" privacy=dp privacy.public="$out/$1/schema.json" \
             privacy.epsilon="$2" seed="${SEED:-0,1}" trainer.max_epochs=20 data.batch_size=512 \
