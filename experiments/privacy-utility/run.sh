@@ -5,7 +5,7 @@
 #   run.sh mixed                    epsilon 0.5, 1, 3, 8 and none x eleven models x two seeds (SEED=0 for one of them)
 #   run.sh codes                    the same for what is released by noisy sums
 #   run.sh figure                   curves.png and curves.csv beside this file, of what is there
-#   run.sh audits                   the mixed table again, audited by canaries, into README.md and audits.png
+#   run.sh audits                   the mixed table again, audited by canaries, into README.md, audits.csv and audits.png
 #   run.sh claims                   the simulated hospital at the epsilons that papers claim, into README.md
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

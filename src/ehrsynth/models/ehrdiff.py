@@ -1,6 +1,6 @@
 """EHRDiff: EDM diffusion on the rows of the EHR matrix. Yuan, Zhou and Yu, TMLR 2024."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -170,10 +170,6 @@ class EHRDiff(DiffusionModel, GuidedModel):
         if self.decoding == "prevalence":
             return "model.decoding=prevalence takes prevalences of training rows without noise; threshold or bernoulli"
         return super().prevents_privacy()
-
-    @override
-    def record_modules(self) -> Iterator[nn.Module]:
-        yield self.network
 
     @override
     def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:

@@ -8,12 +8,11 @@ constant, as another prior would do; it is found on the model's own samples, so 
 prevalence.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from ehrsynth.layout import Records
@@ -159,13 +158,9 @@ class EHRDiffTuned(DiffusionModel, GuidedModel):
         self.columns.observe_noisily(means, grid_of(laws))
 
     @override
-    def record_modules(self) -> Iterator[nn.Module]:
-        yield self.network
-
-    @override
     def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
         rows = batch.repeat_interleave(draws, dim=0)
-        network = apart(partial(self.network, labels=rows[:, :0]), len(batch), draws)
+        network = apart(self.network, len(batch), draws)
         return self._errors(network, rows, generator)[0].view(-1, draws).mean(1)
 
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Tensor:

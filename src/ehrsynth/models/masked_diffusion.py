@@ -200,10 +200,6 @@ class MaskedDiffusion(DiffusionModel):
         return (errors * ~known).sum() / (~known).sum().clamp(min=1) + self.rules_penalty(estimate)
 
     @override
-    def record_modules(self) -> Iterator[nn.Module]:
-        yield self.network
-
-    @override
     def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
         n, rows, losses = len(batch), batch.repeat_interleave(draws, dim=0), list[Tensor]()
 

@@ -68,7 +68,7 @@ class MedGAN2025(EMRWGAN):
 
     effort: Tensor  # critic updates per generator update
     averageable = False  # its buffers count what happened
-    private = None  # for so they do of patients
+    private = None  # they count what it says of patients, without noise
     augmented: Tensor  # probability that a row is altered
     turns: Tensor  # critic updates since the generator's last
     updates: Tensor  # of the critic

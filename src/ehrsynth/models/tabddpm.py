@@ -5,7 +5,7 @@ et al., NeurIPS 2021. Both kinds share the step t, the cosine schedule and one n
 predicts x_0 of the categories and the noise in the numbers; the loss is L_simple + sum_i L_i / C.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal, get_args
 
@@ -163,14 +163,10 @@ class TabDDPM(DiffusionModel, GuidedModel):
         self.start_average()
 
     @override
-    def record_modules(self) -> Iterator[nn.Module]:
-        yield self.network
-
-    @override
     def record_losses(self, batch: Tensor, generator: torch.Generator, draws: int) -> Tensor:
         rows = batch.repeat_interleave(draws, dim=0)
         t = torch.randint(1, self.timesteps + 1, (len(rows), 1), generator=generator, device=self.device)
-        network = apart(partial(self.network, labels=rows[:, :0]), len(batch), draws)
+        network = apart(self.network, len(batch), draws)
         errors, kl, _ = self._errors(network, rows, t, generator)
         gaussian = errors.sum(1) / max(1, errors.shape[1])
         multinomial = self.timesteps * kl / max(1, self.categories.variables)

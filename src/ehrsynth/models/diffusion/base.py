@@ -14,7 +14,7 @@ from ehrsynth.errors import OptionError
 from ehrsynth.models import options
 from ehrsynth.models.base import SyntheticModel
 from ehrsynth.models.diffusion.guidance import dropped
-from ehrsynth.models.diffusion.precondition import Network
+from ehrsynth.models.diffusion.precondition import LabelledNetwork, Network
 from ehrsynth.models.diffusion.sampler import karras_schedule
 from ehrsynth.models.labels import LabelledModel
 from ehrsynth.models.nn import MovingAverage, warmup_cosine
@@ -30,11 +30,15 @@ def noise_levels(*, steps: int, sigma_max: float, sigma_min: float, rho: float) 
     return karras_schedule(steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)
 
 
-def apart(network: Network, records: int, draws: int) -> Network:
-    """Return a network that sees rows [records * draws, p] as [records, draws, p]: a record then has one gradient."""
+def apart(network: LabelledNetwork, records: int, draws: int) -> Network:
+    """Return a network, told no labels, that sees rows [records * draws, p] as [records, draws, p].
+
+    What a record does to its weights is then one gradient.
+    """
 
     def seen(x: Tensor, noise: Tensor) -> Tensor:
-        return network(x.view(records, draws, -1), noise.view(records, draws, -1)).flatten(0, 1)
+        rows = x.view(records, draws, -1)
+        return network(rows, noise.view(records, draws, -1), rows[..., :0]).flatten(0, 1)
 
     return seen
 
@@ -119,6 +123,10 @@ class DiffusionModel(SyntheticModel):
 
     @override
     def compilable(self) -> Iterator[nn.Module]:
+        yield self.network
+
+    @override
+    def record_modules(self) -> Iterator[nn.Module]:
         yield self.network
 
     @override
